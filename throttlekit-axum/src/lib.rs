@@ -1,0 +1,1 @@
+//! ThrottleKit for axum.

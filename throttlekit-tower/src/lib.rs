@@ -1,0 +1,1 @@
+//! ThrottleKit as tower middleware.

@@ -1,0 +1,230 @@
+//! What a door asks: [`Admit`] and [`Meter`]; what it gets: [`Admission`].
+
+use std::sync::Arc;
+
+use crate::decision::Decision;
+use crate::error::Error;
+use crate::permit::Permit;
+use crate::run::Run;
+
+/// What a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Axis {
+    /// Requests over time.
+    Rate,
+    /// Work at the same time.
+    Concurrency,
+    /// Units over time whose number may be known late, such as tokens.
+    Cost,
+}
+
+impl Axis {
+    /// The stable name: `rate`, `concurrency` or `cost`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rate => "rate",
+            Self::Concurrency => "concurrency",
+            Self::Cost => "cost",
+        }
+    }
+}
+
+/// The decisions that one admission obtained, per axis; `None` for an axis that is not configured or was not reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Axes {
+    /// The rate axis.
+    pub rate: Option<Decision>,
+    /// The concurrency axis.
+    pub concurrency: Option<Decision>,
+    /// The cost axis.
+    pub cost: Option<Decision>,
+}
+
+impl Axes {
+    /// The rate axis alone.
+    #[inline]
+    pub fn rate(decision: Decision) -> Self {
+        Self { rate: Some(decision), concurrency: None, cost: None }
+    }
+
+    /// All axes joined by [`Decision::combine`].
+    pub fn combined(&self) -> Decision {
+        Decision::combine_all([self.concurrency, self.rate, self.cost].into_iter().flatten())
+    }
+
+    /// The first axis that denies, in the order concurrency, rate, cost.
+    pub fn binding(&self) -> Option<Axis> {
+        let denies = |decision: Option<Decision>| decision.is_some_and(|decision| !decision.allowed);
+        if denies(self.concurrency) {
+            Some(Axis::Concurrency)
+        } else if denies(self.rate) {
+            Some(Axis::Rate)
+        } else if denies(self.cost) {
+            Some(Axis::Cost)
+        } else {
+            None
+        }
+    }
+}
+
+/// What a request asks for.
+///
+/// ```
+/// use throttlekit::Ask;
+///
+/// let ask = Ask::new("user-1").cost(3.0);
+/// assert_eq!((ask.key, ask.cost, ask.value, ask.hold), ("user-1", 3.0, 1.0, 0.0));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Ask<'a> {
+    /// Who asks. The empty key is legal.
+    pub key: &'a str,
+    /// Units on the cost axis, and on the rate axis of a plain limiter: finite, above 0, at most 2^53 - 1.
+    pub cost: f64,
+    /// What the request is worth, for a policy that prices admission.
+    pub value: f64,
+    /// How long it is expected to hold a slot, for a policy that prices admission.
+    pub hold: f64,
+    /// The raw key of each dimension, in the order in which the limiter declares them; empty if each is
+    /// [`key`](Self::key).
+    pub dimensions: &'a [&'a str],
+}
+
+impl<'a> Ask<'a> {
+    /// Asks for one unit.
+    #[inline]
+    pub fn new(key: &'a str) -> Self {
+        Self { key, cost: 1.0, value: 1.0, hold: 0.0, dimensions: &[] }
+    }
+
+    /// Sets the cost in units.
+    #[must_use]
+    #[inline]
+    pub fn cost(mut self, cost: f64) -> Self {
+        self.cost = cost;
+        self
+    }
+
+    /// Sets the worth.
+    #[must_use]
+    pub fn value(mut self, value: f64) -> Self {
+        self.value = value;
+        self
+    }
+
+    /// Sets the expected holding time.
+    #[must_use]
+    pub fn hold(mut self, hold: f64) -> Self {
+        self.hold = hold;
+        self
+    }
+
+    /// Sets one raw key per dimension.
+    #[must_use]
+    pub fn dimensions(mut self, dimensions: &'a [&'a str]) -> Self {
+        self.dimensions = dimensions;
+        self
+    }
+}
+
+/// The answer to an [`Ask`].
+#[derive(Debug)]
+#[non_exhaustive]
+#[must_use = "an admission holds a permit; dropping it gives the slot back"]
+pub struct Admission {
+    /// The joint decision.
+    pub decision: Decision,
+    /// The decision of each axis that was asked.
+    pub axes: Axes,
+    /// The axis that denied; `None` on an allow, and when a policy over the axes denied.
+    pub binding: Option<Axis>,
+    /// The slot held until the work is over; empty on a denial and where nothing is held.
+    pub permit: Permit,
+}
+
+impl Admission {
+    /// An admission by the rate axis alone, which holds no slot.
+    #[inline]
+    pub fn rate(decision: Decision) -> Self {
+        Self {
+            decision,
+            axes: Axes::rate(decision),
+            binding: if decision.allowed { None } else { Some(Axis::Rate) },
+            permit: Permit::none(),
+        }
+    }
+
+    /// An admission from the decisions of several axes and the slot that was taken.
+    pub fn from_axes(axes: Axes, permit: Permit) -> Self {
+        Self { decision: axes.combined(), axes, binding: axes.binding(), permit }
+    }
+}
+
+/// What every door asks. A limiter, a guard, a unified admitter, a two-tier limiter: all are `Admit`.
+///
+/// # Cancel safety
+///
+/// Dropping the returned [`Run`] before it answers leaks no slot. A store may already have charged the request.
+pub trait Admit: Send + Sync + 'static {
+    /// Decides one request.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_argument` for a bad cost or key, `store_unavailable` and `state_invalid` from the store.
+    fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>>;
+}
+
+impl<A: Admit + ?Sized> Admit for Arc<A> {
+    #[inline]
+    fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
+        (**self).admit(ask)
+    }
+}
+
+/// Takes units from one key, without a permit. Unified admission, dimensions and streaming debits are built from meters.
+pub trait Meter: Send + Sync + 'static {
+    /// Takes `units` if they are there; a denial takes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Admit::admit`].
+    fn debit(&self, key: &str, units: f64) -> Run<Result<Decision, Error>>;
+
+    /// Counts work that already happened, into bounded debt where the limit is passed.
+    ///
+    /// # Errors
+    ///
+    /// `throttlekit_error` where the program has no debt; otherwise as [`Admit::admit`].
+    fn charge(&self, key: &str, units: f64) -> Run<Result<Decision, Error>> {
+        let _ = (key, units);
+        Run::ready(Err(Error::unsupported("this meter cannot charge beyond its limit")))
+    }
+
+    /// Gives back units that were taken and not used.
+    ///
+    /// # Errors
+    ///
+    /// `throttlekit_error` where the program cannot take units back; otherwise as [`Admit::admit`].
+    fn refund(&self, key: &str, units: f64) -> Run<Result<Decision, Error>> {
+        let _ = (key, units);
+        Run::ready(Err(Error::unsupported("this meter cannot refund")))
+    }
+}
+
+impl<M: Meter + ?Sized> Meter for Arc<M> {
+    #[inline]
+    fn debit(&self, key: &str, units: f64) -> Run<Result<Decision, Error>> {
+        (**self).debit(key, units)
+    }
+
+    fn charge(&self, key: &str, units: f64) -> Run<Result<Decision, Error>> {
+        (**self).charge(key, units)
+    }
+
+    fn refund(&self, key: &str, units: f64) -> Run<Result<Decision, Error>> {
+        (**self).refund(key, units)
+    }
+}

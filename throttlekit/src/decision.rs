@@ -1,0 +1,108 @@
+//! What a check answers: [`Decision`], and [`Forecast`] for what a check would answer.
+
+use crate::error::RateLimitExceeded;
+
+/// 2^53 - 1, the largest whole number that every member of the family can hold.
+pub const MAX_SAFE: u64 = (1 << 53) - 1;
+
+/// The answer to one check.
+///
+/// A denial is a value, never an error. The JSON and wire names are `allowed`, `limit`, `remaining`, `resetAt` and
+/// `retryAfterMs`, in this order.
+///
+/// ```
+/// use throttlekit::Decision;
+///
+/// let rate = Decision { allowed: true, limit: 100, remaining: 42, reset_at_ms: 1_000, retry_after_ms: 0 };
+/// let cost = Decision { allowed: false, limit: 50, remaining: 0, reset_at_ms: 5_000, retry_after_ms: 250 };
+/// assert_eq!(rate.combine(cost), cost);
+/// assert_eq!(Decision::ALLOW_FULL.combine(rate), rate);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Decision {
+    /// Whether the request is admitted.
+    pub allowed: bool,
+    /// The ceiling shown to clients: burst (GCRA), capacity (token bucket), quota (windows). A fractional one is
+    /// truncated.
+    pub limit: u64,
+    /// Whole units left before the next denial.
+    pub remaining: u64,
+    /// When the limiter is fully replenished, in milliseconds since the Unix epoch.
+    pub reset_at_ms: i64,
+    /// 0 if and only if [`allowed`](Self::allowed); otherwise the milliseconds to wait until a retry can succeed.
+    pub retry_after_ms: u64,
+}
+
+impl Decision {
+    /// The neutral element of [`combine`](Self::combine): admitted, with nothing to show. An axis that is not
+    /// configured contributes this.
+    pub const ALLOW_FULL: Self =
+        Self { allowed: true, limit: MAX_SAFE, remaining: MAX_SAFE, reset_at_ms: 0, retry_after_ms: 0 };
+
+    /// Joins two decisions: admitted only if both are, the smaller limit and remaining, the later reset, the longer wait.
+    ///
+    /// Associative, commutative and idempotent, with [`ALLOW_FULL`](Self::ALLOW_FULL) as its neutral element.
+    #[must_use]
+    pub fn combine(self, other: Self) -> Self {
+        Self {
+            allowed: self.allowed && other.allowed,
+            limit: self.limit.min(other.limit),
+            remaining: self.remaining.min(other.remaining),
+            reset_at_ms: self.reset_at_ms.max(other.reset_at_ms),
+            retry_after_ms: self.retry_after_ms.max(other.retry_after_ms),
+        }
+    }
+
+    /// Joins any number of decisions from the left; none at all gives [`ALLOW_FULL`](Self::ALLOW_FULL).
+    pub fn combine_all(decisions: impl IntoIterator<Item = Self>) -> Self {
+        decisions.into_iter().fold(Self::ALLOW_FULL, Self::combine)
+    }
+
+    /// Whether there is a limit to show. [`ALLOW_FULL`](Self::ALLOW_FULL) has none, and renderers omit it.
+    pub fn has_limit(&self) -> bool {
+        self.limit != MAX_SAFE
+    }
+
+    /// Turns a denial into an error, for callers who prefer `?` over a branch.
+    ///
+    /// # Errors
+    ///
+    /// [`RateLimitExceeded`] carrying this decision, if it is a denial.
+    pub fn into_result(self) -> Result<Self, RateLimitExceeded> {
+        if self.allowed { Ok(self) } else { Err(RateLimitExceeded::new(self)) }
+    }
+}
+
+/// What a check would find, without consuming anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Forecast {
+    /// How many requests of the given cost are admissible right now.
+    pub spendable_now: u64,
+    /// When the capacity next grows by at least one unit, in milliseconds since the Unix epoch.
+    pub next_replenish_at_ms: i64,
+    /// When the limiter is fully replenished, in milliseconds since the Unix epoch.
+    pub full_at_ms: i64,
+}
+
+/// `max(0, floor(x))` as a whole number; saturating, and 0 for NaN.
+#[inline]
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // the cast truncates and saturates: that is the rule
+pub(crate) fn floor_units(x: f64) -> u64 {
+    x as u64
+}
+
+/// `ceil(x)` as a whole number of milliseconds; saturating, and 0 for NaN. `f64::ceil` is a library call on baseline
+/// targets, the conversion is not.
+#[inline]
+#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)] // saturates; exact wherever a fraction exists
+pub(crate) fn ceil_ms(x: f64) -> i64 {
+    let whole = x as i64;
+    if whole as f64 >= x { whole } else { whole.saturating_add(1) }
+}
+
+/// `max(0, ceil(x))` as a wait in whole milliseconds.
+#[inline]
+#[allow(clippy::cast_sign_loss)] // never negative after max
+pub(crate) fn ceil_wait(x: f64) -> u64 {
+    ceil_ms(x).max(0) as u64
+}

@@ -1,0 +1,37 @@
+//! Rate, cost and concurrency limiting.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod admit;
+mod clock;
+#[cfg(feature = "config")]
+#[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+pub mod config;
+mod decision;
+mod duration;
+mod error;
+pub mod headers;
+mod limiter;
+mod multi;
+mod observe;
+mod permit;
+#[cfg(feature = "config")]
+#[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+pub mod policy;
+mod program;
+mod run;
+mod runtime;
+mod shaper;
+pub mod store;
+pub mod strategy;
+
+pub use admit::{Admission, Admit, Ask, Axes, Axis, Meter};
+pub use clock::{Clock, ManualClock};
+pub use decision::{Decision, Forecast, MAX_SAFE};
+pub use error::{BuildError, Error, ErrorKind, RateLimitExceeded};
+pub use observe::{Event, Observer};
+pub use permit::{Outcome, Permit, Settle, Slot};
+pub use program::{Change, Program, Project, State, Step, Strategy};
+pub use run::{BoxFuture, Run};
+#[cfg(feature = "tokio")]
+pub use runtime::TokioRuntime;
+pub use runtime::{Runtime, TaskHandle};

@@ -1,0 +1,1 @@
+//! The limiter: a strategy on a keyspace.

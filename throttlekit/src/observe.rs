@@ -1,0 +1,91 @@
+//! Observers: they see every decision and change none.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::admit::Axis;
+use crate::decision::Decision;
+use crate::error::Error;
+
+/// One decision, as an [`Observer`] sees it. It carries no key text.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Event<'a> {
+    /// The name of the policy, or of the strategy where there is no policy.
+    pub policy: &'a str,
+    /// The stable name of the strategy.
+    pub strategy: &'static str,
+    /// The axis that was asked.
+    pub axis: Axis,
+    /// What the request asked for, in units.
+    pub cost: f64,
+    /// When it was decided, in milliseconds since the Unix epoch.
+    pub now_ms: f64,
+    /// The decision, or why there is none.
+    pub result: Result<Decision, &'a Error>,
+}
+
+impl<'a> Event<'a> {
+    /// An event; later fields get their neutral value here.
+    #[inline]
+    pub fn new(
+        policy: &'a str,
+        strategy: &'static str,
+        axis: Axis,
+        cost: f64,
+        now_ms: f64,
+        result: Result<Decision, &'a Error>,
+    ) -> Self {
+        Self { policy, strategy, axis, cost, now_ms, result }
+    }
+}
+
+/// Sees one [`Event`] after each decision. Runs on the caller's thread: it must be quick and must not panic.
+///
+/// `()` observes nothing, and a limiter with it compiles to the same code as one without.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use throttlekit::{Event, Gcra, Limiter, Observer};
+///
+/// #[derive(Default)]
+/// struct Denials(AtomicU64);
+///
+/// impl Observer for Denials {
+///     fn observe(&self, event: &Event<'_>) {
+///         if event.result.is_ok_and(|decision| !decision.allowed) {
+///             self.0.fetch_add(1, Ordering::Relaxed);
+///         }
+///     }
+/// }
+///
+/// let denials = Arc::new(Denials::default());
+/// let limiter = Limiter::builder(Gcra::per_second(1)?).observer(denials.clone()).build();
+/// limiter.check("a")?;
+/// limiter.check("a")?;
+/// assert_eq!(denials.0.load(Ordering::Relaxed), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait Observer: Send + Sync + 'static {
+    /// Sees one decision.
+    fn observe(&self, event: &Event<'_>);
+}
+
+impl Observer for () {
+    #[inline]
+    fn observe(&self, _event: &Event<'_>) {}
+}
+
+impl<O: Observer + ?Sized> Observer for Arc<O> {
+    #[inline]
+    fn observe(&self, event: &Event<'_>) {
+        (**self).observe(event);
+    }
+}
+
+impl fmt::Debug for dyn Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer")
+    }
+}

@@ -1,0 +1,165 @@
+//! Programs: pure steps over the state of one key.
+
+use crate::decision::{Decision, Forecast};
+use crate::error::Error;
+use crate::store::memory::Layout;
+
+/// What is kept under a key.
+///
+/// The text form is what every store that keeps text holds, and what other members of the family read: minimal JSON,
+/// numbers written so that they read back exactly. The memory store keeps the value itself, in the way that
+/// [`Layout`](Self::Layout) names.
+///
+/// ```
+/// use throttlekit::State;
+/// use throttlekit::store::memory::Boxed;
+///
+/// struct Seen(Vec<f64>);
+///
+/// impl State for Seen {
+///     type Layout = Boxed;
+///     fn encode(&self) -> String {
+///         format!("{:?}", self.0)
+///     }
+///     fn decode(text: &str) -> Option<Self> {
+///         let inner = text.strip_prefix('[')?.strip_suffix(']')?;
+///         let numbers = inner.split(',').filter(|part| !part.is_empty());
+///         numbers.map(|part| part.trim().parse().ok()).collect::<Option<_>>().map(Seen)
+///     }
+/// }
+/// assert_eq!(Seen(vec![1.0, 2.5]).encode(), "[1.0, 2.5]");
+/// ```
+pub trait State: Sized + Send + 'static {
+    /// How the memory store keeps it: [`Boxed`](crate::store::memory::Boxed) fits any type;
+    /// [`Instant`](crate::store::memory::Instant) and [`Pair`](crate::store::memory::Pair) need no allocation.
+    type Layout: Layout<Self>;
+
+    /// The state as text.
+    fn encode(&self) -> String;
+
+    /// The state from its text; `None` if it does not parse.
+    fn decode(text: &str) -> Option<Self>;
+}
+
+/// How a step changes a state. A type that is the state replaces it; a large state has an edit type of its own, so that
+/// a ring or a log is changed in place.
+pub trait Change<S>: Send {
+    /// Applies the change; `state` is `None` for a key that is not there, and must be `Some` afterwards.
+    fn apply(self, state: &mut Option<S>);
+}
+
+impl<S: Send> Change<S> for S {
+    #[inline]
+    fn apply(self, state: &mut Option<S>) {
+        *state = Some(self);
+    }
+}
+
+/// What one step wants.
+#[derive(Debug)]
+pub enum Step<C, O> {
+    /// Nothing changes. In a joint run this counts as a refusal.
+    Keep(O),
+    /// The state changes and lives for `ttl_ms` from now.
+    Write {
+        /// The change.
+        change: C,
+        /// How long the state lives, in milliseconds.
+        ttl_ms: f64,
+        /// What the step answers.
+        outcome: O,
+    },
+    /// The key is forgotten.
+    Remove(O),
+    /// The request cannot be judged. Nothing changes.
+    Fail(Error),
+}
+
+/// A pure step over the state of one key: no clock, no I/O, the same answer for the same input.
+///
+/// A store runs a program atomically on a key. A step may run more than once for one request (after a lost race), so it
+/// must be pure, and it must treat an aged state exactly like none, since a store may drop or keep such a state.
+///
+/// The answer comes in two halves, so that a store can publish the change before the words around it are computed:
+/// [`step`](Self::step) decides and gives an [`Outcome`](Self::Outcome), cheap to make;
+/// [`reply`](Self::reply) turns that into what the caller sees. Where there is nothing to put off, let both be the same
+/// type and return `outcome`.
+///
+/// ```
+/// use throttlekit::{Program, Step};
+/// use throttlekit::store::memory::Table;
+///
+/// /// Counts calls; the count is forgotten a second after the last one.
+/// #[derive(Clone)]
+/// struct Counter;
+///
+/// impl Program for Counter {
+///     type State = f64;
+///     type Change = f64;
+///     type Request = ();
+///     type Outcome = f64;
+///     type Reply = f64;
+///     fn step(&self, state: Option<&f64>, _now_ms: f64, _request: &()) -> Step<f64, f64> {
+///         let count = state.copied().unwrap_or(0.0) + 1.0;
+///         Step::Write { change: count, ttl_ms: 1_000.0, outcome: count }
+///     }
+///     fn reply(&self, _now_ms: f64, _request: &(), outcome: f64) -> f64 {
+///         outcome
+///     }
+/// }
+///
+/// let table = Table::<f64>::new();
+/// assert_eq!(table.apply("k", 0.0, &Counter, &()).unwrap(), 1.0);
+/// assert_eq!(table.apply("k", 999.0, &Counter, &()).unwrap(), 2.0);
+/// assert_eq!(table.apply("k", 2_000.0, &Counter, &()).unwrap(), 1.0);
+/// ```
+pub trait Program: Clone + Send + Sync + 'static {
+    /// What is kept under a key.
+    type State: State;
+    /// How a step changes it; the state's own type unless that is large.
+    type Change: Change<Self::State>;
+    /// What is asked.
+    type Request: Clone + Send + 'static;
+    /// What a step decides.
+    type Outcome: Send;
+    /// What the caller sees.
+    type Reply: Send + 'static;
+
+    /// A program that only reads answers [`Step::Keep`] always; a store may then use a cheaper read.
+    const READ_ONLY: bool = false;
+
+    /// Decides. `now_ms` is whole milliseconds since the Unix epoch.
+    fn step(
+        &self,
+        state: Option<&Self::State>,
+        now_ms: f64,
+        request: &Self::Request,
+    ) -> Step<Self::Change, Self::Outcome>;
+
+    /// Describes the decision.
+    fn reply(&self, now_ms: f64, request: &Self::Request, outcome: Self::Outcome) -> Self::Reply;
+}
+
+/// A program that limits: asked for a cost, it answers a [`Decision`].
+pub trait Strategy: Program<Request = f64, Reply = Decision> {
+    /// The stable name, such as `gcra`.
+    fn name(&self) -> &'static str;
+
+    /// The ceiling shown to clients, truncated to whole units.
+    fn limit(&self) -> u64;
+
+    /// The length of its window in milliseconds, if it has one to show.
+    fn window_ms(&self) -> Option<f64>;
+
+    /// An upper bound for the life of a stored state, in milliseconds.
+    fn ttl_ms(&self) -> f64;
+}
+
+/// A strategy that can tell the future without consuming.
+pub trait Project: Strategy {
+    /// What a check of cost 1 would find. A denial's wait is at least 1 ms.
+    fn peek(&self, state: Option<&Self::State>, now_ms: f64) -> Decision;
+
+    /// How much of `cost` fits now, and when capacity comes back.
+    fn forecast(&self, state: Option<&Self::State>, now_ms: f64, cost: f64) -> Forecast;
+}

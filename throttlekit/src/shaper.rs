@@ -1,0 +1,1 @@
+//! The leaky-bucket shaper: it delays instead of denying.

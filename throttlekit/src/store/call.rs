@@ -1,0 +1,185 @@
+//! A call: what an erased store runs at once.
+
+use std::any::Any;
+use std::fmt;
+
+use crate::error::Error;
+use crate::program::{Change, Program, State, Step};
+
+/// What becomes of a call with several programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// Each program's change counts on its own.
+    Each,
+    /// The changes count only if every program wants one.
+    All,
+}
+
+/// One write that a store has to make.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Write {
+    /// The position in [`Call::keys`].
+    pub key: usize,
+    /// The new state as text and how long it lives in milliseconds; `None` deletes the key.
+    pub state: Option<(String, f64)>,
+}
+
+/// Distinct keys, ordered programs on them, one rule: a single check, a batch and a joint admission are the same thing.
+///
+/// A store reads the state of every key, calls [`step`](Self::step), and makes the writes that it returns, atomically.
+/// After a lost race it reads again and steps again; the answers of the last step count.
+pub struct Call {
+    now_ms: f64,
+    rule: Rule,
+    keys: Vec<String>,
+    parts: Vec<(usize, Box<dyn Part>)>,
+}
+
+impl Call {
+    /// A call at `now_ms`, the limiter's own time; a store with a clock of its own steps at that instead.
+    pub fn new(now_ms: f64, rule: Rule) -> Self {
+        Self { now_ms, rule, keys: Vec::new(), parts: Vec::new() }
+    }
+
+    /// Adds a program on a key (prefix included). Programs on one key see each other's changes, in this order.
+    pub fn push<P: Program>(&mut self, key: String, program: P, request: P::Request) {
+        let at = self.keys.iter().position(|known| *known == key).unwrap_or_else(|| {
+            self.keys.push(key);
+            self.keys.len() - 1
+        });
+        self.parts.push((at, Box::new(Typed { program, request, reply: None })));
+    }
+
+    /// The caller's time, in milliseconds since the Unix epoch.
+    pub fn now_ms(&self) -> f64 {
+        self.now_ms
+    }
+
+    /// What becomes of the changes.
+    pub fn rule(&self) -> Rule {
+        self.rule
+    }
+
+    /// The distinct keys, as the store should name them below its own prefix.
+    pub fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
+    /// Whether no program ever changes anything, so that a plain read will do.
+    pub fn read_only(&self) -> bool {
+        self.parts.iter().all(|(_, part)| part.read_only())
+    }
+
+    /// Runs every program over `states`, the live state of each of [`keys`](Self::keys), and returns what to write: at
+    /// most one write for a key.
+    ///
+    /// # Errors
+    ///
+    /// `state_invalid` if a state does not parse, and what a program fails with. Nothing is to be written then.
+    ///
+    /// # Panics
+    ///
+    /// If `states` is not as long as [`keys`](Self::keys).
+    pub fn step(&mut self, states: &[Option<String>], now_ms: f64) -> Result<Vec<Write>, Error> {
+        assert_eq!(states.len(), self.keys.len(), "one state for each key of the call");
+        let mut states = states.to_vec();
+        let mut writes: Vec<Option<Write>> = vec![None; states.len()];
+        let mut all = true;
+        for (key, part) in &mut self.parts {
+            let key = *key;
+            match part.step(states[key].as_deref(), now_ms)? {
+                Effect::Keep => all = false,
+                Effect::Write(text, ttl_ms) => {
+                    states[key] = Some(text.clone());
+                    writes[key] = Some(Write { key, state: Some((text, ttl_ms)) });
+                }
+                Effect::Remove => {
+                    states[key] = None;
+                    writes[key] = Some(Write { key, state: None });
+                }
+            }
+        }
+        if self.rule == Rule::All && !all {
+            return Ok(Vec::new());
+        }
+        Ok(writes.into_iter().flatten().collect())
+    }
+
+    /// The replies of the programs, in the order in which they were added.
+    ///
+    /// # Errors
+    ///
+    /// `state_invalid` if the store never stepped the call or a reply has another type.
+    pub(crate) fn into_replies<R: 'static>(self) -> Result<Vec<R>, Error> {
+        let typed = |part: Box<dyn Part>| part.into_reply()?.downcast::<R>().ok().map(|reply| *reply);
+        self.parts
+            .into_iter()
+            .map(|(_, part)| typed(part).ok_or_else(|| Error::state_invalid("the store did not run the call")))
+            .collect()
+    }
+}
+
+impl fmt::Debug for Call {
+    /// Shows no key text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("now_ms", &self.now_ms)
+            .field("rule", &self.rule)
+            .field("keys", &self.keys.len())
+            .field("programs", &self.parts.len())
+            .finish()
+    }
+}
+
+/// What one erased step wants.
+enum Effect {
+    Keep,
+    Write(String, f64),
+    Remove,
+}
+
+/// A program with its request and, after a step, its reply; the type is known inside only.
+trait Part: Send {
+    fn read_only(&self) -> bool;
+    fn step(&mut self, state: Option<&str>, now_ms: f64) -> Result<Effect, Error>;
+    fn into_reply(self: Box<Self>) -> Option<Box<dyn Any>>;
+}
+
+struct Typed<P: Program> {
+    program: P,
+    request: P::Request,
+    reply: Option<P::Reply>,
+}
+
+impl<P: Program> Part for Typed<P> {
+    fn read_only(&self) -> bool {
+        P::READ_ONLY
+    }
+
+    fn step(&mut self, text: Option<&str>, now_ms: f64) -> Result<Effect, Error> {
+        let mut state = match text {
+            None => None,
+            Some(text) => {
+                Some(P::State::decode(text).ok_or_else(|| Error::state_invalid("the stored text does not parse"))?)
+            }
+        };
+        let (effect, outcome) = match self.program.step(state.as_ref(), now_ms, &self.request) {
+            Step::Keep(outcome) => (Effect::Keep, outcome),
+            Step::Remove(outcome) => (Effect::Remove, outcome),
+            Step::Write { change, ttl_ms, outcome } => {
+                change.apply(&mut state);
+                match state {
+                    Some(state) => (Effect::Write(state.encode(), ttl_ms), outcome),
+                    None => return Err(Error::state_invalid("a change left no state")),
+                }
+            }
+            Step::Fail(error) => return Err(error),
+        };
+        self.reply = Some(self.program.reply(now_ms, &self.request, outcome));
+        Ok(effect)
+    }
+
+    fn into_reply(self: Box<Self>) -> Option<Box<dyn Any>> {
+        self.reply.map(|reply| Box::new(reply) as Box<dyn Any>)
+    }
+}

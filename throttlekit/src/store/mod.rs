@@ -1,0 +1,55 @@
+//! Where programs run: typed in process ([`Keyspace`], [`memory::Table`]), erased behind a network ([`Store`],
+//! [`Remote`]).
+
+mod call;
+pub mod memory;
+mod remote;
+
+pub use call::{Call, Rule, Write};
+pub use remote::{DynStore, Remote, Store};
+
+use crate::error::Error;
+use crate::program::{Program, State};
+use crate::run::Run;
+
+/// Runs programs over states of one type, atomically on each key.
+///
+/// [`memory::Table`] is one for its state type, [`Remote`] for every state type. A clone is a handle to the same keys.
+pub trait Keyspace<S: State>: Clone + Send + Sync + 'static {
+    /// A handle to the keys below `prefix`, which do not meet those of another prefix or of none. An empty prefix
+    /// changes nothing.
+    #[must_use]
+    fn scoped(&self, prefix: &str) -> Self;
+
+    /// Runs `program` on `key`.
+    ///
+    /// # Errors
+    ///
+    /// What [`Step::Fail`](crate::Step::Fail) carries; `store_unavailable` and `state_invalid` from a remote store.
+    fn run<P: Program<State = S>>(
+        &self,
+        key: &str,
+        now_ms: f64,
+        program: &P,
+        request: &P::Request,
+    ) -> Run<Result<P::Reply, Error>>;
+
+    /// Runs `program` on each key, in order where the store is in process, so that a repeated key sees what came before
+    /// it. The replies are in the order of `keys`.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run); one failure fails the batch.
+    fn run_many<P: Program<State = S>>(
+        &self,
+        keys: &[&str],
+        now_ms: f64,
+        program: &P,
+        request: &P::Request,
+    ) -> Run<Result<Vec<P::Reply>, Error>>;
+}
+
+/// `prefix:key`, or `key` alone without a prefix. The same join in every member of the family.
+pub(crate) fn prefixed(prefix: &str, key: &str) -> String {
+    if prefix.is_empty() { key.to_owned() } else { format!("{prefix}:{key}") }
+}

@@ -1,0 +1,3 @@
+//! The tasks of this project: test, bench, services.
+
+fn main() {}
