@@ -177,7 +177,7 @@ pub trait Admit: Send + Sync + 'static {
     fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>>;
 }
 
-impl<A: Admit + ?Sized> Admit for Arc<A> {
+impl<T: Admit + ?Sized> Admit for Arc<T> {
     #[inline]
     fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
         (**self).admit(ask)

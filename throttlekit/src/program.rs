@@ -45,12 +45,12 @@ pub trait State: Sized + Send + 'static {
 /// a ring or a log is changed in place.
 pub trait Change<S>: Send {
     /// Applies the change; `state` is `None` for a key that is not there, and must be `Some` afterwards.
-    fn apply(self, state: &mut Option<S>);
+    fn apply_to(self, state: &mut Option<S>);
 }
 
 impl<S: Send> Change<S> for S {
     #[inline]
-    fn apply(self, state: &mut Option<S>) {
+    fn apply_to(self, state: &mut Option<S>) {
         *state = Some(self);
     }
 }

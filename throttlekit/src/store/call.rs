@@ -167,7 +167,7 @@ impl<P: Program> Part for Typed<P> {
             Step::Keep(outcome) => (Effect::Keep, outcome),
             Step::Remove(outcome) => (Effect::Remove, outcome),
             Step::Write { change, ttl_ms, outcome } => {
-                change.apply(&mut state);
+                change.apply_to(&mut state);
                 match state {
                     Some(state) => (Effect::Write(state.encode(), ttl_ms), outcome),
                     None => return Err(Error::state_invalid("a change left no state")),

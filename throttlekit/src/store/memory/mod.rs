@@ -1,108 +1,163 @@
 //! The store in process.
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
 
+mod boxed;
+mod core;
+mod hash;
+mod inline;
+mod layout;
+mod segments;
+mod shard;
+mod sync;
+
+pub use layout::{AsInstant, AsPair, Boxed, Instant, Layout, Pair};
+
+use std::fmt;
+use std::sync::Arc;
+
+use self::core::Core;
+use self::hash::HashKey;
+use self::layout::{Then, sealed::Kind};
 use crate::error::{BuildError, Error};
-use crate::program::{Change, Program, State, Step};
+use crate::program::{Program, State};
 use crate::run::Run;
-use crate::store::{Keyspace, prefixed};
+use crate::store::Keyspace;
 
-/// How a state is kept.
-pub trait Layout<S> {}
-/// A state that is one f64 instant, its own deadline.
-#[derive(Debug)]
-pub struct Instant;
-/// A state of two words.
-#[derive(Debug)]
-pub struct Pair;
-/// Any state.
-#[derive(Debug)]
-pub struct Boxed;
-/// A state that is one instant in ms: it expires then.
-pub trait AsInstant: Copy {
-    /// to ms
-    fn to_instant_ms(self) -> f64;
-    /// from ms
-    fn from_instant_ms(ms: f64) -> Self;
-}
-/// A state of two words.
-pub trait AsPair: Copy {
-    /// to
-    fn to_words(self) -> [u64; 2];
-    /// from
-    fn from_words(words: [u64; 2]) -> Self;
-}
-impl<S: AsInstant> Layout<S> for Instant {}
-impl<S: AsPair> Layout<S> for Pair {}
-impl<S> Layout<S> for Boxed {}
+type ShapeOf<S> = <<S as State>::Layout as Kind<S>>::Shape;
 
-impl State for f64 {
-    type Layout = Boxed;
-    fn encode(&self) -> String {
-        format!("{self}")
-    }
-    fn decode(text: &str) -> Option<Self> {
-        text.parse().ok()
-    }
-}
-
-/// stub
-#[derive(Debug)]
+/// A bounded table of states of one type, safe under threads, the default [`Keyspace`] of a limiter.
 pub struct Table<S: State> {
-    inner: Arc<Mutex<HashMap<String, (S, f64)>>>,
-    prefix: Arc<str>,
+    core: Arc<Core<ShapeOf<S>>>,
+    key: HashKey,
 }
-impl<S: State> Clone for Table<S> {
-    fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), prefix: self.prefix.clone() }
-    }
+
+/// The number of keys a table holds unless it is told otherwise.
+pub const DEFAULT_MAX_KEYS: usize = 1_000_000;
+
+/// Settings of a [`Table`].
+#[derive(Clone, Debug)]
+#[must_use = "settings make no table until `build` is called"]
+pub struct TableBuilder {
+    max_keys: usize,
+    shards: Option<usize>,
+    seed: Option<[u64; 2]>,
 }
-impl<S: State> Default for Table<S> {
-    fn default() -> Self {
-        Self::new()
+
+impl TableBuilder {
+    /// The largest bound: 2^32 keys.
+    pub const MAX_KEYS: usize = 1 << 32;
+    /// Above this many shards each of them grows instead.
+    const MAX_SHARDS: usize = 1 << 16;
+    /// Half of the slots that a shard can have.
+    const MAX_KEYS_PER_SHARD: usize = 1 << 17;
+
+    /// The most keys the table holds, 1 to 2^32. Default: [`DEFAULT_MAX_KEYS`].
+    pub fn max_keys(mut self, max_keys: usize) -> Self {
+        self.max_keys = max_keys;
+        self
     }
-}
-impl<S: State> Table<S> {
-    /// new
-    pub fn new() -> Self {
-        Self { inner: Arc::default(), prefix: "".into() }
+
+    /// The number of shards, rounded up to a power of two: 1 to 65,536, and at least one for each 131,072 keys of the
+    /// bound. Default: one for each 1,024 keys of the bound.
+    ///
+    /// With one shard the order of eviction depends on nothing but the seed.
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.shards = Some(shards);
+        self
     }
-    /// At most `max_keys` keys.
+
+    /// The secret of the fingerprints, for runs that must repeat. Default: drawn at random, as it must be wherever keys
+    /// come from strangers.
+    pub fn seed(mut self, seed: [u64; 2]) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Makes the table.
     ///
     /// # Errors
-    /// `max_keys` 0.
+    ///
+    /// If a setting is out of its range.
+    pub fn build<S: State>(self) -> Result<Table<S>, BuildError> {
+        if self.max_keys == 0 || self.max_keys > Self::MAX_KEYS {
+            return Err(BuildError::new("memory.maxKeys", self.max_keys, "must be a whole number from 1 to 2^32"));
+        }
+        let shards = match self.shards {
+            None => (self.max_keys / 1_024).clamp(1, Self::MAX_SHARDS),
+            Some(shards) => {
+                let least = self.max_keys.div_ceil(Self::MAX_KEYS_PER_SHARD);
+                if !(least..=Self::MAX_SHARDS).contains(&shards) {
+                    let allowed = format!("must be a whole number from {least} to {}", Self::MAX_SHARDS);
+                    return Err(BuildError::new("memory.shards", shards, allowed));
+                }
+                shards
+            }
+        };
+        Ok(Table {
+            core: Arc::new(Core::new(self.max_keys, shards)),
+            key: self.seed.map_or_else(HashKey::random, HashKey::from_seed),
+        })
+    }
+}
+
+impl Table<()> {
+    /// Settings of a table.
+    pub fn builder() -> TableBuilder {
+        TableBuilder { max_keys: DEFAULT_MAX_KEYS, shards: None, seed: None }
+    }
+}
+
+impl<S: State> Table<S> {
+    /// A table of at most [`DEFAULT_MAX_KEYS`] keys.
+    pub fn new() -> Self {
+        Self { core: Arc::new(Core::new(DEFAULT_MAX_KEYS, DEFAULT_MAX_KEYS / 1_024)), key: HashKey::random() }
+    }
+
+    /// A table of at most `max_keys` keys.
+    ///
+    /// # Errors
+    ///
+    /// If `max_keys` is 0 or above 2^32.
     pub fn bounded(max_keys: usize) -> Result<Self, BuildError> {
-        let _ = max_keys;
-        Ok(Self::new())
+        Table::builder().max_keys(max_keys).build()
     }
-    /// entries held
+
+    /// The number of keys held, those included that have expired and whose room was not used again yet.
     pub fn len(&self) -> usize {
-        self.inner.lock().unwrap().len()
+        self.core.len()
     }
-    /// none held
+
+    /// Whether no key is held.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// bound
+
+    /// The most keys the table holds.
     pub fn max_keys(&self) -> usize {
-        1_000_000
+        self.core.max_keys()
     }
-    /// present and live
+
+    /// Whether `key` is held and has not expired at `now_ms`. This is no use of the key in the sense of eviction.
     pub fn contains(&self, key: &str, now_ms: f64) -> bool {
-        self.inner.lock().unwrap().get(&prefixed(&self.prefix, key)).is_some_and(|(_, e)| *e > now_ms)
+        self.core.contains(self.core.place(self.key.fingerprint(key)), now_ms)
     }
-    /// Whether both are handles to the same keys' table.
+
+    /// Whether both are handles to one table.
     pub(crate) fn same_table(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.inner, &other.inner)
+        Arc::ptr_eq(&self.core, &other.core)
     }
-    /// A number for lock order, unique per table.
+
+    /// A number that orders the locks of tables.
     pub(crate) fn id(&self) -> usize {
-        Arc::as_ptr(&self.inner) as *const u8 as usize
+        Arc::as_ptr(&self.core).addr()
     }
-    /// apply
+
+    /// Runs `program` on `key` at `now_ms`, in whole milliseconds since the Unix epoch. Never waits for anything but
+    /// another thread's few instructions.
     ///
     /// # Errors
-    /// the step's
+    ///
+    /// What [`Step::Fail`](crate::Step::Fail) carries.
+    #[inline]
     pub fn apply<P: Program<State = S>>(
         &self,
         key: &str,
@@ -110,49 +165,82 @@ impl<S: State> Table<S> {
         program: &P,
         request: &P::Request,
     ) -> Result<P::Reply, Error> {
-        self.joint(key, now_ms, program, request, &mut |wants| Ok(wants))
+        let place = self.core.place(self.key.fingerprint(key));
+        <S::Layout as Kind<S>>::apply(&self.core, place, now_ms, program, request)
     }
-    /// One frame of a joint run: locks the key, steps, tells `then` whether the program wants to change something, and
-    /// makes the change if `then` says so. `then` may lock other tables, of a higher [`id`](Self::id) only.
+
+    /// Runs `program` on each of `keys` in order. For many keys this is faster than one by one, since the memory of the
+    /// next ones is fetched while the first are judged.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply); the keys before the one that failed have been judged.
+    pub fn apply_many<P: Program<State = S>>(
+        &self,
+        keys: &[&str],
+        now_ms: f64,
+        program: &P,
+        request: &P::Request,
+    ) -> Result<Vec<P::Reply>, Error> {
+        /// As many as the processor can fetch at once.
+        const AHEAD: usize = 16;
+        let mut replies = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(AHEAD) {
+            let mut places = [self.core.place(hash::Fingerprint(0)); AHEAD];
+            let mut touched = 0;
+            for (place, key) in places.iter_mut().zip(keys) {
+                *place = self.core.place(self.key.fingerprint(key));
+                touched ^= self.core.touch(*place);
+            }
+            std::hint::black_box(touched);
+            for place in &places[..keys.len()] {
+                replies.push(<S::Layout as Kind<S>>::apply(&self.core, *place, now_ms, program, request)?);
+            }
+        }
+        Ok(replies)
+    }
+
+    /// One frame of a joint run: takes the key, steps, tells `then` whether the program wants a change, and makes it if
+    /// `then` says so. `then` may enter other tables, of a higher [`id`](Self::id) only.
     pub(crate) fn joint<P: Program<State = S>>(
         &self,
         key: &str,
         now_ms: f64,
         program: &P,
         request: &P::Request,
-        then: &mut dyn FnMut(bool) -> Result<bool, Error>,
+        then: Then<'_>,
     ) -> Result<P::Reply, Error> {
-        let key = prefixed(&self.prefix, key);
-        let mut map = self.inner.lock().unwrap();
-        let state = map.get(&key).filter(|(_, e)| *e > now_ms).map(|(s, _)| s);
-        let outcome = match program.step(state, now_ms, request) {
-            Step::Keep(o) => {
-                then(false)?;
-                o
-            }
-            Step::Fail(e) => return Err(e),
-            Step::Remove(o) => {
-                if then(true)? {
-                    map.remove(&key);
-                }
-                o
-            }
-            Step::Write { change, ttl_ms, outcome } => {
-                if then(true)? {
-                    let mut old = map.remove(&key).filter(|(_, e)| *e > now_ms).map(|(s, _)| s);
-                    change.apply(&mut old);
-                    map.insert(key, (old.unwrap(), now_ms + ttl_ms));
-                }
-                outcome
-            }
-        };
-        Ok(program.reply(now_ms, request, outcome))
+        let place = self.core.place(self.key.fingerprint(key));
+        <S::Layout as Kind<S>>::joint(&self.core, place, now_ms, program, request, then)
     }
 }
+
+impl<S: State> Clone for Table<S> {
+    fn clone(&self) -> Self {
+        Self { core: Arc::clone(&self.core), key: self.key }
+    }
+}
+
+impl<S: State> Default for Table<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S: State> fmt::Debug for Table<S> {
+    /// Shows neither keys nor the secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table").field("len", &self.len()).field("max_keys", &self.max_keys()).finish_non_exhaustive()
+    }
+}
+
 impl<S: State> Keyspace<S> for Table<S> {
     fn scoped(&self, prefix: &str) -> Self {
-        Self { inner: self.inner.clone(), prefix: prefixed(&self.prefix, prefix).into() }
+        let key = if prefix.is_empty() { self.key } else { self.key.scoped(prefix) };
+        Self { core: Arc::clone(&self.core), key }
     }
+
+    #[inline]
     fn run<P: Program<State = S>>(
         &self,
         key: &str,
@@ -162,6 +250,7 @@ impl<S: State> Keyspace<S> for Table<S> {
     ) -> Run<Result<P::Reply, Error>> {
         Run::ready(self.apply(key, now_ms, program, request))
     }
+
     fn run_many<P: Program<State = S>>(
         &self,
         keys: &[&str],
@@ -169,6 +258,41 @@ impl<S: State> Keyspace<S> for Table<S> {
         program: &P,
         request: &P::Request,
     ) -> Run<Result<Vec<P::Reply>, Error>> {
-        Run::ready(keys.iter().map(|k| self.apply(k, now_ms, program, request)).collect())
+        Run::ready(self.apply_many(keys, now_ms, program, request))
+    }
+}
+
+impl State for () {
+    type Layout = Boxed;
+
+    fn encode(&self) -> String {
+        "null".to_owned()
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        (text.trim() == "null").then_some(())
+    }
+}
+
+/// A number, such as a count.
+impl State for f64 {
+    type Layout = Pair;
+
+    fn encode(&self) -> String {
+        self.to_string()
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        text.trim().parse().ok()
+    }
+}
+
+impl AsPair for f64 {
+    fn to_words(self) -> [u64; 2] {
+        [self.to_bits(), 0]
+    }
+
+    fn from_words(words: [u64; 2]) -> Self {
+        Self::from_bits(words[0])
     }
 }

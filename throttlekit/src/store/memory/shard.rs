@@ -1,0 +1,260 @@
+//! What happens under the mutex of a shard: inserting, freeing, evicting, growing.
+
+use std::sync::PoisonError;
+
+use super::core::{Arena, Core, EMPTY, KEY, LOCK, Place, REFERENCED, Shape, Slot, TOMBSTONE, WRITE, WRITES};
+use super::segments::{MAX_LINES, SLOTS, Segments};
+use super::sync::{AtomicU64, Backoff, MutexGuard, Ordering, yield_now};
+
+/// How many lines from its home a new key at the bound looks for a victim before the hand does.
+const NEAR_LINES: usize = 4;
+
+/// What the mutex of a shard guards.
+#[derive(Default)]
+pub(super) struct Shard<A> {
+    live: u32,
+    tombstones: u32,
+    /// The slot that CLOCK looks at next.
+    hand: u32,
+    /// Counts insertions: where a slot's count of writes starts, so that a key that comes back to the slot it left does
+    /// not look unchanged.
+    inserted: u32,
+    pub(super) arena: A,
+}
+
+impl<H: Shape> Core<H> {
+    pub(super) fn lock_shard(&self, place: Place) -> Guard<'_, H> {
+        self.lock_index(place.shard)
+    }
+
+    fn lock_index(&self, index: usize) -> Guard<'_, H> {
+        // A panic in a step leaves the shard whole: steps run before anything changes.
+        let shard = self.shards[index].lock().unwrap_or_else(PoisonError::into_inner);
+        Guard { core: self, shard, index }
+    }
+
+    /// Frees one slot of a shard other than that of `place`, for a key whose own shard has nothing to give.
+    #[cold]
+    pub(super) fn evict_elsewhere(&self, place: Place, now_ms: f64) {
+        let mask = self.shards.len() - 1;
+        for step in 1..self.shards.len() {
+            if self.len.load(Ordering::Relaxed) < self.max_keys {
+                return;
+            }
+            let mut neighbour = self.lock_index((place.shard + step) & mask);
+            if neighbour.evict(Place { shard: neighbour.index, tag: place.tag }, now_ms) {
+                self.len.fetch_sub(1, Ordering::Relaxed);
+                return;
+            }
+        }
+    }
+}
+
+/// A shard under its mutex.
+pub(super) struct Guard<'a, H: Shape> {
+    core: &'a Core<H>,
+    pub(super) shard: MutexGuard<'a, Shard<H::Arena>>,
+    index: usize,
+}
+
+impl<'a, H: Shape> Guard<'a, H> {
+    fn line_count(&self) -> usize {
+        usize::from(self.core.lines[self.index].load(Ordering::Relaxed))
+    }
+
+    fn words(&self, line: usize) -> &'a [AtomicU64] {
+        self.core.line(self.index, line).expect("the lines of a shard have memory before they are counted")
+    }
+
+    pub(super) fn has_live(&self) -> bool {
+        self.shard.live > 0
+    }
+
+    /// Promises a slot for a new key, by evicting one of this shard if the table is at its bound. `false` if this shard
+    /// has nothing to give.
+    pub(super) fn reserve(&mut self, place: Place, now_ms: f64) -> bool {
+        // An expired slot beside the new key is the cheapest room of all.
+        let home = self.words(Place::home_line(place.tag, self.line_count()));
+        if self.free_one(home, |_, live| !live, now_ms) {
+            return true;
+        }
+        if self.core.len.fetch_add(1, Ordering::Relaxed) < self.core.max_keys {
+            return true;
+        }
+        self.core.len.fetch_sub(1, Ordering::Relaxed);
+        self.evict(place, now_ms)
+    }
+
+    /// Takes a promise back that was not used.
+    pub(super) fn unreserve(&mut self) {
+        self.core.len.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Puts a key that is not there into a promised slot.
+    pub(super) fn insert(&mut self, place: Place, words: [u64; 3], now_ms: f64) {
+        let slots = self.line_count() * SLOTS;
+        let used = (self.shard.live + self.shard.tombstones) as usize;
+        if (used + 1) * 4 > slots * 3 {
+            self.rebuild(now_ms);
+        }
+        self.shard.live += 1;
+        self.shard.inserted = self.shard.inserted.wrapping_add(1);
+        let writes = (u64::from(self.shard.inserted) * WRITE) & WRITES;
+        self.put(place.tag | writes, words);
+    }
+
+    fn put(&mut self, tag: u64, words: [u64; 3]) {
+        let lines = self.line_count();
+        let mut line = Place::home_line(tag, lines);
+        let home = Place::home_slot(tag);
+        loop {
+            let line_words = self.words(line);
+            for step in 0..SLOTS {
+                let slot = Core::<H>::slot(line_words, home + step);
+                let old = slot[0].load(Ordering::Relaxed);
+                if old & KEY == 0 {
+                    self.shard.tombstones -= u32::from(old == TOMBSTONE);
+                    Core::<H>::write(slot, words);
+                    slot[0].store(tag, Ordering::Release);
+                    return;
+                }
+            }
+            line = if line + 1 == lines { 0 } else { line + 1 };
+        }
+    }
+
+    /// Forgets a key whose tag was read as `tag`; `false` if it changed since.
+    pub(super) fn remove(&mut self, line: &[AtomicU64], slot: Slot<'_>, tag: u64) -> bool {
+        let freed = self.free(line, slot, tag);
+        if freed {
+            self.unreserve();
+        }
+        freed
+    }
+
+    /// Frees a slot if its tag is still the given one. The table's length does not change: the caller either uses the
+    /// room or gives it back.
+    fn free(&mut self, line: &[AtomicU64], slot: Slot<'_>, tag: u64) -> bool {
+        let free = Core::<H>::try_lock(slot, tag);
+        if free {
+            self.free_locked(line, slot);
+        }
+        free
+    }
+
+    /// Frees a slot whose lock bit the caller holds. The table's length does not change.
+    pub(super) fn free_locked(&mut self, line: &[AtomicU64], slot: Slot<'_>) {
+        // Keys further on can only have passed this line while it had no empty slot.
+        let has_empty = (0..SLOTS).any(|other| Core::<H>::slot(line, other)[0].load(Ordering::Relaxed) == EMPTY);
+        let freed = if has_empty { EMPTY } else { TOMBSTONE };
+        self.shard.arena.release(Core::<H>::read(slot));
+        slot[0].store(freed, Ordering::Release);
+        self.shard.live -= 1;
+        self.shard.tombstones += u32::from(freed == TOMBSTONE);
+    }
+
+    /// Frees the first slot of a line that nobody holds and that `fits`, told its tag and whether it is live.
+    fn free_one(&mut self, line: &[AtomicU64], fits: impl Fn(u64, bool) -> bool, now_ms: f64) -> bool {
+        (0..SLOTS).any(|index| {
+            let slot = Core::<H>::slot(line, index);
+            let tag = slot[0].load(Ordering::Acquire);
+            tag & KEY != 0
+                && tag & LOCK == 0
+                && fits(tag, H::is_live(slot[1].load(Ordering::Acquire), now_ms))
+                && self.free(line, slot, tag)
+        })
+    }
+
+    /// Frees one slot of this shard: an expired one if the search meets one, else one that was not used since the hand
+    /// last passed. `false` if the shard is empty.
+    fn evict(&mut self, place: Place, now_ms: f64) -> bool {
+        let lines = self.line_count();
+        let expired = |_: u64, live: bool| !live;
+        let idle = |tag: u64, live: bool| !live || tag & REFERENCED == 0;
+        if self.core.shards.len() == 1 {
+            // A small table is searched whole, so that no live key goes while an expired one is left.
+            if (0..lines).any(|line| self.free_one(self.words(line), expired, now_ms)) {
+                return true;
+            }
+        } else {
+            // Lines near the new key's own are in the cache soon anyway.
+            let home = Place::home_line(place.tag, lines);
+            for step in 0..NEAR_LINES.min(lines) {
+                let words = self.words((home + step) % lines);
+                if self.free_one(words, expired, now_ms) || self.free_one(words, idle, now_ms) {
+                    return true;
+                }
+            }
+        }
+        self.evict_at_hand(now_ms)
+    }
+
+    /// CLOCK: from the hand on, an expired or unreferenced slot goes, a referenced one gets a second chance.
+    fn evict_at_hand(&mut self, now_ms: f64) -> bool {
+        while self.shard.live > 0 {
+            let slots = self.line_count() * SLOTS;
+            let at = self.shard.hand as usize % slots;
+            self.shard.hand = u32::try_from((at + 1) % slots).unwrap_or(0);
+            let words = self.words(at / SLOTS);
+            let slot = Core::<H>::slot(words, at);
+            let tag = slot[0].load(Ordering::Acquire);
+            if tag & LOCK != 0 {
+                yield_now();
+            }
+            if tag & KEY == 0 || tag & LOCK != 0 {
+                continue;
+            }
+            let live = H::is_live(slot[1].load(Ordering::Acquire), now_ms);
+            if live && tag & REFERENCED != 0 {
+                let _ = slot[0].compare_exchange(tag, tag & !REFERENCED, Ordering::Relaxed, Ordering::Relaxed);
+            } else if self.free(words, slot, tag) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Drops expired keys and tombstones; adds lines if that did not make room.
+    #[cold]
+    fn rebuild(&mut self, now_ms: f64) {
+        let mut kept = Vec::with_capacity(self.shard.live as usize);
+        let mut dropped = 0;
+        for line in 0..self.line_count() {
+            let words = self.words(line);
+            for index in 0..SLOTS {
+                let slot = Core::<H>::slot(words, index);
+                let mut backoff = Backoff::new();
+                let tag = loop {
+                    let tag = slot[0].load(Ordering::Relaxed);
+                    if tag & KEY == 0 || Core::<H>::try_lock(slot, tag) {
+                        break tag;
+                    }
+                    backoff.wait();
+                };
+                if tag & KEY != 0 {
+                    let state = Core::<H>::read(slot);
+                    if H::is_live(state[0], now_ms) {
+                        kept.push((tag, state));
+                    } else {
+                        self.shard.arena.release(state);
+                        dropped += 1;
+                    }
+                }
+                slot[0].store(EMPTY, Ordering::Release);
+            }
+        }
+        self.shard.tombstones = 0;
+        self.shard.live -= dropped;
+        self.core.len.fetch_sub(dropped as usize, Ordering::Relaxed);
+        let mut lines = self.core.lines[self.index].load(Ordering::Relaxed);
+        // A little below the load that leads here, so that tombstones do not bring the next rebuild at once.
+        while (kept.len() + 1) * 16 > usize::from(lines) * SLOTS * 11 && lines < MAX_LINES {
+            lines = Segments::next_size(lines);
+        }
+        self.core.segments.grow_to(lines);
+        self.core.lines[self.index].store(lines, Ordering::Release);
+        for (tag, state) in kept {
+            self.put(tag, state);
+        }
+    }
+}
