@@ -25,7 +25,9 @@ pub mod store;
 pub mod strategy;
 
 pub use admit::{Admission, Admit, Ask, Axes, Axis, Meter};
-pub use clock::{Clock, ManualClock};
+#[cfg(feature = "coarse-clock")]
+pub use clock::CoarseClock;
+pub use clock::{Clock, ManualClock, SystemClock};
 pub use decision::{Decision, Forecast, MAX_SAFE};
 pub use error::{BuildError, Error, ErrorKind, RateLimitExceeded};
 pub use observe::{Event, Observer};

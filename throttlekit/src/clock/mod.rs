@@ -1,9 +1,41 @@
 //! Time: epoch milliseconds from a [`Clock`].
 
+#[cfg(feature = "coarse-clock")]
+mod coarse;
+mod guard;
+mod system;
+
+#[cfg(feature = "coarse-clock")]
+#[cfg_attr(docsrs, doc(cfg(feature = "coarse-clock")))]
+pub use coarse::CoarseClock;
+pub use system::SystemClock;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Where a limiter reads the time. Each check, batch and peek reads it exactly once.
+/// Where a limiter reads the time. Each check, batch, peek and forecast reads it exactly once.
+///
+/// A clock should not step back: limits stay whole, but a step back denies what would be admitted or, for windows, gives
+/// back what was used. [`SystemClock`] guards against it.
+///
+/// To take time from elsewhere, implement the one method:
+///
+/// ```
+/// use std::sync::atomic::{AtomicU32, Ordering};
+/// use throttlekit::Clock;
+///
+/// /// Counts game ticks of 50 ms.
+/// struct Ticks(AtomicU32);
+///
+/// impl Clock for Ticks {
+///     fn now_ms(&self) -> f64 {
+///         f64::from(self.0.load(Ordering::Relaxed)) * 50.0
+///     }
+/// }
+/// assert_eq!(Ticks(AtomicU32::new(3)).now_ms(), 150.0);
+/// ```
+///
+/// For tests there is [`ManualClock`]:
 ///
 /// ```
 /// use throttlekit::{Clock, ManualClock};
