@@ -29,6 +29,7 @@ pub use admit::{Admission, Admit, Ask, Axes, Axis, Meter};
 pub use clock::CoarseClock;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use decision::{Decision, Forecast, MAX_SAFE};
+pub use duration::{ParseDurationError, parse_duration_ms};
 pub use error::{BuildError, Error, ErrorKind, RateLimitExceeded};
 pub use observe::{Event, Observer};
 pub use permit::{Outcome, Permit, Settle, Slot};
