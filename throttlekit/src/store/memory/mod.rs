@@ -5,6 +5,8 @@ mod core;
 mod hash;
 mod inline;
 mod layout;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod segments;
 mod shard;
 mod sync;
