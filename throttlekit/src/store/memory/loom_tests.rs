@@ -134,6 +134,27 @@ fn loom_instants_of_two_writers_both_count() {
 }
 
 #[test]
+fn loom_a_count_of_writes_that_came_round_is_noticed() {
+    explore(|| {
+        let core: Arc<Core<Narrow>> = Arc::new(Core::new(8, 1));
+        let add = |core: &Core<Narrow>| {
+            let place = core.place(Fingerprint(1));
+            <Instant as Kind<Twins>>::apply(core, place, 0.0, &Count::UpTo(9), &()).unwrap()
+        };
+        add(&core);
+        add(&core);
+        let other = Arc::clone(&core);
+        let writer = thread::spawn(move || {
+            add(&other);
+            add(&other);
+        });
+        add(&core);
+        writer.join().unwrap();
+        assert_eq!(add(&core), 6);
+    });
+}
+
+#[test]
 fn loom_an_absent_key_is_inserted_once() {
     explore(|| {
         let core = pair_core(8, 1);
