@@ -38,3 +38,4 @@ pub use run::{BoxFuture, Run};
 #[cfg(feature = "tokio")]
 pub use runtime::TokioRuntime;
 pub use runtime::{Runtime, TaskHandle};
+pub use strategy::gcra::Gcra;

@@ -1,1 +1,69 @@
 //! The algorithms, as pure programs.
+//!
+//! Each is a [`Strategy`](crate::Strategy) that can also [`Project`](crate::Project). They compute in `f64`, in one
+//! fixed order of operations, so that every process and every store that shares a key comes to the same bits.
+//!
+//! | strategy | bound | state |
+//! |---|---|---|
+//! | [`Gcra`](gcra::Gcra) | `burst + t / T` units in any span `t`, smooth | one number |
+//!
+//! Common to all: a denial consumes nothing, `remaining` is never negative, and a check reports a wait of 0 if and only
+//! if it admits. A cost above the ceiling is legal and always denied.
+
+pub mod gcra;
+mod options;
+mod text;
+
+use crate::decision::MAX_SAFE;
+use crate::error::Error;
+
+/// [`MAX_SAFE`] as a float, which holds it exactly.
+#[allow(clippy::cast_precision_loss)] // 2^53 - 1 is exact
+pub(crate) const MAX: f64 = MAX_SAFE as f64;
+
+/// Returns `cost` if a check may ask for it: finite, above 0 and at most 2^53 - 1.
+///
+/// A limiter validates before it reads the clock or touches the store; a [`Program`](crate::Program) takes its request
+/// as valid.
+///
+/// # Errors
+///
+/// `invalid_argument` for any other cost, naming it and what is allowed.
+///
+/// ```
+/// use throttlekit::strategy::validate_cost;
+///
+/// assert_eq!(validate_cost(0.5).unwrap(), 0.5);
+/// let error = validate_cost(0.0).unwrap_err();
+/// assert_eq!(error.code(), "invalid_argument");
+/// assert_eq!(error.to_string(), "cost is 0: must be a finite number above 0 and at most 9007199254740991");
+/// ```
+#[inline]
+pub fn validate_cost(cost: f64) -> Result<f64, Error> {
+    // NaN fails both comparisons.
+    if cost > 0.0 && cost <= MAX { Ok(cost) } else { Err(bad_cost(cost)) }
+}
+
+#[cold]
+fn bad_cost(cost: f64) -> Error {
+    Error::invalid_argument(format!("cost is {cost}: must be a finite number above 0 and at most {MAX}"))
+}
+
+/// `floor(x)`. `f64::floor` is a library call on baseline targets, the conversions are not.
+#[inline]
+#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)] // in the range where every f64 has a fraction
+pub(crate) fn floor_f64(x: f64) -> f64 {
+    // From 2^53 on every number is whole; NaN and infinities also go this way.
+    if x.abs() <= MAX {
+        let whole = x as i64 as f64;
+        if whole > x { whole - 1.0 } else { whole }
+    } else {
+        x
+    }
+}
+
+/// `ceil(x)`, likewise.
+#[inline]
+pub(crate) fn ceil_f64(x: f64) -> f64 {
+    -floor_f64(-x)
+}
