@@ -38,4 +38,6 @@ pub use run::{BoxFuture, Run};
 #[cfg(feature = "tokio")]
 pub use runtime::TokioRuntime;
 pub use runtime::{Runtime, TaskHandle};
+pub use strategy::fixed_window::FixedWindow;
 pub use strategy::gcra::Gcra;
+pub use strategy::token_bucket::TokenBucket;

@@ -6,13 +6,17 @@
 //! | strategy | bound | state |
 //! |---|---|---|
 //! | [`Gcra`](gcra::Gcra) | `burst + t / T` units in any span `t`, smooth | one number |
+//! | [`FixedWindow`](fixed_window::FixedWindow) | `limit` units per aligned window | start, count |
+//! | [`TokenBucket`](token_bucket::TokenBucket) | `capacity + t * r` units in any span `t` | tokens, instant |
 //!
 //! Common to all: a denial consumes nothing, `remaining` is never negative, and a check reports a wait of 0 if and only
 //! if it admits. A cost above the ceiling is legal and always denied.
 
+pub mod fixed_window;
 pub mod gcra;
 mod options;
 mod text;
+pub mod token_bucket;
 
 use crate::decision::MAX_SAFE;
 use crate::error::Error;

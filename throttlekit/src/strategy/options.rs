@@ -1,15 +1,7 @@
 //! What the constructors check.
 
-use std::time::Duration;
-
 use crate::error::BuildError;
 use crate::strategy::MAX;
-
-/// A duration in milliseconds, fractions kept.
-#[allow(clippy::cast_precision_loss)] // exact below 2^53 seconds, and longer spans are refused
-pub(crate) fn millis(span: Duration) -> f64 {
-    span.as_secs() as f64 * 1_000.0 + f64::from(span.subsec_nanos()) / 1e6
-}
 
 /// A given, finite number above 0 and at most 2^53 - 1.
 pub(crate) fn positive(option: &'static str, value: Option<f64>) -> Result<f64, BuildError> {
@@ -23,4 +15,13 @@ pub(crate) fn positive(option: &'static str, value: Option<f64>) -> Result<f64, 
 /// `value` if it is at most `most`.
 pub(crate) fn at_most(option: &'static str, value: f64, most: f64) -> Result<f64, BuildError> {
     if value <= most { Ok(value) } else { Err(BuildError::new(option, value, format!("must be at most {most}"))) }
+}
+
+/// `span` if a multiple of it near 2^53 is still finite, so that the start of every window of that length is.
+pub(crate) fn finite_window(option: &'static str, span: f64) -> Result<f64, BuildError> {
+    if ((MAX / span).floor() * span).is_finite() {
+        Ok(span)
+    } else {
+        Err(BuildError::new(option, span, "must be long enough for the start of a window to be finite"))
+    }
 }
