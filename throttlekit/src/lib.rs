@@ -31,6 +31,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use decision::{Decision, Forecast, MAX_SAFE};
 pub use duration::{ParseDurationError, parse_duration_ms};
 pub use error::{BuildError, Error, ErrorKind, RateLimitExceeded};
+pub use limiter::{DynLimiter, Limiter, LimiterBuilder};
 pub use observe::{Event, Observer};
 pub use permit::{Outcome, Permit, Settle, Slot};
 pub use program::{Change, Program, Project, State, Step, Strategy};

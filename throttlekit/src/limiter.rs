@@ -1,1 +1,0 @@
-//! The limiter: a strategy on a keyspace.

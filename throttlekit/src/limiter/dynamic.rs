@@ -1,0 +1,117 @@
+//! The limiter without its types, for registries.
+
+use super::Limiter;
+use crate::admit::{Admit, Meter};
+use crate::clock::Clock;
+use crate::decision::{Decision, Forecast};
+use crate::error::Error;
+use crate::observe::Observer;
+use crate::program::Project;
+use crate::run::Run;
+use crate::store::Keyspace;
+
+/// A [`Limiter`] whose strategy, keyspace and clock are known at run time only.
+///
+/// Implemented for every limiter whose strategy can [`Project`]; registries hold `Arc<dyn DynLimiter>`. A check is one
+/// virtual call, and in memory its answer is ready without allocation.
+///
+/// ```
+/// use std::sync::Arc;
+/// use throttlekit::{DynLimiter, Gcra, Limiter, ManualClock};
+///
+/// let limiter = Limiter::builder(Gcra::per_minute(60)?).clock(ManualClock::new(5_000.0)).build();
+/// let limiter: Arc<dyn DynLimiter> = Arc::new(limiter);
+///
+/// assert_eq!((limiter.strategy_name(), limiter.limit(), limiter.window_ms()), ("gcra", 60, Some(60_000.0)));
+/// assert_eq!(limiter.now_ms(), 5_000.0);
+/// let decision = limiter.check("user-1", 1.0).now().expect("memory does not wait")?;
+/// assert_eq!(decision.remaining, 59);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait DynLimiter: Admit + Meter {
+    /// The stable name of the strategy, such as `gcra`.
+    fn strategy_name(&self) -> &'static str;
+
+    /// The ceiling shown to clients, in whole units.
+    fn limit(&self) -> u64;
+
+    /// The length of the window in milliseconds, if there is one to show.
+    fn window_ms(&self) -> Option<f64>;
+
+    /// The time of the limiter's clock, in whole milliseconds since the Unix epoch.
+    fn now_ms(&self) -> f64;
+
+    /// Takes `cost` units from `key`, all or none.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_argument` for a bad cost; `store_unavailable` and `state_invalid` from the store.
+    fn check(&self, key: &str, cost: f64) -> Run<Result<Decision, Error>>;
+
+    /// Takes `cost` units from each key, at one instant; decisions in the order of `keys`.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check). One failure fails the batch.
+    fn check_many(&self, keys: &[&str], cost: f64) -> Run<Result<Vec<Decision>, Error>>;
+
+    /// What a check of cost 1 would find, without taking anything.
+    ///
+    /// # Errors
+    ///
+    /// `store_unavailable` and `state_invalid` from the store.
+    fn peek(&self, key: &str) -> Run<Result<Decision, Error>>;
+
+    /// How often `cost` fits into `key` right now, and when capacity comes back.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check).
+    fn forecast(&self, key: &str, cost: f64) -> Run<Result<Forecast, Error>>;
+
+    /// Forgets `key`.
+    ///
+    /// # Errors
+    ///
+    /// `store_unavailable` from the store.
+    fn reset(&self, key: &str) -> Run<Result<(), Error>>;
+}
+
+impl<S: Project, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> DynLimiter for Limiter<S, K, C, O> {
+    fn strategy_name(&self) -> &'static str {
+        self.strategy().name()
+    }
+
+    fn limit(&self) -> u64 {
+        self.strategy().limit()
+    }
+
+    fn window_ms(&self) -> Option<f64> {
+        self.strategy().window_ms()
+    }
+
+    fn now_ms(&self) -> f64 {
+        self.clock().now_ms()
+    }
+
+    #[inline]
+    fn check(&self, key: &str, cost: f64) -> Run<Result<Decision, Error>> {
+        self.run_check(key, cost)
+    }
+
+    fn check_many(&self, keys: &[&str], cost: f64) -> Run<Result<Vec<Decision>, Error>> {
+        self.run_check_many(keys, cost)
+    }
+
+    fn peek(&self, key: &str) -> Run<Result<Decision, Error>> {
+        self.run_peek(key)
+    }
+
+    fn forecast(&self, key: &str, cost: f64) -> Run<Result<Forecast, Error>> {
+        self.run_forecast(key, cost)
+    }
+
+    fn reset(&self, key: &str) -> Run<Result<(), Error>> {
+        self.run_reset(key)
+    }
+}

@@ -1,0 +1,416 @@
+//! The limiter: a strategy on a keyspace, with a clock.
+
+mod builder;
+mod dynamic;
+mod programs;
+mod watch;
+
+pub use builder::LimiterBuilder;
+pub use dynamic::DynLimiter;
+pub(crate) use programs::Forget;
+pub(crate) use watch::Watch;
+
+use std::fmt;
+
+use crate::admit::{Admission, Admit, Ask, Meter};
+use crate::clock::{Clock, SystemClock};
+use crate::decision::{Decision, Forecast};
+use crate::error::Error;
+use crate::observe::Observer;
+use crate::program::{Program, Project, Strategy};
+use crate::run::Run;
+use crate::store::memory::Table;
+use crate::store::{Keyspace, Remote};
+use crate::strategy::validate_cost;
+use programs::{Ahead, Peek};
+
+/// The cost of a check that names none.
+const ONE: f64 = 1.0;
+
+/// Limits keys by a [`Strategy`].
+///
+/// In memory a check is a plain call; over a [`Remote`] store the methods of the same names are `async`. Code that is
+/// generic over where the keys are uses the forms that return a [`Run`] ([`run_check`](Self::run_check) and so on), or the
+/// traits [`Admit`], [`Meter`] and [`DynLimiter`].
+///
+/// ```
+/// use throttlekit::{Gcra, Limiter, ManualClock};
+///
+/// let clock = ManualClock::new(0.0);
+/// let limiter = Limiter::builder(Gcra::per_second(2)?).clock(clock.clone()).build();
+///
+/// assert!(limiter.check("user-1")?.allowed);
+/// assert!(limiter.check("user-1")?.allowed);
+/// let denied = limiter.check("user-1")?;
+/// assert!(!denied.allowed);
+/// assert_eq!(denied.retry_after_ms, 500);
+/// assert!(limiter.check("user-2")?.allowed);
+///
+/// clock.advance(500.0);
+/// assert!(limiter.check("user-1")?.allowed);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # What it promises
+///
+/// - **Bound**: what the strategy's documentation states, per key. It holds for any number of threads, and over a store
+///   for any number of processes, since a step runs atomically on its key.
+/// - **A denial takes nothing.** Peek and forecast take nothing either.
+/// - **Order**: checks on one key take effect one after the other, in an order that agrees with what happens before what.
+///   There is no queue: who is denied and tries again has no place ahead of others.
+/// - **Time**: the clock is read exactly once for each check, batch, peek and forecast, after the cost was found to be
+///   legal. A clock that steps back delays or, for windows, gives back; [`SystemClock`] never does. A store with a clock
+///   of its own judges by that.
+/// - **Memory**: a [`Table`] has a bound. A key that it had to evict starts afresh, as if it had not been used.
+/// - **Store loss**: nothing is admitted or denied; the error says `store_unavailable`, and the caller decides.
+/// - **Cancellation**: a dropped future leaves the state of the key whole. The store may have counted the check.
+/// - **Errors**: a cost that is not finite, not above 0 or above 2^53 - 1 is `invalid_argument`, before anything else.
+///
+/// A clone is a handle to the same keys.
+pub struct Limiter<S: Program, K = Table<<S as Program>::State>, C = SystemClock, O = ()> {
+    strategy: S,
+    keys: K,
+    clock: C,
+    watch: Watch<O>,
+}
+
+impl<S: Strategy> Limiter<S> {
+    /// A limiter in memory, with a table of its own and the system clock.
+    ///
+    /// ```
+    /// use throttlekit::{Gcra, Limiter};
+    ///
+    /// let limiter = Limiter::new(Gcra::per_minute(100)?);
+    /// assert!(limiter.check("user-1")?.allowed);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn new(strategy: S) -> Self {
+        Self::builder(strategy).build()
+    }
+
+    /// Starts with what [`new`](Self::new) gives.
+    pub fn builder(strategy: S) -> LimiterBuilder<S> {
+        LimiterBuilder::new(strategy)
+    }
+}
+
+impl<S: Program, K, C, O> Limiter<S, K, C, O> {
+    /// The strategy.
+    #[inline]
+    pub fn strategy(&self) -> &S {
+        &self.strategy
+    }
+
+    /// The keys, scoped by the prefix.
+    #[inline]
+    pub fn keyspace(&self) -> &K {
+        &self.keys
+    }
+
+    /// The clock.
+    #[inline]
+    pub fn clock(&self) -> &C {
+        &self.clock
+    }
+
+    /// The name that its events carry.
+    pub fn name(&self) -> &str {
+        self.watch.policy()
+    }
+}
+
+/// In memory: plain calls.
+impl<S: Strategy, C: Clock, O: Observer> Limiter<S, Table<S::State>, C, O> {
+    /// Takes one unit from `key`, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_argument` if one unit is too small for the strategy to count. The built-in ones count it always.
+    #[inline]
+    pub fn check(&self, key: &str) -> Result<Decision, Error> {
+        self.decide(key, ONE)
+    }
+
+    /// Takes `cost` units from `key`, all or none.
+    ///
+    /// A cost above the ceiling is legal, and always denied.
+    ///
+    /// ```
+    /// use throttlekit::{Gcra, Limiter};
+    ///
+    /// let limiter = Limiter::new(Gcra::per_hour(10)?);
+    /// assert!(limiter.check_cost("user-1", 7.0)?.allowed);
+    /// assert!(!limiter.check_cost("user-1", 4.0)?.allowed);
+    /// assert!(limiter.check_cost("user-1", 0.0).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `invalid_argument` if `cost` is not finite, not above 0 or above 2^53 - 1, or too small for the strategy to count.
+    #[inline]
+    pub fn check_cost(&self, key: &str, cost: f64) -> Result<Decision, Error> {
+        self.decide(key, validate_cost(cost)?)
+    }
+
+    /// Takes `cost` units from each key, at one instant; decisions in the order of `keys`.
+    ///
+    /// Each key is decided on its own. A repeated key sees what came before it.
+    ///
+    /// ```
+    /// use throttlekit::{Gcra, Limiter};
+    ///
+    /// let limiter = Limiter::new(Gcra::per_hour(1)?);
+    /// let decisions = limiter.check_many(&["a", "b", "a"], 1.0)?;
+    /// let allowed: Vec<_> = decisions.iter().map(|decision| decision.allowed).collect();
+    /// assert_eq!(allowed, [true, true, false]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`check_cost`](Self::check_cost).
+    pub fn check_many(&self, keys: &[&str], cost: f64) -> Result<Vec<Decision>, Error> {
+        let cost = validate_cost(cost)?;
+        let now_ms = self.clock.now_ms();
+        let result = self.keys.apply_many(keys, now_ms, &self.strategy, &cost);
+        self.watch.tell_many(keys.len(), cost, now_ms, &result);
+        result
+    }
+
+    /// Forgets `key`: it starts afresh.
+    ///
+    /// # Errors
+    ///
+    /// None in memory.
+    pub fn reset(&self, key: &str) -> Result<(), Error> {
+        self.keys.apply(key, self.clock.now_ms(), &Forget::new(), &())
+    }
+
+    /// The one path of a check; `cost` is legal.
+    #[inline]
+    fn decide(&self, key: &str, cost: f64) -> Result<Decision, Error> {
+        let now_ms = self.clock.now_ms();
+        let result = self.keys.apply(key, now_ms, &self.strategy, &cost);
+        self.watch.tell(cost, now_ms, &result);
+        result
+    }
+}
+
+/// In memory: what the future holds.
+impl<S: Project, C: Clock, O: Observer> Limiter<S, Table<S::State>, C, O> {
+    /// What [`check`](Self::check) would find, without taking anything. A denial's wait is at least 1 ms.
+    ///
+    /// ```
+    /// use throttlekit::{Gcra, Limiter};
+    ///
+    /// let limiter = Limiter::new(Gcra::per_second(10)?);
+    /// assert_eq!(limiter.peek("user-1")?.remaining, 10);
+    /// assert_eq!(limiter.check("user-1")?.remaining, 9);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// None in memory.
+    pub fn peek(&self, key: &str) -> Result<Decision, Error> {
+        self.keys.apply(key, self.clock.now_ms(), &Peek(self.strategy.clone()), &())
+    }
+
+    /// How often `cost` fits into `key` right now, and when capacity comes back. Takes nothing.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_argument` if `cost` is not finite, not above 0 or above 2^53 - 1.
+    pub fn forecast(&self, key: &str, cost: f64) -> Result<Forecast, Error> {
+        let cost = validate_cost(cost)?;
+        self.keys.apply(key, self.clock.now_ms(), &Ahead(self.strategy.clone()), &cost)
+    }
+}
+
+/// Over a store: the same, to be awaited.
+impl<S: Strategy, C: Clock, O: Observer + Clone> Limiter<S, Remote, C, O> {
+    /// Takes one unit from `key`, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// `store_unavailable` and `state_invalid` from the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before its first poll it does nothing. Dropped later, the store may have counted the check; the state
+    /// stays whole, and no event is given.
+    pub async fn check(&self, key: &str) -> Result<Decision, Error> {
+        self.run_check(key, ONE).await
+    }
+
+    /// Takes `cost` units from `key`, all or none. A cost above the ceiling is legal, and always denied.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_argument` if `cost` is not finite, not above 0 or above 2^53 - 1, or too small for the strategy to count;
+    /// `store_unavailable` and `state_invalid` from the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`check`](Self::check).
+    pub async fn check_cost(&self, key: &str, cost: f64) -> Result<Decision, Error> {
+        self.run_check(key, cost).await
+    }
+
+    /// Takes `cost` units from each key, at one instant, in one call of the store; decisions in the order of `keys`.
+    ///
+    /// Each key is decided on its own. A repeated key sees what came before it.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_cost`](Self::check_cost). One failure fails the batch.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`check`](Self::check).
+    pub async fn check_many(&self, keys: &[&str], cost: f64) -> Result<Vec<Decision>, Error> {
+        self.run_check_many(keys, cost).await
+    }
+
+    /// Forgets `key`: it starts afresh.
+    ///
+    /// # Errors
+    ///
+    /// `store_unavailable` from the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it answers, the key may or may not be forgotten.
+    pub async fn reset(&self, key: &str) -> Result<(), Error> {
+        self.run_reset(key).await
+    }
+}
+
+/// Over a store: what the future holds.
+impl<S: Project, C: Clock, O: Observer + Clone> Limiter<S, Remote, C, O> {
+    /// What [`check`](Self::check) would find, without taking anything. A denial's wait is at least 1 ms.
+    ///
+    /// # Errors
+    ///
+    /// `store_unavailable` and `state_invalid` from the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost by dropping it.
+    pub async fn peek(&self, key: &str) -> Result<Decision, Error> {
+        self.run_peek(key).await
+    }
+
+    /// How often `cost` fits into `key` right now, and when capacity comes back. Takes nothing.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_argument` if `cost` is not finite, not above 0 or above 2^53 - 1; `store_unavailable` and `state_invalid`
+    /// from the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost by dropping it.
+    pub async fn forecast(&self, key: &str, cost: f64) -> Result<Forecast, Error> {
+        self.run_forecast(key, cost).await
+    }
+}
+
+/// Wherever the keys are.
+impl<S: Strategy, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> Limiter<S, K, C, O> {
+    /// Takes `cost` units from `key`, all or none. In memory the answer is ready, and nothing is allocated.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_argument` for a bad cost; `store_unavailable` and `state_invalid` from the store.
+    #[inline]
+    pub fn run_check(&self, key: &str, cost: f64) -> Run<Result<Decision, Error>> {
+        let cost = match validate_cost(cost) {
+            Ok(cost) => cost,
+            Err(error) => return Run::ready(Err(error)),
+        };
+        let now_ms = self.clock.now_ms();
+        self.watch.follow(cost, now_ms, self.keys.run(key, now_ms, &self.strategy, &cost))
+    }
+
+    /// Takes `cost` units from each key, at one instant; decisions in the order of `keys`.
+    ///
+    /// # Errors
+    ///
+    /// As [`run_check`](Self::run_check). One failure fails the batch.
+    pub fn run_check_many(&self, keys: &[&str], cost: f64) -> Run<Result<Vec<Decision>, Error>> {
+        let cost = match validate_cost(cost) {
+            Ok(cost) => cost,
+            Err(error) => return Run::ready(Err(error)),
+        };
+        let now_ms = self.clock.now_ms();
+        self.watch.follow_many(keys.len(), cost, now_ms, self.keys.run_many(keys, now_ms, &self.strategy, &cost))
+    }
+
+    /// Forgets `key`: it starts afresh.
+    ///
+    /// # Errors
+    ///
+    /// `store_unavailable` from the store.
+    pub fn run_reset(&self, key: &str) -> Run<Result<(), Error>> {
+        self.keys.run(key, self.clock.now_ms(), &Forget::new(), &())
+    }
+}
+
+/// Wherever the keys are: what the future holds.
+impl<S: Project, K: Keyspace<S::State>, C: Clock, O> Limiter<S, K, C, O> {
+    /// What a check of cost 1 would find, without taking anything. A denial's wait is at least 1 ms.
+    ///
+    /// # Errors
+    ///
+    /// `store_unavailable` and `state_invalid` from the store.
+    pub fn run_peek(&self, key: &str) -> Run<Result<Decision, Error>> {
+        self.keys.run(key, self.clock.now_ms(), &Peek(self.strategy.clone()), &())
+    }
+
+    /// How often `cost` fits into `key` right now, and when capacity comes back. Takes nothing.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_argument` for a bad cost; `store_unavailable` and `state_invalid` from the store.
+    pub fn run_forecast(&self, key: &str, cost: f64) -> Run<Result<Forecast, Error>> {
+        match validate_cost(cost) {
+            Ok(cost) => self.keys.run(key, self.clock.now_ms(), &Ahead(self.strategy.clone()), &cost),
+            Err(error) => Run::ready(Err(error)),
+        }
+    }
+}
+
+/// Decides by [`Ask::key`] and [`Ask::cost`]; the other fields do not matter to it.
+impl<S: Strategy, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> Admit for Limiter<S, K, C, O> {
+    #[inline]
+    fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
+        self.run_check(ask.key, ask.cost).map(|result| result.map(Admission::rate))
+    }
+}
+
+impl<S: Strategy, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> Meter for Limiter<S, K, C, O> {
+    #[inline]
+    fn debit(&self, key: &str, units: f64) -> Run<Result<Decision, Error>> {
+        self.run_check(key, units)
+    }
+}
+
+impl<S: Program, K: Clone, C: Clone, O: Clone> Clone for Limiter<S, K, C, O> {
+    fn clone(&self) -> Self {
+        Self {
+            strategy: self.strategy.clone(),
+            keys: self.keys.clone(),
+            clock: self.clock.clone(),
+            watch: self.watch.clone(),
+        }
+    }
+}
+
+impl<S: Program + fmt::Debug, K, C, O> fmt::Debug for Limiter<S, K, C, O> {
+    /// Shows no keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limiter").field("name", &self.name()).field("strategy", &self.strategy).finish_non_exhaustive()
+    }
+}
