@@ -2,7 +2,6 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::time::Duration;
 
 /// How much of a refused text an error shows.
 const SHOWN_CHARS: usize = 40;
@@ -35,12 +34,6 @@ pub fn parse_duration_ms(text: &str) -> Result<f64, ParseDurationError> {
     let (number, factor) = split(text.trim()).ok_or_else(|| error(Kind::Form))?;
     let ms = number.parse::<f64>().map_err(|_| error(Kind::Form))? * factor;
     if ms.is_finite() && ms > 0.0 { Ok(ms) } else { Err(error(Kind::Range)) }
-}
-
-/// A [`Duration`] in milliseconds: `secs * 1000 + subsec_nanos / 1e6`, in this order.
-#[allow(clippy::cast_precision_loss)] // beyond 2^53 seconds no limit accepts it
-pub(crate) fn duration_ms(span: Duration) -> f64 {
-    span.as_secs() as f64 * 1_000.0 + f64::from(span.subsec_nanos()) / 1e6
 }
 
 /// The number and the factor of its unit.

@@ -46,6 +46,10 @@ impl std::fmt::Debug for TaskHandle {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TokioRuntime;
 
+/// Well below what one sleep of tokio's can last.
+#[cfg(feature = "tokio")]
+const LONGEST_SLEEP: Duration = Duration::from_secs(365 * 86_400);
+
 #[cfg(feature = "tokio")]
 impl Runtime for TokioRuntime {
     fn spawn(&self, task: BoxFuture<()>) -> TaskHandle {
@@ -54,6 +58,14 @@ impl Runtime for TokioRuntime {
     }
 
     fn sleep(&self, span: Duration) -> BoxFuture<()> {
-        Box::pin(async move { tokio::time::sleep(span).await })
+        Box::pin(async move {
+            // One sleep of tokio's ends after about 2.2 years at the latest.
+            let mut left = span;
+            while left > LONGEST_SLEEP {
+                tokio::time::sleep(LONGEST_SLEEP).await;
+                left -= LONGEST_SLEEP;
+            }
+            tokio::time::sleep(left).await;
+        })
     }
 }

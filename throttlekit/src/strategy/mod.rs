@@ -14,8 +14,8 @@
 
 pub mod fixed_window;
 pub mod gcra;
-mod options;
-mod text;
+pub(crate) mod options;
+pub(crate) mod text;
 pub mod token_bucket;
 
 use crate::decision::MAX_SAFE;

@@ -1,1 +1,0 @@
-//! The leaky-bucket shaper: it delays instead of denying.
