@@ -182,27 +182,44 @@ impl StdError for RateLimitExceeded {}
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuildError {
+    kind: BuildKind,
     option: &'static str,
     value: Option<String>,
     allowed: Cow<'static, str>,
+}
+
+/// What kind of thing a [`BuildError`] refuses; its stable code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BuildKind {
+    Invalid,
+    Unsupported,
 }
 
 impl BuildError {
     /// `option` as `owner.option`, the value as given, and what is allowed as "must be ...".
     #[cold]
     pub fn new(option: &'static str, value: impl fmt::Display, allowed: impl Into<Cow<'static, str>>) -> Self {
-        Self { option, value: Some(value.to_string()), allowed: allowed.into() }
+        Self { kind: BuildKind::Invalid, option, value: Some(value.to_string()), allowed: allowed.into() }
     }
 
     /// A required option that was not given.
     #[cold]
     pub fn missing(option: &'static str) -> Self {
-        Self { option, value: None, allowed: Cow::Borrowed("required") }
+        Self { kind: BuildKind::Invalid, option, value: None, allowed: Cow::Borrowed("required") }
     }
 
-    /// The stable code.
+    /// Options that are legal each for itself and make nothing that works.
+    #[cold]
+    pub(crate) fn unsupported(option: &'static str, allowed: &'static str) -> Self {
+        Self { kind: BuildKind::Unsupported, option, value: None, allowed: Cow::Borrowed(allowed) }
+    }
+
+    /// The stable code: `config_invalid`, or `throttlekit_error` for a set of parts that is empty.
     pub fn code(&self) -> &'static str {
-        "config_invalid"
+        match self.kind {
+            BuildKind::Invalid => "config_invalid",
+            BuildKind::Unsupported => "throttlekit_error",
+        }
     }
 
     /// The refused option, as `owner.option`.

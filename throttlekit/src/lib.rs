@@ -32,6 +32,7 @@ pub use decision::{Decision, Forecast, MAX_SAFE};
 pub use duration::{ParseDurationError, parse_duration_ms};
 pub use error::{BuildError, Error, ErrorKind, RateLimitExceeded};
 pub use limiter::{DynLimiter, Limiter, LimiterBuilder};
+pub use multi::{Dimension, DimensionKeys, InMemory, Multi, MultiBuilder};
 pub use observe::{Event, Observer};
 pub use permit::{Outcome, Permit, Settle, Slot};
 pub use program::{Change, Program, Project, State, Step, Strategy};

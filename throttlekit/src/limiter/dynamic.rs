@@ -1,14 +1,18 @@
 //! The limiter without its types, for registries.
 
+use std::any::Any;
+
 use super::Limiter;
 use crate::admit::{Admit, Meter};
 use crate::clock::Clock;
 use crate::decision::{Decision, Forecast};
 use crate::error::Error;
+use crate::multi::Dimension;
 use crate::observe::Observer;
 use crate::program::Project;
 use crate::run::Run;
-use crate::store::Keyspace;
+use crate::store::memory::Table;
+use crate::store::{Keyspace, Remote};
 
 /// A [`Limiter`] whose strategy, keyspace and clock are known at run time only.
 ///
@@ -75,6 +79,13 @@ pub trait DynLimiter: Admit + Meter {
     ///
     /// `store_unavailable` from the store.
     fn reset(&self, key: &str) -> Run<Result<(), Error>>;
+
+    /// The limiter as a part of a [`Multi`](crate::Multi), on the same keys.
+    ///
+    /// # Errors
+    ///
+    /// `throttlekit_error` if the keys are neither in a [`Table`] nor on a [`Remote`] store.
+    fn dimension(&self) -> Result<Dimension, Error>;
 }
 
 impl<S: Project, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> DynLimiter for Limiter<S, K, C, O> {
@@ -113,5 +124,17 @@ impl<S: Project, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> DynLimite
 
     fn reset(&self, key: &str) -> Run<Result<(), Error>> {
         self.run_reset(key)
+    }
+
+    fn dimension(&self) -> Result<Dimension, Error> {
+        let keys: &dyn Any = self.keyspace();
+        let strategy = || self.strategy().clone();
+        if let Some(table) = keys.downcast_ref::<Table<S::State>>() {
+            Ok(Dimension::local(strategy(), table.clone()))
+        } else if let Some(remote) = keys.downcast_ref::<Remote>() {
+            Ok(Dimension::stored(strategy(), remote.clone()))
+        } else {
+            Err(Error::unsupported("this keyspace takes no part in joint checks"))
+        }
     }
 }

@@ -89,6 +89,14 @@ impl Remote {
         Self { store, prefix: Arc::from("") }
     }
 
+    /// The keys below `prefix`.
+    pub(crate) fn below(&self, prefix: &str) -> Self {
+        if prefix.is_empty() {
+            return self.clone();
+        }
+        Self { store: Arc::clone(&self.store), prefix: prefixed(&self.prefix, prefix).into() }
+    }
+
     /// The name of `key` in the store.
     pub(crate) fn full_key(&self, key: &str) -> String {
         prefixed(&self.prefix, key)
@@ -113,10 +121,7 @@ impl fmt::Debug for Remote {
 
 impl<S: State> Keyspace<S> for Remote {
     fn scoped(&self, prefix: &str) -> Self {
-        if prefix.is_empty() {
-            return self.clone();
-        }
-        Self { store: Arc::clone(&self.store), prefix: prefixed(&self.prefix, prefix).into() }
+        self.below(prefix)
     }
 
     fn run<P: Program<State = S>>(

@@ -1,1 +1,0 @@
-//! Several dimensions, admitted atomically.

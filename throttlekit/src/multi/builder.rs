@@ -1,0 +1,240 @@
+//! The builder of a multi-dimensional limit.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::dimension::{Dimension, Local, Site, Stored};
+use super::select::Mode;
+use super::{InMemory, MOST, Multi, Named, Parts};
+use crate::clock::{Clock, SystemClock};
+use crate::error::{BuildError, Error};
+use crate::limiter::{DynLimiter, Watch};
+use crate::observe::Observer;
+use crate::program::Strategy;
+use crate::store::memory::Table;
+use crate::store::{Remote, prefixed};
+
+/// The option that a refused set of dimensions is reported under.
+const DIMENSIONS: &str = "multi.dimensions";
+
+/// Builds a [`Multi`]; from [`Multi::all`] and [`Multi::any`].
+///
+/// ```
+/// use throttlekit::{Gcra, Limiter, Multi};
+///
+/// let per_user = Limiter::new(Gcra::per_minute(10)?);
+/// let limit = Multi::any()
+///     .dimension("everybody", Gcra::per_second(1_000)?, 1.0)
+///     .limiter("user", &per_user, 2.0)
+///     .build()?;
+/// assert_eq!(limit.dimensions().collect::<Vec<_>>(), ["everybody", "user"]);
+///
+/// limit.check(&["", "u1"])?;
+/// assert_eq!(per_user.peek("u1")?.remaining, 8);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "a builder does nothing until it is built"]
+pub struct MultiBuilder<W = InMemory, C = SystemClock, O = ()> {
+    mode: Mode,
+    declared: Vec<Declared>,
+    prefix: String,
+    name: Option<Arc<str>>,
+    site: W,
+    clock: C,
+    observer: O,
+}
+
+/// A dimension before it is known where its keys are.
+struct Declared {
+    name: String,
+    weight: f64,
+    origin: Origin,
+}
+
+enum Origin {
+    Strategy(Box<dyn Unbound>),
+    Limiter(Result<Dimension, Error>),
+}
+
+/// A strategy without keys.
+trait Unbound: Send + Sync {
+    fn local(&self) -> Dimension;
+    fn stored(&self, keys: Remote) -> Dimension;
+}
+
+impl<S: Strategy> Unbound for S {
+    fn local(&self) -> Dimension {
+        Dimension::local(self.clone(), Table::new())
+    }
+
+    fn stored(&self, keys: Remote) -> Dimension {
+        Dimension::stored(self.clone(), keys)
+    }
+}
+
+impl MultiBuilder {
+    pub(super) fn new(mode: Mode) -> Self {
+        Self {
+            mode,
+            declared: Vec::new(),
+            prefix: String::new(),
+            name: None,
+            site: InMemory(()),
+            clock: SystemClock::new(),
+            observer: (),
+        }
+    }
+}
+
+impl<W, C, O> MultiBuilder<W, C, O> {
+    /// Adds a dimension with keys of its own. It is asked for `weight` times the cost of a check.
+    ///
+    /// Its `name` is not empty and differs from the others. Keep it free of colons: `a` with the key `b:c` is `a:b` with
+    /// the key `c`, and a check that has both is refused.
+    pub fn dimension(mut self, name: impl Into<String>, strategy: impl Strategy, weight: f64) -> Self {
+        self.declared.push(Declared { name: name.into(), weight, origin: Origin::Strategy(Box::new(strategy)) });
+        self
+    }
+
+    /// Adds a dimension that shares the keys of `limiter`: each sees what the other charges. It is asked for `weight`
+    /// times the cost of a check.
+    ///
+    /// The limiter's keys stay where they are, without the prefix and the name given here. Its clock and its observer
+    /// are not asked.
+    pub fn limiter(mut self, name: impl Into<String>, limiter: &dyn DynLimiter, weight: f64) -> Self {
+        self.declared.push(Declared { name: name.into(), weight, origin: Origin::Limiter(limiter.dimension()) });
+        self
+    }
+
+    /// Keeps the dimensions in a store instead of in memory. A limiter that was added must be on the same store.
+    pub fn store(self, store: Remote) -> MultiBuilder<Remote, C, O> {
+        let Self { mode, declared, prefix, name, site: _, clock, observer } = self;
+        MultiBuilder { mode, declared, prefix, name, site: store, clock, observer }
+    }
+
+    /// Where the time comes from. The default is a new [`SystemClock`].
+    pub fn clock<D: Clock>(self, clock: D) -> MultiBuilder<W, D, O> {
+        let Self { mode, declared, prefix, name, site, clock: _, observer } = self;
+        MultiBuilder { mode, declared, prefix, name, site, clock, observer }
+    }
+
+    /// Who sees each decision: one event for a check of all dimensions, with the strategy name `all` or `any`.
+    pub fn observer<P: Observer + Clone>(self, observer: P) -> MultiBuilder<W, C, P> {
+        let Self { mode, declared, prefix, name, site, clock, observer: _ } = self;
+        MultiBuilder { mode, declared, prefix, name, site, clock, observer }
+    }
+
+    /// What is put before the name of each dimension, joined by a colon. The empty prefix, the default, adds nothing.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// The name that its events carry. The default is `all` or `any`.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Binds each dimension by `bind`, checks what all sites have in common, and puts them together by `parts`.
+    fn assemble<P>(
+        self,
+        bind: impl Fn(&W, &dyn Unbound, &str) -> Dimension,
+        accept: impl Fn(&W, Site) -> Result<P, &'static str>,
+        parts: impl FnOnce(W, Vec<P>, &[Named]) -> Result<Parts, BuildError>,
+    ) -> Result<Multi<W, C, O>, BuildError> {
+        let Self { mode, declared, prefix, name, site, clock, observer } = self;
+        if declared.is_empty() {
+            return Err(BuildError::unsupported(DIMENSIONS, "must have at least one dimension"));
+        }
+        if declared.len() > MOST {
+            return Err(BuildError::new(DIMENSIONS, declared.len(), format!("must be at most {MOST}")));
+        }
+        let mut names: Vec<Named> = Vec::with_capacity(declared.len());
+        let mut bound = Vec::with_capacity(declared.len());
+        for Declared { name, weight, origin } in declared {
+            if name.is_empty() || names.iter().any(|named| named.name == name) {
+                return Err(refused(&name, "must be a name that is not empty and not taken"));
+            }
+            if !(weight.is_finite() && weight > 0.0) {
+                return Err(BuildError::new("multi.weight", weight, "must be a finite number above 0"));
+            }
+            let (dimension, scoped) = match origin {
+                Origin::Strategy(strategy) => (bind(&site, &*strategy, &prefixed(&prefix, &name)), true),
+                Origin::Limiter(Ok(dimension)) => (dimension, false),
+                Origin::Limiter(Err(_)) => return Err(refused(&name, "must be in memory or on a remote store")),
+            };
+            bound.push(accept(&site, dimension.0).map_err(|allowed| refused(&name, allowed))?);
+            names.push(Named { name, weight, scoped });
+        }
+        let extends = |long: &str, short: &str| long.strip_prefix(short).is_some_and(|rest| rest.starts_with(':'));
+        let scoped = || names.iter().filter(|named| named.scoped);
+        let may_meet = scoped().any(|long| scoped().any(|short| extends(&long.name, &short.name)));
+        let watch = Watch::new(observer, name, mode.name());
+        Ok(Multi { mode, parts: parts(site, bound, &names)?, names, may_meet, clock, watch, site: PhantomData })
+    }
+}
+
+impl<C, O> MultiBuilder<InMemory, C, O> {
+    /// Builds it.
+    ///
+    /// # Errors
+    ///
+    /// `multi.dimensions` if there is none (code `throttlekit_error`), if there are more than 16, if a name is empty or
+    /// taken, if two dimensions share a table, or if a limiter that was added is not in memory; `multi.weight` if a weight
+    /// is not finite or not above 0.
+    pub fn build(self) -> Result<Multi<InMemory, C, O>, BuildError> {
+        let accept = |_: &InMemory, site| match site {
+            Site::Local(dimension) => Ok(dimension),
+            Site::Stored(_) => Err("must be in memory like the other dimensions"),
+        };
+        self.assemble(|_, strategy, _| strategy.local(), accept, |_, dimensions, names| local_parts(dimensions, names))
+    }
+}
+
+impl<C, O> MultiBuilder<Remote, C, O> {
+    /// Builds it.
+    ///
+    /// # Errors
+    ///
+    /// `multi.dimensions` if there is none (code `throttlekit_error`), if there are more than 16, if a name is empty or
+    /// taken, or if a limiter that was added is not on the same store; `multi.weight` if a weight is not finite or not
+    /// above 0.
+    pub fn build(self) -> Result<Multi<Remote, C, O>, BuildError> {
+        let bind = |store: &Remote, strategy: &dyn Unbound, scope: &str| strategy.stored(store.below(scope));
+        let accept = |store: &Remote, site| match site {
+            Site::Stored(dimension) if dimension.keys().same_store(store) => Ok(dimension),
+            Site::Stored(_) | Site::Local(_) => Err("must be on the same store as the other dimensions"),
+        };
+        let parts = |store, dimensions: Vec<Box<dyn Stored>>, _: &[Named]| Ok(Parts::Stored { dimensions, store });
+        self.assemble(bind, accept, parts)
+    }
+}
+
+/// Orders the locks: ascending by table, the same for every joint run of the process.
+fn local_parts(dimensions: Vec<Box<dyn Local>>, names: &[Named]) -> Result<Parts, BuildError> {
+    let mut order: Vec<usize> = (0..dimensions.len()).collect();
+    order.sort_by_key(|index| dimensions[*index].table_id());
+    let shares = |pair: &&[usize]| dimensions[pair[0]].table_id() == dimensions[pair[1]].table_id();
+    if let Some(pair) = order.windows(2).find(shares) {
+        return Err(refused(&names[pair[0].max(pair[1])].name, "must not share the table of another dimension"));
+    }
+    Ok(Parts::Local { dimensions, order })
+}
+
+fn refused(name: &str, allowed: &'static str) -> BuildError {
+    BuildError::new(DIMENSIONS, format!("{name:?}"), allowed)
+}
+
+impl<W, C, O> fmt::Debug for MultiBuilder<W, C, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.declared.iter().map(|declared| &declared.name).collect();
+        f.debug_struct("MultiBuilder")
+            .field("mode", &self.mode)
+            .field("prefix", &self.prefix)
+            .field("name", &self.name)
+            .field("dimensions", &names)
+            .finish_non_exhaustive()
+    }
+}

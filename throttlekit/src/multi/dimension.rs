@@ -1,0 +1,114 @@
+//! One dimension: a strategy on its keys, without its types.
+
+use std::fmt;
+
+use crate::decision::Decision;
+use crate::error::Error;
+use crate::limiter::Forget;
+use crate::program::Strategy;
+use crate::store::memory::Table;
+use crate::store::{Call, Remote};
+
+/// A limiter as a part of a [`Multi`](crate::Multi): its strategy and its keys, without its types, clock and observer.
+///
+/// From [`DynLimiter::dimension`](crate::DynLimiter::dimension).
+pub struct Dimension(pub(super) Site);
+
+/// Where its keys are.
+pub(super) enum Site {
+    Local(Box<dyn Local>),
+    Stored(Box<dyn Stored>),
+}
+
+impl Dimension {
+    pub(crate) fn local<S: Strategy>(strategy: S, keys: Table<S::State>) -> Self {
+        Self(Site::Local(Box::new(Bound { strategy, keys })))
+    }
+
+    pub(crate) fn stored<S: Strategy>(strategy: S, keys: Remote) -> Self {
+        Self(Site::Stored(Box::new(Bound { strategy, keys })))
+    }
+}
+
+impl fmt::Debug for Dimension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Site::Local(_) => "Dimension(in memory)",
+            Site::Stored(_) => "Dimension(in a store)",
+        })
+    }
+}
+
+/// A dimension in memory.
+pub(super) trait Local: Send + Sync {
+    /// The number that orders the locks of tables. Equal for one table alone.
+    fn table_id(&self) -> usize;
+
+    /// Judges, tells `then` whether it wants to be charged, and charges if that says so.
+    fn joint(
+        &self,
+        key: &str,
+        now_ms: f64,
+        cost: f64,
+        then: &mut dyn FnMut(bool) -> Result<bool, Error>,
+    ) -> Result<Decision, Error>;
+
+    fn reset(&self, key: &str, now_ms: f64) -> Result<(), Error>;
+}
+
+/// A dimension in a store.
+pub(super) trait Stored: Send + Sync {
+    fn keys(&self) -> &Remote;
+
+    fn full_key(&self, key: &str) -> String;
+
+    /// Adds the check of a [full](Self::full_key) key.
+    fn push(&self, call: &mut Call, full_key: String, cost: f64);
+
+    /// Adds the reset of a [full](Self::full_key) key.
+    fn push_reset(&self, call: &mut Call, full_key: String);
+}
+
+/// A strategy on its keys.
+struct Bound<S, K> {
+    strategy: S,
+    keys: K,
+}
+
+impl<S: Strategy> Local for Bound<S, Table<S::State>> {
+    fn table_id(&self) -> usize {
+        self.keys.id()
+    }
+
+    fn joint(
+        &self,
+        key: &str,
+        now_ms: f64,
+        cost: f64,
+        then: &mut dyn FnMut(bool) -> Result<bool, Error>,
+    ) -> Result<Decision, Error> {
+        self.keys.joint(key, now_ms, &self.strategy, &cost, then)
+    }
+
+    fn reset(&self, key: &str, now_ms: f64) -> Result<(), Error> {
+        self.keys.apply(key, now_ms, &Forget::new(), &())
+    }
+}
+
+impl<S: Strategy> Stored for Bound<S, Remote> {
+    fn keys(&self) -> &Remote {
+        &self.keys
+    }
+
+    fn full_key(&self, key: &str) -> String {
+        self.keys.full_key(key)
+    }
+
+    fn push(&self, call: &mut Call, full_key: String, cost: f64) {
+        call.push(full_key, self.strategy.clone(), cost);
+    }
+
+    fn push_reset(&self, call: &mut Call, full_key: String) {
+        call.push(full_key, Forget::<S::State>::new(), ());
+    }
+}

@@ -1,0 +1,496 @@
+//! Several limits on one request, admitted together.
+
+mod builder;
+mod dimension;
+mod select;
+
+pub use builder::MultiBuilder;
+pub use dimension::Dimension;
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use crate::admit::{Admission, Admit, Ask};
+use crate::clock::{Clock, SystemClock};
+use crate::decision::Decision;
+use crate::error::Error;
+use crate::limiter::Watch;
+use crate::observe::Observer;
+use crate::run::Run;
+use crate::store::{Call, Remote, Rule};
+use crate::strategy::validate_cost;
+use dimension::{Local, Stored};
+use select::{Mode, Tally};
+
+/// The most dimensions of one [`Multi`]. Each of them is held while the others are judged.
+const MOST: usize = 16;
+
+/// Marks a [`Multi`] whose dimensions are in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct InMemory(());
+
+/// Limits a request in several dimensions at once, such as its address and its user, without charging one of them for
+/// what another refuses.
+///
+/// - [`all`](Self::all) admits if every dimension does. Either all of them are charged, or none is. The decision is that
+///   of the dimension with the least remaining; on a denial that of the denying one with the longest wait.
+/// - [`any`](Self::any) admits if one dimension does, and charges exactly those that do. The decision is that of the
+///   admitting dimension with the most remaining; on a denial that of the one with the shortest wait.
+///
+/// Of equals, the dimension that was declared first is shown. The decision is one of the dimensions' own, not their
+/// [`combine`](Decision::combine).
+///
+/// ```
+/// use throttlekit::{Gcra, ManualClock, Multi};
+///
+/// let both = Multi::all()
+///     .dimension("ip", Gcra::per_minute(100)?, 1.0)
+///     .dimension("user", Gcra::per_second(2)?, 1.0)
+///     .clock(ManualClock::new(0.0))
+///     .build()?;
+///
+/// assert_eq!(both.check(&["10.0.0.1", "u1"])?.remaining, 1);
+/// assert_eq!(both.check(&["10.0.0.1", "u1"])?.remaining, 0);
+/// let denied = both.check(&["10.0.0.1", "u1"])?;
+/// assert_eq!((denied.allowed, denied.limit, denied.retry_after_ms), (false, 2, 500));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # What it promises
+///
+/// - **Atomic**: no other check, joint or plain, sees one dimension charged and another not. In memory the keys are held
+///   together, in an order that is the same for all; over a store it is one call of the store.
+/// - **One clock reading** for all dimensions, after every cost was found to be legal.
+/// - **One event** for each check, with the cost that was given.
+/// - **Costs**: a dimension is asked for its weight times the cost.
+/// - **Keys**: in memory each dimension has a table of its own; over a store its keys are `prefix:name:key`. Two
+///   dimensions of one check that meet on one key are `invalid_argument`.
+/// - **No allocation** in memory.
+///
+/// As an [`Admit`] it takes [`Ask::dimensions`], or [`Ask::key`] for every dimension if that is empty.
+pub struct Multi<W = InMemory, C = SystemClock, O = ()> {
+    mode: Mode,
+    names: Vec<Named>,
+    parts: Parts,
+    /// Whether two dimensions could meet on one key, because one name with a colon starts with another.
+    may_meet: bool,
+    clock: C,
+    watch: Watch<O>,
+    site: PhantomData<W>,
+}
+
+/// What is known of a dimension apart from how it limits.
+#[derive(Debug)]
+struct Named {
+    name: String,
+    weight: f64,
+    /// Whether its keys are below its name; those of a limiter are where the limiter put them.
+    scoped: bool,
+}
+
+/// The dimensions, in the order in which they were declared.
+enum Parts {
+    /// In memory; `order` has each position once, in the order of the locks.
+    Local {
+        dimensions: Vec<Box<dyn Local>>,
+        order: Vec<usize>,
+    },
+    Stored {
+        dimensions: Vec<Box<dyn Stored>>,
+        store: Remote,
+    },
+}
+
+/// What a multi-dimensional check has to know of a request.
+///
+/// ```
+/// use throttlekit::{DimensionKeys, Gcra, ManualClock, Multi};
+///
+/// struct Upload {
+///     address: String,
+///     user: String,
+///     kilobytes: u32,
+/// }
+///
+/// impl DimensionKeys for Upload {
+///     fn key(&self, _index: usize, name: &str) -> Option<&str> {
+///         match name {
+///             "address" => Some(&self.address),
+///             "user" => Some(&self.user),
+///             _ => None,
+///         }
+///     }
+///     fn weight(&self, _index: usize, name: &str) -> Option<f64> {
+///         (name == "user").then(|| f64::from(self.kilobytes))
+///     }
+/// }
+///
+/// let limit = Multi::all()
+///     .dimension("address", Gcra::per_minute(10)?, 1.0)
+///     .dimension("user", Gcra::per_minute(500)?, 1.0)
+///     .clock(ManualClock::new(0.0))
+///     .build()?;
+/// let upload = Upload { address: "10.0.0.1".into(), user: "u1".into(), kilobytes: 499 };
+/// assert_eq!(limit.check_for(&upload, 1.0)?.remaining, 1);
+/// assert!(!limit.check_for(&upload, 1.0)?.allowed);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait DimensionKeys {
+    /// The raw key for the dimension that was declared at `index` as `name`; `None` if the request has none, which
+    /// refuses it as an argument error.
+    fn key(&self, index: usize, name: &str) -> Option<&str>;
+
+    /// The weight for the dimension, in place of the one it was declared with. `None` leaves that.
+    fn weight(&self, index: usize, name: &str) -> Option<f64> {
+        let _ = (index, name);
+        None
+    }
+}
+
+/// One raw key for each dimension.
+struct Positional<'a>(&'a [&'a str]);
+
+impl DimensionKeys for Positional<'_> {
+    fn key(&self, index: usize, _name: &str) -> Option<&str> {
+        self.0.get(index).copied()
+    }
+}
+
+/// The same raw key for every dimension.
+struct Same<'a>(&'a str);
+
+impl DimensionKeys for Same<'_> {
+    fn key(&self, _index: usize, _name: &str) -> Option<&str> {
+        Some(self.0)
+    }
+}
+
+/// Raw key and cost of each dimension; those beyond the last are not used.
+type Asks<'a> = [(&'a str, f64); MOST];
+
+impl Multi {
+    /// Starts a limit that admits what every dimension admits.
+    pub fn all() -> MultiBuilder {
+        MultiBuilder::new(Mode::All)
+    }
+
+    /// Starts a limit that admits what one of the dimensions admits.
+    pub fn any() -> MultiBuilder {
+        MultiBuilder::new(Mode::Any)
+    }
+}
+
+impl<W, C, O> Multi<W, C, O> {
+    /// The names of the dimensions, in the order of the keys.
+    pub fn dimensions(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(|named| named.name.as_str())
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &C {
+        &self.clock
+    }
+
+    /// The name that its events carry.
+    pub fn name(&self) -> &str {
+        self.watch.policy()
+    }
+}
+
+/// In memory: plain calls.
+impl<C: Clock, O: Observer + Clone> Multi<InMemory, C, O> {
+    /// Takes the weight of each dimension from its key; `keys` has one raw key for each, in the order of declaration.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_argument` if the number of keys is not that of the dimensions, or two dimensions meet on one key.
+    pub fn check(&self, keys: &[&str]) -> Result<Decision, Error> {
+        self.check_cost(keys, 1.0)
+    }
+
+    /// As [`check`](Self::check), for `cost` times the weight of each dimension.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check); also if `cost`, or its product with a weight, is not finite, not above 0 or above
+    /// 2^53 - 1.
+    pub fn check_cost(&self, keys: &[&str], cost: f64) -> Result<Decision, Error> {
+        at_once(self.run_check(keys, cost))
+    }
+
+    /// As [`check_cost`](Self::check_cost), with keys and weights that the request itself knows.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_cost`](Self::check_cost); also if the request has no key for a dimension.
+    pub fn check_for<X: DimensionKeys + ?Sized>(&self, request: &X, cost: f64) -> Result<Decision, Error> {
+        at_once(self.run_check_for(request, cost))
+    }
+
+    /// Forgets the key of every dimension, one after the other.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_argument` if the number of keys is not that of the dimensions.
+    pub fn reset(&self, keys: &[&str]) -> Result<(), Error> {
+        at_once(self.run_reset(keys))
+    }
+}
+
+/// Over a store: the same, to be awaited.
+impl<C: Clock, O: Observer + Clone> Multi<Remote, C, O> {
+    /// Takes the weight of each dimension from its key; `keys` has one raw key for each, in the order of declaration.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_argument` if the number of keys is not that of the dimensions, or two dimensions meet on one key;
+    /// `store_unavailable` and `state_invalid` from the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it answers, either what the check would have charged is charged, or nothing is.
+    pub async fn check(&self, keys: &[&str]) -> Result<Decision, Error> {
+        self.run_check(keys, 1.0).await
+    }
+
+    /// As [`check`](Self::check), for `cost` times the weight of each dimension.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check); also if `cost`, or its product with a weight, is not finite, not above 0 or above
+    /// 2^53 - 1.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`check`](Self::check).
+    pub async fn check_cost(&self, keys: &[&str], cost: f64) -> Result<Decision, Error> {
+        self.run_check(keys, cost).await
+    }
+
+    /// As [`check_cost`](Self::check_cost), with keys and weights that the request itself knows.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_cost`](Self::check_cost); also if the request has no key for a dimension.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`check`](Self::check).
+    pub async fn check_for<X: DimensionKeys + Sync + ?Sized>(&self, request: &X, cost: f64) -> Result<Decision, Error> {
+        self.run_check_for(request, cost).await
+    }
+
+    /// Forgets the key of every dimension, in one call of the store.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_argument` if the number of keys is not that of the dimensions; `store_unavailable` from the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it answers, the keys may or may not be forgotten.
+    pub async fn reset(&self, keys: &[&str]) -> Result<(), Error> {
+        self.run_reset(keys).await
+    }
+}
+
+/// Wherever the keys are.
+impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
+    /// Takes `cost` times the weight of each dimension from its key; `keys` has one raw key for each, in the order of
+    /// declaration. In memory the answer is ready.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_argument` for a bad cost or number of keys, or if two dimensions meet on one key; `store_unavailable` and
+    /// `state_invalid` from the store.
+    pub fn run_check(&self, keys: &[&str], cost: f64) -> Run<Result<Decision, Error>> {
+        match self.counted(keys) {
+            Ok(keys) => self.run_check_for(&keys, cost),
+            Err(error) => Run::ready(Err(error)),
+        }
+    }
+
+    /// As [`run_check`](Self::run_check), with keys and weights that the request itself knows.
+    ///
+    /// # Errors
+    ///
+    /// As [`run_check`](Self::run_check); also if the request has no key for a dimension.
+    pub fn run_check_for<X: DimensionKeys + ?Sized>(&self, request: &X, cost: f64) -> Run<Result<Decision, Error>> {
+        let asks = match self.asks(request, cost) {
+            Ok(asks) => asks,
+            Err(error) => return Run::ready(Err(error)),
+        };
+        match &self.parts {
+            Parts::Local { dimensions, order } => {
+                let now_ms = self.clock.now_ms();
+                let mut tally = Tally::new(self.mode);
+                let frames = Frames { dimensions, asks: &asks, now_ms, mode: self.mode };
+                let result = frames.run(order, true, &mut tally).and_then(|_| tally.decision());
+                self.watch.tell(cost, now_ms, &result);
+                Run::ready(result)
+            }
+            Parts::Stored { dimensions, store } => {
+                let keys = match self.stored_keys(dimensions, &asks) {
+                    Ok(keys) => keys,
+                    Err(error) => return Run::ready(Err(error)),
+                };
+                let now_ms = self.clock.now_ms();
+                let mode = self.mode;
+                let mut call = Call::new(now_ms, mode.rule());
+                for ((dimension, key), (_, cost)) in dimensions.iter().zip(keys).zip(asks) {
+                    dimension.push(&mut call, key, cost);
+                }
+                let running = store.run_call(call);
+                let run = Run::wait(async move {
+                    let mut tally = Tally::new(mode);
+                    for (index, decision) in running.await?.into_replies()?.into_iter().enumerate() {
+                        tally.add(index, decision);
+                    }
+                    tally.decision()
+                });
+                self.watch.follow(cost, now_ms, run)
+            }
+        }
+    }
+
+    /// Forgets the key of every dimension.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_argument` if the number of keys is not that of the dimensions; `store_unavailable` from the store.
+    pub fn run_reset(&self, keys: &[&str]) -> Run<Result<(), Error>> {
+        let keys = match self.counted(keys) {
+            Ok(keys) => keys.0,
+            Err(error) => return Run::ready(Err(error)),
+        };
+        let now_ms = self.clock.now_ms();
+        match &self.parts {
+            Parts::Local { dimensions, .. } => {
+                let mut each = dimensions.iter().zip(keys);
+                Run::ready(each.try_for_each(|(dimension, key)| dimension.reset(key, now_ms)))
+            }
+            Parts::Stored { dimensions, store } => {
+                let mut call = Call::new(now_ms, Rule::Each);
+                for (dimension, key) in dimensions.iter().zip(keys) {
+                    dimension.push_reset(&mut call, dimension.full_key(key));
+                }
+                let running = store.run_call(call);
+                Run::wait(async move { running.await.map(|_| ()) })
+            }
+        }
+    }
+
+    /// `keys`, if there is one for each dimension.
+    fn counted<'a>(&self, keys: &'a [&'a str]) -> Result<Positional<'a>, Error> {
+        if keys.len() == self.names.len() {
+            return Ok(Positional(keys));
+        }
+        let message = format!("{} keys for {} dimensions: must be one for each", keys.len(), self.names.len());
+        Err(Error::invalid_argument(message))
+    }
+
+    /// Raw key and legal cost of each dimension.
+    fn asks<'a, X: DimensionKeys + ?Sized>(&self, request: &'a X, cost: f64) -> Result<Asks<'a>, Error> {
+        let cost = validate_cost(cost)?;
+        let mut asks = [("", 0.0); MOST];
+        for (index, (ask, named)) in asks.iter_mut().zip(&self.names).enumerate() {
+            let key = request.key(index, &named.name).ok_or_else(|| no_key(&named.name))?;
+            let weight = request.weight(index, &named.name).unwrap_or(named.weight);
+            *ask = (key, validate_cost(weight * cost)?);
+        }
+        if self.may_meet {
+            self.refuse_meeting(&asks)?;
+        }
+        Ok(asks)
+    }
+
+    /// Refuses two dimensions that resolve to the same stored key, `name:key`.
+    fn refuse_meeting(&self, asks: &Asks<'_>) -> Result<(), Error> {
+        let scoped = || self.names.iter().zip(asks).filter(|(named, _)| named.scoped);
+        for (index, (one, (key, _))) in scoped().enumerate() {
+            let joined = || one.name.bytes().chain([b':']).chain(key.bytes());
+            for (other, (key, _)) in scoped().skip(index + 1) {
+                if joined().eq(other.name.bytes().chain([b':']).chain(key.bytes())) {
+                    return Err(meeting(&one.name, &other.name));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The stored key of each dimension, all different.
+    fn stored_keys(&self, dimensions: &[Box<dyn Stored>], asks: &Asks<'_>) -> Result<Vec<String>, Error> {
+        let keys: Vec<_> = dimensions.iter().zip(asks).map(|(dimension, (key, _))| dimension.full_key(key)).collect();
+        for (index, key) in keys.iter().enumerate() {
+            if let Some(earlier) = keys[..index].iter().position(|earlier| earlier == key) {
+                return Err(meeting(&self.names[earlier].name, &self.names[index].name));
+            }
+        }
+        Ok(keys)
+    }
+}
+
+/// A joint run in memory: one stack frame for each dimension, each of which holds its key while the next ones are judged.
+struct Frames<'a> {
+    dimensions: &'a [Box<dyn Local>],
+    asks: &'a Asks<'a>,
+    now_ms: f64,
+    mode: Mode,
+}
+
+impl Frames<'_> {
+    /// Runs the dimensions at `order`, where `all` says whether those before them want their change. Answers whether
+    /// every dimension does.
+    fn run(&self, order: &[usize], all: bool, tally: &mut Tally) -> Result<bool, Error> {
+        let Some((&index, inner)) = order.split_first() else { return Ok(all) };
+        let (key, cost) = self.asks[index];
+        let mut every = false;
+        // By the time that `then` answers, every dimension has been judged and none of the outer ones has changed.
+        let then = &mut |wants| {
+            every = self.run(inner, all && wants, tally)?;
+            Ok(match self.mode {
+                Mode::All => every,
+                Mode::Any => wants,
+            })
+        };
+        let decision = self.dimensions[index].joint(key, self.now_ms, cost, then)?;
+        tally.add(index, decision);
+        Ok(every)
+    }
+}
+
+#[cold]
+fn no_key(name: &str) -> Error {
+    Error::invalid_argument(format!("the request has no key for the dimension {name:?}"))
+}
+
+#[cold]
+fn meeting(one: &str, other: &str) -> Error {
+    Error::invalid_argument(format!("the dimensions {one:?} and {other:?} resolve to the same key: must be distinct"))
+}
+
+fn at_once<T>(run: Run<Result<T, Error>>) -> Result<T, Error> {
+    run.now().unwrap_or_else(|_| Err(Error::unsupported("dimensions in memory never wait")))
+}
+
+impl<W: Send + Sync + 'static, C: Clock, O: Observer + Clone> Admit for Multi<W, C, O> {
+    fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
+        let run = if ask.dimensions.is_empty() {
+            self.run_check_for(&Same(ask.key), ask.cost)
+        } else {
+            self.run_check(ask.dimensions, ask.cost)
+        };
+        run.map(|result| result.map(Admission::rate))
+    }
+}
+
+impl<W, C, O> fmt::Debug for Multi<W, C, O> {
+    /// Shows no keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Multi")
+            .field("name", &self.name())
+            .field("mode", &self.mode)
+            .field("dimensions", &self.names)
+            .finish_non_exhaustive()
+    }
+}

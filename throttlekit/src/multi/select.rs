@@ -1,0 +1,79 @@
+//! Which dimension's decision is shown.
+
+use crate::decision::Decision;
+use crate::error::Error;
+use crate::store::Rule;
+
+/// What has to hold for a request to be admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Every dimension admits.
+    All,
+    /// One dimension admits.
+    Any,
+}
+
+impl Mode {
+    /// How a store commits.
+    pub(super) fn rule(self) -> Rule {
+        match self {
+            Self::All => Rule::All,
+            Self::Any => Rule::Each,
+        }
+    }
+
+    /// The stable name that events carry.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Any => "any",
+        }
+    }
+}
+
+/// The best admission and the best denial so far. The order in which decisions are added does not matter.
+pub(super) struct Tally {
+    mode: Mode,
+    allowed: Option<Candidate>,
+    denied: Option<Candidate>,
+}
+
+/// A decision with what makes it better than others of its kind: less is better, and of equals the lower index.
+struct Candidate {
+    rank: (u64, usize),
+    decision: Decision,
+}
+
+impl Tally {
+    pub(super) fn new(mode: Mode) -> Self {
+        Self { mode, allowed: None, denied: None }
+    }
+
+    /// Adds the decision of the dimension that was declared at `index`.
+    pub(super) fn add(&mut self, index: usize, decision: Decision) {
+        // All: the least remaining, the longest wait. Any: the most remaining, the shortest wait.
+        let (held, rank) = match (decision.allowed, self.mode) {
+            (true, Mode::All) => (&mut self.allowed, decision.remaining),
+            (true, Mode::Any) => (&mut self.allowed, u64::MAX - decision.remaining),
+            (false, Mode::All) => (&mut self.denied, u64::MAX - decision.retry_after_ms),
+            (false, Mode::Any) => (&mut self.denied, decision.retry_after_ms),
+        };
+        let rank = (rank, index);
+        if held.as_ref().is_none_or(|held| rank < held.rank) {
+            *held = Some(Candidate { rank, decision });
+        }
+    }
+
+    /// The decision to show.
+    ///
+    /// # Errors
+    ///
+    /// `state_invalid` if no decision was added: a store that answered nothing.
+    pub(super) fn decision(self) -> Result<Decision, Error> {
+        let shown = match self.mode {
+            Mode::All => self.denied.or(self.allowed),
+            Mode::Any => self.allowed.or(self.denied),
+        };
+        shown.map(|shown| shown.decision).ok_or_else(|| Error::state_invalid("the store answered nothing"))
+    }
+}
