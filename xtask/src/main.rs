@@ -1,3 +1,97 @@
-//! The tasks of this project: test, bench, services.
+//! The tasks of this project. `cargo xtask help` lists them.
 
-fn main() {}
+mod bench;
+mod ci;
+mod dependencies;
+mod fuzz;
+mod licence;
+mod minimal;
+mod process;
+mod services;
+mod test;
+mod vectors;
+mod workspace;
+
+use std::process::ExitCode;
+
+use lexopt::{Arg, ValueExt};
+
+use crate::workspace::Workspace;
+
+const USAGE: &str = "\
+cargo xtask TASK
+
+  test               sets up what is missing and runs all tests
+  bench [NAME..]     runs the benchmark programs, or those named; --quick for short runs, --list for the names
+  services           lists the tools that tests and benches need, and installs those that are missing
+  ci [GATE..]        runs the gates, or those named; --list for the names
+  loom               runs the model-checked tests of the lock-free parts
+  miri               runs the tests named `miri_` under Miri
+  fuzz               runs each fuzz target for a while; --seconds N (20)
+";
+
+/// What went wrong, for a person.
+type Error = Box<dyn std::error::Error>;
+
+/// What was asked for.
+#[derive(Default)]
+struct Options {
+    task: Option<String>,
+    names: Vec<String>,
+    quick: bool,
+    list: bool,
+    seconds: Option<u32>,
+}
+
+fn main() -> ExitCode {
+    let options = match parse() {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("xtask: {error}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse() -> Result<Options, lexopt::Error> {
+    let mut options = Options::default();
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Value(task) if options.task.is_none() => options.task = Some(task.string()?),
+            Arg::Value(name) => options.names.push(name.string()?),
+            Arg::Long("quick") => options.quick = true,
+            Arg::Long("list") => options.list = true,
+            Arg::Long("seconds") => options.seconds = Some(parser.value()?.parse()?),
+            Arg::Short('h') | Arg::Long("help") => options.task = Some("help".to_owned()),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(options)
+}
+
+fn run(options: &Options) -> Result<(), Error> {
+    let task = options.task.as_deref().unwrap_or("help");
+    if task == "help" {
+        print!("{USAGE}");
+        return Ok(());
+    }
+    let workspace = Workspace::load()?;
+    match task {
+        "test" => test::run(&workspace),
+        "bench" => bench::run(&workspace, options),
+        "services" => services::ensure(&services::ALL),
+        "ci" => ci::run(&workspace, options),
+        "loom" => test::loom(&workspace).map(drop),
+        "miri" => test::miri(&workspace).map(drop),
+        "fuzz" => fuzz::run(&workspace, options.seconds),
+        unknown => Err(format!("no task is called {unknown:?}\n\n{USAGE}").into()),
+    }
+}

@@ -1,0 +1,145 @@
+//! The gates: what must hold beside the tests.
+
+use crate::process::{cargo_of, run as run_program, run_tests, toolchains};
+use crate::workspace::{Package, Workspace};
+use crate::{Error, Options, dependencies, fuzz, minimal, test};
+
+/// What a gate came to.
+pub(crate) enum Outcome {
+    /// It holds.
+    Passed,
+    /// It could not be tried here, and why.
+    Skipped(&'static str),
+}
+
+type Gate = (&'static str, fn(&Workspace) -> Result<Outcome, Error>);
+
+/// Cheap ones first; each leaves behind what the next can use.
+const GATES: &[Gate] = &[
+    ("format", format),
+    ("dependencies", dependencies::check),
+    ("clippy", clippy),
+    ("defaults", defaults),
+    ("features", features),
+    ("docs", docs),
+    ("msrv", msrv),
+    ("minimal", minimal::check),
+    ("fuzz", fuzz),
+    ("miri", miri),
+];
+
+/// How long each fuzz target runs as a gate, in seconds.
+const FUZZ_SECONDS: u32 = 15;
+
+/// Runs the named gates, or all.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Error> {
+    if options.list {
+        for (name, _) in GATES {
+            println!("{name}");
+        }
+        return Ok(());
+    }
+    if let Some(unknown) = options.names.iter().find(|name| !GATES.iter().any(|(known, _)| known == name)) {
+        return Err(format!("no gate is called {unknown:?}; `cargo xtask ci --list` names them").into());
+    }
+    let mut report = Vec::new();
+    let (mut passed, mut skipped) = (0, 0);
+    for (name, gate) in GATES {
+        if !options.names.is_empty() && !options.names.iter().any(|asked| asked == name) {
+            continue;
+        }
+        eprintln!("\n== {name}");
+        match gate(workspace).map_err(|error| format!("gate {name}: {error}"))? {
+            Outcome::Passed => {
+                passed += 1;
+                report.push(format!("{name}: passed"));
+            }
+            Outcome::Skipped(why) => {
+                skipped += 1;
+                report.push(format!("{name}: skipped, {why}"));
+            }
+        }
+    }
+    println!("\n{}\ngates: {passed} passed, 0 failed, {skipped} skipped", report.join("\n"));
+    Ok(())
+}
+
+fn format(workspace: &Workspace) -> Result<Outcome, Error> {
+    run_program(workspace.cargo().args(["fmt", "--all", "--check"]))?;
+    Ok(Outcome::Passed)
+}
+
+fn clippy(workspace: &Workspace) -> Result<Outcome, Error> {
+    for features in [&["--all-features"][..], &[]] {
+        let mut command = workspace.cargo();
+        command.args(["clippy", "--workspace", "--all-targets"]).args(features).args(["--", "-D", "warnings"]);
+        run_program(&mut command)?;
+    }
+    Ok(Outcome::Passed)
+}
+
+/// The tests as a user gets the crates who asks for no feature.
+fn defaults(workspace: &Workspace) -> Result<Outcome, Error> {
+    run_tests(workspace.cargo().arg("test").args(workspace.published_flags()))?;
+    Ok(Outcome::Passed)
+}
+
+/// Each published crate with no feature, and with each one alone: a feature that needs another must say so.
+fn features(workspace: &Workspace) -> Result<Outcome, Error> {
+    for package in workspace.published() {
+        let alone = package.features().filter(|feature| *feature != "default").map(Some);
+        for feature in std::iter::once(None).chain(alone) {
+            let mut command = workspace.cargo();
+            command.args(["check", "--no-default-features", "--package", package.name()]);
+            if let Some(feature) = feature {
+                command.args(["--features", feature]);
+            }
+            run_program(
+                command.env("RUSTFLAGS", "-D warnings").args(["--target-dir"]).arg(workspace.target().join("features")),
+            )?;
+        }
+    }
+    Ok(Outcome::Passed)
+}
+
+/// Broken links and missing words in the documentation are errors.
+fn docs(workspace: &Workspace) -> Result<Outcome, Error> {
+    let arguments = ["doc", "--workspace", "--all-features", "--no-deps"];
+    run_program(workspace.cargo().args(arguments).env("RUSTDOCFLAGS", "-D warnings"))?;
+    Ok(Outcome::Passed)
+}
+
+/// Builds the published crates with the oldest compiler that they promise, where it is installed. Beside this, the gate
+/// `dependencies` compares what every dependency declares, and clippy denies newer parts of the standard library.
+fn msrv(workspace: &Workspace) -> Result<Outcome, Error> {
+    let Some(version) = workspace.published().find_map(Package::rust_version) else {
+        return Err("the published crates declare no rust-version".into());
+    };
+    let is_it =
+        |name: &&String| name.strip_prefix(version).is_some_and(|rest| rest.starts_with('.') || rest.starts_with('-'));
+    let Some(toolchain) = toolchains().into_iter().find(|name| is_it(&name)) else {
+        return Ok(Outcome::Skipped("its compiler is not installed; dependencies and clippy checked what they can"));
+    };
+    run_program(
+        cargo_of(&toolchain)
+            .current_dir(workspace.root())
+            .args(["check", "--locked", "--all-features"])
+            .args(workspace.published_flags())
+            .arg("--target-dir")
+            .arg(workspace.target().join("msrv")),
+    )?;
+    Ok(Outcome::Passed)
+}
+
+fn fuzz(workspace: &Workspace) -> Result<Outcome, Error> {
+    fuzz::run(workspace, Some(FUZZ_SECONDS))?;
+    Ok(Outcome::Passed)
+}
+
+fn miri(workspace: &Workspace) -> Result<Outcome, Error> {
+    if test::miri_toolchain().is_none() {
+        return Ok(Outcome::Skipped("no toolchain here has Miri and the sources of the standard library"));
+    }
+    test::miri(workspace)?;
+    Ok(Outcome::Passed)
+}
