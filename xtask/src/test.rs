@@ -9,7 +9,10 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Error> {
     services::ensure(&services::TESTS)?;
     let vectors = vectors::fetch(&workspace.target())?;
     let mut passed = run_tests(
-        workspace.cargo().args(["test", "--workspace", "--all-features"]).env("THROTTLEKIT_GOLDEN", &vectors),
+        workspace
+            .cargo()
+            .args(["test", "--workspace", "--all-features", "--no-fail-fast"])
+            .env("THROTTLEKIT_GOLDEN", &vectors),
     )?;
     passed += loom(workspace)?;
     // Arithmetic and atomics behave differently without debug assertions and with optimisation.
