@@ -1,1 +1,6 @@
-//! Tests that cross crates.
+//! Tests that cross crates. The library holds nothing; the tests are in `tests/`.
+
+/// The code in the guide for contributors compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../CONTRIBUTING.md")]
+struct Contributing;
