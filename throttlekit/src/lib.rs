@@ -40,7 +40,7 @@ pub use run::{BoxFuture, Run};
 #[cfg(feature = "tokio")]
 pub use runtime::TokioRuntime;
 pub use runtime::{Runtime, TaskHandle};
-pub use strategy::fixed_window::FixedWindow;
 pub use shaper::{Departure, LeakyBucket, LeakyBucketBuilder, Reservation, Shaper, ShaperBuilder};
+pub use strategy::fixed_window::FixedWindow;
 pub use strategy::gcra::Gcra;
 pub use strategy::token_bucket::TokenBucket;

@@ -27,12 +27,12 @@ use std::time::Duration;
 pub use count::{Count, Verdict};
 
 use crate::decision::{Decision, Forecast, floor_units};
-use crate::duration::duration_ms;
+
 use crate::error::BuildError;
 use crate::program::{Program, Project, Step, Strategy};
 use crate::strategy::fixed_window::count::Span;
 use crate::strategy::floor_f64;
-use crate::strategy::options::{finite_window, positive};
+use crate::strategy::options::{finite_window, millis, positive};
 
 /// Counts in aligned windows; see the [module](self) for rule and bound.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -123,7 +123,7 @@ impl FixedWindowBuilder {
 
     /// The length of a window. Required.
     pub fn window(self, window: Duration) -> Self {
-        self.window_ms(duration_ms(window))
+        self.window_ms(millis(window))
     }
 
     /// The strategy.

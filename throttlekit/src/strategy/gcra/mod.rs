@@ -35,11 +35,11 @@
 use std::time::Duration;
 
 use crate::decision::{Decision, Forecast, ceil_ms, ceil_wait, floor_units};
-use crate::duration::duration_ms;
+
 use crate::error::{BuildError, Error};
 use crate::program::{Program, Project, State, Step, Strategy};
 use crate::store::memory::{AsInstant, Instant};
-use crate::strategy::options::{at_most, positive};
+use crate::strategy::options::{at_most, millis, positive};
 use crate::strategy::text::{read_number, write_number};
 use crate::strategy::{MAX, ceil_f64};
 
@@ -269,7 +269,7 @@ impl GcraBuilder {
 
     /// The period. Required.
     pub fn period(self, period: Duration) -> Self {
-        self.period_ms(duration_ms(period))
+        self.period_ms(millis(period))
     }
 
     /// Units that pass at once on a fresh key, at least 1. Defaults to the limit.
