@@ -7,7 +7,7 @@ use super::core::{Arena, Core, Place, Shape};
 use super::inline::no_state;
 use super::layout::{Then, Wide, deadline_word, sealed::Kind};
 use super::shard::Guard;
-use super::sync::Ordering;
+use super::slot::Words;
 use crate::error::Error;
 use crate::program::{Change, Program, State, Step};
 
@@ -76,8 +76,8 @@ impl<S: State> Kind<S> for Boxed {
         loop {
             let mut shard = core.lock_shard(place);
             let found = core.find_in_line(place).map(|(line, slot, tag)| {
-                Core::<Self::Shape>::mark(slot, tag);
-                (line, slot, Core::<Self::Shape>::read(slot))
+                slot.mark(tag);
+                (line, slot, slot.state())
             });
             let live = found.filter(|(.., words)| Self::Shape::is_live(words[0], now_ms));
             let state = live.and_then(|(.., words)| shard.shard.arena.values[words[1] as usize].as_ref());
@@ -103,7 +103,7 @@ impl<S: State> Kind<S> for Boxed {
                 Wish::Keep(outcome) => outcome,
                 Wish::Remove(outcome) => {
                     if let (true, Some((line, slot, _))) = (commit, found) {
-                        shard.remove(line, slot, slot[0].load(Ordering::Relaxed));
+                        shard.remove(line, slot, slot.tag());
                     }
                     outcome
                 }
@@ -118,7 +118,7 @@ impl<S: State> Kind<S> for Boxed {
                                 change.apply_to(&mut state);
                                 shard.shard.arena.values[handle] = Some(state.ok_or_else(no_state)?);
                                 let word = deadline_word(words[0], deadline_ms);
-                                Core::<Self::Shape>::write(slot, [word, words[1], 0]);
+                                slot.set_state([word, words[1], 0]);
                             }
                             None => insert(&mut shard, place, change, deadline_ms, now_ms, early)?,
                         }

@@ -1,10 +1,9 @@
 //! States that fit a slot: checked without a mutex.
 
-use std::marker::PhantomData;
-
 use super::core::{Core, Place, Shape, Slot};
 use super::layout::{Then, sealed::Kind};
-use super::sync::{Backoff, Ordering};
+use super::slot::{Tag, Words, same};
+use super::sync::Backoff;
 use super::{Instant, Pair};
 use crate::error::Error;
 use crate::program::{Change, Program, State, Step};
@@ -53,6 +52,52 @@ pub(super) fn no_state() -> Error {
     Error::state_invalid("a change left no state")
 }
 
+/// What one try over a slot came to.
+enum Tried<R> {
+    /// The step's answer.
+    Done(Result<R, Error>),
+    /// Another thread was faster, or holds the slot.
+    Again,
+    /// The mutex is needed.
+    Remove,
+}
+
+/// Reads, steps and, if the program wants it, writes, unless another thread gets in between.
+#[inline]
+fn attempt<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
+    (slot, tag): (Slot<'_, I::Shape>, Tag),
+    now_ms: f64,
+    program: &P,
+    request: &P::Request,
+) -> Tried<P::Reply> {
+    let words = slot.state();
+    if !slot.unchanged(tag, words) {
+        return Tried::Again;
+    }
+    let outcome = match step::<S, I, P>(Some(words), now_ms, program, request) {
+        Ok(Wish::Keep(outcome)) => {
+            slot.mark(tag);
+            outcome
+        }
+        Ok(Wish::Write(new, outcome)) => {
+            if !slot.try_lock(tag) {
+                return Tried::Again;
+            }
+            // An equal tag can be 32 writes younger, or that of a slot that was freed and taken again.
+            if !same(slot.state(), words) {
+                slot.unlock(tag);
+                return Tried::Again;
+            }
+            slot.set_state(new);
+            slot.unlock_written(tag);
+            outcome
+        }
+        Ok(Wish::Remove(_)) => return Tried::Remove,
+        Err(error) => return Tried::Done(Err(error)),
+    };
+    Tried::Done(Ok(program.reply(now_ms, request, outcome)))
+}
+
 #[inline]
 fn apply<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
     core: &Core<I::Shape>,
@@ -61,45 +106,42 @@ fn apply<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
     program: &P,
     request: &P::Request,
 ) -> Result<P::Reply, Error> {
-    type Of<I, S> = Core<<I as Inline<S>>::Shape>;
+    if let Some(found) = core.find_at_home(place) {
+        if let Tried::Done(result) = attempt::<S, I, P>(found, now_ms, program, request) {
+            return result;
+        }
+    }
+    apply_anywhere::<S, I, P>(core, place, now_ms, program, request)
+}
+
+/// A check of a key that is not at home, not there, or in use.
+#[inline(never)]
+fn apply_anywhere<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
+    core: &Core<I::Shape>,
+    place: Place,
+    now_ms: f64,
+    program: &P,
+    request: &P::Request,
+) -> Result<P::Reply, Error> {
     let mut backoff = Backoff::new();
-    'find: loop {
+    loop {
         let Some((slot, mut tag)) = core.find(place) else {
             match under_mutex::<S, I, P>(core, place, now_ms, program, request) {
                 Some(result) => return result,
                 None => continue,
             }
         };
-        loop {
-            let words = Of::<I, S>::read(slot);
-            if Of::<I, S>::unchanged(slot, tag, words) {
-                match step::<S, I, P>(Some(words), now_ms, program, request)? {
-                    Wish::Keep(outcome) => {
-                        Of::<I, S>::mark(slot, tag);
-                        return Ok(program.reply(now_ms, request, outcome));
+        while tag.is_same_key(place.tag) {
+            match attempt::<S, I, P>((slot, tag), now_ms, program, request) {
+                Tried::Done(result) => return result,
+                Tried::Again => backoff.wait(),
+                Tried::Remove => {
+                    if let Some(result) = under_mutex::<S, I, P>(core, place, now_ms, program, request) {
+                        return result;
                     }
-                    Wish::Write(new, outcome) => {
-                        if Of::<I, S>::try_lock(slot, tag) {
-                            // An equal tag can be 64 writes younger, or a slot that was freed and taken again.
-                            if Of::<I, S>::read(slot) == words {
-                                Of::<I, S>::write(slot, new);
-                                Of::<I, S>::unlock_written(slot, tag);
-                                return Ok(program.reply(now_ms, request, outcome));
-                            }
-                            Of::<I, S>::unlock(slot, tag);
-                        }
-                    }
-                    Wish::Remove(_) => match under_mutex::<S, I, P>(core, place, now_ms, program, request) {
-                        Some(result) => return result,
-                        None => continue 'find,
-                    },
                 }
             }
-            backoff.wait();
-            tag = slot[0].load(Ordering::Acquire);
-            if !Of::<I, S>::is_of(tag, place) {
-                continue 'find;
-            }
+            tag = slot.tag();
         }
     }
 }
@@ -121,8 +163,8 @@ fn under_mutex<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
         let words = match found {
             None => None,
             Some((_, slot, tag)) => {
-                let words = Core::<I::Shape>::read(slot);
-                if !Core::<I::Shape>::unchanged(slot, tag, words) {
+                let words = slot.state();
+                if !slot.unchanged(tag, words) {
                     return None;
                 }
                 Some(words)
@@ -155,21 +197,20 @@ fn under_mutex<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
 
 /// Holds the lock bit of a slot over code of the user's, which may panic.
 struct Locked<'a, H: Shape> {
-    slot: Slot<'a>,
-    tag: u64,
+    slot: Slot<'a, H>,
+    tag: Tag,
     /// What is written when the lock bit is given back.
     new: Option<[u64; 3]>,
-    shape: PhantomData<H>,
 }
 
 impl<H: Shape> Drop for Locked<'_, H> {
     fn drop(&mut self) {
         match self.new {
             Some(new) => {
-                Core::<H>::write(self.slot, new);
-                Core::<H>::unlock_written(self.slot, self.tag);
+                self.slot.set_state(new);
+                self.slot.unlock_written(self.tag);
             }
-            None => Core::<H>::unlock(self.slot, self.tag),
+            None => self.slot.unlock(self.tag),
         }
     }
 }
@@ -188,13 +229,13 @@ fn joint<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
     loop {
         let mut shard = core.lock_shard(place);
         let outcome = if let Some((line, slot, tag)) = core.find_in_line(place) {
-            if !Core::<I::Shape>::try_lock(slot, tag) {
+            if !slot.try_lock(tag) {
                 drop(shard);
                 backoff.wait();
                 continue;
             }
-            let mut locked = Locked::<I::Shape> { slot, tag, new: None, shape: PhantomData };
-            match step::<S, I, P>(Some(Core::<I::Shape>::read(slot)), now_ms, program, request)? {
+            let mut locked = Locked::<I::Shape> { slot, tag, new: None };
+            match step::<S, I, P>(Some(slot.state()), now_ms, program, request)? {
                 Wish::Keep(outcome) => {
                     then(false)?;
                     outcome

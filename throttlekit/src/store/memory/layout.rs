@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::core::{Arena, Core, Place, Shape};
 use super::inline::Inline;
+use super::sync::AtomicU64;
 use crate::program::Program;
 use crate::{Error, State};
 
@@ -75,12 +76,12 @@ pub(super) mod sealed {
 pub struct Narrow;
 
 impl Shape for Narrow {
-    const STRIDE: usize = 2;
+    type Words = [AtomicU64; 2];
     type Arena = ();
 
     #[inline]
-    fn is_live(word: u64, now_ms: f64) -> bool {
-        f64::from_bits(word) > now_ms
+    fn is_live(first: u64, now_ms: f64) -> bool {
+        f64::from_bits(first) > now_ms
     }
 }
 
@@ -108,7 +109,7 @@ impl<A> fmt::Debug for Wide<A> {
 }
 
 /// A deadline in whole milliseconds in the upper 48 bits, moved up so that instants before the epoch fit; below it a
-/// counter of the slot's writes, which tells apart more states than the six bits of the tag do.
+/// counter of the slot's writes, which tells apart more states than the five bits of the tag do.
 const DEADLINE_BITS: u32 = 48;
 const WRITE_BITS: u32 = 64 - DEADLINE_BITS;
 const EPOCH: i64 = 1 << (DEADLINE_BITS - 1);
@@ -123,13 +124,13 @@ pub(super) fn deadline_word(old: u64, deadline_ms: f64) -> u64 {
 }
 
 impl<A: Arena> Shape for Wide<A> {
-    const STRIDE: usize = 4;
+    type Words = [AtomicU64; 4];
     type Arena = A;
 
     #[inline]
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_wrap)] // 48 bits
-    fn is_live(word: u64, now_ms: f64) -> bool {
-        let moved = word >> WRITE_BITS;
+    fn is_live(first: u64, now_ms: f64) -> bool {
+        let moved = first >> WRITE_BITS;
         (moved as i64 - EPOCH) as f64 > now_ms || moved == NEVER
     }
 }
@@ -162,6 +163,6 @@ mod tests {
             assert!(!Wide::<()>::is_live(word, deadline.ceil()), "{deadline}");
         }
         assert!(Wide::<()>::is_live(deadline_word(0, f64::INFINITY), 1e300), "what never expires never expires");
-        assert!(!Wide::<()>::is_live(deadline_word(0, -1e300), -1e15));
+        assert!(!Wide::<()>::is_live(deadline_word(0, -1e300), -1e13));
     }
 }

@@ -91,7 +91,7 @@ fn pair_core(max_keys: usize, shards: usize) -> PairCore {
 }
 
 fn key(core: &Core<Wide<()>>, key: u64) -> Place {
-    core.place(Fingerprint(key))
+    core.place(Fingerprint(key << 8))
 }
 
 fn run(core: &PairCore, fingerprint: u64, program: Count) -> u64 {

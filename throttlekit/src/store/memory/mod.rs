@@ -5,10 +5,11 @@ mod core;
 mod hash;
 mod inline;
 mod layout;
+mod lines;
 #[cfg(all(test, loom))]
 mod loom_tests;
-mod segments;
 mod shard;
+mod slot;
 mod sync;
 
 pub use layout::{AsInstant, AsPair, Boxed, Instant, Layout, Pair};
@@ -49,7 +50,7 @@ impl TableBuilder {
     pub const MAX_KEYS: usize = 1 << 32;
     /// Above this many shards each of them grows instead.
     const MAX_SHARDS: usize = 1 << 16;
-    /// Half of the slots that a shard can have.
+    /// What the 16 bits that count a shard's lines leave room for.
     const MAX_KEYS_PER_SHARD: usize = 1 << 17;
 
     /// The most keys the table holds, 1 to 2^32. Default: [`DEFAULT_MAX_KEYS`].
@@ -135,7 +136,7 @@ impl<S: State> Table<S> {
 
     /// The most keys the table holds.
     pub fn max_keys(&self) -> usize {
-        self.core.max_keys()
+        self.core.max_keys
     }
 
     /// Whether `key` is held and has not expired at `now_ms`. This is no use of the key in the sense of eviction.

@@ -2,8 +2,9 @@
 
 use std::sync::PoisonError;
 
-use super::core::{Arena, Core, EMPTY, KEY, LOCK, Place, REFERENCED, Shape, Slot, TOMBSTONE, WRITE, WRITES};
-use super::segments::{MAX_LINES, SLOTS, Segments};
+use super::core::{Arena, Core, Place, Shape, Slot, home_line};
+use super::lines::SLOTS;
+use super::slot::{Tag, Words};
 use super::sync::{AtomicU64, Backoff, MutexGuard, Ordering, yield_now};
 
 /// How many lines from its home a new key at the bound looks for a victim before the hand does.
@@ -59,11 +60,11 @@ pub(super) struct Guard<'a, H: Shape> {
 
 impl<'a, H: Shape> Guard<'a, H> {
     fn line_count(&self) -> usize {
-        usize::from(self.core.lines[self.index].load(Ordering::Relaxed))
+        usize::from(self.core.sizes[self.index].load(Ordering::Relaxed))
     }
 
     fn words(&self, line: usize) -> &'a [AtomicU64] {
-        self.core.line(self.index, line).expect("the lines of a shard have memory before they are counted")
+        self.core.line(self.index, line)
     }
 
     pub(super) fn has_live(&self) -> bool {
@@ -74,7 +75,7 @@ impl<'a, H: Shape> Guard<'a, H> {
     /// has nothing to give.
     pub(super) fn reserve(&mut self, place: Place, now_ms: f64) -> bool {
         // An expired slot beside the new key is the cheapest room of all.
-        let home = self.words(Place::home_line(place.tag, self.line_count()));
+        let home = self.words(home_line(place.tag, self.line_count()));
         if self.free_one(home, |_, live| !live, now_ms) {
             return true;
         }
@@ -96,26 +97,28 @@ impl<'a, H: Shape> Guard<'a, H> {
         let used = (self.shard.live + self.shard.tombstones) as usize;
         if (used + 1) * 4 > slots * 3 {
             self.rebuild(now_ms);
+            // A shard far fuller than chance allows, at the end of its memory.
+            if self.shard.live as usize == self.line_count() * SLOTS && self.evict(place, now_ms) {
+                self.unreserve();
+            }
         }
         self.shard.live += 1;
         self.shard.inserted = self.shard.inserted.wrapping_add(1);
-        let writes = (u64::from(self.shard.inserted) * WRITE) & WRITES;
-        self.put(place.tag | writes, words);
+        self.put(place.tag.stamped(u64::from(self.shard.inserted)), words);
     }
 
-    fn put(&mut self, tag: u64, words: [u64; 3]) {
+    fn put(&mut self, tag: Tag, words: [u64; 3]) {
         let lines = self.line_count();
-        let mut line = Place::home_line(tag, lines);
-        let home = Place::home_slot(tag);
+        let mut line = home_line(tag, lines);
         loop {
             let line_words = self.words(line);
-            for step in 0..SLOTS {
-                let slot = Core::<H>::slot(line_words, home + step);
-                let old = slot[0].load(Ordering::Relaxed);
-                if old & KEY == 0 {
-                    self.shard.tombstones -= u32::from(old == TOMBSTONE);
-                    Core::<H>::write(slot, words);
-                    slot[0].store(tag, Ordering::Release);
+            for slot in 0..SLOTS {
+                let slot = Core::<H>::slot(line_words, slot);
+                let old = slot.tag();
+                if !old.is_key() {
+                    self.shard.tombstones -= u32::from(old == Tag::TOMBSTONE);
+                    slot.set_state(words);
+                    slot.set_tag(tag);
                     return;
                 }
             }
@@ -124,7 +127,7 @@ impl<'a, H: Shape> Guard<'a, H> {
     }
 
     /// Forgets a key whose tag was read as `tag`; `false` if it changed since.
-    pub(super) fn remove(&mut self, line: &[AtomicU64], slot: Slot<'_>, tag: u64) -> bool {
+    pub(super) fn remove(&mut self, line: &[AtomicU64], slot: Slot<'_, H>, tag: Tag) -> bool {
         let freed = self.free(line, slot, tag);
         if freed {
             self.unreserve();
@@ -134,8 +137,8 @@ impl<'a, H: Shape> Guard<'a, H> {
 
     /// Frees a slot if its tag is still the given one. The table's length does not change: the caller either uses the
     /// room or gives it back.
-    fn free(&mut self, line: &[AtomicU64], slot: Slot<'_>, tag: u64) -> bool {
-        let free = Core::<H>::try_lock(slot, tag);
+    fn free(&mut self, line: &[AtomicU64], slot: Slot<'_, H>, tag: Tag) -> bool {
+        let free = slot.try_lock(tag);
         if free {
             self.free_locked(line, slot);
         }
@@ -143,24 +146,24 @@ impl<'a, H: Shape> Guard<'a, H> {
     }
 
     /// Frees a slot whose lock bit the caller holds. The table's length does not change.
-    pub(super) fn free_locked(&mut self, line: &[AtomicU64], slot: Slot<'_>) {
+    pub(super) fn free_locked(&mut self, line: &[AtomicU64], slot: Slot<'_, H>) {
         // Keys further on can only have passed this line while it had no empty slot.
-        let has_empty = (0..SLOTS).any(|other| Core::<H>::slot(line, other)[0].load(Ordering::Relaxed) == EMPTY);
-        let freed = if has_empty { EMPTY } else { TOMBSTONE };
-        self.shard.arena.release(Core::<H>::read(slot));
-        slot[0].store(freed, Ordering::Release);
+        let has_empty = (0..SLOTS).any(|other| Core::<H>::slot(line, other).tag() == Tag::EMPTY);
+        let freed = if has_empty { Tag::EMPTY } else { Tag::TOMBSTONE };
+        self.shard.arena.release(slot.state());
+        slot.set_tag(freed);
         self.shard.live -= 1;
-        self.shard.tombstones += u32::from(freed == TOMBSTONE);
+        self.shard.tombstones += u32::from(freed == Tag::TOMBSTONE);
     }
 
     /// Frees the first slot of a line that nobody holds and that `fits`, told its tag and whether it is live.
-    fn free_one(&mut self, line: &[AtomicU64], fits: impl Fn(u64, bool) -> bool, now_ms: f64) -> bool {
+    fn free_one(&mut self, line: &[AtomicU64], fits: impl Fn(Tag, bool) -> bool, now_ms: f64) -> bool {
         (0..SLOTS).any(|index| {
             let slot = Core::<H>::slot(line, index);
-            let tag = slot[0].load(Ordering::Acquire);
-            tag & KEY != 0
-                && tag & LOCK == 0
-                && fits(tag, H::is_live(slot[1].load(Ordering::Acquire), now_ms))
+            let tag = slot.tag();
+            tag.is_key()
+                && !tag.is_locked()
+                && fits(tag, H::is_live(slot.first(), now_ms))
                 && self.free(line, slot, tag)
         })
     }
@@ -169,8 +172,8 @@ impl<'a, H: Shape> Guard<'a, H> {
     /// last passed. `false` if the shard is empty.
     fn evict(&mut self, place: Place, now_ms: f64) -> bool {
         let lines = self.line_count();
-        let expired = |_: u64, live: bool| !live;
-        let idle = |tag: u64, live: bool| !live || tag & REFERENCED == 0;
+        let expired = |_: Tag, live: bool| !live;
+        let idle = |tag: Tag, live: bool| !live || !tag.is_referenced();
         if self.core.shards.len() == 1 {
             // A small table is searched whole, so that no live key goes while an expired one is left.
             if (0..lines).any(|line| self.free_one(self.words(line), expired, now_ms)) {
@@ -178,7 +181,7 @@ impl<'a, H: Shape> Guard<'a, H> {
             }
         } else {
             // Lines near the new key's own are in the cache soon anyway.
-            let home = Place::home_line(place.tag, lines);
+            let home = home_line(place.tag, lines);
             for step in 0..NEAR_LINES.min(lines) {
                 let words = self.words((home + step) % lines);
                 if self.free_one(words, expired, now_ms) || self.free_one(words, idle, now_ms) {
@@ -197,16 +200,16 @@ impl<'a, H: Shape> Guard<'a, H> {
             self.shard.hand = u32::try_from((at + 1) % slots).unwrap_or(0);
             let words = self.words(at / SLOTS);
             let slot = Core::<H>::slot(words, at);
-            let tag = slot[0].load(Ordering::Acquire);
-            if tag & LOCK != 0 {
+            let tag = slot.tag();
+            if tag.is_locked() {
                 yield_now();
             }
-            if tag & KEY == 0 || tag & LOCK != 0 {
+            if !tag.is_key() || tag.is_locked() {
                 continue;
             }
-            let live = H::is_live(slot[1].load(Ordering::Acquire), now_ms);
-            if live && tag & REFERENCED != 0 {
-                let _ = slot[0].compare_exchange(tag, tag & !REFERENCED, Ordering::Relaxed, Ordering::Relaxed);
+            let live = H::is_live(slot.first(), now_ms);
+            if live && tag.is_referenced() {
+                slot.unmark(tag);
             } else if self.free(words, slot, tag) {
                 return true;
             }
@@ -225,14 +228,14 @@ impl<'a, H: Shape> Guard<'a, H> {
                 let slot = Core::<H>::slot(words, index);
                 let mut backoff = Backoff::new();
                 let tag = loop {
-                    let tag = slot[0].load(Ordering::Relaxed);
-                    if tag & KEY == 0 || Core::<H>::try_lock(slot, tag) {
+                    let tag = slot.tag();
+                    if !tag.is_key() || slot.try_lock(tag) {
                         break tag;
                     }
                     backoff.wait();
                 };
-                if tag & KEY != 0 {
-                    let state = Core::<H>::read(slot);
+                if tag.is_key() {
+                    let state = slot.state();
                     if H::is_live(state[0], now_ms) {
                         kept.push((tag, state));
                     } else {
@@ -240,19 +243,15 @@ impl<'a, H: Shape> Guard<'a, H> {
                         dropped += 1;
                     }
                 }
-                slot[0].store(EMPTY, Ordering::Release);
+                slot.set_tag(Tag::EMPTY);
             }
         }
         self.shard.tombstones = 0;
         self.shard.live -= dropped;
         self.core.len.fetch_sub(dropped as usize, Ordering::Relaxed);
-        let mut lines = self.core.lines[self.index].load(Ordering::Relaxed);
-        // A little below the load that leads here, so that tombstones do not bring the next rebuild at once.
-        while (kept.len() + 1) * 16 > usize::from(lines) * SLOTS * 11 && lines < MAX_LINES {
-            lines = Segments::next_size(lines);
-        }
-        self.core.segments.grow_to(lines);
-        self.core.lines[self.index].store(lines, Ordering::Release);
+        let size = &self.core.sizes[self.index];
+        let lines = self.core.lines.grown(size.load(Ordering::Relaxed), kept.len());
+        size.store(lines, Ordering::Release);
         for (tag, state) in kept {
             self.put(tag, state);
         }
