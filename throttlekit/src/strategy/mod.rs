@@ -6,15 +6,23 @@
 //! | strategy | bound | state |
 //! |---|---|---|
 //! | [`Gcra`](gcra::Gcra) | `burst + t / T` units in any span `t`, smooth | one number |
+//! | [`ExactGcra`](exact_gcra::ExactGcra) | the same, without rounding | whole ms, remainder |
 //! | [`FixedWindow`](fixed_window::FixedWindow) | `limit` units per aligned window | start, count |
+//! | [`Quota`](quota::Quota) | `limit` units per billing period | start, count |
+//! | [`SlidingWindow`](sliding_window::SlidingWindow) | `limit` units in any window, but for one bucket's share | a count per bucket |
+//! | [`SlidingWindowLog`](sliding_window_log::SlidingWindowLog) | `limit` units in any window | an instant per admission |
 //! | [`TokenBucket`](token_bucket::TokenBucket) | `capacity + t * r` units in any span `t` | tokens, instant |
 //!
 //! Common to all: a denial consumes nothing, `remaining` is never negative, and a check reports a wait of 0 if and only
 //! if it admits. A cost above the ceiling is legal and always denied.
 
+pub mod exact_gcra;
 pub mod fixed_window;
 pub mod gcra;
 pub(crate) mod options;
+pub mod quota;
+pub mod sliding_window;
+pub mod sliding_window_log;
 pub(crate) mod text;
 pub mod token_bucket;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::BuildError;
 use crate::strategy::MAX;
 
-/// A duration in milliseconds, fractions kept.
+/// A duration in milliseconds: `secs * 1000 + subsec_nanos / 1e6`, in this order.
 #[allow(clippy::cast_precision_loss)] // exact below 2^53 seconds, and longer spans are refused
 pub(crate) fn millis(span: Duration) -> f64 {
     span.as_secs() as f64 * 1_000.0 + f64::from(span.subsec_nanos()) / 1e6

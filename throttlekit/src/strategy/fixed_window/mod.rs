@@ -27,7 +27,6 @@ use std::time::Duration;
 pub use count::{Count, Verdict};
 
 use crate::decision::{Decision, Forecast, floor_units};
-
 use crate::error::BuildError;
 use crate::program::{Program, Project, Step, Strategy};
 use crate::strategy::fixed_window::count::Span;

@@ -35,7 +35,6 @@
 use std::time::Duration;
 
 use crate::decision::{Decision, Forecast, ceil_ms, ceil_wait, floor_units};
-
 use crate::error::{BuildError, Error};
 use crate::program::{Program, Project, State, Step, Strategy};
 use crate::store::memory::{AsInstant, Instant};
