@@ -1,0 +1,210 @@
+//! The limiter over a store that a user wrote: the same decisions as in memory, and nothing broken by races, outages and
+//! dropped futures.
+#![allow(clippy::unwrap_used)] // a helper of a test is a test too
+
+mod support;
+
+use std::sync::Arc;
+
+use support::{CasStore, CountingClock, DownStore, Mulberry, N, Recorder, Seen, allow, polled};
+use throttlekit::store::Remote;
+use throttlekit::{Admit, Ask, ErrorKind, FixedWindow, Gcra, Limiter, ManualClock, Meter, Project, TokenBucket};
+
+fn gcra(limit: f64, period_ms: f64) -> Gcra {
+    Gcra::builder().limit(limit).period_ms(period_ms).build().unwrap()
+}
+
+/// Drives `strategy` in memory and over the store through the same random steps, and compares every answer.
+fn agrees<S: Project>(strategy: S, max_delta: f64, max_cost: f64, seed: u32) {
+    let name = strategy.name();
+    let clock = ManualClock::new(N);
+    let memory = Limiter::builder(strategy.clone()).clock(clock.clone()).build();
+    let remote =
+        Limiter::builder(strategy).keyspace(Remote::new(CasStore::default())).clock(clock.clone()).prefix("p").build();
+    let mut random = Mulberry::new(seed);
+    let (mut allowed, mut denied) = (0, 0);
+    for step in 0..400 {
+        clock.advance(random.below(max_delta));
+        let key = ["a", "b", "c"][usize::from(random.draw() > 0.5) + usize::from(random.draw() > 0.8)];
+        let cost = 1.0 + random.below(max_cost);
+        let decision = memory.check_cost(key, cost).unwrap();
+        *(if decision.allowed { &mut allowed } else { &mut denied }) += 1;
+        assert_eq!(polled(remote.check_cost(key, cost), 100).unwrap().unwrap(), decision, "{name} step {step}");
+        assert_eq!(polled(remote.peek(key), 100).unwrap().unwrap(), memory.peek(key).unwrap(), "{name} step {step}");
+        let forecast = polled(remote.forecast(key, cost), 100).unwrap().unwrap();
+        assert_eq!(forecast, memory.forecast(key, cost).unwrap(), "{name} step {step}");
+        if step % 50 == 49 {
+            let batch = polled(remote.check_many(&["a", "b", "a"], 1.0), 100).unwrap().unwrap();
+            assert_eq!(batch, memory.check_many(&["a", "b", "a"], 1.0).unwrap(), "{name} step {step}");
+            polled(remote.reset(key), 100).unwrap().unwrap();
+            memory.reset(key).unwrap();
+        }
+    }
+    assert!(allowed > 20 && denied > 20, "{name}: {allowed} allowed, {denied} denied");
+}
+
+#[test]
+fn every_strategy_decides_as_in_memory() {
+    agrees(gcra(6.0, 1_000.0), 200.0, 3.0, 1);
+    agrees(Gcra::builder().limit(100.0).period_ms(60_000.0).burst(20.0).build().unwrap(), 500.0, 4.0, 2);
+    agrees(TokenBucket::builder().capacity(20.0).refill_per_sec(3.5).build().unwrap(), 400.0, 6.0, 4);
+    agrees(FixedWindow::builder().limit(10.0).window_ms(250.0).build().unwrap(), 60.0, 4.0, 5);
+}
+
+#[test]
+fn keys_and_texts_are_those_of_the_family() {
+    let store = CasStore::default();
+    let clock = ManualClock::new(N);
+    let scoped = |prefix: &str| {
+        let keys = Remote::new(store.clone());
+        Limiter::builder(gcra(3.0, 1_000.0)).keyspace(keys).clock(clock.clone()).prefix(prefix).build()
+    };
+    polled(scoped("api").check("u1"), 100).unwrap().unwrap();
+    assert_eq!(store.text("api:u1").as_deref(), Some("1700000000333.3333"));
+    assert_eq!(polled(scoped("web").peek("u1"), 100).unwrap().unwrap().remaining, 3);
+    polled(scoped("").check("u1"), 100).unwrap().unwrap();
+    assert!(store.text("u1").is_some());
+    polled(scoped("api").reset("u1"), 100).unwrap().unwrap();
+    assert_eq!(store.text("api:u1"), None);
+    assert!(store.text("u1").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_tasks_share_a_limit_of_50() {
+    let store = CasStore::default();
+    let limiter = Limiter::builder(gcra(50.0, 3_600_000.0))
+        .keyspace(Remote::new(store.clone()))
+        .clock(ManualClock::new(0.0))
+        .build();
+    let tasks: Vec<_> = (0..200)
+        .map(|_| {
+            let limiter = limiter.clone();
+            tokio::spawn(async move { limiter.check("k").await.unwrap().allowed })
+        })
+        .collect();
+    let mut allowed = 0;
+    for task in tasks {
+        allowed += u32::from(task.await.unwrap());
+    }
+    assert_eq!(allowed, 50);
+    assert_eq!(store.calls(), 200);
+    assert!(store.races() > 0, "no two tasks met, so nothing was tested");
+}
+
+#[tokio::test]
+async fn a_batch_is_one_call() {
+    let store = CasStore::default();
+    let clock = CountingClock::default();
+    let limiter =
+        Limiter::builder(gcra(2.0, 1_000.0)).keyspace(Remote::new(store.clone())).clock(clock.clone()).build();
+    let decisions = limiter.check_many(&["a", "b", "a", "a"], 1.0).await.unwrap();
+    let allowed: Vec<_> = decisions.iter().map(|decision| decision.allowed).collect();
+    assert_eq!(allowed, [true, true, true, false]);
+    assert_eq!((store.calls(), clock.take_readings()), (1, 1));
+    assert_eq!(limiter.check_many(&[], 1.0).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_bad_cost_never_reaches_clock_or_store() {
+    let store = CasStore::default();
+    let clock = CountingClock::default();
+    let limiter =
+        Limiter::builder(gcra(2.0, 1_000.0)).keyspace(Remote::new(store.clone())).clock(clock.clone()).build();
+    for cost in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        assert_eq!(limiter.check_cost("k", cost).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
+        assert_eq!(limiter.check_many(&["k"], cost).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
+        assert_eq!(limiter.forecast("k", cost).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
+        assert_eq!(limiter.debit("k", cost).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
+        assert_eq!(limiter.admit(&Ask::new("k").cost(cost)).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
+    assert_eq!((store.calls(), clock.take_readings()), (0, 0));
+}
+
+#[tokio::test]
+async fn an_outage_is_an_error_and_one_event() {
+    let recorder = Arc::new(Recorder::default());
+    let limiter = Limiter::builder(gcra(2.0, 1_000.0))
+        .keyspace(Remote::new(DownStore))
+        .clock(ManualClock::new(5.0))
+        .observer(Arc::clone(&recorder))
+        .build();
+    let error = limiter.check("k").await.unwrap_err();
+    assert!(error.is_store_unavailable());
+    let seen =
+        Seen { policy: "gcra".into(), strategy: "gcra", cost: 1.0, now_ms: 5.0, result: Err("store_unavailable") };
+    assert_eq!(recorder.take(), std::slice::from_ref(&seen));
+    assert!(limiter.check_many(&["a", "b"], 1.0).await.unwrap_err().is_store_unavailable());
+    assert_eq!(recorder.take(), [seen.clone(), seen]);
+    assert!(limiter.peek("k").await.unwrap_err().is_store_unavailable());
+    assert!(limiter.reset("k").await.unwrap_err().is_store_unavailable());
+    assert_eq!(recorder.take(), []);
+}
+
+#[tokio::test]
+async fn a_text_that_does_not_parse_is_never_admitted() {
+    let store = CasStore::default();
+    store.put("k", "{\"tokens\":1}");
+    let limiter = Limiter::builder(gcra(2.0, 1_000.0)).keyspace(Remote::new(store.clone())).build();
+    assert_eq!(limiter.check("k").await.unwrap_err().kind(), ErrorKind::StateInvalid);
+    assert_eq!(limiter.peek("k").await.unwrap_err().kind(), ErrorKind::StateInvalid);
+    assert_eq!(store.text("k").as_deref(), Some("{\"tokens\":1}"));
+    limiter.reset("k").await.unwrap();
+    assert!(limiter.check("k").await.unwrap().allowed);
+}
+
+#[tokio::test]
+async fn an_observer_sees_one_event_for_each_answer() {
+    let recorder = Arc::new(Recorder::default());
+    let limiter = Limiter::builder(gcra(2.0, 1_000.0))
+        .keyspace(Remote::new(CasStore::default()))
+        .clock(ManualClock::new(0.0))
+        .observer(Arc::clone(&recorder))
+        .name("login")
+        .build();
+    limiter.check("k").await.unwrap();
+    limiter.check_many(&["a", "b", "c"], 2.0).await.unwrap();
+    let seen = recorder.take();
+    assert_eq!(seen.len(), 4);
+    assert_eq!((seen[0].policy.as_str(), seen[0].result), ("login", Ok(allow(2, 1, 500))));
+    assert!(seen[1..].iter().all(|event| event.cost == 2.0 && event.result == Ok(allow(2, 0, 1_000))));
+}
+
+/// Whatever a dropped check did, the key is whole: it was counted once or not at all, and the next check goes on.
+#[test]
+fn checks_that_are_dropped_leave_the_key_whole() {
+    let mut answered = 0;
+    for polls in 0..8 {
+        let store = CasStore::default();
+        let recorder = Arc::new(Recorder::default());
+        let limiter = Limiter::builder(gcra(5.0, 1_000.0))
+            .keyspace(Remote::new(store.clone()))
+            .clock(ManualClock::new(0.0))
+            .observer(Arc::clone(&recorder))
+            .build();
+        let answer = polled(limiter.check("k"), polls);
+        answered += usize::from(answer.is_some());
+        let counted = store.text("k").is_some();
+        // This store writes at the end, so an answer and a count come together.
+        assert_eq!(answer.is_some(), counted, "after {polls} polls");
+        assert_eq!(recorder.take().len(), usize::from(counted), "after {polls} polls");
+        let next = polled(limiter.check("k"), 100).unwrap().unwrap();
+        assert_eq!(next.remaining, if counted { 3 } else { 4 }, "after {polls} polls");
+    }
+    assert!((1..8).contains(&answered), "the drops must fall before and after the answer: {answered}");
+}
+
+#[test]
+fn other_calls_that_are_dropped_take_nothing() {
+    for polls in 0..8 {
+        let limiter = Limiter::builder(gcra(5.0, 1_000.0))
+            .keyspace(Remote::new(CasStore::default()))
+            .clock(ManualClock::new(0.0))
+            .build();
+        polled(limiter.check("k"), 100).unwrap().unwrap();
+        drop(polled(limiter.peek("k"), polls));
+        drop(polled(limiter.forecast("k", 1.0), polls));
+        assert_eq!(polled(limiter.peek("k"), 100).unwrap().unwrap().remaining, 4);
+        drop(polled(limiter.reset("k"), polls));
+        assert!([4, 5].contains(&polled(limiter.peek("k"), 100).unwrap().unwrap().remaining));
+    }
+}
