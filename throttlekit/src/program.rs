@@ -128,6 +128,10 @@ pub trait Program: Clone + Send + Sync + 'static {
     /// A program that only reads answers [`Step::Keep`] always; a store may then use a cheaper read.
     const READ_ONLY: bool = false;
 
+    /// A program that does not look at the state, such as one that forgets a key, gets none at all from a store that
+    /// keeps text. So it also works where the text does not parse.
+    const IGNORES_STATE: bool = false;
+
     /// Decides. `now_ms` is whole milliseconds since the Unix epoch.
     fn step(
         &self,

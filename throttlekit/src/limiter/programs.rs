@@ -72,6 +72,8 @@ impl<S: State> Program for Forget<S> {
     type Outcome = ();
     type Reply = ();
 
+    const IGNORES_STATE: bool = true;
+
     fn step(&self, _state: Option<&S>, _now_ms: f64, _request: &()) -> Step<S, ()> {
         Step::Remove(())
     }

@@ -157,7 +157,7 @@ impl<P: Program> Part for Typed<P> {
     }
 
     fn step(&mut self, text: Option<&str>, now_ms: f64) -> Result<Effect, Error> {
-        let mut state = match text {
+        let mut state = match text.filter(|_| !P::IGNORES_STATE) {
             None => None,
             Some(text) => {
                 Some(P::State::decode(text).ok_or_else(|| Error::state_invalid("the stored text does not parse"))?)
