@@ -157,6 +157,12 @@ pub trait Strategy: Program<Request = f64, Reply = Decision> {
 
     /// An upper bound for the life of a stored state, in milliseconds.
     fn ttl_ms(&self) -> f64;
+
+    /// A part of every stored key, between the prefix and the key: for a strategy whose states must not meet those of a
+    /// sibling under the same prefix. Empty, which adds nothing, for nearly all.
+    fn key_space(&self) -> &'static str {
+        ""
+    }
 }
 
 /// A strategy that can tell the future without consuming.

@@ -9,7 +9,8 @@ use std::thread;
 use support::{CountingClock, Recorder, Seen, allow, deny};
 use throttlekit::store::memory::Table;
 use throttlekit::{
-    Admit, Ask, Axis, DynLimiter, ErrorKind, FixedWindow, Forecast, Gcra, Limiter, ManualClock, Meter, Strategy,
+    Admit, Ask, Axis, DynLimiter, ErrorKind, FixedWindow, Forecast, Gcra, Limiter, ManualClock, Meter,
+    SlidingWindowLog, Strategy,
 };
 
 const BAD_COSTS: [f64; 6] = [0.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 9_007_199_254_740_992.0];
@@ -255,6 +256,7 @@ fn two_hundred_threads_share_a_limit_of_50() {
     const HOUR: f64 = 3_600_000.0;
     admits_exactly_50(gcra(50.0, HOUR, 50.0));
     admits_exactly_50(FixedWindow::builder().limit(50.0).window_ms(HOUR).build().unwrap());
+    admits_exactly_50(SlidingWindowLog::builder().limit(50.0).window_ms(HOUR).build().unwrap());
 }
 
 #[test]

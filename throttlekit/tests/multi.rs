@@ -10,8 +10,8 @@ use support::{CasStore, CountingClock, DownStore, Lines, Mulberry, N, Recorder, 
 use throttlekit::store::Remote;
 use throttlekit::store::memory::Table;
 use throttlekit::{
-    Admit, Ask, BuildError, Clock, Decision, DimensionKeys, DynLimiter, ErrorKind, FixedWindow, Gcra, InMemory,
-    Limiter, ManualClock, Multi, MultiBuilder, TokenBucket,
+    Admit, Ask, BuildError, Clock, Decision, DimensionKeys, DynLimiter, ErrorKind, ExactGcra, FixedWindow, Gcra,
+    InMemory, Limiter, ManualClock, Multi, MultiBuilder, TokenBucket,
 };
 
 fn gcra(limit: f64, period_ms: f64) -> Gcra {
@@ -219,6 +219,23 @@ fn two_dimensions_that_meet_on_a_key_are_refused() {
     assert_eq!(both.store.calls(), 0);
     assert_eq!(both.check(&["b:c", "d"]).remaining, 4);
     assert_eq!(both.check(&["d", "e"]).remaining, 4);
+}
+
+#[test]
+fn the_key_space_of_a_strategy_is_a_part_of_its_keys() {
+    let exact = ExactGcra::builder().limit(5).period_ms(1_000).burst(5).build().unwrap();
+    let both = Both::new(0.0, || {
+        Multi::all().dimension("a", exact, 1.0).dimension("a:exact", gcra(5.0, 1_000.0), 1.0).prefix("p")
+    });
+    assert!(both.check(&["k", "l"]).allowed);
+    assert!(both.store.text("p:a:exact:k").is_some() && both.store.text("p:a:exact:l").is_some());
+    for keys in [["k", "k"], ["", ""]] {
+        let memory = both.memory.check(&keys).unwrap_err();
+        let remote = polled(both.remote.check(&keys), 100).unwrap().unwrap_err();
+        assert_eq!((memory.kind(), remote.kind()), (ErrorKind::InvalidArgument, ErrorKind::InvalidArgument));
+    }
+    // With the plain strategy's name alone they would meet here.
+    assert!(both.check(&["exact:m", "m"]).allowed);
 }
 
 #[test]

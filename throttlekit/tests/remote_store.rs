@@ -8,7 +8,11 @@ use std::sync::Arc;
 
 use support::{CasStore, CountingClock, DownStore, Mulberry, N, Recorder, Seen, allow, polled};
 use throttlekit::store::Remote;
-use throttlekit::{Admit, Ask, ErrorKind, FixedWindow, Gcra, Limiter, ManualClock, Meter, Project, TokenBucket};
+use throttlekit::strategy::quota::Cadence;
+use throttlekit::{
+    Admit, Ask, ErrorKind, ExactGcra, FixedWindow, Gcra, Limiter, ManualClock, Meter, Project, Quota, SlidingWindow,
+    SlidingWindowLog, TokenBucket,
+};
 
 fn gcra(limit: f64, period_ms: f64) -> Gcra {
     Gcra::builder().limit(limit).period_ms(period_ms).build().unwrap()
@@ -47,8 +51,13 @@ fn agrees<S: Project>(strategy: S, max_delta: f64, max_cost: f64, seed: u32) {
 fn every_strategy_decides_as_in_memory() {
     agrees(gcra(6.0, 1_000.0), 200.0, 3.0, 1);
     agrees(Gcra::builder().limit(100.0).period_ms(60_000.0).burst(20.0).build().unwrap(), 500.0, 4.0, 2);
+    agrees(ExactGcra::builder().limit(7).period_ms(1_000).burst(7).build().unwrap(), 200.0, 3.0, 3);
     agrees(TokenBucket::builder().capacity(20.0).refill_per_sec(3.5).build().unwrap(), 400.0, 6.0, 4);
     agrees(FixedWindow::builder().limit(10.0).window_ms(250.0).build().unwrap(), 60.0, 4.0, 5);
+    agrees(SlidingWindow::builder().limit(20.0).window_ms(1_000.0).buckets(3).build().unwrap(), 120.0, 4.0, 6);
+    agrees(SlidingWindowLog::builder().limit(10.0).window_ms(500.0).build().unwrap(), 60.0, 4.0, 7);
+    let month = Quota::builder().limit(50.0).cadence(Cadence::CalendarMonth).build().unwrap();
+    agrees(month, 86_400_000.0, 6.0, 8);
 }
 
 #[test]
@@ -64,6 +73,10 @@ fn keys_and_texts_are_those_of_the_family() {
     assert_eq!(polled(scoped("web").peek("u1"), 100).unwrap().unwrap().remaining, 3);
     polled(scoped("").check("u1"), 100).unwrap().unwrap();
     assert!(store.text("u1").is_some());
+    let exact = ExactGcra::builder().limit(3).period_ms(1_000).burst(3).build().unwrap();
+    let exact = Limiter::builder(exact).keyspace(Remote::new(store.clone())).clock(clock.clone()).prefix("api").build();
+    polled(exact.check("u1"), 100).unwrap().unwrap();
+    assert_eq!(store.text("api:exact:u1").as_deref(), Some("1700000000333:1"));
     polled(scoped("api").reset("u1"), 100).unwrap().unwrap();
     assert_eq!(store.text("api:u1"), None);
     assert!(store.text("u1").is_some());

@@ -91,7 +91,8 @@ impl<S: Strategy, K, C, O> LimiterBuilder<S, K, C, O> {
         K: Keyspace<S::State>,
     {
         let watch = Watch::new(self.observer, self.name, self.strategy.name());
-        Limiter { keys: self.keys.scoped(&self.prefix), strategy: self.strategy, clock: self.clock, watch }
+        let keys = self.keys.scoped(&self.prefix).scoped(self.strategy.key_space());
+        Limiter { keys, strategy: self.strategy, clock: self.clock, watch }
     }
 }
 

@@ -59,11 +59,16 @@ enum Origin {
 
 /// A strategy without keys.
 trait Unbound: Send + Sync {
+    fn key_space(&self) -> &'static str;
     fn local(&self) -> Dimension;
     fn stored(&self, keys: Remote) -> Dimension;
 }
 
 impl<S: Strategy> Unbound for S {
+    fn key_space(&self) -> &'static str {
+        Strategy::key_space(self)
+    }
+
     fn local(&self) -> Dimension {
         Dimension::local(self.clone(), Table::new())
     }
@@ -160,18 +165,22 @@ impl<W, C, O> MultiBuilder<W, C, O> {
             if !(weight.is_finite() && weight > 0.0) {
                 return Err(BuildError::new("multi.weight", weight, "must be a finite number above 0"));
             }
-            let (dimension, scoped) = match origin {
-                Origin::Strategy(strategy) => (bind(&site, &*strategy, &prefixed(&prefix, &name)), true),
-                Origin::Limiter(Ok(dimension)) => (dimension, false),
+            let (dimension, scope) = match origin {
+                Origin::Strategy(strategy) => {
+                    let scope = match strategy.key_space() {
+                        "" => name.clone(),
+                        key_space => prefixed(&name, key_space),
+                    };
+                    (bind(&site, &*strategy, &prefixed(&prefix, &scope)), Some(scope))
+                }
+                Origin::Limiter(Ok(dimension)) => (dimension, None),
                 Origin::Limiter(Err(_)) => return Err(refused(&name, "must be in memory or on a remote store")),
             };
             bound.push(accept(&site, dimension.0).map_err(|allowed| refused(&name, allowed))?);
-            names.push(Named { name, weight, scoped });
+            names.push(Named { name, weight, scope });
         }
-        let extends = |long: &str, short: &str| long.strip_prefix(short).is_some_and(|rest| rest.starts_with(':'));
-        let scoped = || names.iter().filter(|named| named.scoped);
-        let may_meet = scoped().any(|long| scoped().any(|short| extends(&long.name, &short.name)));
         let watch = Watch::new(observer, name, mode.name());
+        let may_meet = may_meet(&names);
         Ok(Multi { mode, parts: parts(site, bound, &names)?, names, may_meet, clock, watch, site: PhantomData })
     }
 }
@@ -210,6 +219,14 @@ impl<C, O> MultiBuilder<Remote, C, O> {
         let parts = |store, dimensions: Vec<Box<dyn Stored>>, _: &[Named]| Ok(Parts::Stored { dimensions, store });
         self.assemble(bind, accept, parts)
     }
+}
+
+/// Whether two dimensions can have the same stored key: the scope of one is, or goes on after a colon, that of the other.
+fn may_meet(names: &[Named]) -> bool {
+    let scopes = || names.iter().filter_map(|named| named.scope.as_deref()).enumerate();
+    let within =
+        |long: &str, short: &str| long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));
+    scopes().any(|(one, long)| scopes().any(|(other, short)| one != other && within(long, short)))
 }
 
 /// Orders the locks: ascending by table, the same for every joint run of the process.

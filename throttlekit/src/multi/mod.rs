@@ -72,7 +72,7 @@ pub struct Multi<W = InMemory, C = SystemClock, O = ()> {
     mode: Mode,
     names: Vec<Named>,
     parts: Parts,
-    /// Whether two dimensions could meet on one key, because one name with a colon starts with another.
+    /// Whether two dimensions could meet on one key, because the scope of one starts with that of another.
     may_meet: bool,
     clock: C,
     watch: Watch<O>,
@@ -84,8 +84,9 @@ pub struct Multi<W = InMemory, C = SystemClock, O = ()> {
 struct Named {
     name: String,
     weight: f64,
-    /// Whether its keys are below its name; those of a limiter are where the limiter put them.
-    scoped: bool,
+    /// What its keys are below, apart from the prefix: its name, and the key space of the strategy if that has one.
+    /// `None` for a limiter that was added, whose keys are where the limiter put them.
+    scope: Option<String>,
 }
 
 /// The dimensions, in the order in which they were declared.
@@ -404,14 +405,17 @@ impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
         Ok(asks)
     }
 
-    /// Refuses two dimensions that resolve to the same stored key, `name:key`.
+    /// Refuses two dimensions that resolve to the same stored key, `scope:key`.
     fn refuse_meeting(&self, asks: &Asks<'_>) -> Result<(), Error> {
-        let scoped = || self.names.iter().zip(asks).filter(|(named, _)| named.scoped);
-        for (index, (one, (key, _))) in scoped().enumerate() {
-            let joined = || one.name.bytes().chain([b':']).chain(key.bytes());
-            for (other, (key, _)) in scoped().skip(index + 1) {
-                if joined().eq(other.name.bytes().chain([b':']).chain(key.bytes())) {
-                    return Err(meeting(&one.name, &other.name));
+        let scoped = || {
+            let named = self.names.iter().zip(asks);
+            named.filter_map(|(named, (key, _))| Some((&named.name, named.scope.as_deref()?, *key)))
+        };
+        let joined = |scope, key| str::bytes(scope).chain([b':']).chain(str::bytes(key));
+        for (index, (name, scope, key)) in scoped().enumerate() {
+            for (other, other_scope, other_key) in scoped().skip(index + 1) {
+                if joined(scope, key).eq(joined(other_scope, other_key)) {
+                    return Err(meeting(name, other));
                 }
             }
         }

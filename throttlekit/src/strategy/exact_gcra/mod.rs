@@ -224,6 +224,11 @@ impl Strategy for ExactGcra {
     fn ttl_ms(&self) -> f64 {
         self.tolerance().div_ceil(self.limit) as f64
     }
+
+    /// `exact`, since the compatible form's states are other numbers under the same prefix.
+    fn key_space(&self) -> &'static str {
+        "exact"
+    }
 }
 
 impl Project for ExactGcra {
