@@ -1,4 +1,52 @@
-//! Rate, cost and concurrency limiting.
+//! Rate, cost and concurrency limiting: one decision, the same in memory and on every shared store.
+//!
+//! ```
+//! use throttlekit::{Gcra, Limiter};
+//!
+//! let limiter = Limiter::new(Gcra::per_minute(100)?);
+//! let decision = limiter.check("user-1")?;
+//! assert!(decision.allowed);
+//! assert_eq!(decision.remaining, 99);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # One idea
+//!
+//! A [`Program`] is a pure step over the state of one key. A [`Keyspace`](store::Keyspace) runs it atomically: in process
+//! a [`Table`](store::memory::Table), behind a network a [`Remote`](store::Remote) over a [`Store`](store::Store).
+//! Whatever limits is built from these two:
+//!
+//! | to | use |
+//! |---|---|
+//! | limit each key by one of the [strategies](strategy) | [`Limiter`] |
+//! | limit in several dimensions, all or none charged | [`Multi`] |
+//! | delay work instead of refusing it | [`Shaper`] |
+//! | load named limits from a file, and reload them | `config` and `policy`, with the feature `config` |
+//! | show a decision to HTTP clients | [`headers`] |
+//! | see every decision | [`Observer`] |
+//! | guard a door of one's own by any limit | [`Admit`], [`Meter`] |
+//! | write an algorithm | [`Program`], [`Strategy`] |
+//! | keep states elsewhere | [`Store`](store::Store) |
+//!
+//! # What holds everywhere
+//!
+//! - A denial is a value, a [`Decision`], and takes nothing. An [`Error`] means that nothing was decided: the store is
+//!   gone ([`Error::is_store_unavailable`]), the state is broken, or the argument is bad.
+//! - Time is whole milliseconds since the Unix epoch, read once for each operation from a [`Clock`]. [`SystemClock`], the
+//!   default, never steps back. Nothing else reads the time, so tests move a [`ManualClock`].
+//! - In memory nothing waits, a hit allocates nothing, keys are bounded in number, and none of their text is kept.
+//! - No task runs in the background unless a [`Runtime`] was given, and each ends with its owner.
+//! - Numbers are `f64` in one fixed order of operations, so that every process that shares a key comes to the same bits.
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `config` | limits from YAML, JSON and TOML files, and the registry of named policies |
+//! | `coarse-clock` | `CoarseClock`: cheaper to read, up to a kernel tick old |
+//! | `tokio` | `TokioRuntime`: sleeping and background work on the current tokio runtime |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod admit;
