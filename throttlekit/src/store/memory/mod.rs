@@ -144,12 +144,7 @@ impl<S: State> Table<S> {
         self.core.contains(self.core.place(self.key.fingerprint(key)), now_ms)
     }
 
-    /// Whether both are handles to one table.
-    pub(crate) fn same_table(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.core, &other.core)
-    }
-
-    /// A number that orders the locks of tables.
+    /// A number that orders the locks of tables. Handles to one table have the same.
     pub(crate) fn id(&self) -> usize {
         Arc::as_ptr(&self.core).addr()
     }
