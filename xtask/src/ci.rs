@@ -2,7 +2,7 @@
 
 use crate::process::{cargo_of, run as run_program, run_tests, toolchains};
 use crate::workspace::{Package, Workspace};
-use crate::{Error, Options, dependencies, fuzz, minimal, test};
+use crate::{Error, Options, api, dependencies, fuzz, minimal, test};
 
 /// What a gate came to.
 pub(crate) enum Outcome {
@@ -22,6 +22,7 @@ const GATES: &[Gate] = &[
     ("defaults", defaults),
     ("features", features),
     ("docs", docs),
+    ("api", api),
     ("msrv", msrv),
     ("minimal", minimal::check),
     ("fuzz", fuzz),
@@ -107,6 +108,11 @@ fn docs(workspace: &Workspace) -> Result<Outcome, Error> {
     let arguments = ["doc", "--workspace", "--all-features", "--no-deps"];
     run_program(workspace.cargo().args(arguments).env("RUSTDOCFLAGS", "-D warnings"))?;
     Ok(Outcome::Passed)
+}
+
+/// The public API is what `docs/public-api` says.
+fn api(workspace: &Workspace) -> Result<Outcome, Error> {
+    api::check(workspace, false)
 }
 
 /// Builds the published crates with the oldest compiler that they promise, where it is installed. Beside this, the gate

@@ -1,5 +1,6 @@
 //! The tasks of this project. `cargo xtask help` lists them.
 
+mod api;
 mod bench;
 mod ci;
 mod dependencies;
@@ -25,6 +26,7 @@ cargo xtask TASK
   bench [NAME..]     runs the benchmark programs, or those named; --quick for short runs, --list for the names
   services           lists the tools that tests and benches need, and installs those that are missing
   ci [GATE..]        runs the gates, or those named; --list for the names
+  api                writes the public API of the published crates to docs/public-api
   loom               runs the model-checked tests of the lock-free parts
   miri               runs the tests named `miri_` under Miri
   fuzz               runs each fuzz target for a while; --seconds N (20)
@@ -83,12 +85,17 @@ fn run(options: &Options) -> Result<(), Error> {
         print!("{USAGE}");
         return Ok(());
     }
+    // Called by the task `api`, with the path of a description.
+    if task == "print-api" {
+        return api::print(options.names.first().map_or("", String::as_str));
+    }
     let workspace = Workspace::load()?;
     match task {
         "test" => test::run(&workspace),
         "bench" => bench::run(&workspace, options),
         "services" => services::ensure(&services::ALL),
         "ci" => ci::run(&workspace, options),
+        "api" => api::check(&workspace, true).map(drop),
         "loom" => test::loom(&workspace).map(drop),
         "miri" => test::miri(&workspace).map(drop),
         "fuzz" => fuzz::run(&workspace, options.seconds),
