@@ -1,5 +1,6 @@
 //! The public API of each published crate as text, kept in `docs/public-api` so that a change shows in review.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -23,6 +24,11 @@ pub(crate) fn check(workspace: &Workspace, write: bool) -> Result<Outcome, Error
         let Some(now) = described else {
             return Ok(Outcome::Skipped("the compiler here describes crates in another version than the reader knows"));
         };
+        let foreign = foreign(&now, workspace, package);
+        if !foreign.is_empty() {
+            let names = foreign.into_iter().collect::<Vec<_>>().join(", ");
+            return Err(format!("the public API of {} shows types of {names}", package.name()).into());
+        }
         let path = workspace.root().join("docs/public-api").join(format!("{}.txt", package.name()));
         if write {
             fs::write(&path, now)?;
@@ -68,6 +74,25 @@ fn describe(workspace: &Workspace, package: Package<'_>) -> Result<Option<String
     .map(Some)
 }
 
+/// The crates of others whose types an API shows, but for those that the crate allows in its `Cargo.toml`. A new major
+/// version of one of them is a breaking change for our users.
+fn foreign<'a>(api: &'a str, workspace: &Workspace, package: Package<'_>) -> BTreeSet<&'a str> {
+    let others: BTreeSet<String> = workspace
+        .packages()
+        .filter(|other| other.source().is_some())
+        .map(|other| other.name().replace('-', "_"))
+        .collect();
+    roots(api).filter(|name| others.contains(*name) && !package.allows_types_of(name)).collect()
+}
+
+/// The first words of paths that begin with a crate's name: `http` in `&http::Request<B>`.
+fn roots(api: &str) -> impl Iterator<Item = &str> {
+    let inside = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    // What begins with a colon goes on after `<T as Trait>`.
+    let paths = api.split(move |c| !inside(c)).filter_map(|path| path.split_once("::"));
+    paths.map(|(root, _)| root).filter(|root| !root.is_empty())
+}
+
 fn show_difference(old: &Path, new: &Path) {
     // Only for the eye: without `diff` the error alone has to do, and it exits with 1 when it found something.
     let _ = Command::new("diff").args(["--unified=0", "--new-file"]).arg(old).arg(new).status();
@@ -95,4 +120,16 @@ pub(crate) fn print(file: &str) -> Result<(), Error> {
 #[cfg(not(feature = "public-api"))]
 pub(crate) fn print(_file: &str) -> Result<(), Error> {
     Err("this build has no reader: add --features public-api".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::roots;
+
+    #[test]
+    fn finds_the_crates_behind_paths() {
+        let api = "pub fn a::B<S>::poll(&self, &mut core::task::Context<'_>) -> <S as http::Service>::Future\n\
+                   impl<T: tower::Layer> a::C for T where T::Error: x";
+        assert_eq!(roots(api).collect::<Vec<_>>(), ["a", "core", "http", "tower", "a", "T"]);
+    }
 }

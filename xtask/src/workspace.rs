@@ -119,6 +119,13 @@ impl<'a> Package<'a> {
         self.0["features"].as_object().into_iter().flatten().map(|(name, _)| name.as_str())
     }
 
+    /// Whether its public API may show types of the crate `name`. The list is that of cargo-check-external-types, by
+    /// crates: `http::*`.
+    pub(crate) fn allows_types_of(self, name: &str) -> bool {
+        let allowed = &self.0["metadata"]["cargo_check_external_types"]["allowed_external_types"];
+        items(allowed).any(|pattern| text(pattern).strip_suffix("::*") == Some(name))
+    }
+
     /// Its programs of `kind` (`bin`, `bench`).
     pub(crate) fn programs(self, kind: &'static str) -> impl Iterator<Item = &'a str> {
         items(&self.0["targets"])
