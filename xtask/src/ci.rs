@@ -44,25 +44,23 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Error>
         return Err(format!("no gate is called {unknown:?}; `cargo xtask ci --list` names them").into());
     }
     let mut report = Vec::new();
-    let (mut passed, mut skipped) = (0, 0);
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for (name, gate) in GATES {
         if !options.names.is_empty() && !options.names.iter().any(|asked| asked == name) {
             continue;
         }
         eprintln!("\n== {name}");
-        match gate(workspace).map_err(|error| format!("gate {name}: {error}"))? {
-            Outcome::Passed => {
-                passed += 1;
-                report.push(format!("{name}: passed"));
-            }
-            Outcome::Skipped(why) => {
-                skipped += 1;
-                report.push(format!("{name}: skipped, {why}"));
-            }
-        }
+        // One run shows everything that is wrong.
+        let (count, came_to) = match gate(workspace) {
+            Ok(Outcome::Passed) => (&mut passed, "passed".to_owned()),
+            Ok(Outcome::Skipped(why)) => (&mut skipped, format!("skipped, {why}")),
+            Err(error) => (&mut failed, format!("FAILED, {error}")),
+        };
+        *count += 1;
+        report.push(format!("{name}: {came_to}"));
     }
-    println!("\n{}\ngates: {passed} passed, 0 failed, {skipped} skipped", report.join("\n"));
-    Ok(())
+    println!("\n{}\ngates: {passed} passed, {failed} failed, {skipped} skipped", report.join("\n"));
+    if failed == 0 { Ok(()) } else { Err("not every gate holds".into()) }
 }
 
 fn format(workspace: &Workspace) -> Result<Outcome, Error> {
