@@ -1,1 +1,9 @@
-//! Benchmarks, rivals in the same run.
+//! What the benchmark programs share: the rivals, the keys, the rounds and the tables. The README says what is measured
+//! and how.
+
+pub mod args;
+pub mod clock;
+pub mod keys;
+pub mod measure;
+pub mod report;
+pub mod rival;

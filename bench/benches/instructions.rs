@@ -1,0 +1,144 @@
+//! Instructions per check of a hot key, counted by valgrind: the same on a busy machine as on an idle one.
+//!
+//! Each rival runs twice in a process of its own, for different numbers of checks; the difference is free of start-up.
+//! An empty rival takes the loop away. The clock stands still: it costs one load.
+
+use std::error::Error;
+use std::hint::black_box;
+use std::process::{Command, ExitCode};
+
+use bench::args::Args;
+use bench::clock::GovernorClock;
+use bench::keys::KeyText;
+use bench::measure::Verdict;
+use bench::report::{self, Claims, Table, one, two};
+use bench::rival::{
+    Floor, Limit, Rival, Sharded, SipBuilder, ThroughAdmit, ThroughLimiter, ThroughTable, governor_with, state_table,
+};
+use foldhash::fast::RandomState;
+use serde_json::{Value, json};
+use throttlekit::{Decision, ManualClock};
+
+const FEW: usize = 1_000;
+const MANY: usize = 21_000;
+const LOOP: &str = "loop";
+const OURS: &str = "ThrottleKit limiter";
+const RIVALS: [&str; 7] = [
+    "floor",
+    "ThrottleKit table",
+    OURS,
+    "ThrottleKit dyn Admit",
+    "256 x Mutex<HashMap>",
+    "governor",
+    "governor, foldhash",
+];
+
+/// Answers without looking.
+struct Nothing(Decision);
+
+impl Rival for Nothing {
+    type Session = ();
+    type Answer = Decision;
+
+    #[inline]
+    fn check(&self, (): &mut (), _key: &str) -> Decision {
+        black_box(self.0)
+    }
+
+    fn allowed(answer: &Decision) -> bool {
+        answer.allowed
+    }
+}
+
+fn part<R: Rival>(rival: &R, checks: usize, verdict: Verdict) {
+    let text = KeyText::new(7);
+    let keys = [text.as_str(); 8];
+    let mut session = R::Session::default();
+    rival.check(&mut session, text.as_str());
+    let allowed: usize = (0..checks / keys.len()).map(|_| rival.run(&mut session, &keys)).sum();
+    assert_eq!(allowed, if verdict == Verdict::Allowed { checks } else { 0 }, "answers otherwise");
+}
+
+fn play(part_name: &str, checks: usize) -> Result<(), Box<dyn Error>> {
+    let (name, verdict) = match part_name.split_once(" / ") {
+        Some((name, "denied")) => (name, Verdict::Denied),
+        Some((name, _)) => (name, Verdict::Allowed),
+        None => return Err("a part is `rival / verdict`".into()),
+    };
+    let limit = if verdict == Verdict::Allowed { Limit::GENEROUS } else { Limit::SPENT };
+    let clock = ManualClock::new(1_760_000_000_000.0);
+    let theirs = GovernorClock(clock.clone());
+    match name {
+        LOOP => {
+            let allowed = verdict == Verdict::Allowed;
+            part(&Nothing(Decision { allowed, ..Decision::ALLOW_FULL }), checks, verdict);
+        }
+        "floor" => part(&Floor::new(1, limit, clock), checks, verdict),
+        "ThrottleKit table" => part(&ThroughTable::new(state_table(1)?, limit, clock)?, checks, verdict),
+        OURS => part(&ThroughLimiter::new(state_table(1)?, limit, clock)?, checks, verdict),
+        "ThrottleKit dyn Admit" => part(&ThroughAdmit::new(state_table(1)?, limit, clock)?, checks, verdict),
+        "256 x Mutex<HashMap>" => part(&Sharded::new(limit, clock), checks, verdict),
+        "governor" => part(&governor_with::<SipBuilder, _>(limit, theirs), checks, verdict),
+        "governor, foldhash" => part(&governor_with::<RandomState, _>(limit, theirs), checks, verdict),
+        other => return Err(format!("no rival {other:?}").into()),
+    }
+    Ok(())
+}
+
+/// Instructions of one whole process.
+fn count(part: &str, checks: usize) -> Result<f64, Box<dyn Error>> {
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(std::env::current_exe()?)
+        .args(["--part", part, "--keys", &checks.to_string()])
+        .output()
+        .map_err(|error| format!("valgrind does not start ({error}); it is Debian's package `valgrind`"))?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        return Err(format!("{part} failed: {text}").into());
+    }
+    let total = text.lines().find_map(|line| line.split_once("Collected :")).ok_or("valgrind printed no count")?;
+    Ok(total.1.trim().parse()?)
+}
+
+/// Instructions of one check, with its turn of the loop.
+#[allow(clippy::cast_precision_loss)] // small counts
+fn per_check(part: &str) -> Result<f64, Box<dyn Error>> {
+    Ok((count(part, MANY)? - count(part, FEW)?) / (MANY - FEW) as f64)
+}
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let args = Args::from_env();
+    if let Some(part) = &args.part {
+        play(part, args.keys.unwrap_or(FEW))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    report::header("Instructions");
+    println!("Instructions per check of a hot key, loop and clock taken away.\n");
+    let mut claims = Claims::default();
+    let mut figures: Vec<Value> = Vec::new();
+    let mut table = Table::new(["rival", "allowed", "x floor", "denied", "x floor"]);
+    let mut floors = [f64::NAN; 2];
+    for name in RIVALS.into_iter().filter(|name| *name == "floor" || args.wants(name)) {
+        let mut cells = vec![name.to_owned()];
+        for (verdict, floor) in ["allowed", "denied"].into_iter().zip(&mut floors) {
+            let spent = per_check(&format!("{name} / {verdict}"))? - per_check(&format!("{LOOP} / {verdict}"))?;
+            if name == "floor" {
+                *floor = spent;
+            }
+            cells.extend([one(spent), two(spent / *floor)]);
+            figures.push(json!({ "rival": name, "verdict": verdict, "instructions": spent }));
+            if name == OURS {
+                claims.at_most(format!("{OURS}, {verdict}"), spent, EXPECTED);
+            }
+        }
+        table.row(cells);
+    }
+    table.print();
+    claims.print();
+    report::save("instructions", json!({ "figures": figures, "claims": claims.json() }));
+    Ok(if claims.hold() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the limiter took when this was written, and a tenth more for other compilers.
+const EXPECTED: f64 = 300.0;

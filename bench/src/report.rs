@@ -1,0 +1,184 @@
+//! What the programs print and leave behind.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use quanta::Instant;
+use serde_json::{Value, json};
+use throttlekit::{Clock, SystemClock};
+
+use crate::clock::TscClock;
+
+/// The machine and the toolchain: no run's figures mean anything without.
+pub fn machine() -> Value {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown");
+    let rustc = Command::new("rustc").arg("--version").output().map(|output| output.stdout).unwrap_or_default();
+    json!({
+        "cpu": model.trim_start_matches([' ', '\t', ':']).trim(),
+        "cores": std::thread::available_parallelism().map_or(0, usize::from),
+        "os": std::env::consts::OS,
+        "arch": std::env::consts::ARCH,
+        "rustc": String::from_utf8_lossy(&rustc).trim(),
+    })
+}
+
+/// Prints the header that every program's output starts with.
+pub fn header(title: &str) {
+    let machine = machine();
+    let text = |field: &str| machine[field].to_string().replace('"', "");
+    println!("# {title}\n");
+    println!("{}, {} cores, {} {}, {}\n", text("cpu"), text("cores"), text("os"), text("arch"), text("rustc"));
+}
+
+/// Nanoseconds of one reading of each clock in use.
+pub fn clock_costs() -> String {
+    let tsc = TscClock::new();
+    let system = SystemClock::new();
+    format!("Clock readings: shared {:.1} ns, SystemClock {:.1} ns.\n", reading(&tsc), reading(&system))
+}
+
+fn reading(clock: &impl Clock) -> f64 {
+    const READINGS: u32 = 1_000_000;
+    let start = Instant::now();
+    for _ in 0..READINGS {
+        std::hint::black_box(clock.now_ms());
+    }
+    start.elapsed().as_secs_f64() * 1e9 / f64::from(READINGS)
+}
+
+/// A Markdown table.
+#[derive(Clone, Debug)]
+pub struct Table {
+    head: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// With these column titles.
+    pub fn new<T: Into<String>>(head: impl IntoIterator<Item = T>) -> Self {
+        Self { head: head.into_iter().map(Into::into).collect(), rows: Vec::new() }
+    }
+
+    /// Adds a row.
+    pub fn row<T: Into<String>>(&mut self, cells: impl IntoIterator<Item = T>) {
+        self.rows.push(cells.into_iter().map(Into::into).collect());
+    }
+
+    /// Prints it, columns aligned, followed by an empty line.
+    pub fn print(&self) {
+        let width = |column: usize| {
+            let cells = self.rows.iter().chain([&self.head]).filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..self.head.len()).map(width).collect();
+        let line = |cells: &[String]| {
+            let mut line = String::from("|");
+            for (column, (cell, width)) in cells.iter().zip(&widths).enumerate() {
+                // Writing to a string cannot fail.
+                let _ = if column == 0 { write!(line, " {cell:<width$} |") } else { write!(line, " {cell:>width$} |") };
+            }
+            line
+        };
+        println!("{}", line(&self.head));
+        let rule: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
+        println!("{}", line(&rule));
+        for row in &self.rows {
+            println!("{}", line(row));
+        }
+        println!();
+    }
+}
+
+/// `x` with one decimal, or a dash for NaN.
+pub fn one(x: f64) -> String {
+    if x.is_nan() { "-".to_owned() } else { format!("{x:.1}") }
+}
+
+/// `x` with two decimals, or a dash for NaN.
+pub fn two(x: f64) -> String {
+    if x.is_nan() { "-".to_owned() } else { format!("{x:.2}") }
+}
+
+/// Claims, and what was measured of them.
+#[derive(Clone, Debug, Default)]
+pub struct Claims(Vec<Claim>);
+
+impl Claims {
+    /// `measured` must be at most `bound`.
+    pub fn at_most(&mut self, what: impl Into<String>, measured: f64, bound: f64) {
+        self.0.push(Claim { what: what.into(), measured, bound, at_least: false });
+    }
+
+    /// `measured` must be at least `bound`.
+    pub fn at_least(&mut self, what: impl Into<String>, measured: f64, bound: f64) {
+        self.0.push(Claim { what: what.into(), measured, bound, at_least: true });
+    }
+
+    fn measured(&self) -> impl Iterator<Item = &Claim> {
+        self.0.iter().filter(|claim| !claim.measured.is_nan())
+    }
+
+    /// Whether all that were measured hold.
+    pub fn hold(&self) -> bool {
+        self.measured().all(Claim::holds)
+    }
+
+    /// Prints the claims that were measured, and whether they hold.
+    pub fn print(&self) {
+        let mut table = Table::new(["claim", "bound", "measured", "holds"]);
+        for claim in self.measured() {
+            let sign = if claim.at_least { ">=" } else { "<=" };
+            let holds = if claim.holds() { "yes" } else { "NO" };
+            let bound = format!("{sign} {}", claim.bound);
+            table.row([claim.what.clone(), bound, two(claim.measured), holds.to_owned()]);
+        }
+        println!("## Claims\n");
+        table.print();
+    }
+
+    /// The same for a file.
+    pub fn json(&self) -> Value {
+        let claim = |claim: &Claim| {
+            json!({
+                "claim": claim.what, "measured": claim.measured, "bound": claim.bound, "at_least": claim.at_least,
+                "holds": claim.holds(),
+            })
+        };
+        self.measured().map(claim).collect()
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Claim {
+    what: String,
+    measured: f64,
+    bound: f64,
+    at_least: bool,
+}
+
+impl Claim {
+    fn holds(&self) -> bool {
+        if self.at_least { self.measured >= self.bound } else { self.measured <= self.bound }
+    }
+}
+
+/// Writes `<target>/bench/<name>.json`, next to what Cargo built.
+pub fn save(name: &str, mut figures: Value) {
+    figures["machine"] = machine();
+    let directory = target().join("bench");
+    let path = directory.join(format!("{name}.json"));
+    let written = fs::create_dir_all(&directory).and_then(|()| fs::write(&path, format!("{figures:#}\n")));
+    match written {
+        Ok(()) => println!("Figures are in {}.", path.display()),
+        Err(error) => eprintln!("{} was not written: {error}", path.display()),
+    }
+}
+
+/// The target folder: the running program lies in `<target>/<profile>/deps`.
+fn target() -> PathBuf {
+    let program = std::env::current_exe().unwrap_or_default();
+    program.ancestors().nth(3).map_or_else(|| PathBuf::from("target"), PathBuf::from)
+}

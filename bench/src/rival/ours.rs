@@ -1,0 +1,181 @@
+//! This project, at each of its levels, over one table.
+
+use std::hint::black_box;
+
+use throttlekit::store::memory::Table;
+use throttlekit::{Admit, Ask, BuildError, Clock, Decision, Error, Gcra, Limiter, Permit, Program};
+
+use super::Rival;
+use super::arithmetic::Limit;
+
+/// The table of GCRA states.
+pub type States = Table<<Gcra as Program>::State>;
+
+/// The limit as this project states it.
+///
+/// # Errors
+///
+/// If it is not one that the strategy takes.
+pub fn gcra(limit: Limit) -> Result<Gcra, BuildError> {
+    Gcra::builder().limit(1.0).period_ms(limit.interval_ms).burst(limit.burst).build()
+}
+
+/// A table for `keys` keys: the default bound, or twice the keys where that is too small.
+///
+/// # Errors
+///
+/// If the bound is not one that the table takes.
+pub fn state_table(keys: usize) -> Result<States, BuildError> {
+    let default = States::new();
+    if keys < default.max_keys() { Ok(default) } else { States::bounded(2 * keys) }
+}
+
+/// The store alone: the caller reads the clock.
+#[derive(Debug)]
+pub struct ThroughTable<C> {
+    table: States,
+    gcra: Gcra,
+    clock: C,
+}
+
+impl<C> ThroughTable<C> {
+    /// Over `table`.
+    ///
+    /// # Errors
+    ///
+    /// As [`gcra`].
+    pub fn new(table: States, limit: Limit, clock: C) -> Result<Self, BuildError> {
+        Ok(Self { table, gcra: gcra(limit)?, clock })
+    }
+}
+
+impl<C: Clock> Rival for ThroughTable<C> {
+    type Session = ();
+    type Answer = Result<Decision, Error>;
+
+    #[inline]
+    fn check(&self, (): &mut (), key: &str) -> Self::Answer {
+        self.table.apply(key, self.clock.now_ms(), &self.gcra, &1.0)
+    }
+
+    #[inline]
+    fn allowed(answer: &Self::Answer) -> bool {
+        matches!(answer, Ok(decision) if decision.allowed)
+    }
+}
+
+/// What a caller who knows the type writes.
+#[derive(Debug)]
+pub struct ThroughLimiter<C: Clock>(Limiter<Gcra, States, C>);
+
+impl<C: Clock> ThroughLimiter<C> {
+    /// Over `table`.
+    ///
+    /// # Errors
+    ///
+    /// As [`gcra`].
+    pub fn new(table: States, limit: Limit, clock: C) -> Result<Self, BuildError> {
+        limiter(table, limit, clock).map(Self)
+    }
+}
+
+fn limiter<C: Clock>(table: States, limit: Limit, clock: C) -> Result<Limiter<Gcra, States, C>, BuildError> {
+    Ok(Limiter::builder(gcra(limit)?).keyspace(table).clock(clock).build())
+}
+
+impl<C: Clock> Rival for ThroughLimiter<C> {
+    type Session = ();
+    type Answer = Result<Decision, Error>;
+
+    #[inline]
+    fn check(&self, (): &mut (), key: &str) -> Self::Answer {
+        self.0.check(key)
+    }
+
+    #[inline]
+    fn allowed(answer: &Self::Answer) -> bool {
+        matches!(answer, Ok(decision) if decision.allowed)
+    }
+}
+
+/// The same, 64 keys a call.
+#[derive(Debug)]
+pub struct Batched<C: Clock>(Limiter<Gcra, States, C>);
+
+impl<C: Clock> Batched<C> {
+    /// Keys in one batch.
+    pub const SIZE: usize = 64;
+
+    /// Over `table`.
+    ///
+    /// # Errors
+    ///
+    /// As [`gcra`].
+    pub fn new(table: States, limit: Limit, clock: C) -> Result<Self, BuildError> {
+        limiter(table, limit, clock).map(Self)
+    }
+}
+
+impl<C: Clock> Rival for Batched<C> {
+    type Session = ();
+    type Answer = Result<Decision, Error>;
+
+    #[inline]
+    fn check(&self, (): &mut (), key: &str) -> Self::Answer {
+        self.0.check(key)
+    }
+
+    #[inline]
+    fn allowed(answer: &Self::Answer) -> bool {
+        matches!(answer, Ok(decision) if decision.allowed)
+    }
+
+    #[inline]
+    fn run(&self, (): &mut (), keys: &[&str]) -> usize {
+        let mut allowed = 0;
+        for batch in keys.chunks(Self::SIZE) {
+            let answers = black_box(self.0.check_many(black_box(batch), 1.0)).unwrap_or_default();
+            allowed += answers.iter().filter(|decision| decision.allowed).count();
+        }
+        allowed
+    }
+}
+
+/// What a door asks that knows no more than the trait.
+pub struct ThroughAdmit(Box<dyn Admit>);
+
+impl ThroughAdmit {
+    /// Over `table`.
+    ///
+    /// # Errors
+    ///
+    /// As [`gcra`].
+    pub fn new<C: Clock>(table: States, limit: Limit, clock: C) -> Result<Self, BuildError> {
+        Ok(Self(Box::new(limiter(table, limit, clock)?)))
+    }
+}
+
+impl std::fmt::Debug for ThroughAdmit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ThroughAdmit").finish_non_exhaustive()
+    }
+}
+
+impl Rival for ThroughAdmit {
+    type Session = ();
+    /// What a door goes on with.
+    type Answer = Option<(Decision, Permit)>;
+
+    #[inline]
+    fn check(&self, (): &mut (), key: &str) -> Self::Answer {
+        match self.0.admit(&Ask::new(key)).now() {
+            Ok(Ok(admission)) => Some((admission.decision, admission.permit)),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    fn allowed(answer: &Self::Answer) -> bool {
+        matches!(answer, Some((decision, _)) if decision.allowed)
+    }
+}
