@@ -12,7 +12,7 @@ use bench::rival::{
 };
 use foldhash::fast::RandomState;
 use serde_json::{Value, json};
-use throttlekit::{Clock, SystemClock};
+use throttlekit::{Clock, CoarseClock, SystemClock};
 
 const FLOOR: &str = "floor";
 const TABLE: &str = "ThrottleKit table";
@@ -20,6 +20,7 @@ const LIMITER: &str = "ThrottleKit limiter";
 const ADMIT: &str = "ThrottleKit dyn Admit";
 const BATCH: &str = "ThrottleKit batch of 64";
 const SHARDED: &str = "256 x Mutex<HashMap>";
+const COARSE: &str = "ThrottleKit, coarse clock";
 const GOVERNOR: &str = "governor";
 const FOLDHASH: &str = "governor, foldhash";
 /// The row of the batch claim.
@@ -56,6 +57,8 @@ impl Setting {
                 rivals.push(candidate(FOLDHASH, governor_with::<RandomState, _>(limit, clock), keys));
             }
             Self::Own => {
+                let coarse = ThroughLimiter::new(state_table(usize::try_from(keys)?)?, limit, CoarseClock::new())?;
+                rivals.push(candidate(COARSE, coarse, keys));
                 rivals.push(candidate(GOVERNOR, governor_keyed(limit), keys));
                 let clock = governor::clock::DefaultClock::default();
                 rivals.push(candidate(FOLDHASH, governor_with::<RandomState, _>(limit, clock), keys));

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use quanta::Instant;
 use serde_json::{Value, json};
-use throttlekit::{Clock, SystemClock};
+use throttlekit::{Clock, CoarseClock, SystemClock};
 
 use crate::clock::TscClock;
 
@@ -37,7 +37,9 @@ pub fn header(title: &str) {
 pub fn clock_costs() -> String {
     let tsc = TscClock::new();
     let system = SystemClock::new();
-    format!("Clock readings: shared {:.1} ns, SystemClock {:.1} ns.\n", reading(&tsc), reading(&system))
+    let coarse = CoarseClock::new();
+    let [tsc, system, coarse] = [reading(&tsc), reading(&system), reading(&coarse)];
+    format!("Clock readings: shared {tsc:.1} ns, `SystemClock` {system:.1} ns, `CoarseClock` {coarse:.1} ns.\n")
 }
 
 fn reading(clock: &impl Clock) -> f64 {
