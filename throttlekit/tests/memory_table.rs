@@ -1,5 +1,7 @@
 //! The memory table: what it keeps, for how long, and what it gives up first.
 
+#![allow(clippy::unwrap_used)] // helpers beside the tests
+
 use throttlekit::store::Keyspace;
 use throttlekit::store::memory::{Boxed, Table};
 use throttlekit::{Change, Error, Program, State, Step};

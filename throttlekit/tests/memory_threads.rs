@@ -1,5 +1,7 @@
 //! The memory table under threads. Miri runs these with fewer rounds.
 
+#![allow(clippy::unwrap_used)] // helpers beside the tests
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 

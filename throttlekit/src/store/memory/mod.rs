@@ -1,4 +1,19 @@
-//! The store in process.
+//! The store in process: a bounded table of keyed fingerprints, safe under threads, without a task.
+//!
+//! ```
+//! use throttlekit::store::memory::Table;
+//! use throttlekit::{Gcra, Limiter};
+//!
+//! let table = Table::bounded(10_000)?;
+//! let limiter = Limiter::builder(Gcra::per_second(10)?).keyspace(table.clone()).build();
+//! limiter.check("user-1")?;
+//! assert_eq!(table.len(), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! How it works, what it promises and how that is checked:
+//!
+#![doc = include_str!("../../../docs/memory-store.md")]
 
 mod boxed;
 mod core;
@@ -28,6 +43,17 @@ use crate::store::Keyspace;
 type ShapeOf<S> = <<S as State>::Layout as Kind<S>>::Shape;
 
 /// A bounded table of states of one type, safe under threads, the default [`Keyspace`] of a limiter.
+///
+/// A clone is a handle to the same keys. Keys are kept as keyed fingerprints, never as text: two keys meet with
+/// probability `n / 2^64` at `n` live keys (from 256 shards on; see the [module](self)).
+///
+/// At the bound, expired entries go first, then entries that were not used lately; a key that is evicted starts anew.
+/// Choose the bound above the number of keys that are live at once.
+///
+/// # Panics
+///
+/// No method panics by itself. A panic in a program's step changes nothing; one in [`Change`](crate::Change) for a
+/// [`Boxed`] state drops that key.
 pub struct Table<S: State> {
     core: Arc<Core<ShapeOf<S>>>,
     key: HashKey,
