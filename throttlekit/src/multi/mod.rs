@@ -317,10 +317,10 @@ impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
     ///
     /// As [`run_check`](Self::run_check); also if the request has no key for a dimension.
     pub fn run_check_for<X: DimensionKeys + ?Sized>(&self, request: &X, cost: f64) -> Run<Result<Decision, Error>> {
-        let asks = match self.asks(request, cost) {
-            Ok(asks) => asks,
-            Err(error) => return Run::ready(Err(error)),
-        };
+        let mut asks = [("", 0.0); MOST];
+        if let Err(error) = self.ask(request, cost, &mut asks) {
+            return Run::ready(Err(error));
+        }
         match &self.parts {
             Parts::Local { dimensions, order } => {
                 let now_ms = self.clock.now_ms();
@@ -390,19 +390,15 @@ impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
         Err(Error::invalid_argument(message))
     }
 
-    /// Raw key and legal cost of each dimension.
-    fn asks<'a, X: DimensionKeys + ?Sized>(&self, request: &'a X, cost: f64) -> Result<Asks<'a>, Error> {
+    /// Fills in the raw key and the legal cost of each dimension.
+    fn ask<'a, X: DimensionKeys + ?Sized>(&self, request: &'a X, cost: f64, asks: &mut Asks<'a>) -> Result<(), Error> {
         let cost = validate_cost(cost)?;
-        let mut asks = [("", 0.0); MOST];
         for (index, (ask, named)) in asks.iter_mut().zip(&self.names).enumerate() {
             let key = request.key(index, &named.name).ok_or_else(|| no_key(&named.name))?;
             let weight = request.weight(index, &named.name).unwrap_or(named.weight);
             *ask = (key, validate_cost(weight * cost)?);
         }
-        if self.may_meet {
-            self.refuse_meeting(&asks)?;
-        }
-        Ok(asks)
+        if self.may_meet { self.refuse_meeting(asks) } else { Ok(()) }
     }
 
     /// Refuses two dimensions that resolve to the same stored key, `scope:key`.
