@@ -386,7 +386,11 @@ impl<S: Project, K: Keyspace<S::State>, C: Clock, O> Limiter<S, K, C, O> {
 impl<S: Strategy, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> Admit for Limiter<S, K, C, O> {
     #[inline]
     fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
-        self.run_check(ask.key, ask.cost).map(|result| result.map(Admission::rate))
+        match self.run_check(ask.key, ask.cost) {
+            // An admission is large: made in place, it is not copied from one wrapper into the next.
+            Run::Ready(Some(Ok(decision))) => Run::Ready(Some(Ok(Admission::rate(decision)))),
+            other => other.map(|result| result.map(Admission::rate)),
+        }
     }
 }
 
