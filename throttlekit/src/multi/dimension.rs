@@ -39,19 +39,16 @@ impl fmt::Debug for Dimension {
     }
 }
 
+/// Told whether a dimension wants to be charged, says whether it is.
+pub(super) type Then<'a> = &'a mut dyn FnMut(bool) -> Result<bool, Error>;
+
 /// A dimension in memory.
 pub(super) trait Local: Send + Sync {
     /// The number that orders the locks of tables. Equal for one table alone.
     fn table_id(&self) -> usize;
 
     /// Judges, tells `then` whether it wants to be charged, and charges if that says so.
-    fn joint(
-        &self,
-        key: &str,
-        now_ms: f64,
-        cost: f64,
-        then: &mut dyn FnMut(bool) -> Result<bool, Error>,
-    ) -> Result<Decision, Error>;
+    fn joint(&self, key: &str, now_ms: f64, cost: f64, then: Then<'_>) -> Result<Decision, Error>;
 
     fn reset(&self, key: &str, now_ms: f64) -> Result<(), Error>;
 }
@@ -80,13 +77,7 @@ impl<S: Strategy> Local for Bound<S, Table<S::State>> {
         self.keys.id()
     }
 
-    fn joint(
-        &self,
-        key: &str,
-        now_ms: f64,
-        cost: f64,
-        then: &mut dyn FnMut(bool) -> Result<bool, Error>,
-    ) -> Result<Decision, Error> {
+    fn joint(&self, key: &str, now_ms: f64, cost: f64, then: Then<'_>) -> Result<Decision, Error> {
         self.keys.joint(key, now_ms, &self.strategy, &cost, then)
     }
 
