@@ -97,6 +97,11 @@ fn a_refusal_charges_no_dimension() {
     assert_eq!(both.check(&["A", "u"]), deny(10, 0, 1_000, 1_000));
     assert_eq!(both.store.text("p:ip:A").as_deref(), Some(r#"{"start":0,"count":10}"#));
     assert_eq!(both.store.text("p:user:u").as_deref(), Some(r#"{"start":0,"count":2}"#));
+    // The user has eight left, from other addresses.
+    for address in ["B", "C", "D", "E", "F", "G", "H", "I"] {
+        assert!(both.check(&[address, "u"]).allowed, "{address}");
+    }
+    assert_eq!(both.check(&["J", "u"]), deny(10, 0, 1_000, 1_000));
 }
 
 #[test]
@@ -342,7 +347,7 @@ fn refused_sets_of_dimensions() {
 #[test]
 fn threads_never_see_half_a_charge() {
     const THREADS: usize = 8;
-    const CHECKS: usize = 500;
+    const CHECKS: usize = 10_000;
     let clock = ManualClock::new(0.0);
     let limiter = |limit| Limiter::builder(fixed(limit, 1e9)).clock(clock.clone()).build();
     let (ip, user) = (limiter(700.0), limiter(1_000.0));
@@ -374,7 +379,7 @@ fn threads_never_see_half_a_charge() {
     };
     assert_eq!(used(&ip, 700), together);
     assert_eq!(used(&user, 1_000), together + alone);
-    // 3000 joint and 1000 single checks meet limits of 700 and 1000: one of the two is used up.
+    // Far more checks than the limits of 700 and 1000 admit: one of the two is used up.
     assert!(together == 700 || together + alone == 1_000, "{together} {alone}");
 }
 
