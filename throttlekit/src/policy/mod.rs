@@ -1,1 +1,44 @@
-//! Named limits.
+//! Named limits from a configuration, replaceable while they are in use.
+//!
+//! ```
+//! use throttlekit::policy::{Fate, Policies};
+//!
+//! let policies = Policies::from_yaml("limiters: { api: { strategy: fixedWindow, limit: 2, period: 1h } }")?;
+//! let check = || policies.get("api").expect("the text has it").limiter().check("a", 1.0).now().expect("in memory");
+//! assert!(check()?.allowed);
+//!
+//! let report = policies.reload("limiters: { api: { strategy: fixedWindow, limit: 3, period: 1h } }")?;
+//! assert_eq!(report.fate("api"), Some(Fate::Kept));
+//! assert_eq!(check()?.remaining, 1);
+//!
+//! assert!(policies.reload("limiters: { api: { strategy: fixedWindow, limit: 0 } }").is_err());
+//! assert_eq!(check()?.remaining, 0); // a configuration that is wrong changes nothing
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What a reload does to the state of keys
+//!
+//! | change | state |
+//! |---|---|
+//! | none | goes on: the policy is the same object |
+//! | `gcra`: limit, period, burst | goes on: the instant at which a key is paid off stays |
+//! | `gcra` with `exact`: period, burst | goes on; the limit is its unit of time, so another one starts afresh |
+//! | `tokenBucket`: capacity, refill | goes on: a key has the tokens it had, at most the new capacity |
+//! | `fixedWindow`, `slidingWindow`, `quota`: limit | goes on: what was counted stays counted |
+//! | `slidingWindowLog`: limit, window | goes on: admissions stay where they were in time |
+//! | another strategy, window, period, number of buckets, prefix or `maxKeys` | starts afresh |
+//!
+//! A key that was drained under generous options waits until it has paid off what it took, also under strict ones.
+
+mod options;
+#[allow(clippy::module_inception)] // one type per file
+mod policy;
+mod registry;
+mod reload;
+mod set;
+
+pub use options::LoadOptions;
+pub use policy::Policy;
+pub use registry::Policies;
+pub use reload::{Fate, ReloadReport};
+pub use set::{PolicySet, Rule};

@@ -1,0 +1,291 @@
+//! From nodes to a [`Config`]: names, types and what belongs together.
+
+use super::decode_http::http;
+use super::error::Position;
+use super::fields::{Context, Converted, Fields, Leftover, boolean, one_of, positive, suggestion, text, whole};
+use super::limiter_path;
+use super::node::{Entry, Node, Value};
+use super::spec::{Config, LimiterSpec, QuotaPeriod, StrategySpec};
+use crate::duration::parse_duration_ms;
+use crate::store::memory::TableBuilder;
+
+/// Blocks of a configuration that other members of the family know and this one does not.
+const FOREIGN_BLOCKS: [&str; 10] = [
+    "tokenBudget",
+    "fleetBudget",
+    "fairEscrow",
+    "federatedFairEscrow",
+    "concurrency",
+    "distributedConcurrency",
+    "twoTier",
+    "federated",
+    "store",
+    "stores",
+];
+
+/// The fields that only some strategies use.
+const USED_BY: [(&str, &str); 13] = [
+    ("limit", "gcra, fixedWindow, slidingWindow, slidingWindowLog, quota"),
+    ("period", "gcra, fixedWindow, slidingWindow, slidingWindowLog, quota (fixed, rolling)"),
+    ("periodMs", "gcra, quota (fixed, rolling)"),
+    ("windowMs", "gcra, fixedWindow, slidingWindow, slidingWindowLog"),
+    ("burst", "gcra"),
+    ("exact", "gcra"),
+    ("capacity", "tokenBucket"),
+    ("refillPerSec", "tokenBucket"),
+    ("buckets", "slidingWindow, quota (rolling)"),
+    ("resetCadence", "quota"),
+    ("offsetMinutes", "quota (calendar-month, calendar-week, calendar-day)"),
+    ("weekStartsOn", "quota (calendar-week)"),
+    ("anchor", "quota (fixed)"),
+];
+
+/// The farthest anchor of a quota, in milliseconds: 2^53 - 1, the largest whole number that every format can say.
+const MAX_INSTANT: i64 = (1 << 53) - 1;
+
+/// A configuration as far as it could be read, and what is needed to judge it.
+#[derive(Debug, Default)]
+pub(super) struct Decoded {
+    pub(super) config: Config,
+    pub(super) cx: Context,
+    /// The names of limiters that could not be read: no rule is wrong for naming one.
+    pub(super) broken: Vec<String>,
+}
+
+/// Reads the whole document.
+pub(super) fn decode(root: &Node) -> Decoded {
+    let mut decoded = Decoded::default();
+    let Decoded { config, cx, broken } = &mut decoded;
+    let empty = Node { at: Position::START, value: Value::Map(Vec::new()) };
+    let root = if matches!(root.value, Value::Null) { &empty } else { root };
+    if !matches!(root.value, Value::Map(_)) {
+        cx.problem("config", root.at, format!("expected a map at the top level, found {}", root.value));
+        return decoded;
+    }
+    let Some(mut fields) = Fields::new(cx, "config", root.at, root) else { return decoded };
+    fields.optional(cx, "version", version);
+    if let Some(mut defaults) = section(&mut fields, cx, "defaults") {
+        config.default_prefix = defaults.optional(cx, "prefix", prefix);
+        defaults.finish(cx, |_| Leftover::Unknown);
+    }
+    if let Some(mut compat) = section(&mut fields, cx, "compat") {
+        config.shared_default_prefix = compat.optional(cx, "sharedDefaultsPrefix", boolean).unwrap_or_default();
+        compat.finish(cx, |_| Leftover::Unknown);
+    }
+    limiters(&mut fields, cx, config, broken);
+    if let Some(fields) = section(&mut fields, cx, "http") {
+        config.http = http(fields, cx);
+    }
+    fields.finish(cx, foreign_or_unknown);
+    decoded
+}
+
+/// A map below the top level.
+fn section<'n>(fields: &mut Fields<'n>, cx: &mut Context, name: &'static str) -> Option<Fields<'n>> {
+    let Entry { key_at, node, .. } = fields.take(name)?;
+    Fields::new(cx, &fields.path_of(name), *key_at, node)
+}
+
+fn foreign_or_unknown(name: &str) -> Leftover {
+    if FOREIGN_BLOCKS.contains(&name) {
+        Leftover::Because(format!("this build does not know the block {name:?}"))
+    } else {
+        Leftover::Unknown
+    }
+}
+
+fn version(value: &Value) -> Converted<()> {
+    match value {
+        Value::Number(number) if *number == 1.0 => Ok(()),
+        _ => Err(format!("must be 1 (found {value})")),
+    }
+}
+
+fn prefix(value: &Value) -> Converted<String> {
+    text(value).map(str::to_owned)
+}
+
+fn limiters(fields: &mut Fields<'_>, cx: &mut Context, config: &mut Config, broken: &mut Vec<String>) {
+    const WHAT: &str = "a map from names to limiters";
+    let Some(Entry { node, .. }) = fields.take("limiters") else {
+        fields.problem(cx, "limiters", format!("required: {WHAT}"));
+        return;
+    };
+    if !matches!(node.value, Value::Map(_)) {
+        cx.problem("config.limiters", node.at, format!("expected {WHAT}, found {}", node.value));
+        return;
+    }
+    for (path, Entry { key, key_at, node }) in cx.members(node, "config.limiters", limiter_path).unwrap_or_default() {
+        match Fields::new(cx, &path, *key_at, node).and_then(|fields| limiter(key, fields, cx)) {
+            Some(limiter) => config.limiters.push(limiter),
+            None => broken.push(key.clone()),
+        }
+    }
+}
+
+/// Reads the fields of one strategy. What is missing or wrong is reported, and gives `None`.
+type Decode = fn(&mut Fields<'_>, &mut Context) -> Option<StrategySpec>;
+
+const STRATEGIES: [(&str, Decode); 6] = [
+    ("gcra", gcra),
+    ("tokenBucket", token_bucket),
+    ("fixedWindow", fixed_window),
+    ("slidingWindow", sliding_window),
+    ("slidingWindowLog", sliding_window_log),
+    ("quota", quota),
+];
+
+fn limiter(name: &str, mut fields: Fields<'_>, cx: &mut Context) -> Option<LimiterSpec> {
+    let problems = cx.problems.len();
+    let prefix = fields.optional(cx, "prefix", prefix);
+    let most = i64::try_from(TableBuilder::MAX_KEYS).unwrap_or(i64::MAX);
+    let max_keys = fields.optional(cx, "maxKeys", whole(1, most));
+    let Some(decode) = fields.required(cx, "strategy", one_of("strategy", &STRATEGIES)) else {
+        // Without a strategy nothing can be said about the fields that only some strategies use.
+        let some_use = || USED_BY.iter().map(|(field, _)| *field);
+        fields.finish(cx, |name| match foreign_or_unknown(name) {
+            Leftover::Unknown if some_use().any(|field| field == name) => Leftover::Fine,
+            Leftover::Unknown => {
+                let known = some_use().chain(["strategy", "prefix", "maxKeys"]);
+                Leftover::Because(format!("unknown field, {}", suggestion(name, known)))
+            }
+            other => other,
+        });
+        return None;
+    };
+    let strategy = decode(&mut fields, cx);
+    fields.finish(cx, |name| match USED_BY.iter().find(|(field, _)| *field == name) {
+        Some((_, users)) => Leftover::Because(format!("not used by this strategy, only by: {users}")),
+        None => foreign_or_unknown(name),
+    });
+    let mut limiter = LimiterSpec::new(name, strategy?);
+    limiter.prefix = prefix;
+    if let Some(max_keys) = max_keys {
+        limiter.max_keys = usize::try_from(max_keys).unwrap_or(usize::MAX);
+    }
+    (cx.problems.len() == problems).then_some(limiter)
+}
+
+fn gcra(fields: &mut Fields<'_>, cx: &mut Context) -> Option<StrategySpec> {
+    let limit = fields.required(cx, "limit", positive);
+    let period_ms = required_span(fields, cx, &["period", "periodMs", "windowMs"]);
+    let exact = fields.optional(cx, "exact", boolean).unwrap_or(false);
+    let burst = or_default(fields, cx, "burst", |value| positive(value).map(Some), None);
+    let limit = limit?;
+    Some(StrategySpec::Gcra { limit, period_ms: period_ms?, burst: burst?.unwrap_or(limit), exact })
+}
+
+fn token_bucket(fields: &mut Fields<'_>, cx: &mut Context) -> Option<StrategySpec> {
+    let capacity = fields.required(cx, "capacity", positive);
+    let refill_per_sec = fields.required(cx, "refillPerSec", positive);
+    Some(StrategySpec::TokenBucket { capacity: capacity?, refill_per_sec: refill_per_sec? })
+}
+
+fn fixed_window(fields: &mut Fields<'_>, cx: &mut Context) -> Option<StrategySpec> {
+    let (limit, window_ms) = limit_and_window(fields, cx);
+    Some(StrategySpec::FixedWindow { limit: limit?, window_ms: window_ms? })
+}
+
+fn sliding_window(fields: &mut Fields<'_>, cx: &mut Context) -> Option<StrategySpec> {
+    let (limit, window_ms) = limit_and_window(fields, cx);
+    let buckets = buckets(fields, cx);
+    Some(StrategySpec::SlidingWindow { limit: limit?, window_ms: window_ms?, buckets: buckets? })
+}
+
+fn sliding_window_log(fields: &mut Fields<'_>, cx: &mut Context) -> Option<StrategySpec> {
+    let (limit, window_ms) = limit_and_window(fields, cx);
+    Some(StrategySpec::SlidingWindowLog { limit: limit?, window_ms: window_ms? })
+}
+
+fn limit_and_window(fields: &mut Fields<'_>, cx: &mut Context) -> (Option<f64>, Option<f64>) {
+    (fields.required(cx, "limit", positive), required_span(fields, cx, &["period", "windowMs"]))
+}
+
+fn buckets(fields: &mut Fields<'_>, cx: &mut Context) -> Option<u32> {
+    or_default(fields, cx, "buckets", whole(1, u32::MAX), StrategySpec::DEFAULT_BUCKETS)
+}
+
+type DecodePeriod = fn(&mut Fields<'_>, &mut Context) -> Option<QuotaPeriod>;
+
+const CADENCES: [(&str, DecodePeriod); 5] = [
+    ("calendar-month", |fields, cx| Some(QuotaPeriod::CalendarMonth { offset_minutes: offset(fields, cx)? })),
+    ("calendar-week", |fields, cx| {
+        let offset_minutes = offset(fields, cx);
+        let week_starts_on = or_default(fields, cx, "weekStartsOn", whole(0, 6), 1);
+        Some(QuotaPeriod::CalendarWeek { offset_minutes: offset_minutes?, week_starts_on: week_starts_on? })
+    }),
+    ("calendar-day", |fields, cx| Some(QuotaPeriod::CalendarDay { offset_minutes: offset(fields, cx)? })),
+    ("fixed", |fields, cx| {
+        let period_ms = required_span(fields, cx, &["period", "periodMs"]);
+        let anchor_ms = or_default(fields, cx, "anchor", whole(-MAX_INSTANT, MAX_INSTANT), 0);
+        Some(QuotaPeriod::Fixed { period_ms: period_ms?, anchor_ms: anchor_ms? })
+    }),
+    ("rolling", |fields, cx| {
+        let period_ms = required_span(fields, cx, &["period", "periodMs"]);
+        let buckets = buckets(fields, cx);
+        Some(QuotaPeriod::Rolling { period_ms: period_ms?, buckets: buckets? })
+    }),
+];
+
+fn quota(fields: &mut Fields<'_>, cx: &mut Context) -> Option<StrategySpec> {
+    let limit = fields.required(cx, "limit", positive);
+    let decode = fields.required(cx, "resetCadence", one_of("cadence", &CADENCES))?;
+    let period = decode(fields, cx);
+    Some(StrategySpec::Quota { limit: limit?, period: period? })
+}
+
+fn offset(fields: &mut Fields<'_>, cx: &mut Context) -> Option<i32> {
+    or_default(fields, cx, "offsetMinutes", whole(-840, 840), 0)
+}
+
+/// A field with a default; `None` only if it is wrong.
+fn or_default<'n, T>(
+    fields: &mut Fields<'n>,
+    cx: &mut Context,
+    name: &'static str,
+    convert: impl FnOnce(&'n Value) -> Converted<T>,
+    default: T,
+) -> Option<T> {
+    let given = fields.has(name);
+    let value = fields.optional(cx, name, convert);
+    if given { value } else { Some(default) }
+}
+
+/// A span of time under one of several names. The first one that is there counts; the others must be right too.
+fn required_span(fields: &mut Fields<'_>, cx: &mut Context, names: &[&'static str]) -> Option<f64> {
+    let given = names.iter().find(|name| fields.has(name));
+    let Some(given) = given else {
+        for name in names {
+            fields.take(name);
+        }
+        fields.problem(cx, "period", "required: a duration such as 30s or 1m");
+        return None;
+    };
+    let mut span = None;
+    for name in names {
+        let value =
+            if *name == "period" { fields.optional(cx, name, duration) } else { fields.optional(cx, name, millis) };
+        if name == given {
+            span = value;
+        }
+    }
+    span
+}
+
+/// A text with a unit, or a number of milliseconds.
+fn duration(value: &Value) -> Converted<f64> {
+    match value {
+        Value::Text(text) => parse_duration_ms(text).map_err(|error| error.to_string()),
+        Value::Number(_) => positive(value),
+        _ => Err(format!("expected a duration such as 30s or 1m, or a number of milliseconds, found {value}")),
+    }
+}
+
+fn millis(value: &Value) -> Converted<f64> {
+    match value {
+        Value::Text(_) => Err(format!(
+            "expected a number of milliseconds, found {value}; a duration with a unit belongs into \"period\""
+        )),
+        _ => positive(value),
+    }
+}

@@ -1,0 +1,121 @@
+//! What is wrong with a configuration: all of it at once.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// A place in a text. Lines and columns count from 1, columns in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub struct Position {
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: usize,
+}
+
+impl Position {
+    pub(super) const START: Self = Self { line: 1, column: 1 };
+
+    pub(super) fn new(line: usize, column: usize) -> Self {
+        Self { line, column }
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Problem {
+    /// What it is about, such as `config.limiters[api].burst`; `config` for the text as a whole.
+    pub path: String,
+    /// Where it is; `None` for a configuration that was not read from a text.
+    pub position: Option<Position>,
+    /// What is wrong and what is allowed.
+    pub message: String,
+}
+
+impl Problem {
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        "config_invalid"
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(Position { line, column }) = self.position {
+            write!(f, "{line}:{column}: ")?;
+        }
+        write!(f, "{}: {}", self.path, self.message)
+    }
+}
+
+/// Everything that is wrong with a configuration, in the order of the text. Never empty.
+///
+/// `Display` writes one line for each problem:
+///
+/// ```
+/// use throttlekit::config::Config;
+///
+/// let text = "limiters:\n  api: { strategy: gcra, limit: 5, period: 1m, burts: 9 }\n";
+/// let errors = Config::from_yaml(text).unwrap_err();
+/// assert_eq!(
+///     errors.to_string(),
+///     r#"2:48: config.limiters[api].burts: unknown field, did you mean "burst"?"#,
+/// );
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors {
+    file: Option<String>,
+    problems: Vec<Problem>,
+}
+
+impl ConfigErrors {
+    /// `problems` must not be empty.
+    pub(crate) fn new(mut problems: Vec<Problem>) -> Self {
+        problems.sort_by_key(|problem| problem.position);
+        Self { file: None, problems }
+    }
+
+    /// One problem with the text as a whole, or with what should have been one.
+    pub(crate) fn single(position: Option<Position>, message: impl Into<String>) -> Self {
+        Self::new(vec![Problem { path: "config".to_owned(), position, message: message.into() }])
+    }
+
+    pub(crate) fn in_file(mut self, file: impl Into<String>) -> Self {
+        self.file = Some(file.into());
+        self
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        "config_invalid"
+    }
+
+    /// The file, as it was named.
+    pub fn file(&self) -> Option<&str> {
+        self.file.as_deref()
+    }
+
+    /// The problems, at least one.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            match &self.file {
+                Some(file) if problem.position.is_some() => write!(f, "{file}:{problem}")?,
+                Some(file) => write!(f, "{file}: {problem}")?,
+                None => write!(f, "{problem}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl StdError for ConfigErrors {}

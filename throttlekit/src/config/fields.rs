@@ -1,0 +1,259 @@
+//! Reading the fields of a map, one by one, and saying what is wrong with those that are left over.
+
+use std::collections::HashMap;
+
+use super::error::{Position, Problem};
+use super::node::{Entry, Node, Value, number_text, quoted, shown_name};
+
+/// What reading has found out so far.
+#[derive(Debug, Default)]
+pub(super) struct Context {
+    pub(super) problems: Vec<Problem>,
+    /// Where each value is, by its path.
+    pub(super) positions: HashMap<String, Position>,
+}
+
+impl Context {
+    pub(super) fn problem(&mut self, path: impl Into<String>, at: Position, message: impl Into<String>) {
+        self.problems.push(Problem { path: path.into(), position: Some(at), message: message.into() });
+    }
+
+    /// The members of a map under their paths, each name once; a problem for what is no map and for repeated names.
+    pub(super) fn members<'n>(
+        &mut self,
+        node: &'n Node,
+        path: &str,
+        path_of: impl Fn(&str) -> String,
+    ) -> Option<Vec<(String, &'n Entry)>> {
+        let Value::Map(entries) = &node.value else {
+            self.problem(path, node.at, format!("expected a map, found {}", node.value));
+            return None;
+        };
+        let mut first: HashMap<&str, Position> = HashMap::new();
+        let mut members = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let path = path_of(&entry.key);
+            if let Some(Position { line, column }) = first.get(entry.key.as_str()) {
+                self.problem(path, entry.key_at, format!("given twice, first at line {line}, column {column}"));
+                continue;
+            }
+            first.insert(&entry.key, entry.key_at);
+            // What is wrong with a number or a text is there; what is wrong with a map as a whole is at its name.
+            let at = match entry.node.value {
+                Value::Null | Value::List(_) | Value::Map(_) => entry.key_at,
+                _ => entry.node.at,
+            };
+            self.positions.insert(path.clone(), at);
+            members.push((path, entry));
+        }
+        Some(members)
+    }
+}
+
+/// What a converter makes of a value: the result, or what is wrong with it.
+pub(super) type Converted<T> = Result<T, String>;
+
+/// The fields of one map. Each is taken by its name; [`finish`](Self::finish) reports the others.
+#[derive(Debug)]
+pub(super) struct Fields<'n> {
+    path: String,
+    at: Position,
+    left: Vec<(String, &'n Entry)>,
+    known: Vec<&'static str>,
+}
+
+impl<'n> Fields<'n> {
+    /// `at` is where the absence of a field is reported.
+    pub(super) fn new(cx: &mut Context, path: &str, at: Position, node: &'n Node) -> Option<Self> {
+        let left = cx.members(node, path, |name| format!("{path}.{}", shown_name(name)))?;
+        Some(Self { path: path.to_owned(), at, left, known: Vec::new() })
+    }
+
+    /// The path of a field of this map.
+    pub(super) fn path_of(&self, name: &str) -> String {
+        format!("{}.{name}", self.path)
+    }
+
+    /// The value of a field; null counts as absent.
+    pub(super) fn take(&mut self, name: &'static str) -> Option<&'n Entry> {
+        self.known.push(name);
+        let index = self.left.iter().position(|(_, entry)| entry.key == name)?;
+        let (_, entry) = self.left.swap_remove(index);
+        if matches!(entry.node.value, Value::Null) { None } else { Some(entry) }
+    }
+
+    /// The converted value of a field; `None` if it is absent or wrong.
+    pub(super) fn optional<T>(
+        &mut self,
+        cx: &mut Context,
+        name: &'static str,
+        convert: impl FnOnce(&'n Value) -> Converted<T>,
+    ) -> Option<T> {
+        let Entry { node, .. } = self.take(name)?;
+        convert(&node.value).map_err(|message| cx.problem(self.path_of(name), node.at, message)).ok()
+    }
+
+    /// As [`optional`](Self::optional), but absence is a problem.
+    pub(super) fn required<T>(
+        &mut self,
+        cx: &mut Context,
+        name: &'static str,
+        convert: impl FnOnce(&'n Value) -> Converted<T>,
+    ) -> Option<T> {
+        if !self.has(name) {
+            cx.problem(self.path_of(name), self.at, "required");
+        }
+        self.optional(cx, name, convert)
+    }
+
+    /// The converted items of a list; `None` if it is absent, no list, or one item is wrong.
+    pub(super) fn list<T>(
+        &mut self,
+        cx: &mut Context,
+        name: &'static str,
+        convert: impl Fn(&'n Value) -> Converted<T>,
+    ) -> Option<Vec<T>> {
+        let Entry { node, .. } = self.take(name)?;
+        let path = self.path_of(name);
+        let Value::List(items) = &node.value else {
+            cx.problem(path, node.at, format!("expected a list, found {}", node.value));
+            return None;
+        };
+        let converted: Vec<Option<T>> = items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| {
+                let path = format!("{path}[{index}]");
+                cx.positions.insert(path.clone(), item.at);
+                convert(&item.value).map_err(|message| cx.problem(path, item.at, message)).ok()
+            })
+            .collect();
+        converted.into_iter().collect()
+    }
+
+    /// Whether a field that was not taken yet has a value.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.left.iter().any(|(_, entry)| entry.key == name && !matches!(entry.node.value, Value::Null))
+    }
+
+    /// Reports a problem with a field, or with the absence of it.
+    pub(super) fn problem(&self, cx: &mut Context, name: &str, message: impl Into<String>) {
+        let path = self.path_of(name);
+        let at = cx.positions.get(&path).copied().unwrap_or(self.at);
+        cx.problem(path, at, message);
+    }
+
+    /// Judges every field that was not taken. An unknown one is reported with the nearest name that was asked for.
+    pub(super) fn finish(self, cx: &mut Context, judge: impl Fn(&str) -> Leftover) {
+        for (path, entry) in self.left {
+            let message = match judge(&entry.key) {
+                Leftover::Fine => continue,
+                Leftover::Because(message) => message,
+                Leftover::Unknown => {
+                    format!("unknown field, {}", suggestion(&entry.key, self.known.iter().copied()))
+                }
+            };
+            cx.problem(path, entry.key_at, message);
+        }
+    }
+}
+
+/// What is to be said of a field that nobody took.
+#[derive(Debug)]
+pub(super) enum Leftover {
+    /// Nothing.
+    Fine,
+    /// That it is unknown.
+    Unknown,
+    /// Something better than that.
+    Because(String),
+}
+
+/// How many known words a message lists.
+const LISTED: usize = 16;
+
+/// For messages about an unknown word: the nearest known one, or all of them.
+pub(super) fn suggestion<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
+    // Case and separators are how most names go wrong.
+    let plain = |text: &str| text.replace(['_', '-', ' '], "").to_lowercase();
+    let target = plain(word);
+    let length = target.chars().count();
+    let known: Vec<&str> = known.collect();
+    let distance = |candidate: &str| strsim::osa_distance(&target, &plain(candidate));
+    let nearest = known.iter().map(|candidate| (distance(candidate), *candidate)).min_by_key(|(distance, _)| *distance);
+    match nearest {
+        Some((distance, nearest)) if distance <= (length / 3).max(1) && distance < length => {
+            format!("did you mean {}?", quoted(nearest))
+        }
+        Some(_) if known.len() > LISTED => format!("known are {}, ...", known[..LISTED].join(", ")),
+        Some(_) => format!("known are {}", known.join(", ")),
+        None => "there are none".to_owned(),
+    }
+}
+
+/// Any text.
+pub(super) fn text(value: &Value) -> Converted<&str> {
+    match value {
+        Value::Text(text) => Ok(text),
+        Value::Number(_) | Value::Bool(_) | Value::Datetime => {
+            Err(format!("expected a text, found {value}; a text that looks like something else needs quotes"))
+        }
+        _ => Err(format!("expected a text, found {value}")),
+    }
+}
+
+/// `true` or `false`.
+pub(super) fn boolean(value: &Value) -> Converted<bool> {
+    match value {
+        Value::Bool(value) => Ok(*value),
+        _ => Err(format!("expected true or false, found {value}")),
+    }
+}
+
+/// Any number; it is finite, since the parsers refuse the others.
+pub(super) fn number(value: &Value) -> Converted<f64> {
+    match value {
+        Value::Number(number) => Ok(*number),
+        Value::Text(text) if text.trim().parse::<f64>().is_ok_and(f64::is_finite) => {
+            Err(format!("expected a number, found {value}; write it without quotes"))
+        }
+        _ => Err(format!("expected a number, found {value}")),
+    }
+}
+
+/// A number above 0.
+pub(super) fn positive(value: &Value) -> Converted<f64> {
+    let number = number(value)?;
+    if number > 0.0 {
+        Ok(number)
+    } else {
+        Err(format!("must be a finite number above 0 (found {})", number_text(number)))
+    }
+}
+
+/// A whole number within bounds.
+pub(super) fn whole<T: TryFrom<i64> + Into<i64> + Copy>(min: T, max: T) -> impl Fn(&Value) -> Converted<T> {
+    move |value| {
+        let number = number(value)?;
+        #[allow(clippy::cast_possible_truncation)] // saturates, and only whole numbers pass
+        let whole = (number.fract() == 0.0).then_some(number as i64);
+        whole
+            .filter(|whole| (min.into()..=max.into()).contains(whole))
+            .and_then(|whole| T::try_from(whole).ok())
+            .ok_or_else(|| {
+                let shown = number_text(number);
+                format!("must be a whole number from {} to {} (found {shown})", min.into(), max.into())
+            })
+    }
+}
+
+/// One word of a closed set.
+pub(super) fn one_of<T: Copy>(what: &str, words: &[(&str, T)]) -> impl Fn(&Value) -> Converted<T> {
+    move |value| {
+        let word = text(value)?;
+        let found = words.iter().find(|(name, _)| *name == word);
+        found.map(|(_, meaning)| *meaning).ok_or_else(|| {
+            format!("unknown {what} {}, {}", quoted(word), suggestion(word, words.iter().map(|(name, _)| *name)))
+        })
+    }
+}

@@ -1,0 +1,131 @@
+//! A parsed text, before anything is known about its meaning: the same for every format.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::fmt;
+
+use super::error::{Position, Problem};
+
+/// How deep maps and lists may be nested. The schema needs 5 levels.
+pub(super) const MAX_DEPTH: usize = 64;
+
+/// A value and where it starts.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) at: Position,
+    pub(super) value: Value,
+}
+
+#[derive(Debug)]
+pub(super) enum Value {
+    Null,
+    Bool(bool),
+    /// Never NaN.
+    Number(f64),
+    Text(String),
+    /// A date or a time, which only TOML has.
+    Datetime,
+    List(Vec<Node>),
+    /// In the order of the text; a key may occur more than once.
+    Map(Vec<Entry>),
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) key_at: Position,
+    pub(super) node: Node,
+}
+
+/// What was found, for "expected ..., found ...".
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("nothing"),
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Number(value) => write!(f, "the number {}", number_text(*value)),
+            Self::Text(value) => write!(f, "the text {}", quoted(value)),
+            Self::Datetime => f.write_str("a date or time"),
+            Self::List(_) => f.write_str("a list"),
+            Self::Map(_) => f.write_str("a map"),
+        }
+    }
+}
+
+/// A number as people write it; very large and very small ones with an exponent.
+pub(super) fn number_text(value: f64) -> String {
+    if value == 0.0 || (1e-6..1e17).contains(&value.abs()) { value.to_string() } else { format!("{value:e}") }
+}
+
+/// How much of a text a message shows.
+const SHOWN_CHARS: usize = 60;
+
+/// A text in quotes, escaped and cut short.
+pub(super) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{:?}", format!("{}...", &text[..end])),
+        None => format!("{text:?}"),
+    }
+}
+
+/// A name for a path: control characters are escaped, so that a problem stays on one line.
+pub(super) fn shown_name(name: &str) -> Cow<'_, str> {
+    if name.chars().any(char::is_control) { Cow::Owned(name.escape_debug().to_string()) } else { Cow::Borrowed(name) }
+}
+
+/// A text with the means to find positions in it.
+#[derive(Debug)]
+pub(super) struct Source<'t> {
+    pub(super) text: &'t str,
+    /// Where each line starts.
+    lines: Vec<usize>,
+    /// The last answer: texts are read forwards, so the next one is counted from here.
+    last: Cell<(usize, Position)>,
+}
+
+impl<'t> Source<'t> {
+    /// A byte-order mark at the start is no part of the text.
+    pub(super) fn new(text: &'t str) -> Self {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { text, lines, last: Cell::new((0, Position::START)) }
+    }
+
+    /// The position of a byte; of the end for an offset beyond it.
+    pub(super) fn position(&self, offset: usize) -> Position {
+        let mut offset = offset.min(self.text.len());
+        while !self.text.is_char_boundary(offset) {
+            offset -= 1;
+        }
+        let line = self.lines.partition_point(|start| *start <= offset).max(1);
+        let (last_offset, last) = self.last.get();
+        let (from, column) = if last.line == line && last_offset <= offset {
+            (last_offset, last.column)
+        } else {
+            (self.line_offset(line), 1)
+        };
+        let position = Position::new(line, column + self.text[from..offset].chars().count());
+        self.last.set((offset, position));
+        position
+    }
+
+    /// The offset of a line, counted from 1; the end for a line beyond it.
+    pub(super) fn line_offset(&self, line: usize) -> usize {
+        self.lines.get(line.saturating_sub(1)).copied().unwrap_or(self.text.len())
+    }
+
+    /// How many lines there are, at least 1.
+    pub(super) fn line_count(&self) -> usize {
+        self.lines.len()
+    }
+}
+
+/// A text that does not parse.
+pub(super) fn syntax_error(at: Position, message: impl fmt::Display) -> Problem {
+    Problem { path: "config".to_owned(), position: Some(at), message: message.to_string().replace('\n', "; ") }
+}
+
+/// A text that nests deeper than [`MAX_DEPTH`].
+pub(super) fn too_deep(at: Position) -> Problem {
+    syntax_error(at, format_args!("nested too deep, at most {MAX_DEPTH} levels are allowed"))
+}

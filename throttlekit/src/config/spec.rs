@@ -1,0 +1,135 @@
+//! What a configuration says, as types.
+
+use super::http::HttpSpec;
+use crate::store::memory::DEFAULT_MAX_KEYS;
+
+/// A configuration: named limiters and where they apply.
+///
+/// It is data. [`Policies`](crate::policy::Policies) turns it into limiters. Two texts that mean the same give equal
+/// values, whatever their format: `period: 1m` and `windowMs: 60000` are one thing.
+///
+/// ```
+/// use throttlekit::config::{Config, LimiterSpec, StrategySpec};
+///
+/// let mut config = Config::default();
+/// config.limiters.push(LimiterSpec::new("api", StrategySpec::FixedWindow { limit: 3.0, window_ms: 1_000.0 }));
+/// config.default_prefix = Some("tk".to_owned());
+/// assert_eq!(config.effective_prefix(&config.limiters[0]), "tk:api");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Config {
+    /// `defaults.prefix`: the namespace of the stored keys of all limiters without a prefix of their own.
+    ///
+    /// With `tk` here the limiter `api` stores its keys below `tk:api`. Node releases of the family store them below
+    /// `tk` alone, so that limiters share records; [`shared_default_prefix`](Self::shared_default_prefix) does the same,
+    /// for a fleet that mixes both on one store.
+    pub default_prefix: Option<String>,
+    /// `compat.sharedDefaultsPrefix`: store the keys of all limiters without a prefix below
+    /// [`default_prefix`](Self::default_prefix) itself.
+    pub shared_default_prefix: bool,
+    /// The limiters, in the order of the file.
+    pub limiters: Vec<LimiterSpec>,
+    /// The `http` section.
+    pub http: HttpSpec,
+}
+
+impl Config {
+    /// What precedes the stored keys of `limiter`: its own prefix; else the default prefix and its name, joined by a
+    /// colon; else its name. An empty prefix means none.
+    pub fn effective_prefix(&self, limiter: &LimiterSpec) -> String {
+        match (&limiter.prefix, &self.default_prefix) {
+            (Some(own), _) => own.clone(),
+            (None, Some(shared)) if self.shared_default_prefix => shared.clone(),
+            (None, Some(namespace)) => crate::store::prefixed(namespace, &limiter.name),
+            (None, None) => limiter.name.clone(),
+        }
+    }
+}
+
+/// One limiter of a configuration.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct LimiterSpec {
+    /// The name of the policy: not empty, no control characters.
+    pub name: String,
+    /// What it limits, and how.
+    pub strategy: StrategySpec,
+    /// What precedes its stored keys, instead of the default.
+    pub prefix: Option<String>,
+    /// How many keys it keeps in memory, 1 to 2^32. Default: [`DEFAULT_MAX_KEYS`].
+    pub max_keys: usize,
+}
+
+impl LimiterSpec {
+    /// A limiter with the default prefix and the default bound of keys.
+    pub fn new(name: impl Into<String>, strategy: StrategySpec) -> Self {
+        Self { name: name.into(), strategy, prefix: None, max_keys: DEFAULT_MAX_KEYS }
+    }
+}
+
+/// A strategy and its numbers. Durations are milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+#[allow(missing_docs)] // the fields are the options of the strategies' builders, under the same names
+pub enum StrategySpec {
+    /// Evenly spaced admissions with a burst; `exact` chooses whole-number arithmetic.
+    Gcra { limit: f64, period_ms: f64, burst: f64, exact: bool },
+    /// A bucket that refills steadily.
+    TokenBucket { capacity: f64, refill_per_sec: f64 },
+    /// A count per aligned window.
+    FixedWindow { limit: f64, window_ms: f64 },
+    /// An estimate over a sliding window, from `buckets` counts.
+    SlidingWindow { limit: f64, window_ms: f64, buckets: u32 },
+    /// Every admission of a sliding window, exactly.
+    SlidingWindowLog { limit: f64, window_ms: f64 },
+    /// A count per billing period.
+    Quota { limit: f64, period: QuotaPeriod },
+}
+
+impl StrategySpec {
+    /// How many buckets a sliding window has unless it is told otherwise.
+    pub const DEFAULT_BUCKETS: u32 = 10;
+
+    /// The name in configuration, such as `tokenBucket`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Gcra { .. } => "gcra",
+            Self::TokenBucket { .. } => "tokenBucket",
+            Self::FixedWindow { .. } => "fixedWindow",
+            Self::SlidingWindow { .. } => "slidingWindow",
+            Self::SlidingWindowLog { .. } => "slidingWindowLog",
+            Self::Quota { .. } => "quota",
+        }
+    }
+}
+
+/// When a quota starts anew.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+#[allow(missing_docs)] // as above
+pub enum QuotaPeriod {
+    /// With each calendar month, at a fixed offset from UTC.
+    CalendarMonth { offset_minutes: i32 },
+    /// With each week; `week_starts_on` counts from 0 (Sunday) to 6.
+    CalendarWeek { offset_minutes: i32, week_starts_on: u8 },
+    /// With each day.
+    CalendarDay { offset_minutes: i32 },
+    /// Every `period_ms` from `anchor_ms`, an instant in milliseconds since the Unix epoch.
+    Fixed { period_ms: f64, anchor_ms: i64 },
+    /// Never at once: a sliding window over the last `period_ms`.
+    Rolling { period_ms: f64, buckets: u32 },
+}
+
+impl QuotaPeriod {
+    /// The name in configuration, such as `calendar-month`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::CalendarMonth { .. } => "calendar-month",
+            Self::CalendarWeek { .. } => "calendar-week",
+            Self::CalendarDay { .. } => "calendar-day",
+            Self::Fixed { .. } => "fixed",
+            Self::Rolling { .. } => "rolling",
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Whether a [`Config`] makes sense, wherever it comes from.
+
+use std::collections::HashMap;
+
+use super::error::{Position, Problem};
+use super::fields::suggestion;
+use super::http::{HttpRule, KeySource};
+use super::limiter_path;
+use super::node::{number_text, quoted};
+use super::routes::{self, Routes};
+use super::spec::{Config, LimiterSpec};
+use super::strategy::build_strategy;
+use crate::decision::MAX_SAFE;
+use crate::error::BuildError;
+use crate::store::memory::TableBuilder;
+
+/// The methods that a misspelt one is compared with.
+const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"];
+
+/// How long the name of a policy may be, in bytes. It travels in header fields and metrics.
+const MAX_NAME_BYTES: usize = 256;
+
+/// Collects what is wrong, with positions where the text is known.
+struct Findings<'a> {
+    positions: &'a HashMap<String, Position>,
+    /// What reading has found; the same thing is not reported twice.
+    known: &'a [Problem],
+    problems: Vec<Problem>,
+}
+
+impl Findings<'_> {
+    /// A problem with the value at the first of `paths` that is in the text. The last of them is the map around it.
+    fn add(&mut self, paths: &[String], message: impl Into<String>) {
+        let Some((around, exact)) = paths.split_last() else { return };
+        let inside = |path: &String| {
+            let is_below = |problem: &Problem| {
+                problem.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+            };
+            self.known.iter().any(is_below)
+        };
+        let is_around = |problem: &Problem| problem.path == *around;
+        if exact.iter().any(inside) || self.known.iter().any(is_around) {
+            return;
+        }
+        let found = paths.iter().find_map(|path| Some((path, *self.positions.get(path)?)));
+        let path = found.map(|(path, _)| path).filter(|path| *path != around).or(exact.first()).unwrap_or(around);
+        let position = found.map(|(_, position)| position);
+        self.problems.push(Problem { path: path.clone(), position, message: message.into() });
+    }
+}
+
+/// Everything that is wrong beyond what is `known`, in no particular order. `broken` are names of limiters that exist
+/// in the text but could not be read.
+pub(super) fn validate(
+    config: &Config,
+    broken: &[String],
+    positions: &HashMap<String, Position>,
+    known: &[Problem],
+) -> Vec<Problem> {
+    let mut findings = Findings { positions, known, problems: Vec::new() };
+    limiters(config, &mut findings);
+    prefixes(config, &mut findings);
+    let names = config.limiters.iter().map(|limiter| limiter.name.as_str());
+    let names: Vec<&str> = names.chain(broken.iter().map(String::as_str)).collect();
+    for (index, rule) in config.http.rules.iter().enumerate() {
+        http_rule(rule, &format!("config.http.rules[{index}]"), &names, &mut findings);
+    }
+    let (_, conflicts) = Routes::new(&config.http.rules);
+    for conflict in conflicts {
+        let path = format!("config.http.rules[{}]", conflict.rule);
+        // A pattern that is wrong by itself has been reported.
+        if routes::check_pattern(&config.http.rules[conflict.rule].path).is_ok() {
+            findings.add(&[format!("{path}.path"), path], conflict.message);
+        }
+    }
+    findings.problems
+}
+
+fn limiters(config: &Config, findings: &mut Findings<'_>) {
+    for (index, limiter) in config.limiters.iter().enumerate() {
+        let path = limiter_path(&limiter.name);
+        if limiter.name.is_empty() {
+            findings.add(std::slice::from_ref(&path), "the name must not be empty");
+        }
+        if limiter.name.len() > MAX_NAME_BYTES {
+            findings.add(std::slice::from_ref(&path), format!("the name must have at most {MAX_NAME_BYTES} bytes"));
+        }
+        if limiter.name.chars().any(char::is_control) {
+            findings.add(std::slice::from_ref(&path), "the name must not contain control characters");
+        }
+        if config.limiters[..index].iter().any(|earlier| earlier.name == limiter.name) {
+            findings.add(std::slice::from_ref(&path), "there is another limiter of this name");
+        }
+        if !(1..=TableBuilder::MAX_KEYS).contains(&limiter.max_keys) {
+            let allowed = format!("must be a whole number from 1 to {}", TableBuilder::MAX_KEYS);
+            findings.add(&[format!("{path}.maxKeys"), path.clone()], format!("{allowed} (found {})", limiter.max_keys));
+        }
+        if let Err(error) = build_strategy(&limiter.strategy) {
+            refused(&error, &path, findings);
+        }
+    }
+}
+
+/// What a strategy's builder refuses, at the field that it is about.
+fn refused(error: &BuildError, limiter: &str, findings: &mut Findings<'_>) {
+    let option = error.option().rsplit('.').next().unwrap_or_default();
+    // A span of time has several names in a file.
+    let names: &[&str] =
+        if matches!(option, "periodMs" | "windowMs") { &["period", "periodMs", "windowMs"] } else { &[option] };
+    let mut paths: Vec<String> = names.iter().map(|name| format!("{limiter}.{name}")).collect();
+    // A value that was left out follows from the limit.
+    paths.push(format!("{limiter}.limit"));
+    paths.push(limiter.to_owned());
+    let message = match error.value() {
+        Some(value) => {
+            let shown = value.parse().map_or_else(|_| value.to_owned(), number_text);
+            format!("{} (found {shown})", error.allowed())
+        }
+        None => error.allowed().to_owned(),
+    };
+    findings.add(&paths, message);
+}
+
+/// Two limiters must not be able to meet on a stored key: `tk` with the key `api:x` is `tk:api` with the key `x`.
+fn prefixes(config: &Config, findings: &mut Findings<'_>) {
+    let shares = |limiter: &LimiterSpec| {
+        config.shared_default_prefix && limiter.prefix.is_none() && config.default_prefix.is_some()
+    };
+    for (index, limiter) in config.limiters.iter().enumerate() {
+        let path = limiter_path(&limiter.name);
+        let prefix = config.effective_prefix(limiter);
+        let at = [format!("{path}.prefix"), path];
+        if prefix.chars().any(char::is_control) {
+            findings.add(&at, format!("the prefix must not contain control characters (found {})", quoted(&prefix)));
+        }
+        for earlier in &config.limiters[..index] {
+            // Names that are empty or given twice have been reported.
+            let misnamed = earlier.name == limiter.name || earlier.name.is_empty() || limiter.name.is_empty();
+            if misnamed || (shares(earlier) && shares(limiter)) {
+                continue;
+            }
+            let other = config.effective_prefix(earlier);
+            if extends(&prefix, &other) || extends(&other, &prefix) {
+                let message = format!(
+                    "the prefix {} of the stored keys collides with {} of limiter {}: one must not equal the other or \
+                     continue it with a colon, and an empty one must be alone",
+                    quoted(&prefix),
+                    quoted(&other),
+                    quoted(&earlier.name),
+                );
+                findings.add(&at, message);
+                break;
+            }
+        }
+    }
+}
+
+/// Whether keys below `prefix` can be keys below `shorter` as well.
+fn extends(prefix: &str, shorter: &str) -> bool {
+    match prefix.strip_prefix(shorter) {
+        Some(rest) => shorter.is_empty() || rest.is_empty() || rest.starts_with(':'),
+        None => false,
+    }
+}
+
+fn http_rule(rule: &HttpRule, path: &str, names: &[&str], findings: &mut Findings<'_>) {
+    let at = |field: &str| [format!("{path}.{field}"), path.to_owned()];
+    if let Err(message) = routes::check_pattern(&rule.path) {
+        findings.add(&at("path"), format!("{message} (found {})", quoted(&rule.path)));
+    }
+    for (index, method) in rule.methods.iter().enumerate() {
+        if let Err(message) = check_method(method) {
+            findings.add(&[format!("{path}.methods[{index}]"), path.to_owned()], message);
+        }
+        if rule.methods[..index].contains(method) {
+            findings.add(&[format!("{path}.methods[{index}]"), path.to_owned()], format!("{method} is given twice"));
+        }
+    }
+    if rule.policies.is_empty() {
+        let at = [format!("{path}.policies"), format!("{path}.policy"), path.to_owned()];
+        findings.add(&at, "at least one policy is required");
+    }
+    for (index, name) in rule.policies.iter().enumerate() {
+        let at = [format!("{path}.policies[{index}]"), format!("{path}.policy"), path.to_owned()];
+        if !names.contains(&name.as_str()) {
+            let nearest = suggestion(name, names.iter().copied());
+            findings.add(&at, format!("there is no limiter {}, {nearest}", quoted(name)));
+        } else if rule.policies[..index].contains(name) {
+            findings.add(&at, format!("{} is given twice", quoted(name)));
+        }
+    }
+    match &rule.key {
+        KeySource::Header(name) if !is_token(name) || name.chars().any(|c| c.is_ascii_uppercase()) => {
+            let message = format!("{} is not the name of a header field in lower case", quoted(name));
+            findings.add(&[format!("{path}.key.header"), format!("{path}.key"), path.to_owned()], message);
+        }
+        KeySource::Constant(text) if text.is_empty() => {
+            let at = [format!("{path}.key.constant"), format!("{path}.key"), path.to_owned()];
+            findings.add(&at, "must not be empty");
+        }
+        _ => {}
+    }
+    #[allow(clippy::cast_precision_loss)] // 2^53 - 1 is exact
+    let most = MAX_SAFE as f64;
+    if !(rule.cost > 0.0 && rule.cost <= most) {
+        let shown = number_text(rule.cost);
+        findings.add(&at("cost"), format!("must be a number above 0 and at most {MAX_SAFE} (found {shown})"));
+    }
+}
+
+fn check_method(method: &str) -> Result<(), String> {
+    if METHODS.contains(&method) {
+        return Ok(());
+    }
+    let upper = method.to_ascii_uppercase();
+    if METHODS.contains(&upper.as_str()) || METHODS.iter().any(|known| strsim::osa_distance(known, &upper) == 1) {
+        return Err(format!("unknown method {}, {}", quoted(method), suggestion(method, METHODS.into_iter())));
+    }
+    if !is_token(method) || method.chars().any(|c| c.is_ascii_lowercase()) {
+        return Err(format!("{} is not the name of a method in upper case", quoted(method)));
+    }
+    Ok(())
+}
+
+/// A token of HTTP: the characters of which names of methods and header fields consist.
+fn is_token(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(allowed)
+}

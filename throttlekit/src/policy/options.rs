@@ -1,0 +1,66 @@
+//! What a configuration cannot say: the clock, and who watches.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Format;
+use crate::observe::Observer;
+
+/// How policies are loaded.
+///
+/// ```
+/// use throttlekit::ManualClock;
+/// use throttlekit::config::Format;
+/// use throttlekit::policy::{LoadOptions, Policies};
+///
+/// let clock = ManualClock::new(0.0);
+/// let options = LoadOptions::new().format(Format::Yaml).clock(clock.clone());
+/// let policies = Policies::load("limiters: { api: { strategy: gcra, limit: 1, period: 1s } }", options)?;
+/// let api = policies.get("api").expect("the text has it");
+/// let check = || api.limiter().check("a", 1.0).now().expect("memory does not wait");
+/// assert!(check()?.allowed && !check()?.allowed);
+/// clock.advance(1_000.0);
+/// assert!(check()?.allowed);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Default)]
+#[must_use = "options do nothing until something is loaded with them"]
+pub struct LoadOptions {
+    pub(super) format: Option<Format>,
+    /// One guard against steps of the clock for all policies.
+    pub(super) system: SystemClock,
+    pub(super) clock: Option<Arc<dyn Clock>>,
+    pub(super) observer: Option<Arc<dyn Observer>>,
+}
+
+impl LoadOptions {
+    /// The system's clock, no observer, the format as it can be told from the name or the text.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The format of the text, whatever its name or its first character say.
+    pub fn format(mut self, format: Format) -> Self {
+        self.format = Some(format);
+        self
+    }
+
+    /// Where all policies read the time.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// Who sees the decisions of all policies.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+}
+
+impl fmt::Debug for LoadOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadOptions").field("format", &self.format).finish_non_exhaustive()
+    }
+}

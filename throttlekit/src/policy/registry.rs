@@ -1,0 +1,197 @@
+//! The registry: the current [`PolicySet`], and how it is replaced.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use super::options::LoadOptions;
+use super::policy::Policy;
+use super::reload::{Fate, ReloadReport};
+use super::set::PolicySet;
+use crate::config::{Config, ConfigErrors, Format, read_file};
+
+/// Policies by name. Clones are handles to the same registry.
+///
+/// Reading never waits, not even for a reload: a reader sees all of one configuration or all of the next.
+#[derive(Clone, Debug)]
+pub struct Policies {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    current: ArcSwap<PolicySet>,
+    /// The version of `current`, for readers who only want to know whether something changed.
+    version: AtomicU64,
+    options: LoadOptions,
+    file: Option<PathBuf>,
+    /// Held while a configuration is read and put in place, so that the last one asked for is the one that stays.
+    reloading: Mutex<()>,
+}
+
+impl Policies {
+    /// Loads YAML, with the default options.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it.
+    pub fn from_yaml(text: &str) -> Result<Self, ConfigErrors> {
+        Self::load(text, LoadOptions::new().format(Format::Yaml))
+    }
+
+    /// Loads JSON, with the default options.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_yaml`](Self::from_yaml).
+    pub fn from_json(text: &str) -> Result<Self, ConfigErrors> {
+        Self::load(text, LoadOptions::new().format(Format::Json))
+    }
+
+    /// Loads TOML, with the default options.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_yaml`](Self::from_yaml).
+    pub fn from_toml(text: &str) -> Result<Self, ConfigErrors> {
+        Self::load(text, LoadOptions::new().format(Format::Toml))
+    }
+
+    /// Loads a text. Unless the options name its format, it is JSON if it starts with `{`, and YAML otherwise.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_yaml`](Self::from_yaml).
+    pub fn load(text: &str, options: LoadOptions) -> Result<Self, ConfigErrors> {
+        let config = Config::parse(text, options.format.unwrap_or_else(|| Format::of_text(text)))?;
+        Self::from_config(config, options)
+    }
+
+    /// Loads a file with the default options; see [`Config::load_file`] for the format.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it; also if it cannot be read, is too large or is not UTF-8.
+    pub fn load_file(path: impl AsRef<Path>) -> Result<Self, ConfigErrors> {
+        Self::load_file_with(path, LoadOptions::new())
+    }
+
+    /// Loads a file.
+    ///
+    /// # Errors
+    ///
+    /// As [`load_file`](Self::load_file).
+    pub fn load_file_with(path: impl AsRef<Path>, options: LoadOptions) -> Result<Self, ConfigErrors> {
+        let path = path.as_ref();
+        let config = read(path, &options)?;
+        Self::new(config, options, Some(path.to_owned()))
+    }
+
+    /// Builds the policies of a configuration that was made in code.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, without positions.
+    pub fn from_config(config: Config, options: LoadOptions) -> Result<Self, ConfigErrors> {
+        Self::new(config, options, None)
+    }
+
+    fn new(config: Config, options: LoadOptions, file: Option<PathBuf>) -> Result<Self, ConfigErrors> {
+        let (set, _) = PolicySet::new(config, &options, None)?;
+        let inner = Inner {
+            version: AtomicU64::new(set.version()),
+            current: ArcSwap::from_pointee(set),
+            options,
+            file,
+            reloading: Mutex::new(()),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What is in effect now, all of it.
+    pub fn current(&self) -> Arc<PolicySet> {
+        self.inner.current.load_full()
+    }
+
+    /// The [`version`](PolicySet::version) that is in effect now: one atomic read. Once it shows a version,
+    /// [`current`](Self::current) gives that one or a later one.
+    #[inline]
+    pub fn version(&self) -> u64 {
+        self.inner.version.load(Ordering::Acquire)
+    }
+
+    /// The policy of this name.
+    pub fn get(&self, name: &str) -> Option<Arc<Policy>> {
+        self.inner.current.load().get(name).cloned()
+    }
+
+    /// The names, in the order of the configuration.
+    pub fn names(&self) -> Vec<String> {
+        self.inner.current.load().names().map(str::to_owned).collect()
+    }
+
+    /// Puts another text in place of the current configuration, at once for all readers. Its format is found in the same
+    /// way as that of the first text.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it. Then the current configuration stays in effect.
+    pub fn reload(&self, text: &str) -> Result<ReloadReport, ConfigErrors> {
+        self.replace(|inner| {
+            let of_file = || inner.file.as_deref().and_then(Format::of_path);
+            let format = inner.options.format.or_else(of_file).unwrap_or_else(|| Format::of_text(text));
+            Config::parse(text, format)
+        })
+    }
+
+    /// Reads the file again that the policies came from.
+    ///
+    /// # Errors
+    ///
+    /// As [`reload`](Self::reload); also if they came from no file, or the file cannot be read.
+    pub fn reload_file(&self) -> Result<ReloadReport, ConfigErrors> {
+        self.replace(|inner| match &inner.file {
+            Some(file) => read(file, &inner.options),
+            None => Err(ConfigErrors::single(None, "these policies were not loaded from a file")),
+        })
+    }
+
+    /// As [`reload`](Self::reload), for a configuration that was made in code.
+    ///
+    /// # Errors
+    ///
+    /// As [`reload`](Self::reload), without positions.
+    pub fn reload_config(&self, config: Config) -> Result<ReloadReport, ConfigErrors> {
+        self.replace(|_| Ok(config))
+    }
+
+    fn replace(
+        &self,
+        config: impl FnOnce(&Inner) -> Result<Config, ConfigErrors>,
+    ) -> Result<ReloadReport, ConfigErrors> {
+        let inner = &*self.inner;
+        // Nothing under the lock leaves anything half done, so a panic in there does no harm.
+        let _alone = inner.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let config = config(inner)?;
+        let old = inner.current.load_full();
+        let http_changed = config.http != old.config().http;
+        let (set, policies) = PolicySet::new(config, &inner.options, Some(&old))?;
+        let mut report = ReloadReport { version: old.version(), policies, http_changed };
+        let reordered = !set.names().eq(old.names());
+        if reordered || http_changed || report.policies.iter().any(|(_, fate)| *fate != Fate::Unchanged) {
+            report.version = set.version();
+            inner.current.store(Arc::new(set));
+            // After the set, so that whoever sees the version finds the set.
+            inner.version.store(report.version, Ordering::Release);
+        }
+        Ok(report)
+    }
+}
+
+fn read(path: &Path, options: &LoadOptions) -> Result<Config, ConfigErrors> {
+    read_file(path, options.format)
+        .and_then(|(text, format)| Config::parse(&text, format))
+        .map_err(|errors| errors.in_file(path.display().to_string()))
+}

@@ -1,0 +1,123 @@
+//! What becomes of the state of a policy when its configuration changes.
+
+use std::fmt;
+
+use super::policy::Policy;
+use crate::config::{LimiterSpec, QuotaPeriod, StrategySpec};
+
+/// What a reload did to one policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Fate {
+    /// The configuration says the same as before; the policy goes on as it is.
+    Unchanged,
+    /// The policy changed, and counts on from the state that its keys had.
+    Kept,
+    /// The policy changed and every key starts afresh, because of what is named here.
+    Reset(&'static str),
+    /// The policy is new.
+    Added,
+    /// The policy is gone. Who still holds it can still use it.
+    Removed,
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unchanged => f.write_str("unchanged"),
+            Self::Kept => f.write_str("changed, state kept"),
+            Self::Reset(why) => write!(f, "changed, state reset: {why}"),
+            Self::Added => f.write_str("added"),
+            Self::Removed => f.write_str("removed"),
+        }
+    }
+}
+
+/// What a reload did.
+///
+/// `Display` writes one line for each policy that is not unchanged, and one if the `http` section changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReloadReport {
+    /// The version that is in effect now; the one before if nothing changed.
+    pub version: u64,
+    /// Each policy by name: those of the new configuration in its order, then those that are gone.
+    pub policies: Vec<(String, Fate)>,
+    /// Whether the `http` section changed.
+    pub http_changed: bool,
+}
+
+impl ReloadReport {
+    /// The fate of a policy.
+    pub fn fate(&self, name: &str) -> Option<Fate> {
+        self.policies.iter().find(|(policy, _)| policy == name).map(|(_, fate)| *fate)
+    }
+
+    /// Whether anything changed.
+    pub fn is_changed(&self) -> bool {
+        self.http_changed || self.policies.iter().any(|(_, fate)| *fate != Fate::Unchanged)
+    }
+}
+
+impl fmt::Display for ReloadReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "version {}", self.version)?;
+        if !self.is_changed() {
+            return f.write_str(": nothing changed");
+        }
+        for (name, fate) in self.policies.iter().filter(|(_, fate)| *fate != Fate::Unchanged) {
+            write!(f, "\n{name}: {fate}")?;
+        }
+        if self.http_changed {
+            f.write_str("\nhttp: changed")?;
+        }
+        Ok(())
+    }
+}
+
+/// What becomes of `before` under a new configuration.
+pub(super) fn fate(before: &Policy, spec: &LimiterSpec, prefix: &str) -> Fate {
+    let old = before.spec();
+    if prefix != before.prefix() {
+        return Fate::Reset("the prefix changed");
+    }
+    if old.max_keys != spec.max_keys {
+        return Fate::Reset("maxKeys changed");
+    }
+    if old.strategy == spec.strategy {
+        return Fate::Unchanged;
+    }
+    match carries(&old.strategy, &spec.strategy) {
+        Ok(()) => Fate::Kept,
+        Err(why) => Fate::Reset(why),
+    }
+}
+
+/// Whether the state of one strategy means the same to another; if not, why.
+fn carries(old: &StrategySpec, new: &StrategySpec) -> Result<(), &'static str> {
+    use StrategySpec as S;
+    const STRATEGY: &str = "the strategy changed";
+    const WINDOW: &str = "the window changed";
+    let same = |same: bool, why| if same { Ok(()) } else { Err(why) };
+    match (old, new) {
+        // An instant at which a key is paid off, or the instants of its admissions, do not depend on the options.
+        (S::Gcra { exact: false, .. }, S::Gcra { exact: false, .. })
+        | (S::SlidingWindowLog { .. }, S::SlidingWindowLog { .. })
+        | (S::TokenBucket { .. }, S::TokenBucket { .. }) => Ok(()),
+        (S::Gcra { exact: true, limit: old, .. }, S::Gcra { exact: true, limit: new, .. }) => {
+            same(old == new, "an exact limiter counts time in units of its limit")
+        }
+        (S::FixedWindow { window_ms: old, .. }, S::FixedWindow { window_ms: new, .. }) => same(old == new, WINDOW),
+        (S::SlidingWindow { window_ms: a, buckets: b, .. }, S::SlidingWindow { window_ms: c, buckets: d, .. }) => {
+            same((a, b) == (c, d), WINDOW)
+        }
+        (S::Quota { period: old, .. }, S::Quota { period: new, .. }) => {
+            same(same_period(old, new), "the period changed")
+        }
+        _ => Err(STRATEGY),
+    }
+}
+
+fn same_period(old: &QuotaPeriod, new: &QuotaPeriod) -> bool {
+    old == new
+}

@@ -1,0 +1,137 @@
+//! The policies of one configuration, and the rules that apply them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::options::LoadOptions;
+use super::policy::Policy;
+use super::reload::{self, Fate};
+use crate::config::{Config, ConfigErrors, HttpRule, Routes};
+
+/// What one configuration gives: policies by name and the rules that apply them. It never changes; a reload makes a new
+/// one.
+#[derive(Debug)]
+pub struct PolicySet {
+    version: u64,
+    config: Config,
+    policies: Vec<Arc<Policy>>,
+    by_name: HashMap<String, usize>,
+    rules: Vec<Rule>,
+    routes: Routes,
+}
+
+impl PolicySet {
+    /// Builds every policy; those that are unchanged since `old` are taken over as they are.
+    pub(super) fn new(
+        config: Config,
+        options: &LoadOptions,
+        old: Option<&Self>,
+    ) -> Result<(Self, Vec<(String, Fate)>), ConfigErrors> {
+        config.check()?;
+        let mut policies = Vec::with_capacity(config.limiters.len());
+        let mut fates = Vec::new();
+        for spec in &config.limiters {
+            let prefix = config.effective_prefix(spec);
+            let before = old.and_then(|old| old.get(&spec.name));
+            let fate = before.map_or(Fate::Added, |before| reload::fate(before, spec, &prefix));
+            let policy = match (before, fate) {
+                (Some(before), Fate::Unchanged) => before.clone(),
+                (before, fate) => {
+                    let heir_of = before.filter(|_| fate == Fate::Kept);
+                    let policy = Policy::new(spec.clone(), prefix, options, heir_of.map(|policy| &**policy));
+                    Arc::new(policy.map_err(|error| ConfigErrors::single(None, error.to_string()))?)
+                }
+            };
+            policies.push(policy);
+            fates.push((spec.name.clone(), fate));
+        }
+        let by_name: HashMap<String, usize> =
+            policies.iter().enumerate().map(|(index, policy)| (policy.name().to_owned(), index)).collect();
+        let removed = old.into_iter().flat_map(Self::names).filter(|name| !by_name.contains_key(*name));
+        fates.extend(removed.map(|name| (name.to_owned(), Fate::Removed)));
+        let rule = |spec: &HttpRule| {
+            let named = spec.policies.iter().filter_map(|name| policies.get(*by_name.get(name)?));
+            Rule { spec: spec.clone(), policies: named.cloned().collect() }
+        };
+        let rules = config.http.rules.iter().map(rule).collect();
+        let routes = Routes::new(&config.http.rules).0;
+        let version = old.map_or(1, |old| old.version + 1);
+        Ok((Self { version, config, policies, by_name, rules, routes }, fates))
+    }
+
+    /// 1 for the first configuration, one more for each that took effect since.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// What was read.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The policy of this name.
+    pub fn get(&self, name: &str) -> Option<&Arc<Policy>> {
+        self.policies.get(*self.by_name.get(name)?)
+    }
+
+    /// The policies, in the order of the configuration.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<Policy>> {
+        self.policies.iter()
+    }
+
+    /// Their names, in the same order.
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.policies.iter().map(|policy| policy.name())
+    }
+
+    /// The rules of the `http` section, in the order of the configuration.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The index in [`rules`](Self::rules) of the rule for a request; `None` if the request is not limited.
+    ///
+    /// `path` is the path of the URI as it was sent, without decoding. The most specific pattern counts among the rules
+    /// that cover the method; a rule that names the method precedes one for all methods. `HEAD` is covered by rules for
+    /// `GET`, `OPTIONS` only by rules that ask for it.
+    ///
+    /// ```
+    /// use throttlekit::policy::Policies;
+    ///
+    /// let text = "
+    /// limiters:
+    ///   api: { strategy: gcra, limit: 5, period: 1s }
+    /// http:
+    ///   rules:
+    ///     - { path: /api/hello, methods: [GET], policy: api }
+    ///     - { path: '/api/{*rest}', policy: api }
+    /// ";
+    /// let set = Policies::from_yaml(text)?.current();
+    /// assert_eq!(set.rule_for("GET", "/api/hello"), Some(0));
+    /// assert_eq!(set.rule_for("POST", "/api/hello"), Some(1));
+    /// assert_eq!(set.rule_for("GET", "/"), None);
+    /// # Ok::<(), throttlekit::config::ConfigErrors>(())
+    /// ```
+    pub fn rule_for(&self, method: &str, path: &str) -> Option<usize> {
+        self.routes.find(method, path)
+    }
+}
+
+/// A rule of the `http` section with its policies.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    spec: HttpRule,
+    policies: Vec<Arc<Policy>>,
+}
+
+impl Rule {
+    /// What the configuration says about it.
+    pub fn spec(&self) -> &HttpRule {
+        &self.spec
+    }
+
+    /// The policies that are admitted together; at least one.
+    pub fn policies(&self) -> &[Arc<Policy>] {
+        &self.policies
+    }
+}
