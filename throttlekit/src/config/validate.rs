@@ -108,15 +108,17 @@ fn refused(error: &BuildError, limiter: &str, findings: &mut Findings<'_>) {
     let names: &[&str] =
         if matches!(option, "periodMs" | "windowMs") { &["period", "periodMs", "windowMs"] } else { &[option] };
     let mut paths: Vec<String> = names.iter().map(|name| format!("{limiter}.{name}")).collect();
-    // A value that was left out follows from the limit.
-    paths.push(format!("{limiter}.limit"));
-    paths.push(limiter.to_owned());
+    let given = findings.positions.is_empty() || paths.iter().any(|path| findings.positions.contains_key(path));
+    // What was left out follows from the limit.
+    let subject = if given { String::new() } else { format!("{option} ") };
+    paths.extend([format!("{limiter}.limit"), limiter.to_owned()]);
+    let allowed = error.allowed();
     let message = match error.value() {
         Some(value) => {
             let shown = value.parse().map_or_else(|_| value.to_owned(), number_text);
-            format!("{} (found {shown})", error.allowed())
+            format!("{subject}{allowed} (found {shown})")
         }
-        None => error.allowed().to_owned(),
+        None => format!("{subject}{allowed}"),
     };
     findings.add(&paths, message);
 }
