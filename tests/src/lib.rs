@@ -4,3 +4,8 @@
 #[cfg(doctest)]
 #[doc = include_str!("../../CONTRIBUTING.md")]
 struct Contributing;
+
+/// The code in the core's introduction compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../throttlekit/README.md")]
+struct Core;
