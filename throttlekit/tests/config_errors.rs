@@ -1,5 +1,6 @@
 //! What is said about a configuration that is wrong: everything at once, each with its place.
 #![cfg(feature = "config")]
+#![allow(clippy::unwrap_used)] // a helper of a test is a test too
 
 use throttlekit::config::{Config, Format, HttpRule, KeySource, LimiterSpec, Position, QuotaPeriod, StrategySpec};
 

@@ -1,5 +1,6 @@
 //! What a configuration means, in every format.
 #![cfg(feature = "config")]
+#![allow(clippy::unwrap_used)] // a helper of a test is a test too
 
 use throttlekit::config::{
     Config, Format, HttpRule, KeySource, LimiterSpec, MAX_CONFIG_BYTES, QuotaPeriod, StrategySpec, build_strategy,

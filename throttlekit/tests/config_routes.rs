@@ -1,5 +1,6 @@
 //! Which rule of the `http` section a request falls under.
 #![cfg(feature = "config")]
+#![allow(clippy::unwrap_used)] // a helper of a test is a test too
 
 use std::sync::Arc;
 
@@ -7,8 +8,9 @@ use throttlekit::policy::{Policies, PolicySet};
 
 /// Policies with these rules over one limiter `x`; each rule is the fields before `policy`.
 fn rules(rules: &[&str]) -> Arc<PolicySet> {
-    let rules: String = rules.iter().map(|rule| format!("    - {{ {rule}, policy: x }}\n")).collect();
-    let text = format!("limiters: {{ x: {{ strategy: gcra, limit: 1, period: 1s }} }}\nhttp:\n  rules:\n{rules}");
+    let rules: Vec<String> = rules.iter().map(|rule| format!("{{ {rule}, policy: x }}")).collect();
+    let rules = rules.join(", ");
+    let text = format!("limiters: {{ x: {{ strategy: gcra, limit: 1, period: 1s }} }}\nhttp: {{ rules: [{rules}] }}");
     Policies::from_yaml(&text).unwrap().current()
 }
 

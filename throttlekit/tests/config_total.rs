@@ -1,5 +1,6 @@
 //! Reading is total: any text gives a configuration or errors whose places are in the text.
 #![cfg(feature = "config")]
+#![allow(clippy::unwrap_used)] // a helper of a test is a test too
 
 use proptest::prelude::*;
 use throttlekit::ManualClock;

@@ -1,5 +1,6 @@
 //! The registry: loading, deciding, and what a reload does to state and readers.
 #![cfg(feature = "config")]
+#![allow(clippy::unwrap_used)] // a helper of a test is a test too
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

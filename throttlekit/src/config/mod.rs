@@ -1,4 +1,93 @@
 //! Limits from a file: YAML, JSON or TOML.
+//!
+//! A configuration names limiters and says where they apply. It is read into a [`Config`], which is plain data;
+//! [`Policies`](crate::policy::Policies) builds limiters from it and replaces them when the file changes.
+//!
+//! ```
+//! use throttlekit::config::{Config, StrategySpec};
+//!
+//! let config = Config::from_yaml(
+//!     r#"
+//! version: 1
+//! defaults:
+//!   prefix: shop
+//! limiters:
+//!   api: { strategy: gcra, limit: 100, period: 1m, burst: 20 }
+//!   uploads:
+//!     strategy: tokenBucket
+//!     capacity: 10
+//!     refillPerSec: 0.5
+//! http:
+//!   defaults: { failMode: open }
+//!   rules:
+//!     - { path: "/api/{*rest}", policy: api, key: { header: x-api-key } }
+//!     - { path: /api/upload, methods: [POST], policies: [api, uploads], cost: 2 }
+//! "#,
+//! )?;
+//! assert_eq!(config.limiters[1].strategy, StrategySpec::TokenBucket { capacity: 10.0, refill_per_sec: 0.5 });
+//! assert_eq!(config.effective_prefix(&config.limiters[0]), "shop:api");
+//! # Ok::<(), throttlekit::config::ConfigErrors>(())
+//! ```
+//!
+//! # The file
+//!
+//! | key | value |
+//! |---|---|
+//! | `version` | 1, or absent |
+//! | `defaults.prefix` | namespace of the stored keys: `prefix:name:key` |
+//! | `compat.sharedDefaultsPrefix` | `true`: store below `prefix:key`, as Node releases of the family do; only for fleets that mix both on one store |
+//! | `limiters` | a map from names to limiters; required |
+//! | `http` | where they apply |
+//!
+//! # A limiter
+//!
+//! | key | used by | value | default |
+//! |---|---|---|---|
+//! | `strategy` | all | `gcra`, `tokenBucket`, `fixedWindow`, `slidingWindow`, `slidingWindowLog` or `quota` | required |
+//! | `limit` | all but `tokenBucket` | units per span | required |
+//! | `period` | all but `tokenBucket` and calendar quotas | a duration | required |
+//! | `burst` | `gcra` | units at once | the limit |
+//! | `exact` | `gcra` | `true`: whole-number arithmetic | `false` |
+//! | `capacity`, `refillPerSec` | `tokenBucket` | units, units per second | required |
+//! | `buckets` | `slidingWindow`, rolling quotas | 1 to 1000 | 10 |
+//! | `resetCadence` | `quota` | `calendar-month`, `calendar-week`, `calendar-day`, `fixed` or `rolling` | required |
+//! | `offsetMinutes` | calendar quotas | offset from UTC, -840 to 840 | 0 |
+//! | `weekStartsOn` | `calendar-week` | 0 (Sunday) to 6 | 1 |
+//! | `anchor` | `fixed` quotas | an instant in ms since the Unix epoch at which a period starts | 0 |
+//! | `prefix` | all | what precedes its stored keys, instead of the default | see above |
+//! | `maxKeys` | all | how many keys are kept in memory, 1 to 2^32 | 1,000,000 |
+//!
+//! A duration is a number of milliseconds or a text such as `30s`; see [`parse_duration_ms`](crate::parse_duration_ms).
+//! A number of milliseconds may also be called `periodMs` (`gcra`, `quota`) or `windowMs` (`gcra` and the windows); if
+//! several are given, `period` counts before `periodMs`, and that before `windowMs`.
+//!
+//! Without a prefix of its own and without `defaults.prefix` a limiter's keys are stored below its name. No prefix may
+//! equal another or continue it at a colon, since keys could then meet; an empty prefix is only possible for a limiter
+//! that is alone.
+//!
+//! # The `http` section
+//!
+//! `http.rules` is a list. For a request the most specific pattern counts among the rules that cover its method; a
+//! request without a rule is not limited. `http.defaults` gives other defaults to the keys of a rule from `key` on.
+//!
+//! | key | value | default |
+//! |---|---|---|
+//! | `path` | a pattern in axum's syntax: `/users/{id}`, `/files/{*rest}` | required |
+//! | `methods` | a list of methods; `GET` includes `HEAD` | all but `OPTIONS` |
+//! | `policy`, `policies` | the name of a limiter, or a list of them that are admitted together | required |
+//! | `key` | `peer`, `{ header: name }` or `{ constant: text }` | `peer` |
+//! | `missing` | what happens without that key: `peer`, `shared`, `reject` or `skip` | `peer` |
+//! | `cost` | units per request | 1 |
+//! | `failMode` | when the store is unavailable: `open` or `closed` | `open` |
+//! | `headers` | `draft`, `structured`, `legacy`, a list of these (`[]`: only `Retry-After` on a denial), or `none` | `draft` |
+//! | `options` | whether `OPTIONS` is limited too | `false` |
+//!
+//! # What is refused
+//!
+//! Everything that is not understood: unknown fields, fields that the strategy does not use, repeated names, values of
+//! another type or out of range. All problems of a file are reported at once, each with its path, line and column and,
+//! where a name looks misspelt, the nearest known one. A text may have [`MAX_CONFIG_BYTES`] and 64 levels; YAML's
+//! anchors, aliases, tags and further documents are refused too.
 
 mod decode;
 mod decode_http;
