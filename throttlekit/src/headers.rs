@@ -225,6 +225,13 @@ impl Headers {
         Self { set: set.into(), policy: quoted("default"), window_seconds: None, quota: None }
     }
 
+    /// Chooses other fields.
+    #[must_use]
+    pub fn families(mut self, set: impl Into<HeaderSet>) -> Self {
+        self.set = set.into();
+        self
+    }
+
     /// Names the policy, which only the structured family shows.
     ///
     /// The name becomes a structured-field string, which holds printable ASCII: control characters are dropped, `"` and
