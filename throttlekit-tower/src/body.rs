@@ -1,0 +1,109 @@
+//! The response body: the inner one with what it holds, or one of ours.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use throttlekit::{Outcome, Permit};
+
+pin_project! {
+    /// The body of a response that went through [`Throttle`](crate::Throttle).
+    ///
+    /// The body of an admitted request forwards everything and holds the request's permit until it ends or is dropped.
+    /// The body of a rejected request is short and complete.
+    pub struct ResponseBody<B> {
+        #[pin]
+        kind: Kind<B>,
+    }
+}
+
+pin_project! {
+    #[project = KindProjection]
+    enum Kind<B> {
+        Passed { #[pin] body: B, permit: Permit },
+        Own { data: Option<Bytes> },
+    }
+}
+
+impl<B: Body> ResponseBody<B> {
+    /// A body of the inner service, which holds `permit`. With `bodiless` the server sends no body, so that the work is
+    /// over now, as it is if the body has ended already.
+    pub(crate) fn passed(body: B, mut permit: Permit, bodiless: bool) -> Self {
+        if permit.is_held() && (bodiless || ended(&body)) {
+            permit.settle(Outcome::Completed);
+        }
+        Self { kind: Kind::Passed { body, permit } }
+    }
+}
+
+impl<B> ResponseBody<B> {
+    /// A body of ours.
+    pub(crate) fn own(data: Bytes) -> Self {
+        Self { kind: Kind::Own { data: Some(data).filter(|data| !data.is_empty()) } }
+    }
+}
+
+/// Whether a server asks `body` for nothing more: they stop at the declared length too, without asking for the end.
+fn ended<B: Body>(body: &B) -> bool {
+    body.is_end_stream() || body.size_hint().exact() == Some(0)
+}
+
+impl<B> Body for ResponseBody<B>
+where
+    B: Body,
+    B::Data: From<Bytes>,
+{
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        match self.project().kind.project() {
+            KindProjection::Passed { mut body, permit } => {
+                let polled = body.as_mut().poll_frame(cx);
+                if permit.is_held() {
+                    match &polled {
+                        Poll::Ready(None) => permit.settle(Outcome::Completed),
+                        Poll::Ready(Some(Err(_))) => permit.settle(Outcome::Dropped),
+                        Poll::Ready(Some(Ok(_))) if ended(&*body) => permit.settle(Outcome::Completed),
+                        Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+                    }
+                }
+                polled
+            }
+            KindProjection::Own { data } => Poll::Ready(data.take().map(|data| Ok(Frame::data(data.into())))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Passed { body, .. } => body.is_end_stream(),
+            Kind::Own { data } => data.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Passed { body, .. } => body.size_hint(),
+            Kind::Own { data } => SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64)),
+        }
+    }
+}
+
+impl<B> Default for ResponseBody<B> {
+    /// An empty body. Layers that make responses of their own, such as a timeout, ask for it.
+    fn default() -> Self {
+        Self::own(Bytes::new())
+    }
+}
+
+impl<B> fmt::Debug for ResponseBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::Passed { permit, .. } => f.debug_struct("Passed").field("permit", permit).finish_non_exhaustive(),
+            Kind::Own { data } => f.debug_struct("Own").field("data", data).finish(),
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The options of a layer with one rule.
+
+use std::fmt;
+use std::sync::Arc;
+
+use throttlekit::headers::{HeaderSet, Headers};
+use throttlekit::{Admit, BuildError, Clock, DynLimiter, FailMode, MAX_SAFE, MissingKey};
+
+use crate::fields::Fields;
+use crate::key::{Key, KeyExtractor, PeerIp};
+use crate::layer::ThrottleLayer;
+use crate::request::RequestHead;
+use crate::rule::{Cost, Limit, Rule};
+
+/// Builds a [`ThrottleLayer`] with one rule for every request.
+///
+/// ```
+/// use throttlekit::headers::HeaderFamily;
+/// use throttlekit::{FailMode, Gcra, Limiter, MissingKey};
+/// use throttlekit_tower::ThrottleLayer;
+/// use throttlekit_tower::key::HeaderKey;
+///
+/// let layer = ThrottleLayer::builder(Limiter::new(Gcra::per_second(100)?))
+///     .policy_name("uploads")
+///     .key(HeaderKey::named("x-api-key")?)
+///     .missing_key(MissingKey::Reject)
+///     .cost_fn(|request| if request.method() == http::Method::POST { 10.0 } else { 1.0 })
+///     .fail_mode(FailMode::Closed)
+///     .headers(HeaderFamily::Structured)
+///     .build()?;
+/// # let _ = layer;
+/// # Ok::<(), throttlekit::BuildError>(())
+/// ```
+#[must_use = "a builder does nothing until `build`"]
+pub struct ThrottleLayerBuilder {
+    name: Box<str>,
+    admit: Arc<dyn Admit>,
+    clock: Arc<dyn Clock>,
+    headers: Headers,
+    /// What the header fields usually show as the limit.
+    limit: u64,
+    key: Arc<dyn KeyExtractor>,
+    missing: MissingKey,
+    cost: Cost,
+    fail_mode: FailMode,
+    options: bool,
+}
+
+impl ThrottleLayerBuilder {
+    pub(crate) fn for_limiter<L: DynLimiter>(limiter: Arc<L>) -> Self {
+        let mut headers = Headers::default().policy(limiter.strategy_name());
+        if let Some(window_ms) = limiter.window_ms() {
+            headers = headers.window_ms(window_ms);
+        }
+        let name = limiter.strategy_name();
+        let limit = limiter.limit();
+        let clock = Arc::new(LimiterClock(Arc::clone(&limiter)));
+        Self { name: name.into(), headers, limit, ..Self::for_admit(limiter, clock) }
+    }
+
+    pub(crate) fn for_admit(admit: Arc<dyn Admit>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            name: "default".into(),
+            admit,
+            clock,
+            headers: Headers::default(),
+            limit: 0,
+            key: Arc::new(PeerIp::default()),
+            missing: MissingKey::default(),
+            cost: Cost::Fixed(1.0),
+            fail_mode: FailMode::default(),
+            options: false,
+        }
+    }
+
+    /// Takes the key from `extractor`; the peer's address by default.
+    pub fn key(mut self, extractor: impl KeyExtractor) -> Self {
+        self.key = Arc::new(extractor);
+        self
+    }
+
+    /// Takes the key from a closure, which may borrow from the request. If it panics the request is answered with 500.
+    ///
+    /// ```
+    /// # use throttlekit::{Gcra, Limiter};
+    /// # use throttlekit_tower::ThrottleLayer;
+    /// # let limiter = Limiter::new(Gcra::per_second(1)?);
+    /// let layer = ThrottleLayer::builder(limiter).key_fn(|request| Some(request.path().into())).build()?;
+    /// # let _ = layer;
+    /// # Ok::<(), throttlekit::BuildError>(())
+    /// ```
+    pub fn key_fn<F>(self, key: F) -> Self
+    where
+        F: for<'a> Fn(&RequestHead<'a>) -> Option<Key<'a>> + Send + Sync + 'static,
+    {
+        self.key(key)
+    }
+
+    /// Says what happens to a request without that key; by default it counts under its peer's address.
+    pub fn missing_key(mut self, missing: MissingKey) -> Self {
+        self.missing = missing;
+        self
+    }
+
+    /// Charges each request `cost` units, 1 by default: finite, above 0, at most 2^53 - 1.
+    pub fn cost(mut self, cost: f64) -> Self {
+        self.cost = Cost::Fixed(cost);
+        self
+    }
+
+    /// Charges a request what the closure says. A cost out of range is answered with 500, and so is a panic.
+    pub fn cost_fn(mut self, cost: impl Fn(&RequestHead<'_>) -> f64 + Send + Sync + 'static) -> Self {
+        self.cost = Cost::Of(Arc::new(cost));
+        self
+    }
+
+    /// Says what happens when the store is unavailable: open, the default, lets requests pass without header fields;
+    /// closed answers 503. No other error is subject to it.
+    pub fn fail_mode(mut self, mode: FailMode) -> Self {
+        self.fail_mode = mode;
+        self
+    }
+
+    /// Chooses the header fields; the draft family by default.
+    pub fn headers(self, set: impl Into<HeaderSet>) -> Self {
+        let set = set.into();
+        self.change_headers(|headers| headers.families(set))
+    }
+
+    /// Names the policy, for hooks and the structured family.
+    pub fn policy_name(mut self, name: &str) -> Self {
+        self.name = name.into();
+        self.change_headers(|headers| headers.policy(name))
+    }
+
+    /// Overrides the window of the structured family, in seconds.
+    pub fn window_seconds(self, seconds: u64) -> Self {
+        self.change_headers(|headers| headers.window_seconds(seconds))
+    }
+
+    /// Overrides the quota of the structured family, which is the limit of the decision otherwise; for a GCRA and a token
+    /// bucket that is the burst.
+    pub fn quota(self, quota: u64) -> Self {
+        self.change_headers(|headers| headers.quota(quota))
+    }
+
+    /// Limits `OPTIONS` requests too. By default they pass, since browsers send them on their own before others.
+    pub fn limit_options(mut self, limit: bool) -> Self {
+        self.options = limit;
+        self
+    }
+
+    /// The layer.
+    ///
+    /// # Errors
+    ///
+    /// If the cost is not finite, not above 0 or above 2^53 - 1.
+    pub fn build(self) -> Result<ThrottleLayer, BuildError> {
+        if let Cost::Fixed(cost) = self.cost {
+            #[allow(clippy::cast_precision_loss)] // 2^53 - 1 is exact
+            let in_range = cost > 0.0 && cost <= MAX_SAFE as f64;
+            if !in_range {
+                return Err(BuildError::new("throttleLayer.cost", cost, "must be above 0 and at most 2^53 - 1"));
+            }
+        }
+        Ok(ThrottleLayer::with_rule(self.into_rule()))
+    }
+
+    pub(crate) fn into_rule(self) -> Rule {
+        Rule {
+            admit: self.admit,
+            clock: self.clock,
+            limits: vec![Limit { name: self.name, fields: Fields::new(self.headers, self.limit) }],
+            key: self.key,
+            missing: self.missing,
+            cost: self.cost,
+            fail_mode: self.fail_mode,
+            options: self.options,
+        }
+    }
+
+    fn change_headers(mut self, change: impl FnOnce(Headers) -> Headers) -> Self {
+        self.headers = change(self.headers);
+        self
+    }
+}
+
+impl fmt::Debug for ThrottleLayerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThrottleLayerBuilder")
+            .field("policy", &self.name)
+            .field("missing", &self.missing)
+            .field("fail_mode", &self.fail_mode)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The clock of a limiter.
+pub(crate) struct LimiterClock<L: ?Sized>(pub(crate) Arc<L>);
+
+impl<L: DynLimiter + ?Sized> Clock for LimiterClock<L> {
+    fn now_ms(&self) -> f64 {
+        self.0.now_ms()
+    }
+}

@@ -1,0 +1,116 @@
+//! Who asks: from a request to the key that a limiter counts under.
+//!
+//! | extractor | key |
+//! |---|---|
+//! | [`PeerIp`] | the peer's address; of an IPv6 address its first 64 bits |
+//! | [`HeaderKey`] | the value of a header field |
+//! | [`ConstantKey`] | one key for everybody |
+//! | a closure, or a type that implements [`KeyExtractor`] | whatever it says |
+
+mod constant;
+mod header;
+mod peer;
+mod text;
+
+use std::fmt;
+
+pub use constant::ConstantKey;
+pub use header::HeaderKey;
+pub use peer::{PeerAddr, PeerIp};
+
+use crate::request::RequestHead;
+use text::InlineText;
+
+/// Finds the key of a request.
+///
+/// Closures are extractors. One that borrows from the request goes through
+/// [`key_fn`](crate::ThrottleLayerBuilder::key_fn), which lets its types be inferred.
+///
+/// ```
+/// use throttlekit_tower::RequestHead;
+/// use throttlekit_tower::key::{Key, KeyExtractor};
+///
+/// /// The first segment of the path is the tenant.
+/// #[derive(Debug)]
+/// struct Tenant;
+///
+/// impl KeyExtractor for Tenant {
+///     fn key<'a>(&'a self, request: &RequestHead<'a>) -> Option<Key<'a>> {
+///         request.path().split('/').nth(1).filter(|tenant| !tenant.is_empty()).map(Key::from)
+///     }
+/// }
+///
+/// let request = http::Request::get("/acme/orders").body(())?;
+/// let key = Tenant.key(&RequestHead::new(&request));
+/// assert_eq!(key.as_ref().map(Key::as_str), Some("acme"));
+/// # Ok::<(), http::Error>(())
+/// ```
+pub trait KeyExtractor: Send + Sync + 'static {
+    /// The key, or `None` if the request has none; what happens then is the choice of [`MissingKey`](throttlekit::MissingKey).
+    fn key<'a>(&'a self, request: &RequestHead<'a>) -> Option<Key<'a>>;
+}
+
+impl<F> KeyExtractor for F
+where
+    F: for<'a> Fn(&RequestHead<'a>) -> Option<Key<'a>> + Send + Sync + 'static,
+{
+    fn key<'a>(&'a self, request: &RequestHead<'a>) -> Option<Key<'a>> {
+        self(request)
+    }
+}
+
+/// The key of one request. Borrowed text and addresses need no allocation.
+///
+/// `Debug` shows no text.
+#[derive(Clone)]
+pub struct Key<'a>(Repr<'a>);
+
+#[derive(Clone)]
+enum Repr<'a> {
+    Borrowed(&'a str),
+    Inline(InlineText),
+    Owned(String),
+}
+
+impl Key<'_> {
+    /// The text.
+    #[inline]
+    pub fn as_str(&self) -> &str {
+        match &self.0 {
+            Repr::Borrowed(text) => text,
+            Repr::Inline(text) => text.as_str(),
+            Repr::Owned(text) => text,
+        }
+    }
+}
+
+impl<'a> From<&'a str> for Key<'a> {
+    fn from(text: &'a str) -> Self {
+        Self(Repr::Borrowed(text))
+    }
+}
+
+impl From<String> for Key<'_> {
+    fn from(text: String) -> Self {
+        Self(Repr::Owned(text))
+    }
+}
+
+impl fmt::Debug for Key<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(..)")
+    }
+}
+
+/// The key of requests that have no key of their own.
+pub(crate) const ANONYMOUS: &str = "anon";
+
+/// Starts the key of a peer that stands in for another key. [`HeaderKey`] never gives such a key, so that no client can
+/// name another one's address.
+pub(crate) const PEER_MARK: &str = "peer:";
+
+/// The stand-in for a missing key by the peer's address.
+pub(crate) fn peer_stand_in(request: &RequestHead<'_>) -> Option<Key<'static>> {
+    let peer = request.peer()?;
+    Some(Key(Repr::Inline(peer::address_text(PEER_MARK, peer.ip(), peer::DEFAULT_IPV6_PREFIX))))
+}

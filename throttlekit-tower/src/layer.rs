@@ -1,0 +1,170 @@
+//! The layer.
+
+use std::sync::Arc;
+
+use throttlekit::{Admit, Clock, DynLimiter};
+use tower_layer::Layer;
+
+use crate::builder::ThrottleLayerBuilder;
+use crate::decide::{Rules, Shared};
+use crate::reject::{Failure, Limited, Reject};
+use crate::request::{Framework, RequestHead};
+use crate::rule::Rule;
+use crate::service::Throttle;
+
+/// Puts limits in front of services.
+///
+/// Everything is shared: all services of a layer, and of its clones, count together. The layer has no type parameters,
+/// so it can be named in a struct; hooks see a request without its body.
+///
+/// # Examples
+///
+/// One limit for each peer:
+///
+/// ```
+/// use http::{Request, Response, StatusCode};
+/// use http_body_util::Empty;
+/// use bytes::Bytes;
+/// use throttlekit::{Gcra, Limiter};
+/// use throttlekit_tower::ThrottleLayer;
+/// use throttlekit_tower::key::PeerAddr;
+/// use tower::{Layer as _, ServiceExt as _, service_fn};
+///
+/// # tokio_test::block_on(async {
+/// let layer = ThrottleLayer::new(Limiter::new(Gcra::per_minute(1)?));
+/// let service = layer.layer(service_fn(|_: Request<()>| async { Ok::<_, std::io::Error>(Response::new(Empty::<Bytes>::new())) }));
+///
+/// let request = || {
+///     let mut request = Request::new(());
+///     request.extensions_mut().insert(PeerAddr(([203, 0, 113, 5], 41_000).into()));
+///     request
+/// };
+/// let allowed = service.clone().oneshot(request()).await?;
+/// assert_eq!(allowed.headers()["ratelimit-remaining"], "0");
+/// let denied = service.clone().oneshot(request()).await?;
+/// assert_eq!(denied.status(), StatusCode::TOO_MANY_REQUESTS);
+/// assert!(denied.headers().contains_key("retry-after"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone, Debug)]
+pub struct ThrottleLayer {
+    shared: Arc<Shared>,
+}
+
+impl ThrottleLayer {
+    /// Limits every request by `limiter`: one unit under the peer's address, draft header fields, fail mode open.
+    pub fn new(limiter: impl DynLimiter) -> Self {
+        Self::with_rule(Self::builder(limiter).into_rule())
+    }
+
+    /// Limits every request by `limiter`, with other options than [`new`](Self::new). The policy is called as the
+    /// strategy is, and its window is shown, unless the builder is told otherwise.
+    pub fn builder(limiter: impl DynLimiter) -> ThrottleLayerBuilder {
+        ThrottleLayerBuilder::for_limiter(Arc::new(limiter))
+    }
+
+    /// Limits every request by anything that admits, such as a guard of concurrency. `clock` is the one that it decides
+    /// by; header fields tell spans from it.
+    pub fn builder_for(admit: impl Admit, clock: impl Clock) -> ThrottleLayerBuilder {
+        ThrottleLayerBuilder::for_admit(Arc::new(admit), Arc::new(clock))
+    }
+
+    /// Limits requests by the rules of a configuration's `http` section.
+    ///
+    /// The most specific rule that covers path and method counts; a request without one is not limited. Several policies
+    /// of one rule are admitted together: all are charged, or none. The header fields are those of the policy that denies,
+    /// else of the one with the least remaining. A reload of `policies` takes effect with the next request; asking whether
+    /// there was one costs an atomic read.
+    ///
+    /// The path is the one that the layer sees, undecoded. The peer's address is the extension
+    /// [`PeerAddr`](crate::key::PeerAddr), unless [`framework`](Self::framework) says otherwise.
+    ///
+    /// # Errors
+    ///
+    /// `http.rules` if there is no rule: the layer would limit nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use throttlekit::policy::Policies;
+    /// use throttlekit_tower::ThrottleLayer;
+    ///
+    /// let policies = Policies::from_yaml("
+    /// limiters:
+    ///   api: { strategy: gcra, limit: 100, period: 1m, burst: 20 }
+    /// http:
+    ///   rules:
+    ///     - { path: '/api/{*rest}', policy: api, key: { header: x-api-key }, missing: reject }
+    /// ")?;
+    /// let layer = ThrottleLayer::from_config(&policies)?;
+    /// # let _ = layer;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "config")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+    pub fn from_config(policies: &throttlekit::policy::Policies) -> Result<Self, throttlekit::BuildError> {
+        let registry = crate::registry::Registry::new(policies)?;
+        Ok(Self::with_rules(Rules::Registry(Arc::new(registry))))
+    }
+
+    pub(crate) fn with_rule(rule: Rule) -> Self {
+        Self::with_rules(Rules::One(Arc::new(rule)))
+    }
+
+    pub(crate) fn with_rules(rules: Rules) -> Self {
+        Self { shared: Arc::new(Shared::new(rules)) }
+    }
+
+    /// Leaves requests alone for which `skip` says true: no store is asked, no header field written, no hook called.
+    /// If it panics the request is limited.
+    #[must_use]
+    pub fn skip(self, skip: impl Fn(&RequestHead<'_>) -> bool + Send + Sync + 'static) -> Self {
+        self.change(|shared| shared.hooks.skip = Some(Arc::new(skip)))
+    }
+
+    /// Calls `hook` for every denial, before its response is made. A panic in it is swallowed.
+    #[must_use]
+    pub fn on_limited(self, hook: impl Fn(&Limited<'_>) + Send + Sync + 'static) -> Self {
+        self.change(|shared| shared.hooks.on_limited = Some(Arc::new(hook)))
+    }
+
+    /// Calls `hook` for every request that could not be decided, before the fail mode applies; and once in the life of
+    /// the layer for a request whose peer is needed and not known. A panic in it is swallowed.
+    #[must_use]
+    pub fn on_error(self, hook: impl Fn(&Failure<'_>) + Send + Sync + 'static) -> Self {
+        self.change(|shared| shared.hooks.on_error = Some(Arc::new(hook)))
+    }
+
+    /// Lets `reject` make the responses to requests that are not passed on.
+    #[must_use]
+    pub fn reject(self, reject: impl Reject) -> Self {
+        self.change(|shared| shared.hooks.reject = Some(Arc::new(reject)))
+    }
+
+    /// Asks `framework` for the peer and the path of a request.
+    #[must_use]
+    pub fn framework(self, framework: impl Framework) -> Self {
+        self.change(|shared| shared.hooks.framework = Arc::new(framework))
+    }
+
+    /// Puts the [`Decision`](throttlekit::Decision) of an admitted request into its extensions, for the inner service.
+    /// Costs allocations, so it is off by default.
+    #[must_use]
+    pub fn share_decision(self, share: bool) -> Self {
+        self.change(|shared| shared.hooks.share_decision = share)
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Shared)) -> Self {
+        change(Arc::make_mut(&mut self.shared));
+        self
+    }
+}
+
+impl<S> Layer<S> for ThrottleLayer {
+    type Service = Throttle<S>;
+
+    fn layer(&self, inner: S) -> Throttle<S> {
+        Throttle::new(inner, Arc::clone(&self.shared))
+    }
+}

@@ -1,0 +1,136 @@
+//! The rules of a file.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+use throttlekit::config::{HttpRule, KeySource};
+use throttlekit::headers::Headers;
+use throttlekit::policy::{self, Policies, PolicySet};
+use throttlekit::{Admit, BuildError, DynLimiter, Multi};
+
+use crate::builder::LimiterClock;
+use crate::fields::Fields;
+use crate::key::{ConstantKey, HeaderKey, KeyExtractor, PeerIp};
+use crate::request::RequestHead;
+use crate::rule::{Cost, Limit, Rule};
+
+/// A registry of policies and what was made of its rules. It follows the registry: whoever asks after a reload makes the
+/// rules anew.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    policies: Policies,
+    compiled: ArcSwap<Compiled>,
+    /// Held while rules are made, so that one request does it and not all.
+    compiling: Mutex<()>,
+}
+
+/// The rules of one version.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    /// The version that the registry had at the latest when these were made.
+    version: u64,
+    set: Arc<PolicySet>,
+    rules: Vec<Arc<Rule>>,
+}
+
+impl Registry {
+    pub(crate) fn new(policies: &Policies) -> Result<Self, BuildError> {
+        let compiled = Compiled::new(policies)?;
+        if compiled.rules.is_empty() {
+            return Err(BuildError::missing("http.rules"));
+        }
+        let compiled = ArcSwap::from_pointee(compiled);
+        Ok(Self { policies: policies.clone(), compiled, compiling: Mutex::new(()) })
+    }
+
+    /// The rules that are in effect now.
+    #[inline]
+    pub(crate) fn current(&self) -> Guard<Arc<Compiled>> {
+        let compiled = self.compiled.load();
+        if compiled.version == self.policies.version() {
+            return compiled;
+        }
+        drop(compiled);
+        self.renew()
+    }
+
+    #[cold]
+    fn renew(&self) -> Guard<Arc<Compiled>> {
+        // Rules are made before they are put in place, so a panic in here leaves nothing half done.
+        let _alone = self.compiling.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.compiled.load().version != self.policies.version() {
+            let compiled = Compiled::new(&self.policies).unwrap_or_else(|_| {
+                // The registry has checked what can be wrong here. If it missed something the old rules go on: the
+                // alternative would be not to limit at all.
+                let old = self.compiled.load();
+                let (set, rules) = (Arc::clone(&old.set), old.rules.clone());
+                Compiled { version: self.policies.version(), set, rules }
+            });
+            self.compiled.store(Arc::new(compiled));
+        }
+        self.compiled.load()
+    }
+}
+
+impl Compiled {
+    fn new(policies: &Policies) -> Result<Self, BuildError> {
+        // The version first: what is read afterwards is of this version or a later one.
+        let version = policies.version();
+        let set = policies.current();
+        let rules = set.rules().iter().map(|rule| compile(rule).map(Arc::new)).collect::<Result<_, _>>()?;
+        Ok(Self { version, set, rules })
+    }
+
+    /// The rule for a request; `None` if it is not limited.
+    #[inline]
+    pub(crate) fn rule(&self, request: &RequestHead<'_>) -> Option<&Arc<Rule>> {
+        let index = self.set.rule_for(request.method().as_str(), request.path())?;
+        self.rules.get(index)
+    }
+}
+
+fn compile(rule: &policy::Rule) -> Result<Rule, BuildError> {
+    let spec = rule.spec();
+    let first = rule.policies().first().ok_or(BuildError::missing("http.rules.policies"))?;
+    let clock = Arc::new(LimiterClock(Arc::clone(first.limiter())));
+    let admit: Arc<dyn Admit> = if rule.policies().len() == 1 {
+        Arc::new(Arc::clone(first.limiter()))
+    } else {
+        let mut together = Multi::all();
+        for policy in rule.policies() {
+            together = together.limiter(policy.name(), &**policy.limiter(), 1.0);
+        }
+        Arc::new(together.clock(Arc::clone(&clock)).build()?)
+    };
+    let limits = rule.policies().iter().map(|policy| limit(policy.name(), &**policy.limiter(), spec)).collect();
+    Ok(Rule {
+        admit,
+        clock,
+        limits,
+        key: key(&spec.key)?,
+        missing: spec.missing,
+        cost: Cost::Fixed(spec.cost),
+        fail_mode: spec.fail_mode,
+        // Rules that are not about `OPTIONS` are not found for it.
+        options: true,
+    })
+}
+
+fn limit(name: &str, limiter: &dyn DynLimiter, spec: &HttpRule) -> Limit {
+    let mut headers = Headers::new(spec.headers).policy(name);
+    if let Some(window_ms) = limiter.window_ms() {
+        headers = headers.window_ms(window_ms);
+    }
+    Limit { name: name.into(), fields: Fields::new(headers, limiter.limit()) }
+}
+
+fn key(source: &KeySource) -> Result<Arc<dyn KeyExtractor>, BuildError> {
+    Ok(match source {
+        KeySource::Peer => Arc::new(PeerIp::default()),
+        KeySource::Header(name) => Arc::new(HeaderKey::named(name)?),
+        KeySource::Constant(key) => Arc::new(ConstantKey::new(key.as_str())),
+        other => {
+            return Err(BuildError::new("http.rules.key", format!("{other:?}"), "must be peer, header or constant"));
+        }
+    })
+}

@@ -1,0 +1,221 @@
+//! Requests within and beyond a limit, and what the client is told.
+
+mod common;
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use common::{DENIED, Script, around, field, from_peer, gcra, request, scripted, send, text};
+use http::{Method, Request, Response, StatusCode};
+use throttlekit::headers::{HeaderFamily, HeaderSet};
+use throttlekit::{Admission, Decision, FixedWindow, Limiter, ManualClock, Run};
+use throttlekit_tower::{Rejection, ThrottleLayer};
+use tower::{Layer as _, service_fn};
+
+#[tokio::test]
+async fn an_admitted_request_is_passed_on_and_told() {
+    let (service, hello) = around(&ThrottleLayer::new(gcra(2.0)));
+    let response = send(&service, request()).await;
+    assert_eq!(hello.calls(), 1);
+    assert_eq!(field(&response, "ratelimit-limit"), "2");
+    assert_eq!(field(&response, "ratelimit-remaining"), "1");
+    assert_eq!(field(&response, "ratelimit-reset"), "1");
+    assert!(!response.headers().contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn a_denied_request_is_answered_here() {
+    let (service, hello) = around(&ThrottleLayer::new(gcra(1.0)));
+    send(&service, request()).await;
+    let response = send(&service, request()).await;
+    assert_eq!(hello.calls(), 1);
+    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(field(&response, "content-type"), "application/json");
+    assert_eq!(field(&response, "retry-after"), "1");
+    assert_eq!(field(&response, "ratelimit-remaining"), "0");
+    assert_eq!(text(response).await, r#"{"error":"Too Many Requests","retryAfterMs":1000}"#);
+}
+
+#[tokio::test]
+async fn the_inner_response_keeps_what_it_has() {
+    let (service, _) = around(&ThrottleLayer::new(gcra(2.0)));
+    let response = send(&service, request()).await;
+    assert_eq!((response.status(), field(&response, "x-custom")), (StatusCode::CREATED, "yes"));
+    assert_eq!(text(response).await, "hello");
+}
+
+#[tokio::test]
+async fn our_fields_replace_those_of_the_inner_response() {
+    let inner = service_fn(|_: Request<()>| async {
+        let response = Response::builder().header("RateLimit-Limit", "9").header("RateLimit-Limit", "8");
+        Ok::<_, std::convert::Infallible>(response.body(http_body_util::Empty::<Bytes>::new()).expect("a response"))
+    });
+    let response = send(&ThrottleLayer::new(gcra(2.0)).layer(inner), request()).await;
+    assert_eq!(response.headers().get_all("ratelimit-limit").iter().collect::<Vec<_>>(), ["2"]);
+}
+
+#[tokio::test]
+async fn a_denial_response_of_the_user_wins() {
+    let layer = ThrottleLayer::new(gcra(1.0)).reject(|rejection: &Rejection<'_>| {
+        let mut response = Response::new(Bytes::from_static(b"teapot"));
+        *response.status_mut() = StatusCode::IM_A_TEAPOT;
+        if let Rejection::Limited(limited) = rejection {
+            assert_eq!((limited.key, limited.policy), ("203.0.113.5", "gcra"));
+        }
+        response.headers_mut().insert("ratelimit-limit", "mine".parse().expect("a value"));
+        response
+    });
+    let (service, _) = around(&layer);
+    send(&service, request()).await;
+    let response = send(&service, request()).await;
+    assert_eq!(response.status(), StatusCode::IM_A_TEAPOT);
+    assert_eq!((field(&response, "retry-after"), field(&response, "ratelimit-limit")), ("1", "mine"));
+    assert_eq!(text(response).await, "teapot");
+}
+
+#[tokio::test]
+async fn cost_may_depend_on_the_request() {
+    let costly = ThrottleLayer::builder(gcra(10.0)).cost_fn(|_| 10.0).build().expect("good options");
+    let (service, _) = around(&costly);
+    assert_eq!(send(&service, request()).await.status(), StatusCode::CREATED);
+    assert_eq!(send(&service, request()).await.status(), StatusCode::TOO_MANY_REQUESTS);
+
+    let script = Script::default();
+    let priced = ThrottleLayer::builder_for(script.clone(), ManualClock::default()).cost(2.5).build();
+    send(&around(&priced.expect("good options")).0, request()).await;
+    assert_eq!(script.asked(), [("203.0.113.5".to_owned(), 2.5)]);
+}
+
+#[test]
+fn a_cost_out_of_range_is_refused_when_built() {
+    for cost in [0.0, -1.0, f64::NAN, f64::INFINITY, 9_007_199_254_740_992.0] {
+        let error = ThrottleLayer::builder(gcra(1.0)).cost(cost).build().expect_err("a bad cost");
+        assert_eq!(error.to_string(), format!("throttleLayer.cost is {cost}: must be above 0 and at most 2^53 - 1"));
+    }
+}
+
+#[tokio::test]
+async fn every_family_and_none() {
+    let limiter = || {
+        Limiter::builder(FixedWindow::builder().limit(5.0).window_ms(60_000.0).build().expect("good options"))
+            .clock(ManualClock::default())
+            .build()
+    };
+    let structured = ThrottleLayer::builder(limiter()).headers(HeaderFamily::Structured).build();
+    let response = send(&around(&structured.expect("good options")).0, request()).await;
+    assert_eq!(field(&response, "ratelimit"), r#""fixedWindow";r=4;t=60"#);
+    assert_eq!(field(&response, "ratelimit-policy"), r#""fixedWindow";q=5;w=60"#);
+    assert!(!response.headers().contains_key("ratelimit-limit"));
+
+    let all = ThrottleLayer::builder(limiter()).headers(HeaderFamily::ALL.into_iter().collect::<HeaderSet>());
+    let all = all.policy_name("\u{fc}ber").quota(300).window_seconds(3_600).build().expect("good options");
+    let response = send(&around(&all).0, request()).await;
+    assert_eq!(field(&response, "ratelimit-policy"), r#""%C3%BCber";q=300;w=3600"#);
+    assert_eq!(field(&response, "x-ratelimit-reset"), "60");
+    assert_eq!(response.headers().len(), 9); // with `x-custom`
+
+    for (set, retry_after) in [(HeaderSet::EMPTY, "3"), (HeaderSet::NONE, "")] {
+        let script = Script::new([Run::ready(Ok(Admission::rate(DENIED)))]);
+        let layer = ThrottleLayer::builder_for(script, ManualClock::default()).headers(set).build();
+        let (service, _) = around(&layer.expect("good options"));
+        let denied = send(&service, request()).await;
+        assert_eq!((denied.headers().len(), field(&denied, "retry-after")), (1 + retry_after.len(), retry_after));
+        assert_eq!(send(&service, request()).await.headers().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn gcra_shows_its_period_as_window() {
+    let both = HeaderSet::from_iter([HeaderFamily::Draft, HeaderFamily::Structured]);
+    let layer = ThrottleLayer::builder(gcra(5.0)).headers(both).build().expect("good options");
+    let response = send(&around(&layer).0, request()).await;
+    assert_eq!(field(&response, "ratelimit"), r#""gcra";r=4;t=1"#);
+    assert_eq!(field(&response, "ratelimit-policy"), r#""gcra";q=5;w=1"#);
+}
+
+#[tokio::test]
+async fn values_of_every_length_are_right() {
+    for number in [0, 9, 10, 99, 100, 999, 1_000, 123_456, throttlekit::MAX_SAFE - 1] {
+        let decision = Decision { allowed: true, limit: number, remaining: number, reset_at_ms: 0, retry_after_ms: 0 };
+        let (service, _) = around(&scripted(&Script::new([Run::ready(Ok(Admission::rate(decision)))])));
+        let response = send(&service, request()).await;
+        assert_eq!(field(&response, "ratelimit-limit"), number.to_string());
+        assert_eq!(field(&response, "ratelimit-remaining"), number.to_string());
+    }
+    let name = "n".repeat(300);
+    let layer = ThrottleLayer::builder(gcra(1.0)).headers(HeaderFamily::Structured).policy_name(&name).build();
+    let response = send(&around(&layer.expect("good options")).0, request()).await;
+    assert_eq!(field(&response, "ratelimit"), format!(r#""{name}";r=0;t=1"#));
+}
+
+#[tokio::test]
+async fn spans_are_told_from_the_time_of_the_response() {
+    let clock = ManualClock::default();
+    let limiter = FixedWindow::builder().limit(5.0).window_ms(60_000.0).build().expect("good options");
+    let layer = ThrottleLayer::new(Limiter::builder(limiter).clock(clock.clone()).build());
+    let service = layer.layer(service_fn(move |_: Request<()>| {
+        clock.advance(20_000.0);
+        async { Ok::<_, std::convert::Infallible>(Response::new(http_body_util::Empty::<Bytes>::new())) }
+    }));
+    assert_eq!(field(&send(&service, request()).await, "ratelimit-reset"), "40");
+}
+
+#[tokio::test]
+async fn hooks_see_each_denial_once() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let layer = ThrottleLayer::new(gcra(1.0)).on_limited(move |limited| {
+        log.lock().expect("no panic").push((limited.key.to_owned(), limited.admission.decision.retry_after_ms));
+    });
+    let (service, _) = around(&layer);
+    for _ in 0..3 {
+        send(&service, request()).await;
+    }
+    assert_eq!(*seen.lock().expect("no panic"), vec![("203.0.113.5".to_owned(), 1_000); 2]);
+}
+
+#[tokio::test]
+async fn skipped_requests_and_options_touch_nothing() {
+    let script = Script::default();
+    let layer = scripted(&script).skip(|request| request.path() == "/health");
+    let (service, hello) = around(&layer);
+    let mut health = request();
+    *health.uri_mut() = "/health".parse().expect("a path");
+    assert!(!send(&service, health).await.headers().contains_key("ratelimit-limit"));
+    let mut options = request();
+    *options.method_mut() = Method::OPTIONS;
+    assert!(!send(&service, options).await.headers().contains_key("ratelimit-limit"));
+    assert!(script.asked().is_empty());
+    assert_eq!(hello.calls(), 2);
+
+    let layer = ThrottleLayer::builder_for(script.clone(), ManualClock::default()).limit_options(true).build();
+    let mut options = request();
+    *options.method_mut() = Method::OPTIONS;
+    send(&around(&layer.expect("good options")).0, options).await;
+    assert_eq!(script.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn all_services_of_a_layer_count_together() {
+    let layer = ThrottleLayer::new(gcra(2.0));
+    let (first, _) = around(&layer);
+    let (second, _) = around(&layer.clone());
+    send(&first, request()).await;
+    send(&second, request()).await;
+    assert_eq!(send(&first.clone(), request()).await.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(send(&second, from_peer("203.0.113.6:1")).await.status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn the_inner_service_can_see_the_decision() {
+    let seen = Arc::new(Mutex::new(None));
+    let log = Arc::clone(&seen);
+    let inner = service_fn(move |request: Request<()>| {
+        *log.lock().expect("no panic") = request.extensions().get::<Decision>().copied();
+        async { Ok::<_, std::convert::Infallible>(Response::new(http_body_util::Empty::<Bytes>::new())) }
+    });
+    send(&ThrottleLayer::new(gcra(2.0)).layer(inner.clone()), request()).await;
+    assert_eq!(*seen.lock().expect("no panic"), None);
+    send(&ThrottleLayer::new(gcra(2.0)).share_decision(true).layer(inner), request()).await;
+    assert_eq!(seen.lock().expect("no panic").map(|decision| decision.remaining), Some(1));
+}
