@@ -1,1 +1,11 @@
-//! ThrottleKit for axum.
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![doc(test(attr(deny(warnings))))]
+
+mod extract;
+mod framework;
+mod layer;
+
+pub use extract::{DecisionMissing, Throttled};
+pub use framework::Axum;
+pub use layer::ThrottleLayer;
