@@ -159,12 +159,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut claims = Claims::default();
     let mut all = Vec::new();
     for setting in [Setting::Same, Setting::Own] {
+        let mut filled: Option<(Row, Vec<Box<dyn Candidate>>)> = None;
         for row in Row::ALL {
             if !args.wants(row.name) || (args.quick && row.traffic.keys > 1_000_000) {
                 continue;
             }
-            let rivals = setting.rivals(row)?;
+            let rivals = match filled.take() {
+                Some((other, rivals)) if row.shares_tables(&other) => rivals,
+                unfit => {
+                    // Its memory goes before new tables are made.
+                    drop(unfit);
+                    setting.rivals(row)?
+                }
+            };
             let rounds = Rounds::run(&rivals, row, &threads, plan);
+            filled = Some((row, rivals));
             print(row, setting, &rounds, &threads);
             judge(row, setting, &rounds, &threads, &mut claims);
             all.push(figures(row, setting, &rounds, &threads));

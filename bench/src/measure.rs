@@ -168,10 +168,15 @@ impl Row {
         Self::new("1M keys, allowed", 1_000_000, Spread::Uniform, Verdict::Allowed),
         Self::new("1M keys, denied", 1_000_000, Spread::Uniform, Verdict::Denied),
         Self::new("10M keys, allowed", 10_000_000, Spread::Uniform, Verdict::Allowed),
-        Self::new("10M keys, denied", 10_000_000, Spread::Uniform, Verdict::Denied),
         Self::new("10M keys zipf, allowed", 10_000_000, Spread::Zipf, Verdict::Allowed),
+        Self::new("10M keys, denied", 10_000_000, Spread::Uniform, Verdict::Denied),
         Self::new("10M keys zipf, denied", 10_000_000, Spread::Zipf, Verdict::Denied),
     ];
+
+    /// Whether the tables filled for the other row serve this one too.
+    pub fn shares_tables(&self, other: &Self) -> bool {
+        self.traffic.keys == other.traffic.keys && self.verdict == other.verdict
+    }
 
     const fn new(name: &'static str, keys: u64, spread: Spread, verdict: Verdict) -> Self {
         Self { name, traffic: Traffic { keys, spread }, verdict }
