@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
-use quanta::Instant;
 use serde_json::{Value, json};
 use throttlekit::{Clock, CoarseClock, SystemClock};
 
 use crate::clock::TscClock;
+use crate::measure::Slice;
 
 /// The machine and the toolchain: no run's figures mean anything without.
 pub fn machine() -> Value {
@@ -43,12 +44,12 @@ pub fn clock_costs() -> String {
 }
 
 fn reading(clock: &impl Clock) -> f64 {
-    const READINGS: u32 = 1_000_000;
-    let start = Instant::now();
-    for _ in 0..READINGS {
-        std::hint::black_box(clock.now_ms());
+    const STRETCH: usize = 1_000;
+    let mut slice = Slice::new(Duration::from_millis(20));
+    while !slice.is_full() {
+        slice.time(STRETCH, || (0..STRETCH).filter(|_| std::hint::black_box(clock.now_ms()) > 0.0).count());
     }
-    start.elapsed().as_secs_f64() * 1e9 / f64::from(READINGS)
+    slice.sample().ns
 }
 
 /// A Markdown table.
