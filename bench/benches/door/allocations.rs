@@ -1,0 +1,49 @@
+//! What a layer adds to a service, in process: allocations per request.
+
+mod stacks;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use bench::args::Args;
+use bench::report::{self, Claims, Table, two};
+use serde_json::{Value, json};
+
+const REQUESTS: u32 = 1_000;
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let _ = Args::from_env();
+    report::header("tower door, allocations");
+    let mut table = Table::new(["stack", "allocations a request", "over bare", "bytes a request"]);
+    let mut figures: Vec<Value> = Vec::new();
+    let mut claims = Claims::default();
+    let mut bare = f64::NAN;
+    for mut stack in stacks::all()? {
+        let mut extensions = stacks::extensions();
+        // The key's slot, and whatever else is made once.
+        (stack.door)(&mut extensions);
+        let counted = allocation_counter::measure(|| {
+            for _ in 0..REQUESTS {
+                assert!((stack.door)(&mut extensions), "{} denies", stack.name);
+            }
+        });
+        #[allow(clippy::cast_precision_loss)] // small counts
+        let [count, bytes] = [counted.count_total, counted.bytes_total].map(|n| n as f64 / f64::from(REQUESTS));
+        if stack.name == "bare" {
+            bare = count;
+        }
+        table.row([stack.name.to_owned(), two(count), two(count - bare), two(bytes)]);
+        figures.push(json!({ "stack": stack.name, "allocations": count, "over": count - bare, "bytes": bytes }));
+        match stack.name {
+            "ThrottleKit" => claims.at_most("ThrottleKit: allocations over the bare service", count - bare, 0.0),
+            "ThrottleKit, headers" => {
+                claims.at_most("ThrottleKit, headers: allocations over the bare service", count - bare, 4.0);
+            }
+            _ => {}
+        }
+    }
+    table.print();
+    claims.print();
+    report::save("door_allocations", json!({ "figures": figures, "claims": claims.json() }));
+    Ok(if claims.hold() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

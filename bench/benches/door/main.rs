@@ -1,0 +1,70 @@
+//! What a layer adds to a service, in process: nanoseconds per request. Allocations are counted by `door_allocations`,
+//! whose allocator would be in the way here.
+
+mod stacks;
+
+use std::cell::RefCell;
+use std::error::Error;
+use std::time::Duration;
+
+use bench::args::Args;
+use bench::keys::{Spread, Traffic};
+use bench::measure::{Candidate, Plan, Rounds, Row, Sample, Slice, Verdict};
+use bench::report::{self, Claims, Table, one};
+use serde_json::{Value, json};
+use stacks::Stack;
+
+const BARE: &str = "bare";
+
+struct Contender(RefCell<Stack>, &'static str);
+
+impl Candidate for Contender {
+    fn name(&self) -> &str {
+        self.1
+    }
+
+    fn slice(&self, _traffic: Traffic, _threads: usize, budget: Duration, _seed: u64) -> Sample {
+        /// Requests in one timed stretch.
+        const STRETCH: usize = 256;
+        let mut stack = self.0.borrow_mut();
+        let mut extensions = stacks::extensions();
+        let mut slice = Slice::new(budget);
+        while !slice.is_full() {
+            slice.time(STRETCH, || (0..STRETCH).filter(|_| (stack.door)(&mut extensions)).count());
+        }
+        slice.sample()
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args = Args::from_env();
+    let plan = Plan::new(args.quick);
+    let contenders: Vec<Box<dyn Candidate>> = stacks::all()?
+        .into_iter()
+        .map(|stack| -> Box<dyn Candidate> {
+            let name = stack.name;
+            Box::new(Contender(RefCell::new(stack), name))
+        })
+        .collect();
+    let traffic = Traffic { keys: 1, spread: Spread::Uniform };
+    let row = Row { name: "one peer, allowed", traffic, verdict: Verdict::Allowed };
+    let rounds = Rounds::run(&contenders, row, &[1], plan);
+
+    report::header("tower door");
+    println!("{}", report::clock_costs());
+    println!("One request through `Service::call`, its body read to the end; one peer, always admitted.\n");
+    let mut table = Table::new(["stack", "ns", "over bare"]);
+    let mut figures: Vec<Value> = Vec::new();
+    for name in rounds.names() {
+        table.row([name.clone(), one(rounds.ns(name, 1)), one(rounds.over((name, 1), (BARE, 1)))]);
+        figures.push(json!({ "stack": name, "ns": rounds.ns(name, 1), "over": rounds.over((name, 1), (BARE, 1)) }));
+    }
+    table.print();
+    let mut claims = Claims::default();
+    for (name, bound) in [("ThrottleKit", 60.0), ("ThrottleKit, headers", 150.0)] {
+        claims.at_most(format!("{name}: ns over the bare service"), rounds.over((name, 1), (BARE, 1)), bound);
+    }
+    claims.print();
+    report::save("door", json!({ "figures": figures, "claims": claims.json() }));
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! The same service bare and behind each layer, and how one request goes through it.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use bench::clock::TscClock;
+use bench::rival::{Limit, gcra};
+use governor::clock::QuantaInstant;
+use governor::middleware::RateLimitingMiddleware;
+use http::{Extensions, Request, Response, StatusCode};
+use throttlekit::headers::{HeaderFamily, HeaderSet};
+use throttlekit::{Clock, Limiter, SystemClock};
+use throttlekit_tower::ThrottleLayer;
+use throttlekit_tower::key::PeerAddr;
+use tower::{Layer, Service};
+use tower_governor::GovernorLayer;
+use tower_governor::governor::GovernorConfigBuilder;
+use tower_governor::key_extractor::PeerIpKeyExtractor;
+
+/// The service that all layers protect: an empty answer, at once.
+///
+/// It hands the request's extensions back, so that the harness can use them for the next request instead of making new
+/// ones: the peer's address is there without an allocation per request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bare;
+
+impl Service<Request<Body>> for Bare {
+    type Response = Response<Body>;
+    type Error = std::convert::Infallible;
+    type Future = std::future::Ready<Result<Response<Body>, Self::Error>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let mut response = Response::new(Body::empty());
+        *response.extensions_mut() = request.into_parts().0.extensions;
+        std::future::ready(Ok(response))
+    }
+}
+
+/// A way through one stack, its types forgotten.
+pub(crate) type Door = Box<dyn FnMut(&mut Extensions) -> bool + Send>;
+
+/// A named stack.
+pub(crate) struct Stack {
+    /// The name in the tables.
+    pub(crate) name: &'static str,
+    /// One request: whether it was admitted.
+    pub(crate) door: Door,
+}
+
+/// What every request carries: where it comes from, as each side looks for it.
+pub(crate) fn extensions() -> Extensions {
+    let peer = SocketAddr::from(([192, 0, 2, 7], 4711));
+    let mut extensions = Extensions::new();
+    extensions.insert(PeerAddr(peer));
+    extensions.insert(ConnectInfo(peer));
+    extensions
+}
+
+/// Sends a request through `service` and reads the answer to its end.
+fn door<S, B>(name: &'static str, mut service: S) -> Stack
+where
+    S: Service<Request<Body>, Response = Response<B>, Future: Unpin> + Send + 'static,
+    B: http_body::Body + Unpin,
+{
+    let door = move |extensions: &mut Extensions| {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut request = Request::new(Body::empty());
+        std::mem::swap(request.extensions_mut(), extensions);
+        let _ = service.poll_ready(&mut cx);
+        let mut future = service.call(request);
+        let Poll::Ready(Ok(mut response)) = Pin::new(&mut future).poll(&mut cx) else { return false };
+        while let Poll::Ready(Some(_)) = Pin::new(response.body_mut()).poll_frame(&mut cx) {}
+        let admitted = response.status() == StatusCode::OK;
+        if admitted {
+            std::mem::swap(response.extensions_mut(), extensions);
+        } else {
+            *extensions = self::extensions();
+        }
+        std::hint::black_box(response);
+        admitted
+    };
+    Stack { name, door: Box::new(door) }
+}
+
+/// The bare service, this project's layer and `tower_governor`'s, each without and with header fields.
+///
+/// # Errors
+///
+/// If a limit is refused.
+pub(crate) fn all() -> Result<Vec<Stack>, Box<dyn Error>> {
+    Ok(vec![
+        door("bare", Bare),
+        door("ThrottleKit", ours(SystemClock::new(), HeaderSet::EMPTY)?.layer(Bare)),
+        door("ThrottleKit, headers", ours(SystemClock::new(), HeaderFamily::Draft.into())?.layer(Bare)),
+        door("ThrottleKit, shared clock", ours(TscClock::new(), HeaderSet::EMPTY)?.layer(Bare)),
+        door("ThrottleKit, shared clock, headers", ours(TscClock::new(), HeaderFamily::Draft.into())?.layer(Bare)),
+        door("tower_governor", theirs(&mut config())?.layer(Bare)),
+        door("tower_governor, headers", theirs(&mut config().use_headers())?.layer(Bare)),
+    ])
+}
+
+fn ours(clock: impl Clock, headers: HeaderSet) -> Result<ThrottleLayer, Box<dyn Error>> {
+    let limiter = Limiter::builder(gcra(Limit::GENEROUS)?).clock(clock).build();
+    Ok(ThrottleLayer::builder(limiter).headers(headers).build()?)
+}
+
+type Config<M> = GovernorConfigBuilder<PeerIpKeyExtractor, M>;
+
+fn config() -> Config<governor::middleware::NoOpMiddleware<QuantaInstant>> {
+    let mut config = GovernorConfigBuilder::default();
+    config.per_millisecond(1).burst_size(4_000_000_000);
+    config
+}
+
+fn theirs<M>(config: &mut Config<M>) -> Result<GovernorLayer<PeerIpKeyExtractor, M, Body>, Box<dyn Error>>
+where
+    M: RateLimitingMiddleware<QuantaInstant>,
+{
+    Ok(GovernorLayer::new(config.finish().ok_or("the quota is refused")?))
+}
