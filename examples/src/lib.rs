@@ -1,1 +1,0 @@
-//! Small runnable programs, one for each task.

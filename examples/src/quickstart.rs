@@ -1,0 +1,158 @@
+//! An axum service whose limits come from a file.
+//!
+//! ```text
+//! cargo run --release --bin quickstart [-- --listen ADDRESS] [--config FILE]
+//! ```
+//!
+//! Ctrl-C and SIGTERM let open requests finish; SIGHUP reads the file again.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::routing::{get, post};
+use lexopt::prelude::{Long, Short, ValueExt as _};
+use throttlekit::policy::Policies;
+use throttlekit_axum::ThrottleLayer;
+use tokio::net::TcpListener;
+
+const USAGE: &str = "\
+An axum service whose limits come from a file.
+
+Usage: quickstart [--listen ADDRESS] [--config FILE]
+
+  --listen ADDRESS  where to listen [default: 127.0.0.1:3000]; port 0 takes a free one
+  --config FILE     limits and rules as YAML, JSON or TOML [default: the project's examples/throttle.yaml]
+  -h, --help        print this";
+
+struct Options {
+    listen: SocketAddr,
+    config: PathBuf,
+}
+
+/// `None` if only help is wanted.
+fn options() -> Result<Option<Options>, lexopt::Error> {
+    let mut options = Options {
+        listen: SocketAddr::from(([127, 0, 0, 1], 3000)),
+        config: concat!(env!("CARGO_MANIFEST_DIR"), "/throttle.yaml").into(),
+    };
+    let mut arguments = lexopt::Parser::from_env();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("listen") => options.listen = arguments.value()?.parse()?,
+            Long("config") => options.config = arguments.value()?.into(),
+            Long("help") | Short('h') => return Ok(None),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Some(options))
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = match options() {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("quickstart: {error}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match serve(&options).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("quickstart: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
+    let policies = Policies::load_file(&options.config)?;
+    let limits = throttlekit_tower::ThrottleLayer::from_config(&policies)?
+        .on_error(|failure| eprintln!("{}: {}", failure.policy, failure.error));
+    let app = Router::new()
+        .route("/api/hello", get(|| async { "hello\n" }))
+        .route("/api/upload", post(|body: Bytes| async move { format!("stored {} bytes\n", body.len()) }))
+        .layer(ThrottleLayer::from(limits));
+
+    let listener = TcpListener::bind(options.listen)
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
+    let address = listener.local_addr()?;
+    println!("listening on http://{address}, limits from {}", options.config.display());
+    println!("\nallowed, with the state of the limit in the header fields:");
+    println!("  curl -i http://{address}/api/hello");
+    println!("  curl -i -H 'x-api-key: alice' -d 'some data' http://{address}/api/upload");
+    println!("denied from the sixth on:");
+    println!(
+        "  for i in 1 2 3 4 5 6 7; do curl -s -o /dev/null -w '%{{http_code}}\\n' -H 'x-api-key: bob' -d x \
+         http://{address}/api/upload; done\n"
+    );
+
+    let (stop, abort) = signals(policies)?;
+    // With connect info, so that the limits know who asks.
+    let service = app.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::select! {
+        served = axum::serve(listener, service).with_graceful_shutdown(stop) => served?,
+        () = abort => return Err("interrupted before all requests were finished".into()),
+    }
+    println!("stopped");
+    Ok(())
+}
+
+/// A future that reloads for each SIGHUP and ends with Ctrl-C or SIGTERM, and one that ends with the second Ctrl-C.
+#[cfg(unix)]
+fn signals(
+    policies: Policies,
+) -> std::io::Result<(impl Future<Output = ()> + Send + 'static, impl Future<Output = ()> + Send + 'static)> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut again = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let stop = async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break,
+                _ = hangup.recv() => reload(&policies),
+            }
+        }
+        println!("stopping: open requests are finished, a second Ctrl-C cuts them off");
+    };
+    let abort = async move {
+        again.recv().await;
+        again.recv().await;
+    };
+    Ok((stop, abort))
+}
+
+/// A future that ends with Ctrl-C, and one that never does.
+#[cfg(not(unix))]
+fn signals(
+    _policies: Policies,
+) -> std::io::Result<(impl Future<Output = ()> + Send + 'static, impl Future<Output = ()> + Send + 'static)> {
+    let stop = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    Ok((stop, std::future::pending()))
+}
+
+/// Reads the file again. A wrong one is reported, and the limits stay as they are.
+#[cfg(unix)]
+fn reload(policies: &Policies) {
+    match policies.reload_file() {
+        Ok(report) => println!("reloaded: {report}"),
+        Err(errors) => eprintln!("not reloaded, the limits stay as they are:\n{errors}"),
+    }
+}
