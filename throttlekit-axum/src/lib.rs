@@ -9,3 +9,8 @@ mod layer;
 pub use extract::{DecisionMissing, Throttled};
 pub use framework::Axum;
 pub use layer::ThrottleLayer;
+
+/// Compiles the examples of the workspace's front page.
+#[cfg(all(doctest, feature = "config"))]
+#[doc = include_str!("../../README.md")]
+struct FrontPage;
