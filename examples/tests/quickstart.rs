@@ -1,0 +1,134 @@
+//! The quickstart as a stranger runs it: a process, a free port, a client over loopback.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+fn quickstart() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quickstart"));
+    // From elsewhere: the file of limits is found all the same.
+    command.current_dir(std::env::temp_dir()).stdin(Stdio::null());
+    command
+}
+
+/// Runs it with arguments that it refuses.
+fn refused(arguments: &[&str]) -> (Option<i32>, String) {
+    let Output { status, stderr, .. } = quickstart().args(arguments).output().expect("it runs");
+    (status.code(), String::from_utf8(stderr).expect("text"))
+}
+
+/// A running server; it is killed with the value.
+struct Server {
+    process: Child,
+    output: BufReader<ChildStdout>,
+    address: String,
+}
+
+impl Server {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = quickstart();
+        command.args(["--listen", "127.0.0.1:0"]).args(arguments).stdout(Stdio::piped());
+        let mut process = command.spawn().expect("it starts");
+        let mut output = BufReader::new(process.stdout.take().expect("its output"));
+        let mut line = String::new();
+        output.read_line(&mut line).expect("a line");
+        let address = line.strip_prefix("listening on http://").and_then(|rest| rest.split(',').next());
+        let address = address.expect("an address").to_owned();
+        Self { process, output, address }
+    }
+
+    /// The status and the whole head of the response.
+    fn send(&self, request: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.address).expect("a connection");
+        let request = format!("{request}\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("it is read");
+        let mut response = String::new();
+        stream.read_to_string(&mut response).expect("a response");
+        let status = response.split(' ').nth(1).and_then(|status| status.parse().ok());
+        (status.expect("a status"), response)
+    }
+
+    #[cfg(unix)]
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.process.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    /// The next line that starts with `start`.
+    #[cfg(unix)]
+    fn line(&mut self, start: &str) -> String {
+        let lines = self.output.by_ref().lines().map(|line| line.expect("a line"));
+        lines.into_iter().find(|line| line.starts_with(start)).expect("the line before the end")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn two_routes_are_limited_and_others_are_not() {
+    let server = Server::start(&[]);
+    let (status, response) = server.send("GET /api/hello HTTP/1.1");
+    assert_eq!(status, 200);
+    assert!(response.contains("ratelimit-limit: 20") && response.ends_with("hello\n"), "{response}");
+
+    // Twelve in a row fill two windows of five, wherever in a minute the test runs.
+    let upload = "POST /api/upload HTTP/1.1\r\nx-api-key: alice\r\ncontent-length: 0";
+    let denied: Vec<String> =
+        (0..12).map(|_| server.send(upload)).filter(|(status, _)| *status == 429).map(|(_, text)| text).collect();
+    assert!(!denied.is_empty());
+    assert!(denied[0].contains("retry-after: ") && denied[0].contains(r#"{"error":"Too Many Requests""#));
+    assert_eq!(server.send(&upload.replace("alice", "bob")).0, 200);
+
+    let (status, response) = server.send("GET / HTTP/1.1");
+    assert_eq!((status, response.contains("ratelimit")), (404, false));
+}
+
+#[test]
+#[cfg(unix)]
+fn it_reloads_on_hangup_and_stops_on_terminate() {
+    let folder = std::env::temp_dir().join(format!("quickstart-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let file = folder.join("limits.yaml");
+    let limits = |limit: u32| {
+        format!(
+            "limiters: {{ all: {{ strategy: fixedWindow, limit: {limit}, period: 1d }} }}\n\
+             http: {{ rules: [ {{ path: /api/hello, policy: all }} ] }}\n"
+        )
+    };
+    std::fs::write(&file, limits(5)).expect("it is written");
+    let mut server = Server::start(&["--config", file.to_str().expect("text")]);
+    assert!(server.send("GET /api/hello HTTP/1.1").1.contains("ratelimit-limit: 5\r\n"));
+
+    std::fs::write(&file, limits(7)).expect("it is written");
+    server.signal("HUP");
+    assert!(server.line("reloaded").contains("version 2"));
+    assert!(server.send("GET /api/hello HTTP/1.1").1.contains("ratelimit-limit: 7\r\n"));
+
+    server.signal("TERM");
+    assert_eq!(server.line("stopped"), "stopped");
+    assert!(server.process.wait().expect("it ends").success());
+    std::fs::remove_dir_all(&folder).expect("the folder");
+}
+
+#[test]
+fn mistakes_are_clear_errors() {
+    let (code, text) = refused(&["--bogus"]);
+    assert_eq!(code, Some(2));
+    assert!(text.contains("invalid option '--bogus'") && text.contains("Usage:"), "{text}");
+    assert_eq!(refused(&["--listen", "nonsense"]).0, Some(2));
+
+    let (code, text) = refused(&["--config", "/nonexistent/limits.yaml"]);
+    assert_eq!(code, Some(1));
+    assert!(text.contains("/nonexistent/limits.yaml"), "{text}");
+
+    let server = Server::start(&[]);
+    let (code, text) = refused(&["--listen", &server.address]);
+    assert_eq!(code, Some(1));
+    assert!(text.starts_with(&format!("quickstart: cannot listen on {}", server.address)), "{text}");
+}
