@@ -10,7 +10,7 @@ use crate::fields::Fields;
 use crate::key::{Key, KeyExtractor, PeerIp};
 use crate::layer::ThrottleLayer;
 use crate::request::RequestHead;
-use crate::rule::{Cost, Limit, Rule};
+use crate::rule::{Asked, Cost, Limit, Rule};
 
 /// Builds a [`ThrottleLayer`] with one rule for every request.
 ///
@@ -34,7 +34,7 @@ use crate::rule::{Cost, Limit, Rule};
 #[must_use = "a builder does nothing until `build`"]
 pub struct ThrottleLayerBuilder {
     name: Box<str>,
-    admit: Arc<dyn Admit>,
+    asked: Asked,
     clock: Arc<dyn Clock>,
     headers: Headers,
     /// What the header fields usually show as the limit.
@@ -55,13 +55,17 @@ impl ThrottleLayerBuilder {
         let name = limiter.strategy_name();
         let limit = limiter.limit();
         let clock = Arc::new(LimiterClock(Arc::clone(&limiter)));
-        Self { name: name.into(), headers, limit, ..Self::for_admit(limiter, clock) }
+        Self { name: name.into(), headers, limit, ..Self::asking(Asked::Limiter(limiter), clock) }
     }
 
     pub(crate) fn for_admit(admit: Arc<dyn Admit>, clock: Arc<dyn Clock>) -> Self {
+        Self::asking(Asked::Admit(admit), clock)
+    }
+
+    fn asking(asked: Asked, clock: Arc<dyn Clock>) -> Self {
         Self {
             name: "default".into(),
-            admit,
+            asked,
             clock,
             headers: Headers::default(),
             limit: 0,
@@ -168,7 +172,7 @@ impl ThrottleLayerBuilder {
 
     pub(crate) fn into_rule(self) -> Rule {
         Rule {
-            admit: self.admit,
+            asked: self.asked,
             clock: self.clock,
             limits: vec![Limit { name: self.name, fields: Fields::new(self.headers, self.limit) }],
             key: self.key,

@@ -1,6 +1,5 @@
 //! From a request to what becomes of it.
 
-use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,7 +12,7 @@ use crate::hooks::Hooks;
 use crate::key::{ANONYMOUS, Key};
 use crate::reject::{Failure, Limited, Rejection};
 use crate::request::RequestHead;
-use crate::rule::{Found, Rule};
+use crate::rule::{Asked, Found, Rule};
 
 /// Where the rules come from.
 #[derive(Clone, Debug)]
@@ -38,10 +37,10 @@ pub(crate) struct Shared {
 pub(crate) enum Verdict {
     /// It goes to the inner service.
     Pass(Pass),
-    /// It is answered here.
-    Answer(Response<Bytes>),
+    /// It is answered here. Boxed, like the next one, so that the usual case moves little.
+    Answer(Box<Response<Bytes>>),
     /// A store has to be waited for.
-    Wait(Waiting),
+    Wait(Box<Waiting>),
 }
 
 /// What an admitted request takes along.
@@ -51,7 +50,7 @@ pub(crate) struct Pass {
     /// The rule whose limit is shown to the client; `None` if nothing is.
     shown: Option<Arc<Rule>>,
     decision: Option<Decision>,
-    /// Whether the response will have no body, by the method.
+    /// Whether a response that ends a permit will have no body, by the method.
     bodiless: bool,
 }
 
@@ -102,34 +101,46 @@ impl Shared {
         let Some(cost) = rule.cost_of(head) else {
             return self.panicked(head, rule, "the cost function panicked");
         };
-        let mut answer = rule.admit.admit(&Ask::new(key.as_str()).cost(cost));
-        match &mut answer {
-            Run::Ready(Some(answer)) => self.conclude(head, rule, key.as_str(), answer),
-            _ => Verdict::Wait(Waiting { answer, rule: Arc::clone(rule), key: key.as_str().into() }),
+        let key = key.as_str();
+        match &rule.asked {
+            Asked::Limiter(limiter) => match limiter.check(key, cost) {
+                Run::Ready(Some(Ok(decision))) if decision.allowed => {
+                    Verdict::Pass(Pass::admitted(head, rule, decision, Permit::none()))
+                }
+                answer => self.settle(head, rule, key, answer.map(|answer| answer.map(Admission::rate))),
+            },
+            Asked::Admit(admit) => self.settle(head, rule, key, admit.admit(&Ask::new(key).cost(cost))),
+        }
+    }
+
+    /// Concludes at once, or says that a store has to be waited for.
+    fn settle(
+        &self,
+        head: &RequestHead<'_>,
+        rule: &Arc<Rule>,
+        key: &str,
+        answer: Run<Result<Admission, Error>>,
+    ) -> Verdict {
+        match answer.now() {
+            Ok(answer) => self.conclude(head, rule, key, answer),
+            Err(answer) => Verdict::Wait(Box::new(Waiting { answer, rule: Arc::clone(rule), key: key.into() })),
         }
     }
 
     /// Turns what the limits answered into what becomes of the request. Never [`Verdict::Wait`].
-    #[inline]
     fn conclude(
         &self,
         head: &RequestHead<'_>,
         rule: &Arc<Rule>,
         key: &str,
-        answer: &mut Result<Admission, Error>,
+        answer: Result<Admission, Error>,
     ) -> Verdict {
         match answer {
             Ok(admission) if admission.decision.allowed => {
-                Verdict::Pass(Pass {
-                    // In place, since an admission is large and most permits are empty.
-                    permit: mem::take(&mut admission.permit),
-                    shown: rule.shows_allows().then(|| Arc::clone(rule)),
-                    decision: Some(admission.decision),
-                    bodiless: *head.method() == Method::HEAD,
-                })
+                Verdict::Pass(Pass::admitted(head, rule, admission.decision, admission.permit))
             }
-            Ok(admission) => self.deny(head, rule, key, admission),
-            Err(error) => self.fail(head, rule, error),
+            Ok(admission) => self.deny(head, rule, key, &admission),
+            Err(error) => self.fail(head, rule, &error),
         }
     }
 
@@ -144,7 +155,7 @@ impl Shared {
             let now_ms = rule.clock.now_ms();
             limit.fields.write(&admission.decision, now_ms, Present::Keep, response.headers_mut());
         }
-        Verdict::Answer(response)
+        Verdict::Answer(Box::new(response))
     }
 
     #[cold]
@@ -166,7 +177,7 @@ impl Shared {
     }
 
     fn answer(&self, rejection: &Rejection<'_>) -> Verdict {
-        Verdict::Answer(self.hooks.response(rejection))
+        Verdict::Answer(Box::new(self.hooks.response(rejection)))
     }
 
     /// Tells the hook, once in the life of the layer, that no peer is known: the server is put together wrongly, and
@@ -194,10 +205,10 @@ impl Waiting {
         &self,
         shared: &Shared,
         request: &Request<B>,
-        mut answer: Result<Admission, Error>,
+        answer: Result<Admission, Error>,
     ) -> Verdict {
         let head = RequestHead::within(request, &*shared.hooks.framework);
-        shared.conclude(&head, &self.rule, &self.key, &mut answer)
+        shared.conclude(&head, &self.rule, &self.key, answer)
     }
 }
 
@@ -206,6 +217,14 @@ impl Pass {
     #[inline]
     fn free() -> Self {
         Self { permit: Permit::none(), shown: None, decision: None, bodiless: false }
+    }
+
+    /// A request that was admitted.
+    #[inline]
+    fn admitted(head: &RequestHead<'_>, rule: &Arc<Rule>, decision: Decision, permit: Permit) -> Self {
+        let bodiless = permit.is_held() && *head.method() == Method::HEAD;
+        let shown = rule.shows_allows().then(|| Arc::clone(rule));
+        Self { permit, shown, decision: Some(decision), bodiless }
     }
 
     /// The work starts.
@@ -225,7 +244,7 @@ impl Pass {
                 limit.fields.write(decision, rule.clock.now_ms(), Present::Replace, headers);
             }
         }
-        let no_body = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
-        (self.permit, self.bodiless || no_body)
+        let no_body = self.bodiless || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+        (self.permit, no_body)
     }
 }

@@ -84,6 +84,11 @@ impl Fields {
                 put(map, field, value, present);
                 return;
             }
+            if let (FieldValue::Number(number), 1) = (value, families) {
+                // Two at most: memory of their own costs less than sharing it.
+                put(map, field, HeaderValue::from(number), present);
+                return;
+            }
             let start = text.len();
             if write!(text, "{value}").is_ok() && spans.try_push((field, start, text.len())).is_ok() {
                 return;

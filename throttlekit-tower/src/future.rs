@@ -40,14 +40,14 @@ pin_project! {
         S: Service<Request<B>>,
     {
         Passed { #[pin] future: S::Future, pass: Option<Pass> },
-        Rejected { response: Option<Response<Bytes>> },
+        Rejected { response: Option<Box<Response<Bytes>>> },
         Waiting { call: Option<Box<WaitingCall<S, B>>> },
     }
 }
 
 /// A call that waits for a store: on the heap, since it is large and the wait dwarfs the allocation.
 struct WaitingCall<S, B> {
-    waiting: Waiting,
+    waiting: Box<Waiting>,
     /// The service that was polled ready.
     service: S,
     request: Request<B>,
@@ -126,7 +126,7 @@ where
                 }
                 StateProjection::Rejected { response } => {
                     let response = response.take().expect("`ResponseFuture` polled after its response was taken");
-                    return Poll::Ready(Ok(response.map(ResponseBody::own)));
+                    return Poll::Ready(Ok((*response).map(ResponseBody::own)));
                 }
                 StateProjection::Waiting { call } => {
                     let waiting = call.as_mut().expect("a waiting call is taken only to leave this state");
@@ -143,10 +143,10 @@ where
 
 /// The response of the inner service with what we add.
 #[inline]
-fn finished<B: Body>(response: Response<B>, pass: Option<Pass>) -> Response<ResponseBody<B>> {
-    let (mut parts, body) = response.into_parts();
-    let (permit, bodiless) = pass.map(|pass| pass.finish(parts.status, &mut parts.headers)).unwrap_or_default();
-    Response::from_parts(parts, ResponseBody::passed(body, permit, bodiless))
+fn finished<B: Body>(mut response: Response<B>, pass: Option<Pass>) -> Response<ResponseBody<B>> {
+    let status = response.status();
+    let (permit, bodiless) = pass.map(|pass| pass.finish(status, response.headers_mut())).unwrap_or_default();
+    response.map(|body| ResponseBody::passed(body, permit, bodiless))
 }
 
 impl<S, B> fmt::Debug for ResponseFuture<S, B>

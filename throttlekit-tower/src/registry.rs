@@ -6,13 +6,13 @@ use arc_swap::{ArcSwap, Guard};
 use throttlekit::config::{HttpRule, KeySource};
 use throttlekit::headers::Headers;
 use throttlekit::policy::{self, Policies, PolicySet};
-use throttlekit::{Admit, BuildError, DynLimiter, Multi};
+use throttlekit::{BuildError, DynLimiter, Multi};
 
 use crate::builder::LimiterClock;
 use crate::fields::Fields;
 use crate::key::{ConstantKey, HeaderKey, KeyExtractor, PeerIp};
 use crate::request::RequestHead;
-use crate::rule::{Cost, Limit, Rule};
+use crate::rule::{Asked, Cost, Limit, Rule};
 
 /// A registry of policies and what was made of its rules. It follows the registry: whoever asks after a reload makes the
 /// rules anew.
@@ -93,18 +93,18 @@ fn compile(rule: &policy::Rule) -> Result<Rule, BuildError> {
     let spec = rule.spec();
     let first = rule.policies().first().ok_or(BuildError::missing("http.rules.policies"))?;
     let clock = Arc::new(LimiterClock(Arc::clone(first.limiter())));
-    let admit: Arc<dyn Admit> = if rule.policies().len() == 1 {
-        Arc::new(Arc::clone(first.limiter()))
+    let asked = if rule.policies().len() == 1 {
+        Asked::Limiter(Arc::clone(first.limiter()))
     } else {
         let mut together = Multi::all();
         for policy in rule.policies() {
             together = together.limiter(policy.name(), &**policy.limiter(), 1.0);
         }
-        Arc::new(together.clock(Arc::clone(&clock)).build()?)
+        Asked::Admit(Arc::new(together.clock(Arc::clone(&clock)).build()?))
     };
     let limits = rule.policies().iter().map(|policy| limit(policy.name(), &**policy.limiter(), spec)).collect();
     Ok(Rule {
-        admit,
+        asked,
         clock,
         limits,
         key: key(&spec.key)?,

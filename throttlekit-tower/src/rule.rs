@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::Method;
-use throttlekit::{Admit, Clock, Decision, FailMode, MissingKey};
+use throttlekit::{Admit, Clock, Decision, DynLimiter, FailMode, MissingKey};
 
 use crate::fields::Fields;
 use crate::hooks::unwound;
@@ -20,6 +20,15 @@ pub(crate) enum Cost {
     Of(Arc<CostFn>),
 }
 
+/// Who decides.
+#[derive(Clone)]
+pub(crate) enum Asked {
+    /// A limiter, which is asked for the decision alone: an admission is several times as large, and moved about.
+    Limiter(Arc<dyn DynLimiter>),
+    /// Anything else.
+    Admit(Arc<dyn Admit>),
+}
+
 /// What is shown of one limit of a rule.
 #[derive(Clone)]
 pub(crate) struct Limit {
@@ -32,7 +41,7 @@ pub(crate) struct Limit {
 #[derive(Clone)]
 pub(crate) struct Rule {
     /// All limits together.
-    pub(crate) admit: Arc<dyn Admit>,
+    pub(crate) asked: Asked,
     /// The clock that they decide by, for the spans in header fields.
     pub(crate) clock: Arc<dyn Clock>,
     /// At least one.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use throttlekit::BuildError;
 
-use super::text::{InlineText, push_octet};
+use super::text::{InlineText, push_ipv4};
 use super::{Key, KeyExtractor, Repr};
 use crate::request::RequestHead;
 
@@ -77,15 +77,7 @@ pub(super) fn address_text(mark: &str, address: IpAddr, ipv6_prefix: u8) -> Inli
 fn write_address(text: &mut InlineText, mark: &str, address: IpAddr, ipv6_prefix: u8) -> fmt::Result {
     text.try_push_str(mark).map_err(|_| fmt::Error)?;
     match address.to_canonical() {
-        IpAddr::V4(address) => {
-            for (at, octet) in address.octets().into_iter().enumerate() {
-                if at > 0 {
-                    text.try_push('.').map_err(|_| fmt::Error)?;
-                }
-                push_octet(text, octet).map_err(|_| fmt::Error)?;
-            }
-            Ok(())
-        }
+        IpAddr::V4(address) => push_ipv4(text, address).map_err(|_| fmt::Error),
         IpAddr::V6(address) => {
             let mask = u128::MAX.checked_shl(128 - u32::from(ipv6_prefix.min(128))).unwrap_or(0);
             write!(text, "{}", Ipv6Addr::from_bits(address.to_bits() & mask))
