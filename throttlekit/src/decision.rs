@@ -84,11 +84,12 @@ pub struct Forecast {
     pub full_at_ms: i64,
 }
 
-/// `max(0, floor(x))` as a whole number; saturating, and 0 for NaN.
+/// `max(0, floor(x))` as a whole number; saturating at 2^63 - 1, and 0 for NaN.
 #[inline]
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // the cast truncates and saturates: that is the rule
 pub(crate) fn floor_units(x: f64) -> u64 {
-    x as u64
+    // By way of the signed type, to which the processor converts in one instruction.
+    (x as i64).max(0) as u64
 }
 
 /// `ceil(x)` as a whole number of milliseconds; saturating, and 0 for NaN. `f64::ceil` is a library call on baseline

@@ -58,7 +58,7 @@ impl Arithmetic {
 #[inline]
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates, and never negative here
 fn floor(x: f64) -> u64 {
-    x as u64
+    (x as i64).max(0) as u64
 }
 
 #[inline]

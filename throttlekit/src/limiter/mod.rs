@@ -188,7 +188,7 @@ impl<S: Strategy, C: Clock, O: Observer> Limiter<S, Table<S::State>, C, O> {
     }
 
     /// The one path of a check; `cost` is legal.
-    #[inline]
+    #[inline(always)]
     fn decide(&self, key: &str, cost: f64) -> Result<Decision, Error> {
         let now_ms = self.clock.now_ms();
         let result = self.keys.apply(key, now_ms, &self.strategy, &cost);
@@ -324,7 +324,7 @@ impl<S: Strategy, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> Limiter<
     /// # Errors
     ///
     /// `invalid_argument` for a bad cost; `store_unavailable` and `state_invalid` from the store.
-    #[inline]
+    #[inline(always)]
     pub fn run_check(&self, key: &str, cost: f64) -> Run<Result<Decision, Error>> {
         let cost = match validate_cost(cost) {
             Ok(cost) => cost,

@@ -30,7 +30,7 @@ impl<O> Watch<O> {
 
 impl<O: Observer> Watch<O> {
     /// Gives one event.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn tell(&self, cost: f64, now_ms: f64, result: &Result<Decision, Error>) {
         let result = result.as_ref().copied();
         self.observer.observe(&Event::new(&self.policy, self.strategy, Axis::Rate, cost, now_ms, result));
@@ -49,7 +49,7 @@ impl<O: Observer> Watch<O> {
 
 impl<O: Observer + Clone> Watch<O> {
     /// Gives one event when `run` answers: now, or later. Copies the names only in the latter case.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn follow(
         &self,
         cost: f64,
@@ -57,12 +57,11 @@ impl<O: Observer + Clone> Watch<O> {
         run: Run<Result<Decision, Error>>,
     ) -> Run<Result<Decision, Error>> {
         match run {
-            Run::Ready(result) => {
-                if let Some(result) = &result {
-                    self.tell(cost, now_ms, result);
-                }
-                Run::Ready(result)
+            Run::Ready(Some(result)) => {
+                self.tell(cost, now_ms, &result);
+                Run::Ready(Some(result))
             }
+            Run::Ready(None) => Run::Ready(None),
             Run::Wait(answer) => {
                 let watch = self.clone();
                 Run::wait(async move {

@@ -60,7 +60,7 @@ impl<S: State> Kind<S> for Boxed {
         now_ms: f64,
         program: &P,
         request: &P::Request,
-    ) -> Result<P::Reply, Error> {
+    ) -> Result<P::Outcome, Error> {
         Self::joint(core, place, now_ms, program, request, &mut Ok)
     }
 
@@ -72,7 +72,7 @@ impl<S: State> Kind<S> for Boxed {
         program: &P,
         request: &P::Request,
         then: Then<'_>,
-    ) -> Result<P::Reply, Error> {
+    ) -> Result<P::Outcome, Error> {
         loop {
             let mut shard = core.lock_shard(place);
             let found = core.find_in_line(place).map(|(line, slot, tag)| {
@@ -126,8 +126,7 @@ impl<S: State> Kind<S> for Boxed {
                     outcome
                 }
             };
-            drop(shard);
-            return Ok(program.reply(now_ms, request, outcome));
+            return Ok(outcome);
         }
     }
 }

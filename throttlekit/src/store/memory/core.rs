@@ -49,7 +49,7 @@ pub struct Place {
 }
 
 /// The top half of the fingerprint places a key in a shard of `lines` lines, by multiply and shift.
-#[inline]
+#[inline(always)]
 #[allow(clippy::cast_possible_truncation)] // a product below lines * 2^32, shifted back below lines
 pub(super) fn home_line(tag: Tag, lines: usize) -> usize {
     ((tag.top_half() * lines as u64) >> 32) as usize
@@ -84,13 +84,13 @@ impl<H: Shape> Core<H> {
 
     /// The low bits of a fingerprint choose the shard, and the lowest eight of them are not in the tag: from 256 shards on
     /// all 64 tell keys apart.
-    #[inline]
+    #[inline(always)]
     #[allow(clippy::cast_possible_truncation)] // the mask keeps fewer bits than any usize has
     pub(super) fn place(&self, Fingerprint(fingerprint): Fingerprint) -> Place {
         Place { shard: fingerprint as usize & (self.sizes.len() - 1), tag: Tag::of(fingerprint) }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn line(&self, shard: usize, line: usize) -> &[AtomicU64] {
         if H::Words::STRIDE == 2 {
             self.lines.line::<{ 2 * SLOTS }>(shard, line)
@@ -99,7 +99,7 @@ impl<H: Shape> Core<H> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn slot(line: &[AtomicU64], slot: usize) -> Slot<'_, H> {
         H::Words::at(line, (slot & (SLOTS - 1)) * H::Words::STRIDE).expect("a line has all its slots")
     }
@@ -112,15 +112,12 @@ impl<H: Shape> Core<H> {
 
     /// Looks in the home line, where most keys are: all its slots at once, since a branch that guesses the slot would be
     /// wrong half of the time.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find_at_home(&self, place: Place) -> Option<(Slot<'_, H>, Tag)> {
         let lines = usize::from(self.sizes[place.shard].load(Ordering::Acquire));
         let line = self.line(place.shard, home_line(place.tag, lines));
-        let mut at = 0;
-        for slot in 1..SLOTS {
-            at = if Self::slot(line, slot).tag().is_same_key(place.tag) { slot } else { at };
-        }
-        let slot = Self::slot(line, at);
+        let is = |slot| usize::from(Self::slot(line, slot).tag().is_same_key(place.tag));
+        let slot = Self::slot(line, is(1) | (is(2) << 1) | (is(3) * 3));
         let tag = slot.tag();
         tag.is_same_key(place.tag).then_some((slot, tag))
     }

@@ -36,7 +36,7 @@ impl HashKey {
         Self::from_seed([derived(0), derived(1)])
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn fingerprint(&self, key: &str) -> Fingerprint {
         Fingerprint(self.hasher.hash(key.as_bytes()))
     }

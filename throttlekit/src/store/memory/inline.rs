@@ -25,7 +25,7 @@ enum Wish<O> {
 }
 
 /// Steps over the state in `words`, and turns what the program wants into words.
-#[inline]
+#[inline(always)]
 fn step<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
     words: Option<[u64; 3]>,
     now_ms: f64,
@@ -53,9 +53,9 @@ pub(super) fn no_state() -> Error {
 }
 
 /// What one try over a slot came to.
-enum Tried<R> {
-    /// The step's answer.
-    Done(Result<R, Error>),
+enum Tried<O> {
+    /// The step's outcome.
+    Done(Result<O, Error>),
     /// Another thread was faster, or holds the slot.
     Again,
     /// The mutex is needed.
@@ -63,13 +63,13 @@ enum Tried<R> {
 }
 
 /// Reads, steps and, if the program wants it, writes, unless another thread gets in between.
-#[inline]
+#[inline(always)]
 fn attempt<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
     (slot, tag): (Slot<'_, I::Shape>, Tag),
     now_ms: f64,
     program: &P,
     request: &P::Request,
-) -> Tried<P::Reply> {
+) -> Tried<P::Outcome> {
     let words = slot.state();
     if !slot.unchanged(tag, words) {
         return Tried::Again;
@@ -95,17 +95,17 @@ fn attempt<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
         Ok(Wish::Remove(_)) => return Tried::Remove,
         Err(error) => return Tried::Done(Err(error)),
     };
-    Tried::Done(Ok(program.reply(now_ms, request, outcome)))
+    Tried::Done(Ok(outcome))
 }
 
-#[inline]
+#[inline(always)]
 fn apply<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
     core: &Core<I::Shape>,
     place: Place,
     now_ms: f64,
     program: &P,
     request: &P::Request,
-) -> Result<P::Reply, Error> {
+) -> Result<P::Outcome, Error> {
     if let Some(found) = core.find_at_home(place) {
         if let Tried::Done(result) = attempt::<S, I, P>(found, now_ms, program, request) {
             return result;
@@ -122,7 +122,7 @@ fn apply_anywhere<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
     now_ms: f64,
     program: &P,
     request: &P::Request,
-) -> Result<P::Reply, Error> {
+) -> Result<P::Outcome, Error> {
     let mut backoff = Backoff::new();
     loop {
         let Some((slot, mut tag)) = core.find(place) else {
@@ -156,7 +156,7 @@ fn under_mutex<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
     now_ms: f64,
     program: &P,
     request: &P::Request,
-) -> Option<Result<P::Reply, Error>> {
+) -> Option<Result<P::Outcome, Error>> {
     loop {
         let mut shard = core.lock_shard(place);
         let found = core.find_in_line(place);
@@ -190,8 +190,7 @@ fn under_mutex<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
                 outcome
             }
         };
-        drop(shard);
-        return Some(Ok(program.reply(now_ms, request, outcome)));
+        return Some(Ok(outcome));
     }
 }
 
@@ -224,7 +223,7 @@ fn joint<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
     program: &P,
     request: &P::Request,
     then: Then<'_>,
-) -> Result<P::Reply, Error> {
+) -> Result<P::Outcome, Error> {
     let mut backoff = Backoff::new();
     loop {
         let mut shard = core.lock_shard(place);
@@ -297,8 +296,7 @@ fn joint<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
                 }
             }
         };
-        drop(shard);
-        return Ok(program.reply(now_ms, request, outcome));
+        return Ok(outcome);
     }
 }
 
@@ -307,14 +305,14 @@ macro_rules! inline_kind {
         impl<S: State + $as> Kind<S> for $kind {
             type Shape = <Self as Inline<S>>::Shape;
 
-            #[inline]
+            #[inline(always)]
             fn apply<P: Program<State = S>>(
                 core: &Core<Self::Shape>,
                 place: Place,
                 now_ms: f64,
                 program: &P,
                 request: &P::Request,
-            ) -> Result<P::Reply, Error> {
+            ) -> Result<P::Outcome, Error> {
                 apply::<S, Self, P>(core, place, now_ms, program, request)
             }
 
@@ -325,7 +323,7 @@ macro_rules! inline_kind {
                 program: &P,
                 request: &P::Request,
                 then: Then<'_>,
-            ) -> Result<P::Reply, Error> {
+            ) -> Result<P::Outcome, Error> {
                 joint::<S, Self, P>(core, place, now_ms, program, request, then)
             }
         }

@@ -58,7 +58,7 @@ pub(super) mod sealed {
             now_ms: f64,
             program: &P,
             request: &P::Request,
-        ) -> Result<P::Reply, Error>;
+        ) -> Result<P::Outcome, Error>;
 
         fn joint<P: Program<State = S>>(
             core: &Core<Self::Shape>,
@@ -67,7 +67,7 @@ pub(super) mod sealed {
             program: &P,
             request: &P::Request,
             then: Then<'_>,
-        ) -> Result<P::Reply, Error>;
+        ) -> Result<P::Outcome, Error>;
     }
 }
 

@@ -60,7 +60,7 @@ impl Lines {
     }
 
     /// The words of one line.
-    #[inline]
+    #[inline(always)]
     pub(super) fn line<const WORDS: usize>(&self, shard: usize, line: usize) -> &[AtomicU64] {
         let at = ((line / BLOCK) * self.row + shard) * BLOCK + line % BLOCK;
         &self.words[self.start + at * WORDS..][..WORDS]

@@ -181,7 +181,7 @@ impl<S: State> Table<S> {
     /// # Errors
     ///
     /// What [`Step::Fail`](crate::Step::Fail) carries.
-    #[inline]
+    #[inline(always)]
     pub fn apply<P: Program<State = S>>(
         &self,
         key: &str,
@@ -190,7 +190,11 @@ impl<S: State> Table<S> {
         request: &P::Request,
     ) -> Result<P::Reply, Error> {
         let place = self.core.place(self.key.fingerprint(key));
-        <S::Layout as Kind<S>>::apply(&self.core, place, now_ms, program, request)
+        // The reply is made here, once, from an outcome that fits registers: made further down, it would be copied.
+        match <S::Layout as Kind<S>>::apply(&self.core, place, now_ms, program, request) {
+            Ok(outcome) => Ok(program.reply(now_ms, request, outcome)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Runs `program` on each of `keys` in order. For many keys this is faster than one by one, since the memory of the
@@ -218,7 +222,8 @@ impl<S: State> Table<S> {
             }
             std::hint::black_box(touched);
             for place in &places[..keys.len()] {
-                replies.push(<S::Layout as Kind<S>>::apply(&self.core, *place, now_ms, program, request)?);
+                let outcome = <S::Layout as Kind<S>>::apply(&self.core, *place, now_ms, program, request)?;
+                replies.push(program.reply(now_ms, request, outcome));
             }
         }
         Ok(replies)
@@ -235,7 +240,8 @@ impl<S: State> Table<S> {
         then: Then<'_>,
     ) -> Result<P::Reply, Error> {
         let place = self.core.place(self.key.fingerprint(key));
-        <S::Layout as Kind<S>>::joint(&self.core, place, now_ms, program, request, then)
+        let outcome = <S::Layout as Kind<S>>::joint(&self.core, place, now_ms, program, request, then)?;
+        Ok(program.reply(now_ms, request, outcome))
     }
 }
 
@@ -264,7 +270,7 @@ impl<S: State> Keyspace<S> for Table<S> {
         Self { core: Arc::clone(&self.core), key }
     }
 
-    #[inline]
+    #[inline(always)]
     fn run<P: Program<State = S>>(
         &self,
         key: &str,

@@ -53,7 +53,8 @@ pub struct Gcra {
     interval: f64,
     /// How far the TAT may run ahead of time, `tau`.
     tolerance: f64,
-    burst: f64,
+    /// The burst, as it is shown.
+    limit: u64,
     period_ms: f64,
 }
 
@@ -181,10 +182,10 @@ impl Program for Gcra {
     fn reply(&self, now_ms: f64, _cost: &f64, outcome: Verdict) -> Decision {
         Decision {
             allowed: outcome.wait <= 0.0,
-            limit: self.limit(),
+            limit: self.limit,
             remaining: self.room(outcome.tat, now_ms),
             reset_at_ms: ceil_ms(outcome.tat),
-            retry_after_ms: ceil_wait(outcome.wait),
+            retry_after_ms: if outcome.wait > 0.0 { ceil_wait(outcome.wait) } else { 0 },
         }
     }
 }
@@ -203,7 +204,7 @@ impl Strategy for Gcra {
     /// The burst.
     #[inline]
     fn limit(&self) -> u64 {
-        floor_units(self.burst)
+        self.limit
     }
 
     fn window_ms(&self) -> Option<f64> {
@@ -223,7 +224,7 @@ impl Project for Gcra {
         let wait = tat + self.interval - self.tolerance - now_ms;
         Decision {
             allowed,
-            limit: self.limit(),
+            limit: self.limit,
             remaining,
             reset_at_ms: ceil_ms(tat),
             retry_after_ms: if allowed { 0 } else { ceil_wait(wait).max(1) },
@@ -315,6 +316,6 @@ impl GcraBuilder {
                 format!("periodMs / limit * burst must be at most {MAX}"),
             ));
         }
-        Ok(Gcra { interval, tolerance, burst, period_ms })
+        Ok(Gcra { interval, tolerance, limit: floor_units(burst), period_ms })
     }
 }
