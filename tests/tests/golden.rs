@@ -1,0 +1,110 @@
+//! The published vectors of the family: each suite is a sequence of checks with every field of every answer.
+#![allow(clippy::unwrap_used)] // also in the helpers a failing unwrap is a failing test
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use throttlekit::store::memory::Table;
+use throttlekit::{FixedWindow, Gcra, SlidingWindow, SlidingWindowLog, Strategy, TokenBucket};
+
+/// Kinds of suites that exercise parts that this project does not have yet. Any other kind must run.
+const NOT_COVERED: [&str; 2] = ["tokenBudget", "lease"];
+
+/// Where `cargo xtask test` puts the file, unless the environment says otherwise.
+fn vectors_path() -> PathBuf {
+    std::env::var_os("THROTTLEKIT_GOLDEN").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/contract/golden-vectors.json"),
+        PathBuf::from,
+    )
+}
+
+fn vectors() -> Value {
+    let path = vectors_path();
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| {
+        panic!("golden vectors are not at {}: run `cargo xtask test`, which fetches them ({error})", path.display())
+    });
+    serde_json::from_str(&text).expect("the golden vectors are JSON")
+}
+
+/// A member that must be there.
+#[track_caller]
+fn member<'a>(value: &'a Value, name: &str) -> &'a Value {
+    value.get(name).unwrap_or_else(|| panic!("no `{name}` in {value}"))
+}
+
+#[track_caller]
+fn number(value: &Value, name: &str) -> f64 {
+    member(value, name).as_f64().unwrap_or_else(|| panic!("`{name}` is no number in {value}"))
+}
+
+#[track_caller]
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    member(value, name).as_str().unwrap_or_else(|| panic!("`{name}` is no text in {value}"))
+}
+
+/// Runs one suite on a fresh table; how many checks it had.
+fn replay<S: Strategy>(suite: &Value, strategy: &S) -> usize {
+    let table = Table::<S::State>::new();
+    let (name, key) = (text(suite, "name"), text(suite, "key"));
+    let ops = member(suite, "ops").as_array().expect("`ops` is a list");
+    for (at, op) in ops.iter().enumerate() {
+        let decision = table.apply(key, number(op, "now"), strategy, &number(op, "cost")).unwrap();
+        let expected = member(op, "expect");
+        let context = format!("{name}, check {at}");
+        assert_eq!(decision.allowed, member(expected, "allowed").as_bool().unwrap(), "{context}: allowed");
+        assert_eq!(decision.limit, member(expected, "limit").as_u64().unwrap(), "{context}: limit");
+        assert_eq!(decision.remaining, member(expected, "remaining").as_u64().unwrap(), "{context}: remaining");
+        assert_eq!(decision.reset_at_ms, member(expected, "resetAt").as_i64().unwrap(), "{context}: resetAt");
+        let retry = member(expected, "retryAfterMs").as_u64().unwrap();
+        assert_eq!(decision.retry_after_ms, retry, "{context}: retryAfterMs");
+    }
+    ops.len()
+}
+
+fn rate_limit(suite: &Value) -> usize {
+    let strategy = member(suite, "strategy");
+    let options = member(strategy, "options");
+    let option = |name| number(options, name);
+    match text(strategy, "kind") {
+        "gcra" => {
+            let builder = Gcra::builder().limit(option("limit")).period_ms(option("periodMs"));
+            replay(suite, &builder.burst(option("burst")).build().unwrap())
+        }
+        "tokenBucket" => {
+            let builder = TokenBucket::builder().capacity(option("capacity"));
+            replay(suite, &builder.refill_per_sec(option("refillPerSec")).build().unwrap())
+        }
+        "fixedWindow" => {
+            let builder = FixedWindow::builder().limit(option("limit"));
+            replay(suite, &builder.window_ms(option("windowMs")).build().unwrap())
+        }
+        "slidingWindow" => {
+            let buckets = u32::try_from(member(options, "buckets").as_u64().unwrap()).unwrap();
+            let builder = SlidingWindow::builder().limit(option("limit")).window_ms(option("windowMs"));
+            replay(suite, &builder.buckets(buckets).build().unwrap())
+        }
+        "slidingWindowLog" => {
+            let builder = SlidingWindowLog::builder().limit(option("limit"));
+            replay(suite, &builder.window_ms(option("windowMs")).build().unwrap())
+        }
+        other => panic!("unknown strategy `{other}` in the golden vectors"),
+    }
+}
+
+#[test]
+fn every_suite_of_a_strategy_passes() {
+    let vectors = vectors();
+    assert_eq!(text(&vectors, "contractVersion"), "1");
+    let (mut suites, mut checks) = (0, 0);
+    for suite in member(&vectors, "suites").as_array().expect("`suites` is a list") {
+        match text(suite, "primitive") {
+            "rateLimit" => {
+                suites += 1;
+                checks += rate_limit(suite);
+            }
+            primitive if NOT_COVERED.contains(&primitive) => {}
+            other => panic!("unknown kind of suite `{other}` ({})", text(suite, "name")),
+        }
+    }
+    assert!(suites >= 9 && checks >= suites, "only {suites} suites with {checks} checks ran");
+}
