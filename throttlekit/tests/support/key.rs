@@ -1,7 +1,7 @@
 //! Driving a strategy step by step, without a table.
 #![allow(clippy::cast_precision_loss)] // the instants of tests are far below 2^53
 
-use throttlekit::{Change, Decision, Error, Forecast, Project, State, Step};
+use throttlekit::{BuildError, Change, Decision, Error, Forecast, Project, State, Step};
 
 /// One key of one strategy. Nothing expires: an aged state must act like none by itself.
 pub(crate) struct Key<S: Project> {
@@ -50,6 +50,10 @@ impl<S: Project> Key<S> {
 
     pub(crate) fn check(&mut self, now: f64, cost: f64) -> Decision {
         self.try_check(now, cost).unwrap()
+    }
+
+    pub(crate) fn check_allows(&mut self, now: f64) -> bool {
+        self.check(now, 1.0).allowed
     }
 
     pub(crate) fn peek(&self, now: f64) -> Decision {
@@ -139,4 +143,12 @@ impl Expect {
             assert_eq!(ttl, expected, "time to live");
         }
     }
+}
+
+/// The option that a builder refuses.
+#[track_caller]
+pub(crate) fn refused<T: std::fmt::Debug>(built: Result<T, BuildError>) -> &'static str {
+    let error = built.expect_err("built");
+    assert!(error.to_string().starts_with(error.option()), "{error} does not name its option");
+    error.option()
 }
