@@ -210,10 +210,11 @@ pub(super) fn boolean(value: &Value) -> Converted<bool> {
     }
 }
 
-/// Any number; it is finite, since the parsers refuse the others.
+/// Any finite number.
 pub(super) fn number(value: &Value) -> Converted<f64> {
     match value {
-        Value::Number(number) => Ok(*number),
+        Value::Number(number) if number.is_finite() => Ok(*number),
+        Value::Number(number) => Err(format!("must be a finite number (found {})", number_text(*number))),
         Value::Text(text) if text.trim().parse::<f64>().is_ok_and(f64::is_finite) => {
             Err(format!("expected a number, found {value}; write it without quotes"))
         }

@@ -45,9 +45,9 @@ fn node(source: &Source<'_>, raw: &str, depth: usize) -> Result<Node, Problem> {
         Some(b't') => Value::Bool(true),
         Some(b'f') => Value::Bool(false),
         Some(b'n') => Value::Null,
-        _ => match raw.parse::<f64>() {
-            Ok(value) if value.is_finite() => Value::Number(value),
-            _ => return Err(syntax_error(at, format_args!("{raw} is not a finite number"))),
+        _ => match raw.parse() {
+            Ok(value) => Value::Number(value),
+            Err(_) => return Err(syntax_error(at, format_args!("{raw} is not a number"))),
         },
     };
     Ok(Node { at, value })

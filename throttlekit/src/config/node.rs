@@ -20,7 +20,7 @@ pub(super) struct Node {
 pub(super) enum Value {
     Null,
     Bool(bool),
-    /// Never NaN.
+    /// What is not finite is refused where a number is read, with its path.
     Number(f64),
     Text(String),
     /// A date or a time, which only TOML has.

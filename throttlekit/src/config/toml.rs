@@ -49,8 +49,8 @@ fn node(source: &Source<'_>, spanned: &Spanned<DeValue<'_>>, depth: usize) -> Re
     let at = source.position(spanned.span().start);
     let value = match spanned.get_ref() {
         DeValue::String(text) => Value::Text(text.clone().into_owned()),
-        DeValue::Integer(number) => finite(integer(number), number, at)?,
-        DeValue::Float(number) => finite(number.as_str().parse().ok(), number, at)?,
+        DeValue::Integer(number) => Value::Number(integer(number)),
+        DeValue::Float(number) => Value::Number(number.as_str().parse().unwrap_or(f64::NAN)),
         DeValue::Boolean(value) => Value::Bool(*value),
         DeValue::Datetime(_) => Value::Datetime,
         DeValue::Array(_) | DeValue::Table(_) if depth > MAX_DEPTH => return Err(too_deep(at)),
@@ -74,17 +74,10 @@ fn table(source: &Source<'_>, members: &DeTable<'_>, depth: usize) -> Result<Val
 }
 
 #[allow(clippy::cast_precision_loss)] // every other format reads a number as f64 too
-fn integer(number: &DeInteger<'_>) -> Option<f64> {
+fn integer(number: &DeInteger<'_>) -> f64 {
     // Decimal text goes through the float parser, so that a large number is not refused for its type.
     if number.radix() == 10 {
-        return number.as_str().parse().ok();
+        return number.as_str().parse().unwrap_or(f64::INFINITY);
     }
-    i128::from_str_radix(number.as_str(), number.radix()).ok().map(|value| value as f64)
-}
-
-fn finite(value: Option<f64>, shown: &impl std::fmt::Display, at: Position) -> Result<Value, Problem> {
-    match value {
-        Some(value) if value.is_finite() => Ok(Value::Number(value)),
-        _ => Err(syntax_error(at, format_args!("{shown} is not a finite number"))),
-    }
+    i128::from_str_radix(number.as_str(), number.radix()).map_or(f64::INFINITY, |value| value as f64)
 }

@@ -77,7 +77,7 @@ impl<'t> Events<'t> {
             return Err(syntax_error(at, "tags (`!name`) are not supported; a text that starts with ! needs quotes"));
         }
         let value = match event {
-            Event::Scalar(text, ScalarStyle::Plain, ..) => plain(&text, at)?,
+            Event::Scalar(text, ScalarStyle::Plain, ..) => plain(&text),
             Event::Scalar(text, ..) => Value::Text(text.into_owned()),
             Event::SequenceStart(..) => self.list(at, depth)?,
             Event::MappingStart(..) => self.map(at, depth)?,
@@ -122,17 +122,16 @@ impl<'t> Events<'t> {
 }
 
 /// What a scalar without quotes means, by the core schema of YAML 1.2.
-fn plain(text: &str, at: Position) -> Result<Value, Problem> {
-    Ok(match text {
+fn plain(text: &str) -> Value {
+    match text {
         "" | "~" | "null" | "Null" | "NULL" => Value::Null,
         "true" | "True" | "TRUE" => Value::Bool(true),
         "false" | "False" | "FALSE" => Value::Bool(false),
         _ => match number(text) {
-            Some(value) if value.is_finite() => Value::Number(value),
-            Some(_) => return Err(syntax_error(at, format_args!("{text} is not a finite number"))),
+            Some(value) => Value::Number(value),
             None => Value::Text(text.to_owned()),
         },
-    })
+    }
 }
 
 /// A number of the core schema; infinite or NaN if the text says so or is out of range.
@@ -147,6 +146,7 @@ fn number(text: &str) -> Option<f64> {
     }
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     match unsigned {
+        ".inf" | ".Inf" | ".INF" if text.starts_with('-') => return Some(f64::NEG_INFINITY),
         ".inf" | ".Inf" | ".INF" => return Some(f64::INFINITY),
         ".nan" | ".NaN" | ".NAN" if unsigned == text => return Some(f64::NAN),
         _ => {}
