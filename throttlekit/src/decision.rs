@@ -98,7 +98,7 @@ pub(crate) fn floor_units(x: f64) -> u64 {
 #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)] // saturates; exact wherever a fraction exists
 pub(crate) fn ceil_ms(x: f64) -> i64 {
     let whole = x as i64;
-    if whole as f64 >= x { whole } else { whole.saturating_add(1) }
+    if x > whole as f64 { whole.saturating_add(1) } else { whole }
 }
 
 /// `max(0, ceil(x))` as a wait in whole milliseconds.
@@ -106,4 +106,27 @@ pub(crate) fn ceil_ms(x: f64) -> i64 {
 #[allow(clippy::cast_sign_loss)] // never negative after max
 pub(crate) fn ceil_wait(x: f64) -> u64 {
     ceil_ms(x).max(0) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ceil_ms, ceil_wait, floor_units};
+
+    /// Around every power of two and some fractions, of both signs.
+    fn numbers() -> impl Iterator<Item = f64> {
+        let around = (-1_074..1_024).map(|exponent| 2_f64.powi(exponent)).flat_map(|x| [x.next_down(), x, x.next_up()]);
+        let some = [0.0, 0.5, 1.5, 2.5, 0.1, 1e15 + 0.3, 1_700_000_000_333.333_3, f64::MAX, f64::INFINITY];
+        around.chain(some).flat_map(|x| [x, -x])
+    }
+
+    #[test]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates: that is the rule
+    fn whole_numbers_are_those_of_the_library() {
+        for x in numbers() {
+            assert_eq!(ceil_ms(x), x.ceil() as i64, "ceil of {x:e}");
+            assert_eq!(ceil_wait(x), (x.ceil() as i64).max(0) as u64, "wait of {x:e}");
+            assert_eq!(floor_units(x), (x.floor() as i64).max(0) as u64, "floor of {x:e}");
+        }
+        assert_eq!((floor_units(f64::NAN), ceil_ms(f64::NAN), ceil_wait(f64::NAN)), (0, 0, 0));
+    }
 }
