@@ -34,7 +34,7 @@ impl<S: Project> Key<S> {
             Step::Write { change, ttl_ms, outcome } => {
                 change.apply_to(&mut self.state);
                 assert!(self.state.is_some(), "a change leaves a state");
-                assert!(ttl_ms >= 1.0 && ttl_ms.is_finite(), "the time to live is {ttl_ms}");
+                assert!(ttl_ms > 0.0 && ttl_ms.is_finite(), "the time to live is {ttl_ms}");
                 self.ttl_ms = ttl_ms;
                 outcome
             }
