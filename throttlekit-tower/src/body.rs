@@ -40,6 +40,14 @@ impl<B: Body> ResponseBody<B> {
 }
 
 impl<B> ResponseBody<B> {
+    /// A body of the inner service that holds nothing.
+    #[inline]
+    pub(crate) fn free(body: B) -> Self {
+        Self { kind: Kind::Passed { body, permit: Permit::none() } }
+    }
+}
+
+impl<B> ResponseBody<B> {
     /// A body of ours.
     pub(crate) fn own(data: Bytes) -> Self {
         Self { kind: Kind::Own { data: Some(data).filter(|data| !data.is_empty()) } }

@@ -10,7 +10,7 @@ use crate::fields::Fields;
 use crate::key::{Key, KeyExtractor, PeerIp};
 use crate::layer::ThrottleLayer;
 use crate::request::RequestHead;
-use crate::rule::{Asked, Cost, Limit, Rule};
+use crate::rule::{Asked, Cost, Limit, Rule, Source};
 
 /// Builds a [`ThrottleLayer`] with one rule for every request.
 ///
@@ -39,7 +39,7 @@ pub struct ThrottleLayerBuilder {
     headers: Headers,
     /// What the header fields usually show as the limit.
     limit: u64,
-    key: Arc<dyn KeyExtractor>,
+    key: Source,
     missing: MissingKey,
     cost: Cost,
     fail_mode: FailMode,
@@ -69,7 +69,7 @@ impl ThrottleLayerBuilder {
             clock,
             headers: Headers::default(),
             limit: 0,
-            key: Arc::new(PeerIp::default()),
+            key: Source::Peer(PeerIp::default()),
             missing: MissingKey::default(),
             cost: Cost::Fixed(1.0),
             fail_mode: FailMode::default(),
@@ -79,7 +79,7 @@ impl ThrottleLayerBuilder {
 
     /// Takes the key from `extractor`; the peer's address by default.
     pub fn key(mut self, extractor: impl KeyExtractor) -> Self {
-        self.key = Arc::new(extractor);
+        self.key = Source::new(extractor);
         self
     }
 

@@ -12,7 +12,7 @@ use crate::hooks::Hooks;
 use crate::key::{ANONYMOUS, Key};
 use crate::reject::{Failure, Limited, Rejection};
 use crate::request::RequestHead;
-use crate::rule::{Asked, Found, Rule};
+use crate::rule::{Asked, Found, FoundKey, Rule};
 
 /// Where the rules come from.
 #[derive(Clone, Debug)]
@@ -33,23 +33,24 @@ pub(crate) struct Shared {
     nobody_told: Arc<AtomicBool>,
 }
 
-/// What becomes of a request.
-pub(crate) enum Verdict {
-    /// It goes to the inner service.
-    Pass(Pass),
-    /// It is answered here. Boxed, like the next one, so that the usual case moves little.
-    Answer(Box<Response<Bytes>>),
+/// What keeps a request from the inner service.
+pub(crate) enum Stop {
+    /// It is answered here.
+    Answer(Response<Bytes>),
     /// A store has to be waited for.
-    Wait(Box<Waiting>),
+    Wait(Waiting),
 }
 
-/// What an admitted request takes along.
+/// `None` lets the request pass. Boxed, so that the usual case moves one word.
+pub(crate) type Verdict = Option<Box<Stop>>;
+
+/// What an admitted request takes along, if it takes anything.
 #[derive(Debug)]
 pub(crate) struct Pass {
     permit: Permit,
     /// The rule whose limit is shown to the client; `None` if nothing is.
     shown: Option<Arc<Rule>>,
-    decision: Option<Decision>,
+    decision: Decision,
     /// Whether a response that ends a permit will have no body, by the method.
     bodiless: bool,
 }
@@ -66,51 +67,63 @@ impl Shared {
         Self { rules, hooks: Hooks::default(), nobody_told: Arc::default() }
     }
 
-    /// Decides `request`.
+    /// Decides `request`. What it takes along is left in `pass`, which is `None` before.
     #[inline]
-    pub(crate) fn decide<B>(&self, request: &Request<B>) -> Verdict {
-        let head = RequestHead::within(request, &*self.hooks.framework);
-        if self.hooks.skips(&head) {
-            return Verdict::Pass(Pass::free());
+    pub(crate) fn decide<B>(&self, request: &Request<B>, pass: &mut Option<Pass>) -> Verdict {
+        self.judge(&RequestHead::within(request, &*self.hooks.framework), pass)
+    }
+
+    fn judge(&self, head: &RequestHead<'_>, pass: &mut Option<Pass>) -> Verdict {
+        if self.hooks.skips(head) {
+            return None;
         }
         match &self.rules {
-            Rules::One(rule) => self.apply(&head, rule),
+            Rules::One(rule) => self.apply(head, rule, pass),
             #[cfg(feature = "config")]
-            Rules::Registry(registry) => match registry.current().rule(&head) {
-                Some(rule) => self.apply(&head, rule),
-                None => Verdict::Pass(Pass::free()),
-            },
+            Rules::Registry(registry) => self.apply(head, registry.current().rule(head)?, pass),
         }
     }
 
     #[inline]
-    fn apply(&self, head: &RequestHead<'_>, rule: &Arc<Rule>) -> Verdict {
+    fn apply(&self, head: &RequestHead<'_>, rule: &Arc<Rule>, pass: &mut Option<Pass>) -> Verdict {
         if rule.spares(head) {
-            return Verdict::Pass(Pass::free());
+            return None;
         }
-        let key = match rule.find_key(head) {
-            Found::Key(key) => key,
+        let mut key = FoundKey::new();
+        match rule.find_key(head, &mut key) {
+            Found::Key => {}
             Found::Nobody => {
                 self.tell_nobody(head, rule);
-                Key::from(ANONYMOUS)
+                key.other = Some(Key::from(ANONYMOUS));
             }
-            Found::Skip => return Verdict::Pass(Pass::free()),
-            Found::Reject => return self.answer(&Rejection::MissingKey(*head)),
+            Found::Skip => return None,
+            Found::Reject => return Some(self.answer(&Rejection::MissingKey(*head))),
             Found::Panicked => return self.panicked(head, rule, "the key function panicked"),
-        };
+        }
         let Some(cost) = rule.cost_of(head) else {
             return self.panicked(head, rule, "the cost function panicked");
         };
         let key = key.as_str();
-        match &rule.asked {
-            Asked::Limiter(limiter) => match limiter.check(key, cost) {
-                Run::Ready(Some(Ok(decision))) if decision.allowed => {
-                    Verdict::Pass(Pass::admitted(head, rule, decision, Permit::none()))
+        let limiter = match &rule.asked {
+            Asked::Limiter(limiter) => limiter,
+            Asked::Admit(admit) => return self.settle(head, rule, key, admit.admit(&Ask::new(key).cost(cost)), pass),
+        };
+        match limiter.check(key, cost) {
+            Run::Ready(Some(Ok(decision))) if decision.allowed => {
+                if self.takes_along(rule) {
+                    let shown = rule.shows_allows().then(|| Arc::clone(rule));
+                    *pass = Some(Pass { permit: Permit::none(), shown, decision, bodiless: false });
                 }
-                answer => self.settle(head, rule, key, answer.map(|answer| answer.map(Admission::rate))),
-            },
-            Asked::Admit(admit) => self.settle(head, rule, key, admit.admit(&Ask::new(key).cost(cost))),
+                None
+            }
+            answer => self.settle(head, rule, key, answer.map(|answer| answer.map(Admission::rate)), pass),
         }
+    }
+
+    /// Whether a request that holds no slot takes anything along.
+    #[inline]
+    fn takes_along(&self, rule: &Rule) -> bool {
+        rule.shows_allows() || self.hooks.share_decision
     }
 
     /// Concludes at once, or says that a store has to be waited for.
@@ -120,32 +133,40 @@ impl Shared {
         rule: &Arc<Rule>,
         key: &str,
         answer: Run<Result<Admission, Error>>,
+        pass: &mut Option<Pass>,
     ) -> Verdict {
         match answer.now() {
-            Ok(answer) => self.conclude(head, rule, key, answer),
-            Err(answer) => Verdict::Wait(Box::new(Waiting { answer, rule: Arc::clone(rule), key: key.into() })),
+            Ok(answer) => self.conclude(head, rule, key, answer, pass),
+            Err(answer) => {
+                let waiting = Waiting { answer, rule: Arc::clone(rule), key: key.into() };
+                Some(Box::new(Stop::Wait(waiting)))
+            }
         }
     }
 
-    /// Turns what the limits answered into what becomes of the request. Never [`Verdict::Wait`].
+    /// Turns what the limits answered into what becomes of the request. Never [`Stop::Wait`].
     fn conclude(
         &self,
         head: &RequestHead<'_>,
         rule: &Arc<Rule>,
         key: &str,
         answer: Result<Admission, Error>,
+        pass: &mut Option<Pass>,
     ) -> Verdict {
         match answer {
             Ok(admission) if admission.decision.allowed => {
-                Verdict::Pass(Pass::admitted(head, rule, admission.decision, admission.permit))
+                if admission.permit.is_held() || self.takes_along(rule) {
+                    *pass = Some(Pass::admitted(head, rule, admission));
+                }
+                None
             }
-            Ok(admission) => self.deny(head, rule, key, &admission),
+            Ok(admission) => Some(self.deny(head, rule, key, &admission)),
             Err(error) => self.fail(head, rule, &error),
         }
     }
 
     #[cold]
-    fn deny(&self, head: &RequestHead<'_>, rule: &Rule, key: &str, admission: &Admission) -> Verdict {
+    fn deny(&self, head: &RequestHead<'_>, rule: &Rule, key: &str, admission: &Admission) -> Box<Stop> {
         let limit = rule.limit_of(&admission.decision);
         let policy = limit.map_or("", |limit| &limit.name);
         let limited = Limited { request: *head, key, policy, admission };
@@ -155,7 +176,7 @@ impl Shared {
             let now_ms = rule.clock.now_ms();
             limit.fields.write(&admission.decision, now_ms, Present::Keep, response.headers_mut());
         }
-        Verdict::Answer(Box::new(response))
+        Box::new(Stop::Answer(response))
     }
 
     #[cold]
@@ -163,11 +184,11 @@ impl Shared {
         let failure = Failure { request: *head, policy: rule.name(), error };
         self.hooks.failed(&failure);
         if !error.is_store_unavailable() {
-            return self.answer(&Rejection::Failed(failure));
+            return Some(self.answer(&Rejection::Failed(failure)));
         }
         match rule.fail_mode {
-            FailMode::Open => Verdict::Pass(Pass::free()),
-            _ => self.answer(&Rejection::Unavailable(failure)),
+            FailMode::Open => None,
+            _ => Some(self.answer(&Rejection::Unavailable(failure))),
         }
     }
 
@@ -176,8 +197,9 @@ impl Shared {
         self.fail(head, rule, &Error::invalid_argument(what))
     }
 
-    fn answer(&self, rejection: &Rejection<'_>) -> Verdict {
-        Verdict::Answer(Box::new(self.hooks.response(rejection)))
+    #[cold]
+    fn answer(&self, rejection: &Rejection<'_>) -> Box<Stop> {
+        Box::new(Stop::Answer(self.hooks.response(rejection)))
     }
 
     /// Tells the hook, once in the life of the layer, that no peer is known: the server is put together wrongly, and
@@ -200,38 +222,32 @@ impl Waiting {
         &mut self.answer
     }
 
-    /// Concludes with the answer that was waited for. Never [`Verdict::Wait`].
+    /// Concludes with the answer that was waited for, as [`Shared::decide`] does. Never [`Stop::Wait`].
     pub(crate) fn conclude<B>(
         &self,
         shared: &Shared,
         request: &Request<B>,
         answer: Result<Admission, Error>,
+        pass: &mut Option<Pass>,
     ) -> Verdict {
         let head = RequestHead::within(request, &*shared.hooks.framework);
-        shared.conclude(&head, &self.rule, &self.key, answer)
+        shared.conclude(&head, &self.rule, &self.key, answer, pass)
     }
 }
 
 impl Pass {
-    /// A request that is not limited.
-    #[inline]
-    fn free() -> Self {
-        Self { permit: Permit::none(), shown: None, decision: None, bodiless: false }
-    }
-
     /// A request that was admitted.
-    #[inline]
-    fn admitted(head: &RequestHead<'_>, rule: &Arc<Rule>, decision: Decision, permit: Permit) -> Self {
-        let bodiless = permit.is_held() && *head.method() == Method::HEAD;
+    fn admitted(head: &RequestHead<'_>, rule: &Arc<Rule>, admission: Admission) -> Self {
+        let bodiless = admission.permit.is_held() && *head.method() == Method::HEAD;
         let shown = rule.shows_allows().then(|| Arc::clone(rule));
-        Self { permit, shown, decision: Some(decision), bodiless }
+        Self { permit: admission.permit, shown, decision: admission.decision, bodiless }
     }
 
     /// The work starts.
     #[inline]
     pub(crate) fn begin<B>(&mut self, hooks: &Hooks, request: &mut Request<B>) {
-        if let Some(decision) = self.decision.filter(|_| hooks.share_decision) {
-            request.extensions_mut().insert(decision);
+        if hooks.share_decision {
+            request.extensions_mut().insert(self.decision);
         }
         self.permit.begin();
     }
@@ -239,9 +255,9 @@ impl Pass {
     /// Tells the client, and gives what the body has to hold and whether there will be no body.
     #[inline]
     pub(crate) fn finish(self, status: StatusCode, headers: &mut HeaderMap) -> (Permit, bool) {
-        if let (Some(rule), Some(decision)) = (&self.shown, &self.decision) {
-            if let Some(limit) = rule.limit_of(decision) {
-                limit.fields.write(decision, rule.clock.now_ms(), Present::Replace, headers);
+        if let Some(rule) = &self.shown {
+            if let Some(limit) = rule.limit_of(&self.decision) {
+                limit.fields.write(&self.decision, rule.clock.now_ms(), Present::Replace, headers);
             }
         }
         let no_body = self.bodiless || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;

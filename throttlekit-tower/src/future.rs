@@ -14,7 +14,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::body::ResponseBody;
-use crate::decide::{Pass, Shared, Verdict, Waiting};
+use crate::decide::{Pass, Shared, Stop, Verdict, Waiting};
 
 pin_project! {
     /// The future of [`Throttle`](crate::Throttle).
@@ -39,7 +39,9 @@ pin_project! {
     where
         S: Service<Request<B>>,
     {
-        Passed { #[pin] future: S::Future, pass: Option<Pass> },
+        Passed { #[pin] future: S::Future },
+        // With something to tell or to hold. A variant of its own, so that the other one moves no more than the future.
+        Carrying { #[pin] future: S::Future, pass: Option<Pass> },
         Rejected { response: Option<Box<Response<Bytes>>> },
         Waiting { call: Option<Box<WaitingCall<S, B>>> },
     }
@@ -47,7 +49,7 @@ pin_project! {
 
 /// A call that waits for a store: on the heap, since it is large and the wait dwarfs the allocation.
 struct WaitingCall<S, B> {
-    waiting: Box<Waiting>,
+    waiting: Waiting,
     /// The service that was polled ready.
     service: S,
     request: Request<B>,
@@ -61,22 +63,28 @@ where
     /// Decides `request`, and calls `service`, which was polled ready, if that is the answer.
     #[inline]
     pub(crate) fn start(shared: &Arc<Shared>, service: &mut S, mut request: Request<B>) -> Self {
-        let state = match shared.decide(&request) {
-            Verdict::Pass(mut pass) => {
-                pass.begin(&shared.hooks, &mut request);
-                State::Passed { future: service.call(request), pass: Some(pass) }
+        let mut pass = None;
+        if let Some(stop) = shared.decide(&request, &mut pass) {
+            return Self::stopped(shared, service, request, *stop);
+        }
+        if let Some(mut pass) = pass {
+            pass.begin(&shared.hooks, &mut request);
+            return Self { state: State::Carrying { future: service.call(request), pass: Some(pass) } };
+        }
+        Self { state: State::Passed { future: service.call(request) } }
+    }
+
+    #[cold]
+    fn stopped(shared: &Arc<Shared>, service: &mut S, request: Request<B>, stop: Stop) -> Self {
+        // What the service reserved when it got ready must not be held by a request that never comes.
+        let service = take(service);
+        match stop {
+            Stop::Answer(response) => Self { state: State::Rejected { response: Some(Box::new(response)) } },
+            Stop::Wait(waiting) => {
+                let call = WaitingCall { waiting, service, request, shared: Arc::clone(shared) };
+                Self { state: State::Waiting { call: Some(Box::new(call)) } }
             }
-            Verdict::Answer(response) => {
-                // What the service reserved when it got ready must not be held by a request that never comes.
-                drop(take(service));
-                State::Rejected { response: Some(response) }
-            }
-            Verdict::Wait(waiting) => {
-                let call = WaitingCall { waiting, service: take(service), request, shared: Arc::clone(shared) };
-                State::Waiting { call: Some(Box::new(call)) }
-            }
-        };
-        Self { state }
+        }
     }
 }
 
@@ -91,14 +99,17 @@ where
     S: Service<Request<B>>,
 {
     /// The state that follows the answer.
-    fn proceed(mut self, verdict: Verdict) -> State<S, B> {
-        match verdict {
-            Verdict::Pass(mut pass) => {
-                pass.begin(&self.shared.hooks, &mut self.request);
-                State::Passed { future: self.service.call(self.request), pass: Some(pass) }
-            }
-            Verdict::Answer(response) => State::Rejected { response: Some(response) },
-            Verdict::Wait(waiting) => {
+    fn proceed(mut self, verdict: Verdict, pass: Option<Pass>) -> State<S, B> {
+        match verdict.map(|stop| *stop) {
+            None => match pass {
+                None => State::Passed { future: self.service.call(self.request) },
+                Some(mut pass) => {
+                    pass.begin(&self.shared.hooks, &mut self.request);
+                    State::Carrying { future: self.service.call(self.request), pass: Some(pass) }
+                }
+            },
+            Some(Stop::Answer(response)) => State::Rejected { response: Some(Box::new(response)) },
+            Some(Stop::Wait(waiting)) => {
                 self.waiting = waiting;
                 State::Waiting { call: Some(Box::new(self)) }
             }
@@ -119,8 +130,15 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             let next = match self.as_mut().project().state.project() {
-                StateProjection::Passed { future, pass } => {
+                StateProjection::Passed { future } => {
+                    return match ready!(future.poll(cx)) {
+                        Ok(response) => Poll::Ready(Ok(response.map(ResponseBody::free))),
+                        Err(error) => Poll::Ready(Err(error)),
+                    };
+                }
+                StateProjection::Carrying { future, pass } => {
                     let response = ready!(future.poll(cx));
+                    // Taken in either case: an error ends the work too.
                     let pass = pass.take();
                     return Poll::Ready(response.map(|response| finished(response, pass)));
                 }
@@ -132,8 +150,9 @@ where
                     let waiting = call.as_mut().expect("a waiting call is taken only to leave this state");
                     let answer = ready!(Pin::new(waiting.waiting.answer()).poll(cx));
                     let call = call.take().expect("it was there a line before");
-                    let verdict = call.waiting.conclude(&call.shared, &call.request, answer);
-                    call.proceed(verdict)
+                    let mut pass = None;
+                    let verdict = call.waiting.conclude(&call.shared, &call.request, answer, &mut pass);
+                    call.proceed(verdict, pass)
                 }
             };
             self.as_mut().project().state.set(next);
@@ -155,7 +174,7 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.state {
-            State::Passed { .. } => "ResponseFuture(passed)",
+            State::Passed { .. } | State::Carrying { .. } => "ResponseFuture(passed)",
             State::Rejected { .. } => "ResponseFuture(rejected)",
             State::Waiting { .. } => "ResponseFuture(waiting)",
         })

@@ -10,9 +10,9 @@ use throttlekit::{BuildError, DynLimiter, Multi};
 
 use crate::builder::LimiterClock;
 use crate::fields::Fields;
-use crate::key::{ConstantKey, HeaderKey, KeyExtractor, PeerIp};
+use crate::key::{ConstantKey, HeaderKey, PeerIp};
 use crate::request::RequestHead;
-use crate::rule::{Asked, Cost, Limit, Rule};
+use crate::rule::{Asked, Cost, Limit, Rule, Source};
 
 /// A registry of policies and what was made of its rules. It follows the registry: whoever asks after a reload makes the
 /// rules anew.
@@ -124,11 +124,11 @@ fn limit(name: &str, limiter: &dyn DynLimiter, spec: &HttpRule) -> Limit {
     Limit { name: name.into(), fields: Fields::new(headers, limiter.limit()) }
 }
 
-fn key(source: &KeySource) -> Result<Arc<dyn KeyExtractor>, BuildError> {
+fn key(source: &KeySource) -> Result<Source, BuildError> {
     Ok(match source {
-        KeySource::Peer => Arc::new(PeerIp::default()),
-        KeySource::Header(name) => Arc::new(HeaderKey::named(name)?),
-        KeySource::Constant(key) => Arc::new(ConstantKey::new(key.as_str())),
+        KeySource::Peer => Source::Peer(PeerIp::default()),
+        KeySource::Header(name) => Source::new(HeaderKey::named(name)?),
+        KeySource::Constant(key) => Source::new(ConstantKey::new(key.as_str())),
         other => {
             return Err(BuildError::new("http.rules.key", format!("{other:?}"), "must be peer, header or constant"));
         }

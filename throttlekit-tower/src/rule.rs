@@ -1,5 +1,6 @@
 //! One rule: which limits a request meets, under which key, at which cost.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use throttlekit::{Admit, Clock, Decision, DynLimiter, FailMode, MissingKey};
 
 use crate::fields::Fields;
 use crate::hooks::unwound;
-use crate::key::{ANONYMOUS, Key, KeyExtractor, peer_stand_in};
+use crate::key::{ANONYMOUS, InlineText, Key, KeyExtractor, PeerIp, peer_stand_in};
 use crate::request::RequestHead;
 
 type CostFn = dyn Fn(&RequestHead<'_>) -> f64 + Send + Sync;
@@ -29,6 +30,23 @@ pub(crate) enum Asked {
     Admit(Arc<dyn Admit>),
 }
 
+/// Where the key comes from.
+#[derive(Clone)]
+pub(crate) enum Source {
+    /// The peer's address: the default, so it goes without the virtual call and without a key to move.
+    Peer(PeerIp),
+    Extractor(Arc<dyn KeyExtractor>),
+}
+
+impl Source {
+    pub(crate) fn new<K: KeyExtractor>(extractor: K) -> Self {
+        match (&extractor as &dyn Any).downcast_ref() {
+            Some(peer) => Self::Peer(*peer),
+            None => Self::Extractor(Arc::new(extractor)),
+        }
+    }
+}
+
 /// What is shown of one limit of a rule.
 #[derive(Clone)]
 pub(crate) struct Limit {
@@ -46,16 +64,38 @@ pub(crate) struct Rule {
     pub(crate) clock: Arc<dyn Clock>,
     /// At least one.
     pub(crate) limits: Vec<Limit>,
-    pub(crate) key: Arc<dyn KeyExtractor>,
+    pub(crate) key: Source,
     pub(crate) missing: MissingKey,
     pub(crate) cost: Cost,
     pub(crate) fail_mode: FailMode,
     pub(crate) options: bool,
 }
 
-/// The key of a request, as a rule sees it.
-pub(crate) enum Found<'a> {
-    Key(Key<'a>),
+/// The place for the key of one request: it stays where it is written, since moving it costs more than making it.
+pub(crate) struct FoundKey<'a> {
+    inline: InlineText,
+    /// Counts if it is there.
+    pub(crate) other: Option<Key<'a>>,
+}
+
+impl FoundKey<'_> {
+    #[inline]
+    pub(crate) fn new() -> Self {
+        Self { inline: InlineText::new(), other: None }
+    }
+
+    #[inline]
+    pub(crate) fn as_str(&self) -> &str {
+        match &self.other {
+            None => self.inline.as_str(),
+            Some(key) => key.as_str(),
+        }
+    }
+}
+
+/// What a rule finds of a key.
+pub(crate) enum Found {
+    Key,
     /// Neither the key nor the peer's address that should stand in for it is known.
     Nobody,
     Reject,
@@ -69,22 +109,40 @@ impl Rule {
         !self.options && request.method() == Method::OPTIONS
     }
 
-    /// The key of `request`.
-    pub(crate) fn find_key<'a>(&'a self, request: &RequestHead<'a>) -> Found<'a> {
-        // Written in place: a key is large.
-        let mut found = None;
-        if unwound(|| found = self.key.key(request)).is_none() {
-            return Found::Panicked;
-        }
-        match found {
-            Some(key) => Found::Key(key),
-            None => match self.missing {
-                MissingKey::Shared => Found::Key(Key::from(ANONYMOUS)),
-                MissingKey::Reject => Found::Reject,
-                MissingKey::Skip => Found::Skip,
-                _ => peer_stand_in(request).map_or(Found::Nobody, Found::Key),
+    /// Finds the key of `request`, and leaves it in `key` if it does.
+    #[inline]
+    pub(crate) fn find_key<'a>(&'a self, request: &RequestHead<'a>, key: &mut FoundKey<'a>) -> Found {
+        match &self.key {
+            Source::Peer(peer) => match unwound(|| request.peer()) {
+                Some(Some(address)) => {
+                    peer.write(address.ip(), &mut key.inline);
+                    return Found::Key;
+                }
+                Some(None) => {}
+                None => return Found::Panicked,
             },
+            // Written in place: a key is large.
+            Source::Extractor(extractor) => {
+                if unwound(|| key.other = extractor.key(request)).is_none() {
+                    return Found::Panicked;
+                }
+                if key.other.is_some() {
+                    return Found::Key;
+                }
+            }
         }
+        self.stand_in(request, key)
+    }
+
+    #[cold]
+    fn stand_in(&self, request: &RequestHead<'_>, key: &mut FoundKey<'_>) -> Found {
+        match self.missing {
+            MissingKey::Shared => key.other = Some(Key::from(ANONYMOUS)),
+            MissingKey::Reject => return Found::Reject,
+            MissingKey::Skip => return Found::Skip,
+            _ => key.other = peer_stand_in(request),
+        }
+        if key.other.is_some() { Found::Key } else { Found::Nobody }
     }
 
     /// The cost of `request`; `None` if the user's function panicked.

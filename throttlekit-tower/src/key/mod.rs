@@ -19,7 +19,7 @@ pub use header::HeaderKey;
 pub use peer::{PeerAddr, PeerIp};
 
 use crate::request::RequestHead;
-use text::InlineText;
+pub(crate) use text::InlineText;
 
 /// Finds the key of a request.
 ///

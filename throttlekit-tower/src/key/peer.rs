@@ -51,6 +51,15 @@ impl PeerIp {
     }
 }
 
+impl PeerIp {
+    /// Leaves the key of `address` in `text`, which is empty.
+    #[inline]
+    pub(crate) fn write(self, address: IpAddr, text: &mut InlineText) {
+        // It cannot fail: the buffer has room for the longest address.
+        let _ = write_address(text, "", address, self.ipv6_prefix);
+    }
+}
+
 impl Default for PeerIp {
     fn default() -> Self {
         Self { ipv6_prefix: DEFAULT_IPV6_PREFIX }

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use arrayvec::{ArrayString, CapacityError};
 
 /// Room for `peer:` and the longest address, `ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff`.
-pub(super) type InlineText = ArrayString<48>;
+pub(crate) type InlineText = ArrayString<48>;
 
 /// A full stop and three digits for each octet.
 static OCTETS: &str = {
