@@ -86,7 +86,9 @@ impl Fields {
             }
             if let (FieldValue::Number(number), 1) = (value, families) {
                 // Two at most: memory of their own costs less than sharing it.
-                put(map, field, HeaderValue::from(number), present);
+                if let Some(value) = large_number(number) {
+                    put(map, field, value, present);
+                }
                 return;
             }
             let start = text.len();
@@ -133,6 +135,14 @@ fn small_number(value: FieldValue<'_>) -> Option<HeaderValue> {
     };
     let digits = DIGITS.get(3 * number + skipped..3 * number + 3)?;
     HeaderValue::from_maybe_shared(Bytes::from_static(digits)).ok()
+}
+
+/// A number's value with one allocation: `HeaderValue::from` makes room for the longest number, and then has to share it.
+fn large_number(number: i64) -> Option<HeaderValue> {
+    // A sign and 19 digits.
+    let mut text = ArrayString::<20>::new();
+    write!(text, "{number}").ok()?;
+    HeaderValue::from_str(&text).ok()
 }
 
 #[inline]
