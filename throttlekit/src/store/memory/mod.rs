@@ -14,6 +14,7 @@
 //! How it works, what it promises and how that is checked:
 //!
 #![doc = include_str!("../../../docs/memory-store.md")]
+#![doc = include_str!("../../../docs/benchmarks.md")]
 
 mod boxed;
 mod core;

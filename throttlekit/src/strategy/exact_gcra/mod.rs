@@ -10,7 +10,7 @@
 //! pass, without any rounding.
 //!
 //! The state is not that of [`Gcra`](super::gcra::Gcra): on a shared store its keys belong below
-//! [`ExactGcra::KEY_SCOPE`], so that the two never read each other's.
+//! [`exact`](Strategy::key_space), so that the two never read each other's.
 //!
 //! ```
 //! use throttlekit::store::memory::Table;
@@ -48,9 +48,6 @@ pub struct ExactGcra {
 }
 
 impl ExactGcra {
-    /// The scope of its keys on a store that is shared with other strategies.
-    pub const KEY_SCOPE: &'static str = "exact";
-
     /// A builder without options set.
     pub fn builder() -> ExactGcraBuilder {
         ExactGcraBuilder::default()
