@@ -69,15 +69,14 @@ where
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         match self.project().kind.project() {
+            KindProjection::Passed { body, permit } if !permit.is_held() => body.poll_frame(cx),
             KindProjection::Passed { mut body, permit } => {
                 let polled = body.as_mut().poll_frame(cx);
-                if permit.is_held() {
-                    match &polled {
-                        Poll::Ready(None) => permit.settle(Outcome::Completed),
-                        Poll::Ready(Some(Err(_))) => permit.settle(Outcome::Dropped),
-                        Poll::Ready(Some(Ok(_))) if ended(&*body) => permit.settle(Outcome::Completed),
-                        Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
-                    }
+                match &polled {
+                    Poll::Ready(None) => permit.settle(Outcome::Completed),
+                    Poll::Ready(Some(Err(_))) => permit.settle(Outcome::Dropped),
+                    Poll::Ready(Some(Ok(_))) if ended(&*body) => permit.settle(Outcome::Completed),
+                    Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
                 }
                 polled
             }
