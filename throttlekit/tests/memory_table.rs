@@ -240,6 +240,9 @@ fn a_batch_is_the_checks_one_by_one() {
 fn settings_out_of_range_are_refused_by_name() {
     let error = Table::<f64>::bounded(0).unwrap_err();
     assert_eq!(error.to_string(), "memory.maxKeys is 0: must be a whole number from 1 to 2^32");
+    let error = Table::<f64>::bounded(1 << 32).map(|_| ()).err();
+    let refused = "memory.maxKeys is 4294967296: must be small enough for the memory to be reserved";
+    assert!(error.is_none_or(|error| error.to_string() == refused), "200 GB, where a system reserves that");
     for shards in [0, 65_537, usize::MAX] {
         let error = Table::builder().shards(shards).build::<f64>().unwrap_err();
         assert_eq!(error.option(), "memory.shards");

@@ -461,3 +461,13 @@ fn the_types_can_be_shared_and_shown() {
     check::<ReloadReport>();
     check::<LoadOptions>();
 }
+
+#[test]
+fn memory_that_is_not_there_is_a_problem_of_its_limiter() {
+    let text = "limiters: { big: { strategy: tokenBucket, capacity: 1, refillPerSec: 1, maxKeys: 4294967296 } }";
+    // A system that promises 200 GB to anyone makes the registry; none may abort.
+    if let Err(errors) = Policies::from_yaml(text) {
+        let expected = "config.limiters[big].maxKeys: must be small enough for the memory to be reserved";
+        assert_eq!(errors.to_string(), format!("{expected} (found 4294967296)"));
+    }
+}

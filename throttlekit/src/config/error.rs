@@ -3,6 +3,9 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use super::node::shown_name;
+use crate::error::BuildError;
+
 /// A place in a text. Lines and columns count from 1, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -79,6 +82,14 @@ impl ConfigErrors {
     /// One problem with the text as a whole, or with what should have been one.
     pub(crate) fn single(position: Option<Position>, message: impl Into<String>) -> Self {
         Self::new(vec![Problem { path: "config".to_owned(), position, message: message.into() }])
+    }
+
+    /// What turned out when a limiter was made, such as memory that the system does not reserve.
+    pub(crate) fn refused(limiter: &str, error: &BuildError) -> Self {
+        let option = error.option().rsplit('.').next().unwrap_or_default();
+        let path = format!("config.limiters[{}].{option}", shown_name(limiter));
+        let found = error.value().map_or_else(String::new, |value| format!(" (found {value})"));
+        Self::new(vec![Problem { path, position: None, message: format!("{}{found}", error.allowed()) }])
     }
 
     pub(crate) fn in_file(mut self, file: impl Into<String>) -> Self {

@@ -91,7 +91,7 @@ fn limiters(config: &Config, findings: &mut Findings<'_>) {
         if config.limiters[..index].iter().any(|earlier| earlier.name == limiter.name) {
             findings.add(std::slice::from_ref(&path), "there is another limiter of this name");
         }
-        if !(1..=TableBuilder::MAX_KEYS).contains(&limiter.max_keys) {
+        if !(1..=TableBuilder::MAX_KEYS).contains(&(limiter.max_keys as u64)) {
             let allowed = format!("must be a whole number from 1 to {}", TableBuilder::MAX_KEYS);
             findings.add(&[format!("{path}.maxKeys"), path.clone()], format!("{allowed} (found {})", limiter.max_keys));
         }

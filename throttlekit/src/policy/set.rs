@@ -39,7 +39,7 @@ impl PolicySet {
                 (before, fate) => {
                     let heir_of = before.filter(|_| fate == Fate::Kept);
                     let policy = Policy::new(spec.clone(), prefix, options, heir_of.map(|policy| &**policy));
-                    Arc::new(policy.map_err(|error| ConfigErrors::single(None, error.to_string()))?)
+                    Arc::new(policy.map_err(|error| ConfigErrors::refused(&spec.name, &error))?)
                 }
             };
             policies.push(policy);

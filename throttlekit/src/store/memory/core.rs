@@ -67,15 +67,17 @@ pub struct Core<H: Shape> {
 }
 
 impl<H: Shape> Core<H> {
-    pub(super) fn new(max_keys: usize, shards: usize) -> Self {
+    /// `None` if the system does not reserve the memory.
+    pub(super) fn new(max_keys: usize, shards: usize) -> Option<Self> {
         let shards = shards.next_power_of_two();
-        Self {
+        let lines = Lines::new(max_keys, shards, H::Words::STRIDE * SLOTS)?;
+        Some(Self {
             sizes: (0..shards).map(|_| AtomicU16::new(1)).collect(),
             shards: (0..shards).map(|_| Mutex::default()).collect(),
-            lines: Lines::new(max_keys, shards, H::Words::STRIDE * SLOTS),
+            lines,
             max_keys,
             len: AtomicUsize::new(0),
-        }
+        })
     }
 
     pub(super) fn len(&self) -> usize {

@@ -26,15 +26,16 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Memory for `shards` shards of `line_words` words a line, that hold `max_keys` keys in total.
-    pub(super) fn new(max_keys: usize, shards: usize, line_words: usize) -> Self {
+    /// Memory for `shards` shards of `line_words` words a line, that hold `max_keys` keys in total; `None` if the system
+    /// does not reserve as much.
+    pub(super) fn new(max_keys: usize, shards: usize, line_words: usize) -> Option<Self> {
         let most = Self::fit(Self::fullest(max_keys, shards)).next_multiple_of(BLOCK);
         let row = shards + usize::from(shards >= PADDED);
-        let words = zeroed(((most / BLOCK) * row * BLOCK + 1) * line_words);
+        let words = zeroed((most.checked_mul(row)? + 1).checked_mul(line_words)?)?;
         let line_bytes = line_words * size_of::<u64>();
         let misaligned = words.as_ptr().addr() % line_bytes;
         let start = if misaligned == 0 { 0 } else { (line_bytes - misaligned) / size_of::<u64>() };
-        Self { words, start, row, most: u16::try_from(most).unwrap_or(u16::MAX) }
+        Some(Self { words, start, row, most: u16::try_from(most).unwrap_or(u16::MAX) })
     }
 
     /// More keys than the fullest shard has: six standard deviations above the mean.
@@ -68,13 +69,13 @@ impl Lines {
 }
 
 #[cfg(not(loom))]
-fn zeroed(words: usize) -> Box<[AtomicU64]> {
-    bytemuck::zeroed_slice_box(words)
+fn zeroed(words: usize) -> Option<Box<[AtomicU64]>> {
+    bytemuck::allocation::try_zeroed_slice_box(words).ok()
 }
 
 #[cfg(loom)]
-fn zeroed(words: usize) -> Box<[AtomicU64]> {
-    (0..words).map(|_| AtomicU64::new(0)).collect()
+fn zeroed(words: usize) -> Option<Box<[AtomicU64]>> {
+    Some((0..words).map(|_| AtomicU64::new(0)).collect())
 }
 
 #[cfg(all(test, not(loom)))]
@@ -84,7 +85,7 @@ mod tests {
     #[test]
     fn every_line_of_every_shard_is_a_place_of_its_own() {
         for shards in [1, 2, 64, 128] {
-            let lines = Lines::new(100_000, shards, 8);
+            let lines = Lines::new(100_000, shards, 8).unwrap();
             let mut seen = std::collections::HashSet::new();
             for shard in 0..shards {
                 for line in 0..usize::from(lines.most) {
@@ -98,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_shard_grows_until_its_keys_fit() {
-        let lines = Lines::new(1_000_000, 1_024, 8);
+        let lines = Lines::new(1_000_000, 1_024, 8).unwrap();
         let (mut size, mut steps) = (1, 0);
         for keys in 0..977 {
             let grown = lines.grown(size, keys);

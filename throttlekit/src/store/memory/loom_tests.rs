@@ -87,7 +87,7 @@ impl Program for Count {
 type PairCore = Arc<Core<Wide<()>>>;
 
 fn pair_core(max_keys: usize, shards: usize) -> PairCore {
-    Arc::new(Core::new(max_keys, shards))
+    Arc::new(Core::new(max_keys, shards).unwrap())
 }
 
 fn key(core: &Core<Wide<()>>, key: u64) -> Place {
@@ -119,7 +119,7 @@ fn loom_two_writers_of_one_key_both_count() {
 #[test]
 fn loom_instants_of_two_writers_both_count() {
     explore(|| {
-        let core: Arc<Core<Narrow>> = Arc::new(Core::new(8, 1));
+        let core: Arc<Core<Narrow>> = Arc::new(Core::new(8, 1).unwrap());
         let add = |core: &Core<Narrow>| {
             let place = core.place(Fingerprint(1));
             <Instant as Kind<Twins>>::apply(core, place, 0.0, &Count::UpTo(9), &()).unwrap()
@@ -136,7 +136,7 @@ fn loom_instants_of_two_writers_both_count() {
 #[test]
 fn loom_a_count_of_writes_that_came_round_is_noticed() {
     explore(|| {
-        let core: Arc<Core<Narrow>> = Arc::new(Core::new(8, 1));
+        let core: Arc<Core<Narrow>> = Arc::new(Core::new(8, 1).unwrap());
         let add = |core: &Core<Narrow>| {
             let place = core.place(Fingerprint(1));
             <Instant as Kind<Twins>>::apply(core, place, 0.0, &Count::UpTo(9), &()).unwrap()

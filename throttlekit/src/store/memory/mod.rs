@@ -53,7 +53,7 @@ type ShapeOf<S> = <<S as State>::Layout as Kind<S>>::Shape;
 ///
 /// # Panics
 ///
-/// No method panics by itself. A panic in a program's step changes nothing; one in [`Change`](crate::Change) for a
+/// No method but [`new`](Self::new) panics by itself. A panic in a program's step changes nothing; one in [`Change`](crate::Change) for a
 /// [`Boxed`] state drops that key.
 pub struct Table<S: State> {
     core: Arc<Core<ShapeOf<S>>>,
@@ -74,7 +74,7 @@ pub struct TableBuilder {
 
 impl TableBuilder {
     /// The largest bound: 2^32 keys.
-    pub const MAX_KEYS: usize = 1 << 32;
+    pub const MAX_KEYS: u64 = 1 << 32;
     /// Above this many shards each of them grows instead.
     const MAX_SHARDS: usize = 1 << 16;
     /// What the 16 bits that count a shard's lines leave room for.
@@ -106,9 +106,9 @@ impl TableBuilder {
     ///
     /// # Errors
     ///
-    /// If a setting is out of its range.
+    /// If a setting is out of its range, or the system does not reserve the memory that `max_keys` may need.
     pub fn build<S: State>(self) -> Result<Table<S>, BuildError> {
-        if self.max_keys == 0 || self.max_keys > Self::MAX_KEYS {
+        if self.max_keys == 0 || self.max_keys as u64 > Self::MAX_KEYS {
             return Err(BuildError::new("memory.maxKeys", self.max_keys, "must be a whole number from 1 to 2^32"));
         }
         let shards = match self.shards {
@@ -122,10 +122,10 @@ impl TableBuilder {
                 shards
             }
         };
-        Ok(Table {
-            core: Arc::new(Core::new(self.max_keys, shards)),
-            key: self.seed.map_or_else(HashKey::random, HashKey::from_seed),
-        })
+        let core = Core::new(self.max_keys, shards).ok_or_else(|| {
+            BuildError::new("memory.maxKeys", self.max_keys, "must be small enough for the memory to be reserved")
+        })?;
+        Ok(Table { core: Arc::new(core), key: self.seed.map_or_else(HashKey::random, HashKey::from_seed) })
     }
 }
 
@@ -138,8 +138,12 @@ impl Table<()> {
 
 impl<S: State> Table<S> {
     /// A table of at most [`DEFAULT_MAX_KEYS`] keys.
+    ///
+    /// # Panics
+    ///
+    /// If the system does not reserve 60 MB of address space.
     pub fn new() -> Self {
-        Self { core: Arc::new(Core::new(DEFAULT_MAX_KEYS, DEFAULT_MAX_KEYS / 1_024)), key: HashKey::random() }
+        Table::builder().build().expect("the default settings are in range, and 60 MB of address space are there")
     }
 
     /// A table of at most `max_keys` keys.
