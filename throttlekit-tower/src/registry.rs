@@ -6,7 +6,7 @@ use arc_swap::{ArcSwap, Guard};
 use throttlekit::config::{HttpRule, KeySource};
 use throttlekit::headers::Headers;
 use throttlekit::policy::{self, Policies, PolicySet};
-use throttlekit::{BuildError, DynLimiter, Multi};
+use throttlekit::{BuildError, DynLimiter, Multi, Observer};
 
 use crate::builder::LimiterClock;
 use crate::fields::Fields;
@@ -77,7 +77,11 @@ impl Compiled {
         // The version first: what is read afterwards is of this version or a later one.
         let version = policies.version();
         let set = policies.current();
-        let rules = set.rules().iter().map(|rule| compile(rule).map(Arc::new)).collect::<Result<_, _>>()?;
+        let rules = set
+            .rules()
+            .iter()
+            .map(|rule| compile(rule, policies.observer()).map(Arc::new))
+            .collect::<Result<_, _>>()?;
         Ok(Self { version, set, rules })
     }
 
@@ -89,18 +93,24 @@ impl Compiled {
     }
 }
 
-fn compile(rule: &policy::Rule) -> Result<Rule, BuildError> {
+fn compile(rule: &policy::Rule, observer: Option<&Arc<dyn Observer>>) -> Result<Rule, BuildError> {
     let spec = rule.spec();
     let first = rule.policies().first().ok_or(BuildError::missing("http.rules.policies"))?;
     let clock = Arc::new(LimiterClock(Arc::clone(first.limiter())));
     let asked = if rule.policies().len() == 1 {
         Asked::Limiter(Arc::clone(first.limiter()))
     } else {
-        let mut together = Multi::all();
+        // One decision, and so one event, under the names of all.
+        let names: Vec<&str> = rule.policies().iter().map(|policy| policy.name()).collect();
+        let mut together = Multi::all().name(names.join("+"));
         for policy in rule.policies() {
             together = together.limiter(policy.name(), &**policy.limiter(), 1.0);
         }
-        Asked::Admit(Arc::new(together.clock(Arc::clone(&clock)).build()?))
+        let together = together.clock(Arc::clone(&clock));
+        Asked::Admit(match observer {
+            Some(observer) => Arc::new(together.observer(Arc::clone(observer)).build()?),
+            None => Arc::new(together.build()?),
+        })
     };
     let limits = rule.policies().iter().map(|policy| limit(policy.name(), &**policy.limiter(), spec)).collect();
     Ok(Rule {

@@ -3,10 +3,12 @@
 
 mod common;
 
+use std::sync::{Arc, Mutex};
+
 use common::{Hello, around, field, send};
 use http::{Request, StatusCode};
-use throttlekit::ManualClock;
 use throttlekit::policy::{LoadOptions, Policies};
+use throttlekit::{Event, ManualClock, Observer};
 use throttlekit_tower::key::PeerAddr;
 use throttlekit_tower::{Throttle, ThrottleLayer};
 
@@ -83,6 +85,28 @@ async fn several_policies_are_charged_all_or_none() {
     }
     let response = send(&service, request("GET", "/wide")).await;
     assert_eq!(field(&response, "ratelimit-remaining"), "7");
+}
+
+#[derive(Clone, Default)]
+struct Seen(Arc<Mutex<Vec<(String, bool)>>>);
+
+impl Observer for Seen {
+    fn observe(&self, event: &Event<'_>) {
+        let allowed = event.result.is_ok_and(|decision| decision.allowed);
+        self.0.lock().expect("no test panics here").push((event.policy.to_owned(), allowed));
+    }
+}
+
+#[tokio::test]
+async fn an_observer_sees_each_decision_once() {
+    let seen = Seen::default();
+    let options = LoadOptions::new().clock(ManualClock::new(0.0)).observer(seen.clone());
+    let (service, _) = service(&Policies::load(TOGETHER, options).unwrap());
+    for path in ["/both", "/wide", "/both", "/both"] {
+        send(&service, request("GET", path)).await;
+    }
+    let expected = [("wide+narrow", true), ("wide", true), ("wide+narrow", true), ("wide+narrow", false)];
+    assert_eq!(*seen.0.lock().unwrap(), expected.map(|(policy, allowed)| (policy.to_owned(), allowed)));
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use super::policy::Policy;
 use super::reload::{Fate, ReloadReport};
 use super::set::PolicySet;
 use crate::config::{Config, ConfigErrors, Format, read_file};
+use crate::observe::Observer;
 
 /// Policies by name. Clones are handles to the same registry.
 ///
@@ -120,6 +121,11 @@ impl Policies {
     #[inline]
     pub fn version(&self) -> u64 {
         self.inner.version.load(Ordering::Acquire)
+    }
+
+    /// Who sees the decisions, for a door that joins several policies into one decision.
+    pub fn observer(&self) -> Option<&Arc<dyn Observer>> {
+        self.inner.options.observer.as_ref()
     }
 
     /// The policy of this name.
