@@ -111,4 +111,10 @@ mod tests {
         assert!(steps < 25, "{steps} rebuilds");
         assert_eq!(lines.grown(size, 1_000_000), lines.most);
     }
+
+    #[test]
+    fn memory_beyond_any_address_space_is_not_reserved() {
+        assert!(Lines::new(1 << 55, 1, 8).is_none());
+        assert!(Lines::new(1 << 55, 1 << 16, 16).is_none());
+    }
 }
