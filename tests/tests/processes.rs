@@ -5,6 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use tests::folder::Folder;
+use tests::installed;
 use tests::port::Port;
 use tests::process::{Process, wait};
 
@@ -101,4 +102,16 @@ fn folders_go_with_their_guard() {
     let path = folder.path().to_owned();
     drop(folder);
     assert!(!path.exists());
+}
+
+#[test]
+fn what_the_tasks_install_is_found() {
+    assert!(installed("dynalite/node_modules/dynalite/cli.js").is_file());
+    assert!(installed("python/throttlekit/redis_backend.py").is_file());
+}
+
+#[test]
+#[should_panic(expected = "no-such-package is not installed: run `cargo xtask services`")]
+fn what_is_not_installed_says_what_to_do() {
+    installed("no-such-package");
 }

@@ -7,6 +7,7 @@ mod dependencies;
 mod fuzz;
 mod licence;
 mod minimal;
+mod packages;
 mod process;
 mod services;
 mod test;
@@ -24,7 +25,7 @@ cargo xtask TASK
 
   test               sets up what is missing and runs all tests
   bench [NAME..]     runs the benchmark programs, or those named; --quick for short runs, --list for the names
-  services           lists the tools that tests and benches need, and installs those that are missing
+  services           lists what tests and benches need from outside, and installs what is missing
   ci [GATE..]        runs the gates, or those named; --list for the names
   api                writes the public API of the published crates to docs/public-api
   loom               runs the model-checked tests of the lock-free parts
@@ -93,7 +94,7 @@ fn run(options: &Options) -> Result<(), Error> {
     match task {
         "test" => test::run(&workspace),
         "bench" => bench::run(&workspace, options),
-        "services" => services::ensure(&services::ALL),
+        "services" => services::ensure(&services::ALL).and_then(|()| packages::ensure(&workspace.target())),
         "ci" => ci::run(&workspace, options),
         "api" => api::check(&workspace, true).map(drop),
         "loom" => test::loom(&workspace).map(drop),

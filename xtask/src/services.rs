@@ -14,34 +14,41 @@ pub(crate) struct Service {
     probe: &'static [&'static str],
     /// The Debian package that brings it.
     package: &'static str,
+    /// The daemon that the package starts, if any.
+    daemon: Option<&'static str>,
 }
 
-const PYTHON: Service =
-    Service { name: "python3", purpose: "tests: golden vectors", probe: &["python3", "--version"], package: "python3" };
-const PIP: Service = Service {
-    name: "pip",
-    purpose: "tests: golden vectors",
-    probe: &["python3", "-m", "pip", "--version"],
-    package: "python3-pip",
-};
-const TAR: Service =
-    Service { name: "tar", purpose: "tests: golden vectors", probe: &["tar", "--version"], package: "tar" };
-const VALGRIND: Service = Service {
-    name: "valgrind",
-    purpose: "bench: instruction counts",
-    probe: &["valgrind", "--version"],
-    package: "valgrind",
-};
+const PYTHON: Service = Service::new("python3", "tests: golden vectors", &["python3", "--version"], "python3");
+const PIP: Service =
+    Service::new("pip", "tests: golden vectors", &["python3", "-m", "pip", "--version"], "python3-pip");
+const TAR: Service = Service::new("tar", "tests: golden vectors", &["tar", "--version"], "tar");
+const NODE: Service = Service::new("node", "tests: a server that speaks DynamoDB", &["node", "--version"], "nodejs");
+const NPM: Service = Service::new("npm", "tests: a server that speaks DynamoDB", &["npm", "--version"], "npm");
+const REDIS: Service =
+    Service::new("redis-server", "tests: Redis", &["redis-server", "--version"], "redis-server").daemon("redis-server");
+const SENTINEL: Service =
+    Service::new("redis-sentinel", "tests: Redis that fails over", &["redis-sentinel", "--version"], "redis-sentinel")
+        .daemon("redis-sentinel");
+// Its programs are below a folder with the version's number, not on the path.
+const POSTGRES: Service = Service::new(
+    "postgresql",
+    "tests: PostgreSQL",
+    &["sh", "-c", "ls /usr/lib/postgresql/*/bin/postgres || which postgres"],
+    "postgresql",
+)
+.daemon("postgresql");
+// PostgreSQL refuses to run as root: this starts it as another user.
+const SETPRIV: Service = Service::new("setpriv", "tests: PostgreSQL", &["setpriv", "--version"], "util-linux");
+const VALGRIND: Service = Service::new("valgrind", "bench: instruction counts", &["valgrind", "--version"], "valgrind");
 // wrk exits with 1 when asked for its version.
-const WRK: Service =
-    Service { name: "wrk", purpose: "bench: load on the quickstart", probe: &["which", "wrk"], package: "wrk" };
+const WRK: Service = Service::new("wrk", "bench: load on the quickstart", &["which", "wrk"], "wrk");
 
 /// What the tests need.
-pub(crate) const TESTS: [Service; 3] = [PYTHON, PIP, TAR];
+pub(crate) const TESTS: [Service; 9] = [PYTHON, PIP, TAR, NODE, NPM, REDIS, SENTINEL, POSTGRES, SETPRIV];
 /// What the benches need.
 pub(crate) const BENCHES: [Service; 2] = [VALGRIND, WRK];
 /// Everything.
-pub(crate) const ALL: [Service; 5] = [PYTHON, PIP, TAR, VALGRIND, WRK];
+pub(crate) const ALL: [Service; 11] = [PYTHON, PIP, TAR, NODE, NPM, REDIS, SENTINEL, POSTGRES, SETPRIV, VALGRIND, WRK];
 
 /// Lists `services` and installs those that are missing.
 ///
@@ -51,7 +58,7 @@ pub(crate) fn ensure(services: &[Service]) -> Result<(), Error> {
     for service in services {
         let there = service.is_there();
         let state = if there { "there" } else { "missing" };
-        eprintln!("{:<10} {state:<8} {}", service.name, service.purpose);
+        eprintln!("{:<16} {state:<8} {}", service.name, service.purpose);
         if !there {
             missing.push(service);
         }
@@ -64,6 +71,11 @@ pub(crate) fn ensure(services: &[Service]) -> Result<(), Error> {
     run(&mut apt(&["update", "--quiet"])).map_err(|error| format!("{error}; {by_hand}"))?;
     run(apt(&["install", "--quiet", "--yes", "--no-install-recommends"]).args(&packages))
         .map_err(|error| format!("{error}; {by_hand}"))?;
+    // Tests start servers of their own, and whoever works here did not ask for one that runs all the time. Where there is no
+    // such command nothing was started either.
+    for daemon in missing.iter().filter_map(|service| service.daemon) {
+        let _ = as_root("service").args([daemon, "stop"]).status();
+    }
     match missing.iter().find(|service| !service.is_there()) {
         None => Ok(()),
         Some(service) => Err(format!("{} is still missing after its installation", service.name).into()),
@@ -71,19 +83,39 @@ pub(crate) fn ensure(services: &[Service]) -> Result<(), Error> {
 }
 
 impl Service {
+    const fn new(
+        name: &'static str,
+        purpose: &'static str,
+        probe: &'static [&'static str],
+        package: &'static str,
+    ) -> Self {
+        Self { name, purpose, probe, package, daemon: None }
+    }
+
+    const fn daemon(mut self, daemon: &'static str) -> Self {
+        self.daemon = Some(daemon);
+        self
+    }
+
     fn is_there(&self) -> bool {
         let [program, arguments @ ..] = self.probe else { return false };
         succeeds(Command::new(program).args(arguments))
     }
 }
 
-/// `apt-get`, by way of `sudo` for anybody but root; it never asks.
+/// `apt-get`; it never asks.
 fn apt(arguments: &[&str]) -> Command {
-    let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
-    let mut command = if root { Command::new("apt-get") } else { Command::new("sudo") };
-    if !root {
-        command.args(["--non-interactive", "apt-get"]);
-    }
+    let mut command = as_root("apt-get");
     command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+/// `program`, by way of `sudo` for anybody but root.
+fn as_root(program: &str) -> Command {
+    let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+    let mut command = Command::new(if root { program } else { "sudo" });
+    if !root {
+        command.args(["--non-interactive", program]);
+    }
     command
 }

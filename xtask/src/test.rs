@@ -2,17 +2,19 @@
 
 use crate::process::{cargo_of, run_tests, toolchains};
 use crate::workspace::Workspace;
-use crate::{Error, services, vectors};
+use crate::{Error, packages, services, vectors};
 
 /// Sets up what is missing and runs every test, in the order in which a failure says most.
 pub(crate) fn run(workspace: &Workspace) -> Result<(), Error> {
     services::ensure(&services::TESTS)?;
+    packages::ensure(&workspace.target())?;
     let vectors = vectors::fetch(&workspace.target())?;
     let mut passed = run_tests(
         workspace
             .cargo()
             .args(["test", "--workspace", "--all-features", "--no-fail-fast"])
-            .env("THROTTLEKIT_GOLDEN", &vectors),
+            .env("THROTTLEKIT_GOLDEN", &vectors)
+            .env("THROTTLEKIT_SERVICES", packages::folder(&workspace.target())),
     )?;
     passed += loom(workspace)?;
     // Arithmetic and atomics behave differently without debug assertions and with optimisation.
