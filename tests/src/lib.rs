@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 pub mod folder;
 pub mod port;
 pub mod process;
+pub mod proxy;
+pub mod redis;
 pub mod shared;
 
 /// The code in the guide for contributors compiles and runs.
