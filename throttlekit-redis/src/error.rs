@@ -18,10 +18,15 @@ impl Failure {
         Self(reason.into())
     }
 
+    /// The server did not answer.
+    pub(crate) fn silent() -> Self {
+        Self::new("the server did not answer in time")
+    }
+
     /// The failure of an exchange on an open connection.
     pub(crate) fn of_exchange(error: &RedisError) -> Self {
         if error.is_timeout() {
-            return Self::new("the server did not answer in time");
+            return Self::silent();
         }
         match error.kind() {
             redis::ErrorKind::Parse => Self::new("the server's answer does not parse"),
@@ -32,7 +37,7 @@ impl Failure {
     /// The failure to log in on a connection just made. A server may repeat what it was sent, so its text is not shown.
     pub(crate) fn of_login(error: &RedisError) -> Self {
         if error.is_timeout() {
-            return Self::new("the server did not answer in time");
+            return Self::silent();
         }
         match error.code() {
             Some(code) => Self::new(format!("the server refused the connection: {code}")),

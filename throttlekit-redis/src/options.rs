@@ -82,7 +82,7 @@ impl RedisOptions {
 
     /// The master that these sentinels know by `name`, whichever server that is at the time.
     ///
-    /// User and password of the URLs are for the sentinels, those of the first URL for all; the servers' own are set by
+    /// User and password of the first URL are for all sentinels; the servers' own are set by
     /// [`username`](Self::username), [`password`](Self::password) and [`database`](Self::database).
     ///
     /// # Errors
@@ -135,6 +135,20 @@ impl RedisOptions {
     #[must_use]
     pub fn password(mut self, password: impl AsRef<str>) -> Self {
         self.login = self.login.set_password(password);
+        self
+    }
+
+    /// Who logs in to the sentinels.
+    #[must_use]
+    pub fn sentinel_username(mut self, username: impl AsRef<str>) -> Self {
+        self.sentinel_login = self.sentinel_login.set_username(username);
+        self
+    }
+
+    /// The password for the sentinels.
+    #[must_use]
+    pub fn sentinel_password(mut self, password: impl AsRef<str>) -> Self {
+        self.sentinel_login = self.sentinel_login.set_password(password);
         self
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -12,6 +13,7 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::error::Failure;
 use crate::link::batch::Batch;
@@ -122,11 +124,19 @@ impl fmt::Debug for Dial {
 pub(crate) struct Wire {
     connection: MultiplexedConnection,
     driver: JoinHandle<()>,
+    opened: Instant,
+    /// Since when something waits and nothing was answered, in milliseconds after `opened`, and one; 0 for not at all.
+    waiting_since: AtomicU64,
 }
 
 impl Wire {
     fn new(connection: MultiplexedConnection, driver: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self { connection, driver: tokio::spawn(driver) }
+        Self { connection, driver: tokio::spawn(driver), opened: Instant::now(), waiting_since: AtomicU64::new(0) }
+    }
+
+    /// When it was opened.
+    pub(crate) fn opened(&self) -> Instant {
+        self.opened
     }
 
     /// Whether the other side is known to be gone. Nothing sent from now on can arrive.
@@ -134,9 +144,31 @@ impl Wire {
         self.driver.is_finished()
     }
 
+    /// Whether something was sent longer than `patience` ago and nothing was answered since. It shows that a server
+    /// hangs though every caller gives up before the response timeout does.
+    pub(crate) fn is_silent(&self, patience: Duration) -> bool {
+        let since = self.waiting_since.load(Ordering::Relaxed);
+        since > 0 && self.age_ms().saturating_sub(since) > u64::try_from(patience.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn age_ms(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    async fn answered<T>(&self, exchange: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+        // Only the first of those that wait counts. Relaxed: nothing else is published with it.
+        let _ = self.waiting_since.compare_exchange(0, self.age_ms(), Ordering::Relaxed, Ordering::Relaxed);
+        let answer = exchange.await;
+        if answer.is_ok() {
+            self.waiting_since.store(0, Ordering::Relaxed);
+        }
+        answer
+    }
+
     /// Sends one command.
     pub(crate) async fn command(&self, command: &redis::Cmd) -> RedisResult<Value> {
-        self.connection.clone().send_packed_command(command).await
+        let mut connection = self.connection.clone();
+        self.answered(connection.send_packed_command(command)).await
     }
 
     /// Sends a batch; the answers of its runs, errors of the server among them, in order.
@@ -147,7 +179,8 @@ impl Wire {
         if let (Some(command), None) = (commands.next(), commands.next()) {
             return Ok(vec![self.command(command).await?]);
         }
-        let mut answers = self.connection.clone().send_packed_commands(pipeline, 0, pipeline.len()).await?;
+        let mut connection = self.connection.clone();
+        let mut answers = self.answered(connection.send_packed_commands(pipeline, 0, pipeline.len())).await?;
         if batch.skipped() > 0 {
             let mut index = 0;
             answers.retain(|_| {

@@ -51,7 +51,7 @@ enum State {
     /// An attempt is under way.
     Connecting { failures: u32, flight: Flight<Outcome> },
     /// Connected.
-    Joined { wire: Arc<Wire>, since: Instant },
+    Joined(Arc<Wire>),
 }
 
 type Outcome = Result<Arc<Wire>, Failure>;
@@ -132,11 +132,15 @@ impl Node {
     /// The connection, the attempt to make it, or why there is no attempt now. Starts one if it is time.
     fn join(&self) -> Join {
         let mut state = self.0.lock();
-        if let State::Joined { wire, since } = &*state {
-            if !wire.is_closed() {
+        if let State::Joined(wire) = &*state {
+            let failure = if wire.is_closed() {
+                Failure::new("the connection broke")
+            } else if wire.is_silent(self.0.dial.timing.response) {
+                Failure::silent()
+            } else {
                 return Join::Ready(Ok(Arc::clone(wire)));
-            }
-            *state = State::after(*since, Failure::new("the connection broke"));
+            };
+            *state = State::after(wire, failure);
         }
         let failures = match &*state {
             State::Connecting { flight, .. } if flight.is_alive() => return Join::Wait(flight.waiter()),
@@ -144,7 +148,7 @@ impl Node {
                 return Join::Ready(Err(failure.clone()));
             }
             State::Connecting { failures, .. } | State::Apart { failures, .. } => *failures,
-            State::Joined { .. } => 0,
+            State::Joined(_) => 0,
         };
         let inner = Arc::downgrade(&self.0);
         let (dial, target) = (Arc::clone(&self.0.dial), self.0.target.clone());
@@ -171,9 +175,7 @@ impl Node {
     fn broken(&self, wire: &Arc<Wire>, failure: Failure) -> Failure {
         let mut state = self.0.lock();
         match &*state {
-            State::Joined { wire: current, since } if Arc::ptr_eq(current, wire) => {
-                *state = State::after(*since, failure.clone());
-            }
+            State::Joined(current) if Arc::ptr_eq(current, wire) => *state = State::after(wire, failure.clone()),
             _ => {}
         }
         failure
@@ -181,10 +183,10 @@ impl Node {
 }
 
 impl State {
-    /// What follows a connection that was made at `since` and broke: a new attempt at once, but not many in a row with
-    /// a server that closes each.
-    fn after(since: Instant, failure: Failure) -> Self {
-        Self::Apart { failures: 0, pause: Some((since + SHORT_LIFE, failure)) }
+    /// What follows a connection that broke: a new attempt at once, but not many in a row with a server that closes
+    /// each.
+    fn after(wire: &Wire, failure: Failure) -> Self {
+        Self::Apart { failures: 0, pause: Some((wire.opened() + SHORT_LIFE, failure)) }
     }
 }
 
@@ -204,7 +206,7 @@ impl Inner {
     fn settle(inner: &Weak<Self>, failures: u32, outcome: &Outcome) {
         let Some(inner) = inner.upgrade() else { return };
         let next = match outcome {
-            Ok(wire) => State::Joined { wire: Arc::clone(wire), since: Instant::now() },
+            Ok(wire) => State::Joined(Arc::clone(wire)),
             Err(failure) => State::Apart {
                 failures: failures.saturating_add(1),
                 pause: Some((Instant::now() + pause(failures, fastrand::f64()), failure.clone())),
