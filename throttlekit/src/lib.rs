@@ -72,6 +72,7 @@ mod runtime;
 mod shaper;
 pub mod store;
 pub mod strategy;
+pub mod twin;
 
 pub use admit::{Admission, Admit, Ask, Axes, Axis, Meter};
 #[cfg(feature = "coarse-clock")]

@@ -3,6 +3,7 @@
 use crate::decision::{Decision, Forecast};
 use crate::error::Error;
 use crate::store::memory::Layout;
+use crate::twin::Twin;
 
 /// What is kept under a key.
 ///
@@ -142,6 +143,12 @@ pub trait Program: Clone + Send + Sync + 'static {
 
     /// Describes the decision.
     fn reply(&self, now_ms: f64, request: &Self::Request, outcome: Self::Outcome) -> Self::Reply;
+
+    /// The step as a Redis script, if there is one. Without, a store that runs scripts makes guarded writes instead,
+    /// which takes a second round trip.
+    fn twin(&self) -> Option<Twin<Self>> {
+        None
+    }
 }
 
 /// A program that limits: asked for a cost, it answers a [`Decision`].

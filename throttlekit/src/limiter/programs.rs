@@ -3,7 +3,9 @@
 use std::marker::PhantomData;
 
 use crate::decision::{Decision, Forecast};
-use crate::program::{Program, Project, State, Step};
+use crate::error::Error;
+use crate::program::{Program, Project, State, Step, Strategy};
+use crate::twin::{Numbers, Raw, Twin};
 
 /// What a check of cost 1 would find.
 #[derive(Clone)]
@@ -24,6 +26,11 @@ impl<S: Project> Program for Peek<S> {
 
     fn reply(&self, _now_ms: f64, _request: &(), outcome: Decision) -> Decision {
         outcome
+    }
+
+    /// Reads as the strategy does.
+    fn twin(&self) -> Option<Twin<Self>> {
+        Some(Twin::new(self.0.twin()?.lua, |peek| args(&peek.0), |()| [].into(), |peek, raw| state(&peek.0, raw)))
     }
 }
 
@@ -47,6 +54,21 @@ impl<S: Project> Program for Ahead<S> {
     fn reply(&self, _now_ms: f64, _cost: &f64, outcome: Forecast) -> Forecast {
         outcome
     }
+
+    /// Reads as the strategy does.
+    fn twin(&self) -> Option<Twin<Self>> {
+        Some(Twin::new(self.0.twin()?.lua, |ahead| args(&ahead.0), |_| [].into(), |ahead, raw| state(&ahead.0, raw)))
+    }
+}
+
+/// The numbers of a strategy that has a twin.
+fn args<S: Strategy>(strategy: &S) -> Numbers {
+    strategy.twin().map_or(Numbers::from([]), |twin| (twin.args)(strategy))
+}
+
+/// The state that the twin of a strategy reads.
+fn state<S: Strategy>(strategy: &S, raw: &Raw) -> Result<Option<S::State>, Error> {
+    strategy.twin().map_or(Ok(None), |twin| (twin.state)(strategy, raw))
 }
 
 /// Forgets a key with a state of type `S`.
@@ -79,4 +101,8 @@ impl<S: State> Program for Forget<S> {
     }
 
     fn reply(&self, _now_ms: f64, _request: &(), (): ()) {}
+
+    fn twin(&self) -> Option<Twin<Self>> {
+        Some(Twin::remove())
+    }
 }

@@ -9,6 +9,7 @@ use crate::store::memory::{AsInstant, Instant};
 use crate::strategy::options::{millis, positive};
 use crate::strategy::text::{read_number, write_number};
 use crate::strategy::{MAX, ceil_f64};
+use crate::twin::{Twin, readable};
 
 /// The least interval between departures in milliseconds. At today's epoch the state resolves 2^-12 ms; below this, what
 /// is lost to rounding would show in the rate.
@@ -180,6 +181,15 @@ impl Program for LeakyBucket {
     #[inline]
     fn reply(&self, _now_ms: f64, _cost: &f64, outcome: Reservation) -> Reservation {
         outcome
+    }
+
+    fn twin(&self) -> Option<Twin<Self>> {
+        Some(Twin::new(
+            include_str!("leaky_bucket.lua"),
+            |bucket| [bucket.interval_ms, bucket.max_queue_ms].into(),
+            |cost| [*cost].into(),
+            |_, raw| readable(raw.number().map(Departure)),
+        ))
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::error::Error;
 use crate::program::{Change, Program, State, Step};
+use crate::store::script::{Cell, Script, ScriptRun, Task};
 
 /// What becomes of a call with several programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,7 +48,8 @@ impl Call {
             self.keys.push(key);
             self.keys.len() - 1
         });
-        self.parts.push((at, Box::new(Typed { program, request, reply: None })));
+        self.parts
+            .push((at, Box::new(Typed { program, request, judged: None, pending: Pending::Nothing, reply: None })));
     }
 
     /// The caller's time, in milliseconds since the Unix epoch.
@@ -105,6 +107,66 @@ impl Call {
         Ok(writes.into_iter().flatten().collect())
     }
 
+    /// The programs, in the order in which they were added, as a store that runs scripts sees them.
+    pub fn tasks(&self) -> impl ExactSizeIterator<Item = Task> + '_ {
+        self.parts.iter().map(|(key, part)| Task { key: *key, script: part.script() })
+    }
+
+    /// Steps one program alone, over the text of its key, and says what it wants; for a store that sends finished writes
+    /// along with scripts. The caller puts the effects of programs on one key together.
+    ///
+    /// # Errors
+    ///
+    /// As [`step`](Self::step).
+    ///
+    /// # Panics
+    ///
+    /// If there is no program at `index`.
+    pub fn step_one(&mut self, index: usize, state: Option<&str>, now_ms: f64) -> Result<Effect, Error> {
+        self.parts[index].1.judge(state, now_ms)
+    }
+
+    /// Steps programs from what a script found, at the time at which it ran, and returns how many changes count.
+    ///
+    /// `places` says for each of [`keys`](Self::keys) which of the `cells` is its own; programs on keys without a place are
+    /// left for another script. Calls that ran on a key together share its cell. A program that was
+    /// [stepped alone](Self::step_one) is not stepped again.
+    ///
+    /// Under [`Rule::All`] every key must have a place, and no two programs may be on one key.
+    ///
+    /// # Errors
+    ///
+    /// `state_invalid` if a state does not parse, and what a program fails with. Under [`Rule::Each`] the changes of the
+    /// other programs are made all the same.
+    ///
+    /// # Panics
+    ///
+    /// If a place has no cell.
+    pub fn replay(&mut self, now_ms: f64, places: &[Option<usize>], cells: &mut [Cell]) -> Result<u64, Error> {
+        let (mut changes, mut failed) = (0, None);
+        for (key, part) in &mut self.parts {
+            let Some(place) = places.get(*key).copied().flatten() else { continue };
+            let cell = &mut cells[place];
+            match part.replay(cell, now_ms) {
+                Ok(changed) => changes += u64::from(changed),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+            if self.rule == Rule::Each {
+                part.commit(cell);
+            }
+        }
+        if self.rule == Rule::All {
+            let all = failed.is_none() && changes == self.parts.len() as u64;
+            changes = if all { changes } else { 0 };
+            for (key, part) in self.parts.iter_mut().filter(|_| all) {
+                if let Some(place) = places.get(*key).copied().flatten() {
+                    part.commit(&mut cells[place]);
+                }
+            }
+        }
+        failed.map_or(Ok(changes), Err)
+    }
+
     /// The replies of the programs, in the order in which they were added.
     ///
     /// # Errors
@@ -131,10 +193,14 @@ impl fmt::Debug for Call {
     }
 }
 
-/// What one erased step wants.
-enum Effect {
+/// What one program wants of its key.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Nothing. Under [`Rule::All`] a refusal.
     Keep,
+    /// The new state as text, and how long it lives in milliseconds.
     Write(String, f64),
+    /// To forget it.
     Remove,
 }
 
@@ -142,13 +208,30 @@ enum Effect {
 trait Part: Send {
     fn read_only(&self) -> bool;
     fn step(&mut self, state: Option<&str>, now_ms: f64) -> Result<Effect, Error>;
+    fn script(&self) -> Option<Script>;
+    /// Steps, and remembers that it did.
+    fn judge(&mut self, state: Option<&str>, now_ms: f64) -> Result<Effect, Error>;
+    /// Steps from a cell unless it was judged, and says whether that would change something.
+    fn replay(&mut self, cell: &mut Cell, now_ms: f64) -> Result<bool, Error>;
+    /// Makes the change that the last replay wanted, if any.
+    fn commit(&mut self, cell: &mut Cell);
     fn into_reply(self: Box<Self>) -> Option<Box<dyn Any>>;
 }
 
 struct Typed<P: Program> {
     program: P,
     request: P::Request,
+    /// Whether it wants a change, if it was stepped alone.
+    judged: Option<bool>,
+    pending: Pending<P::Change>,
     reply: Option<P::Reply>,
+}
+
+/// The change that a replay wants and that may come to nothing.
+enum Pending<C> {
+    Nothing,
+    Write(C),
+    Remove,
 }
 
 impl<P: Program> Part for Typed<P> {
@@ -177,6 +260,54 @@ impl<P: Program> Part for Typed<P> {
         };
         self.reply = Some(self.program.reply(now_ms, &self.request, outcome));
         Ok(effect)
+    }
+
+    fn script(&self) -> Option<Script> {
+        let twin = self.program.twin()?;
+        let run = if P::READ_ONLY {
+            ScriptRun::Read
+        } else if twin.lua.is_empty() {
+            ScriptRun::Remove
+        } else {
+            ScriptRun::Step((twin.request)(&self.request))
+        };
+        Some(Script { lua: twin.lua, args: (twin.args)(&self.program), run })
+    }
+
+    fn judge(&mut self, state: Option<&str>, now_ms: f64) -> Result<Effect, Error> {
+        let effect = self.step(state, now_ms)?;
+        self.judged = Some(effect != Effect::Keep);
+        Ok(effect)
+    }
+
+    fn replay(&mut self, cell: &mut Cell, now_ms: f64) -> Result<bool, Error> {
+        if let Some(wants) = self.judged {
+            return Ok(wants);
+        }
+        self.pending = Pending::Nothing;
+        let state = if P::IGNORES_STATE { None } else { cell.state(&self.program)?.as_ref() };
+        let outcome = match self.program.step(state, now_ms, &self.request) {
+            Step::Keep(outcome) => outcome,
+            Step::Write { change, outcome, .. } => {
+                self.pending = Pending::Write(change);
+                outcome
+            }
+            Step::Remove(outcome) => {
+                self.pending = Pending::Remove;
+                outcome
+            }
+            Step::Fail(error) => return Err(error),
+        };
+        self.reply = Some(self.program.reply(now_ms, &self.request, outcome));
+        Ok(!matches!(self.pending, Pending::Nothing))
+    }
+
+    fn commit(&mut self, cell: &mut Cell) {
+        match std::mem::replace(&mut self.pending, Pending::Nothing) {
+            Pending::Nothing => {}
+            Pending::Remove => cell.forget(),
+            Pending::Write(change) => cell.change(&self.program, change),
+        }
     }
 
     fn into_reply(self: Box<Self>) -> Option<Box<dyn Any>> {

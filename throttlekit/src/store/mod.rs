@@ -4,8 +4,9 @@
 mod call;
 pub mod memory;
 mod remote;
+pub mod script;
 
-pub use call::{Call, Rule, Write};
+pub use call::{Call, Effect, Rule, Write};
 pub use remote::{DynStore, Remote, Store};
 
 use crate::error::Error;

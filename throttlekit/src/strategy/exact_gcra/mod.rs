@@ -35,6 +35,7 @@ use crate::error::{BuildError, Error};
 use crate::program::{Program, Project, State, Step, Strategy};
 use crate::store::memory::{AsPair, Pair};
 use crate::strategy::{MAX, floor_f64};
+use crate::twin::{Twin, readable};
 
 /// `period * burst` may be up to here, so that any admitted backlog is a whole number that a double holds.
 const MAX_TOLERANCE: u64 = MAX_SAFE + 1;
@@ -193,6 +194,16 @@ impl Program for ExactGcra {
     #[inline]
     fn reply(&self, now_ms: f64, _cost: &f64, outcome: Verdict) -> Decision {
         self.decision(whole(now_ms), outcome.backlog, outcome.missing)
+    }
+
+    #[allow(clippy::cast_precision_loss)] // none is above 2^53
+    fn twin(&self) -> Option<Twin<Self>> {
+        Some(Twin::new(
+            include_str!("exact_gcra.lua"),
+            |gcra| [gcra.limit as f64, gcra.period_ms as f64, gcra.burst as f64].into(),
+            |cost| [*cost].into(),
+            |_, raw| readable(raw.text().and_then(ExactTat::decode)),
+        ))
     }
 }
 

@@ -1,9 +1,10 @@
 //! Counting in one window, however its bounds came about.
 
 use crate::decision::{Decision, Forecast, ceil_ms, ceil_wait, floor_units};
-use crate::program::{State, Step};
+use crate::program::{Program, State, Step};
 use crate::store::memory::{AsPair, Pair};
 use crate::strategy::text::{Value, read_object, write_number};
+use crate::twin::{Numbers, Raw, Twin, readable};
 
 /// What was admitted in one window. It counts only for the window with exactly this start.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -114,4 +115,25 @@ pub(crate) fn forecast(limit: f64, span: Span, state: Option<&Count>, cost: f64)
         next_replenish_at_ms: reset,
         full_at_ms: reset,
     }
+}
+
+/// The twin of all that count in windows. `args` gives the limit and how the windows lie.
+pub(crate) fn twin<P: Program<State = Count, Request = f64>>(args: fn(&P) -> Numbers) -> Twin<P> {
+    Twin::new(
+        include_str!("count.lua"),
+        args,
+        |cost| [*cost].into(),
+        |_, raw| match raw.list() {
+            Some([Raw::Nothing, Raw::Nothing]) => Ok(None),
+            Some([start, count]) => {
+                readable(start.number().zip(count.number()).map(|(start, count)| Count { start, count }))
+            }
+            _ => readable(None),
+        },
+    )
+}
+
+/// The numbers of windows with a fixed length, for the twin.
+pub(crate) fn fixed(limit: f64, period_ms: f64, anchor_ms: f64) -> Numbers {
+    [limit, 4.0, period_ms, anchor_ms, 0.0].into()
 }

@@ -32,6 +32,7 @@ use crate::program::{Program, Project, Step, Strategy};
 use crate::strategy::fixed_window::count::Span;
 use crate::strategy::floor_f64;
 use crate::strategy::options::{finite_window, millis, positive};
+use crate::twin::Twin;
 
 /// Counts in aligned windows; see the [module](self) for rule and bound.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,6 +69,10 @@ impl Program for FixedWindow {
     #[inline]
     fn reply(&self, now_ms: f64, _cost: &f64, outcome: Verdict) -> Decision {
         outcome.decision(self.limit, now_ms)
+    }
+
+    fn twin(&self) -> Option<Twin<Self>> {
+        Some(count::twin(|window| count::fixed(window.limit, window.window_ms, 0.0)))
     }
 }
 

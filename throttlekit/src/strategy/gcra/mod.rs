@@ -41,6 +41,7 @@ use crate::store::memory::{AsInstant, Instant};
 use crate::strategy::options::{at_most, millis, positive};
 use crate::strategy::text::{read_number, write_number};
 use crate::strategy::{MAX, ceil_f64};
+use crate::twin::{Twin, readable};
 
 /// The least `T` in milliseconds: forty steps of `f64` at today's epoch. Below, additions to a TAT lose so much that a
 /// limit would stop limiting.
@@ -187,6 +188,15 @@ impl Program for Gcra {
             reset_at_ms: ceil_ms(outcome.tat),
             retry_after_ms: if outcome.wait > 0.0 { ceil_wait(outcome.wait) } else { 0 },
         }
+    }
+
+    fn twin(&self) -> Option<Twin<Self>> {
+        Some(Twin::new(
+            include_str!("gcra.lua"),
+            |gcra| [gcra.interval, gcra.tolerance].into(),
+            |cost| [*cost].into(),
+            |_, raw| readable(raw.number().map(Tat)),
+        ))
     }
 }
 

@@ -35,6 +35,7 @@ use crate::strategy::fixed_window::count::{self, Count, Span, Verdict};
 use crate::strategy::options::{finite_window, millis, positive};
 use crate::strategy::sliding_window::SlidingWindowBuilder;
 use crate::strategy::{MAX, floor_f64};
+use crate::twin::Twin;
 
 /// The stable name, also of a rolling quota.
 const NAME: &str = "quota";
@@ -132,6 +133,16 @@ impl Program for Quota {
     #[inline]
     fn reply(&self, now_ms: f64, _cost: &f64, outcome: Verdict) -> Decision {
         outcome.decision(self.limit, now_ms)
+    }
+
+    fn twin(&self) -> Option<Twin<Self>> {
+        Some(count::twin(|quota| match quota.period {
+            Period::Month { offset_ms } => [quota.limit, 1.0, 0.0, 0.0, offset_ms].into(),
+            #[allow(clippy::cast_precision_loss)] // 0 to 6
+            Period::Week { offset_ms, starts_on } => [quota.limit, 2.0, 0.0, 0.0, offset_ms, starts_on as f64].into(),
+            Period::Day { offset_ms } => [quota.limit, 3.0, 0.0, 0.0, offset_ms].into(),
+            Period::Fixed { period_ms, anchor_ms } => count::fixed(quota.limit, period_ms, anchor_ms),
+        }))
     }
 }
 

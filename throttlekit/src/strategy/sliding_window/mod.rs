@@ -30,6 +30,7 @@ pub use ring::{Bump, Ring};
 use crate::decision::{Decision, Forecast, ceil_ms, ceil_wait, floor_units};
 use crate::program::{Program, Project, Step, Strategy};
 use crate::strategy::{ceil_f64, floor_f64};
+use crate::twin::{Twin, readable};
 
 /// A sub-bucketed sliding window; see the [module](self) for formulas and bounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -142,6 +143,19 @@ impl Program for SlidingWindow {
             reset_at_ms: self.reset_at(estimate.current),
             retry_after_ms: if allowed { 0 } else { self.wait(&estimate, projected - self.limit, now_ms) },
         }
+    }
+
+    fn twin(&self) -> Option<Twin<Self>> {
+        Some(Twin::new(
+            include_str!("sliding_window.lua"),
+            |window| [window.limit, window.window_ms, window.buckets.into(), window.bucket_ms].into(),
+            |cost| [*cost].into(),
+            |window, raw| match raw.list() {
+                Some([]) => Ok(None),
+                Some(fields) => readable(Ring::from_fields(window.places(), fields)),
+                None => readable(None),
+            },
+        ))
     }
 }
 

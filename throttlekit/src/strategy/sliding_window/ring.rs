@@ -3,6 +3,7 @@
 use crate::program::{Change, State};
 use crate::store::memory::Boxed;
 use crate::strategy::text::{Value, push_numbers, read_object};
+use crate::twin::Raw;
 
 /// A count for each bucket of a window and one more. Bucket `t` has place `t mod places`, and a place counts only for the
 /// bucket that it names.
@@ -21,6 +22,26 @@ struct Place {
 impl Ring {
     fn new(places: usize) -> Self {
         Self { places: vec![Place { bucket: -1.0, count: 0.0 }; places].into() }
+    }
+
+    /// The ring of `places` whose counts are the fields of a hash: a place, then `bucket:count`. Places that it does not
+    /// have belong to other options.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a place that is none saturates beyond all
+    pub(super) fn from_fields(places: usize, fields: &[Raw]) -> Option<Self> {
+        let mut ring = Self::new(places);
+        for field in fields.chunks(2) {
+            let [place, value] = field else { return None };
+            let (bucket, count) = value.text()?.split_once(':')?;
+            let (bucket, count): (f64, f64) = (bucket.parse().ok()?, count.parse().ok()?);
+            if !bucket.is_finite() || !count.is_finite() {
+                return None;
+            }
+            let place = place.number()?;
+            if let Some(at) = ring.places.get_mut(place as usize).filter(|_| place >= 0.0 && place.fract() == 0.0) {
+                *at = Place { bucket, count };
+            }
+        }
+        Some(ring)
     }
 
     #[inline]

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use crate::program::{Change, State};
 use crate::store::memory::Boxed;
 use crate::strategy::text::{push_numbers, read_numbers};
+use crate::twin::Raw;
 
 /// The instants at which units were admitted, oldest first; units of one instant take no further space.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +26,22 @@ struct Run {
 }
 
 impl Log {
+    /// A log of which a store told how many units are in the window, the latest instant and then the oldest ones. It
+    /// takes those in between to be as late as the latest: no answer depends on them.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a count of members
+    pub(super) fn from_oldest(told: &[Raw]) -> Option<Self> {
+        let [units, latest, oldest @ ..] = told else { return None };
+        let between = (units.number()? as u64).checked_sub(oldest.len() as u64)?;
+        let mut log = Self::default();
+        for instant in oldest {
+            log.push(instant.number()?, 1);
+        }
+        if between > 0 {
+            log.push(latest.number()?, between);
+        }
+        Some(log)
+    }
+
     /// Forgets all instants at or before `stale`.
     #[inline]
     fn prune(&mut self, stale: f64) {

@@ -35,6 +35,7 @@ use crate::program::{Program, Project, Step, Strategy};
 use crate::strategy::ceil_f64;
 use crate::strategy::options::{at_most, millis, positive};
 use crate::strategy::sliding_window_log::log::Live;
+use crate::twin::{Twin, readable};
 
 /// The largest limit unless told otherwise: a key then takes at most 1.6 MB.
 const MOST_UNITS: u32 = 100_000;
@@ -114,6 +115,16 @@ impl Program for SlidingWindowLog {
             reset_at_ms: ceil_ms(outcome.first + self.window_ms),
             retry_after_ms: ceil_wait(outcome.wait),
         }
+    }
+
+    /// The script tells only as many of the oldest instants as the answers depend on.
+    fn twin(&self) -> Option<Twin<Self>> {
+        Some(Twin::new(
+            include_str!("sliding_window_log.lua"),
+            |log| [log.limit, log.window_ms].into(),
+            |cost| [*cost].into(),
+            |_, raw| readable(raw.list().and_then(Log::from_oldest)),
+        ))
     }
 }
 

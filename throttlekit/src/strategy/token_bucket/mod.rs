@@ -27,6 +27,7 @@ use crate::store::memory::{AsPair, Pair};
 use crate::strategy::options::positive;
 use crate::strategy::text::{Value, read_object, write_number};
 use crate::strategy::{MAX, ceil_f64, floor_f64};
+use crate::twin::{Twin, readable};
 
 /// A bucket that refills steadily; see the [module](self) for formulas and bounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -155,6 +156,21 @@ impl Program for TokenBucket {
             reset_at_ms: self.full_at(outcome.tokens, now_ms),
             retry_after_ms: if allowed { 0 } else { self.wait(outcome.missing) },
         }
+    }
+
+    fn twin(&self) -> Option<Twin<Self>> {
+        Some(Twin::new(
+            include_str!("token_bucket.lua"),
+            |bucket| [bucket.capacity, bucket.refill_per_ms, bucket.ttl_ms].into(),
+            |cost| [*cost].into(),
+            |_, raw| match raw.list() {
+                // A field that is missing or is no number makes the bucket full.
+                Some([tokens, last]) => {
+                    Ok(tokens.number().zip(last.number()).map(|(tokens, last)| Level { tokens, last }))
+                }
+                _ => readable(None),
+            },
+        ))
     }
 }
 

@@ -1,0 +1,30 @@
+-- State: {whole ms, rest below the limit}, the text `ms:rest`. Numbers: limit, period, burst. Request: cost.
+-- No number here is above 2^53 where it decides something, so all of them are exact.
+local function load(raw)
+  local ms, rest = string.match(raw, '^(%-?%d+):(%d+)$')
+  if not ms then return nil, true end
+  return {number(ms), number(rest)}
+end
+
+local function step(tat, now, a, r)
+  local limit, period, burst = a[1], a[2], a[3]
+  local cost = r[1]
+  if cost > burst or cost ~= floor(cost) then return nil end
+  local tolerance, backlog = period * burst, 0
+  if tat and tat[1] >= now then
+    local ahead = tat[1] - now
+    if ahead > tolerance / limit then return nil end
+    backlog = ahead * limit + min(tat[2], limit - 1)
+  end
+  if period * cost > tolerance - backlog then return nil end
+  local next = backlog + period * cost
+  local rest = math.fmod(next, limit)
+  local ms = (next - rest) / limit
+  return {now + ms, rest}, rest > 0 and ms + 1 or ms
+end
+
+local function save(key, tat, ttl)
+  call('SET', key, string.format('%.0f:%.0f', tat[1], tat[2]), 'PX', ttl)
+end
+
+return {read = strings, load = load, step = step, save = save}

@@ -1,0 +1,18 @@
+-- State: the theoretical arrival time, a text of its own. Numbers: interval, tolerance. Request: cost.
+local function load(raw)
+  local tat = number(raw)
+  return tat, not tat or nil
+end
+
+local function step(tat, now, a, r)
+  if not tat or tat < now then tat = now end
+  local new = tat + a[1] * r[1]
+  if new <= tat or now < new - a[2] then return nil end
+  return new, new - now
+end
+
+local function save(key, tat, ttl)
+  call('SET', key, text(tat), 'PX', ttl)
+end
+
+return {read = strings, load = load, step = step, save = save}

@@ -1,0 +1,27 @@
+-- State: {tokens, instant of that level}, the hash fields t and l. Numbers: capacity, tokens per ms, ms to fill.
+-- Request: cost. A field that is missing or is no number makes the bucket full.
+local function read(raw, first, last)
+  reply(raw, first, last, 'HMGET', 't', 'l')
+end
+
+local function load(raw)
+  local tokens, last = number(raw[1]), number(raw[2])
+  return tokens and last and {tokens, last}
+end
+
+local function step(level, now, a, r)
+  local tokens = a[1]
+  if level then
+    local elapsed = now > level[2] and now - level[2] or 0
+    tokens = min(tokens, level[1] + elapsed * a[2])
+  end
+  if tokens < r[1] then return nil end
+  return {tokens - r[1], now}, a[3]
+end
+
+local function save(key, level, ttl)
+  call('HSET', key, 't', text(level[1]), 'l', text(level[2]))
+  call('PEXPIRE', key, ttl)
+end
+
+return {read = read, load = load, step = step, save = save}
