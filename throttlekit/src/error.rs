@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::decision::Decision;
 
@@ -35,7 +36,7 @@ impl ErrorKind {
     }
 }
 
-/// Why a limiter could not decide. One word wide.
+/// Why a limiter could not decide. One word wide. A clone has the same cause.
 ///
 /// ```
 /// use throttlekit::{Error, ErrorKind};
@@ -45,13 +46,15 @@ impl ErrorKind {
 /// assert_eq!(error.code(), "store_unavailable");
 /// assert_eq!(error.to_string(), "store is unavailable: connection refused");
 /// ```
+#[derive(Clone)]
 pub struct Error(Box<Repr>);
 
+#[derive(Clone)]
 struct Repr {
     kind: ErrorKind,
     message: Cow<'static, str>,
     retry_after_ms: Option<u64>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
@@ -94,7 +97,7 @@ impl Error {
     /// Attaches the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.0.source = Some(source.into());
+        self.0.source = Some(source.into().into());
         self
     }
 
