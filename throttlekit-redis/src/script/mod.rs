@@ -1,6 +1,10 @@
 //! Scripts that the server runs.
 
+mod compose;
+
 use std::fmt;
+
+pub(crate) use compose::{FORGET, GUARD, Scripts};
 
 /// The text of a script and the digest that the server knows it by.
 pub(crate) struct Script {

@@ -1,0 +1,376 @@
+//! The store: calls wait for a place in the next runs, and their callers for the answers.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use throttlekit::store::{Call, Rule, Store};
+use throttlekit::{BuildError, Error};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::guarded::unscripted;
+use crate::link::Link;
+use crate::options::RedisOptions;
+use crate::plan::{Planner, Terms};
+use crate::replay::Found;
+use crate::script::Scripts;
+
+/// How many batches are under way at a time: while the server works on one, the answers of the other are given out.
+const FLIGHTS: usize = 2;
+/// The most calls of a batch.
+const MOST_CALLS: usize = 512;
+
+/// Limits in a Redis server, Sentinel set or cluster, shared by all that connect to it.
+#[derive(Clone)]
+pub struct RedisStore {
+    inner: Arc<Inner>,
+}
+
+/// What the store does, apart from how it is reached.
+#[derive(Clone, Debug)]
+pub(crate) struct StoreOptions {
+    /// What all keys are below; empty for nothing.
+    pub(crate) prefix: String,
+    /// Whether the server's clock is the one that counts.
+    pub(crate) server_time: bool,
+    /// How often a program without a script tries again after a lost race.
+    pub(crate) max_retries: u32,
+    /// No state is to live shorter than this, in milliseconds.
+    pub(crate) ttl_floor_ms: f64,
+    /// How many calls may wait for a place in a batch.
+    pub(crate) max_waiting: usize,
+}
+
+pub(crate) struct Inner {
+    pub(crate) link: Link,
+    pub(crate) scripts: Scripts,
+    pub(crate) options: StoreOptions,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    /// Batches under way.
+    flights: usize,
+}
+
+/// Where an answer is awaited.
+type Answer = oneshot::Sender<Result<Call, Error>>;
+
+/// A call whose turn comes with one of the next batches.
+struct Waiting {
+    call: Call,
+    answer: Answer,
+}
+
+/// How a call gets going.
+enum Start {
+    /// At once, alone.
+    Now(Flight),
+    /// With one of the next batches.
+    Later(oneshot::Receiver<Result<Call, Error>>),
+}
+
+/// A batch under way. When it ends, or is given up, the next batch starts.
+struct Flight {
+    inner: Arc<Inner>,
+    runtime: Handle,
+}
+
+impl RedisStore {
+    /// A store with the default options. Nothing is connected before the first call.
+    ///
+    /// ```
+    /// use throttlekit::store::Remote;
+    /// use throttlekit::{Gcra, Limiter};
+    /// use throttlekit_redis::{RedisOptions, RedisStore};
+    ///
+    /// let store = RedisStore::new(&RedisOptions::single("redis://127.0.0.1")?)?;
+    /// let limiter = Limiter::builder(Gcra::per_second(10)?).keyspace(Remote::new(store)).build();
+    /// # async fn use_it(limiter: Limiter<Gcra, Remote>) -> Result<(), throttlekit::Error> {
+    /// if limiter.check("user-1").await?.allowed {
+    ///     // go on
+    /// }
+    /// # Ok(())
+    /// # }
+    /// # let _ = limiter;
+    /// # Ok::<(), throttlekit::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the options contradict each other.
+    pub fn new(servers: &RedisOptions) -> Result<Self, BuildError> {
+        Self::builder(servers).build()
+    }
+
+    /// Starts with what [`new`](Self::new) gives.
+    pub fn builder(servers: &RedisOptions) -> RedisStoreBuilder {
+        RedisStoreBuilder::new(servers.clone())
+    }
+
+    /// Whether the server is there and answers.
+    ///
+    /// # Errors
+    ///
+    /// `store_unavailable` if it is not.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time.
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.inner.link.ready().await
+    }
+}
+
+/// Builds a [`RedisStore`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct RedisStoreBuilder {
+    servers: RedisOptions,
+    options: StoreOptions,
+}
+
+impl RedisStoreBuilder {
+    fn new(servers: RedisOptions) -> Self {
+        let options = StoreOptions {
+            prefix: String::new(),
+            server_time: true,
+            max_retries: 5,
+            ttl_floor_ms: 0.0,
+            max_waiting: 65_536,
+        };
+        Self { servers, options }
+    }
+
+    /// What precedes every key, with a colon between. Empty by default, which adds nothing.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.options.prefix = prefix.into();
+        self
+    }
+
+    /// Whether the clock of the server is the one that counts; on by default. Without it the clocks of the limiters do,
+    /// and all who share a key must agree: on this choice, and on the time.
+    pub fn server_time(mut self, server_time: bool) -> Self {
+        self.options.server_time = server_time;
+        self
+    }
+
+    /// How often a program without a twin tries again after another process changed its key in between; 5 by default.
+    /// All that ship with ThrottleKit have twins.
+    pub fn max_retries(mut self, max_retries: u32) -> Self {
+        self.options.max_retries = max_retries;
+        self
+    }
+
+    /// The least time that a written state stays, for limiters whose clock may stand still while that of the server
+    /// goes on; none by default. Decisions are the same.
+    pub fn ttl_floor(mut self, floor: Duration) -> Self {
+        self.options.ttl_floor_ms = (floor.as_secs_f64() * 1_000.0).floor();
+        self
+    }
+
+    /// How many calls may wait for the server before further ones fail as `store_unavailable`: at least 1; 65,536 by
+    /// default.
+    pub fn max_waiting(mut self, max_waiting: usize) -> Self {
+        self.options.max_waiting = max_waiting;
+        self
+    }
+
+    /// The store. Nothing is connected before the first call.
+    ///
+    /// # Errors
+    ///
+    /// If options contradict each other or are out of range.
+    pub fn build(self) -> Result<RedisStore, BuildError> {
+        let Self { servers, options } = self;
+        if options.max_waiting == 0 {
+            return Err(BuildError::new("redis.maxWaiting", 0, "must be at least 1"));
+        }
+        let inner = Inner { link: servers.link()?, scripts: Scripts::default(), options, queue: Mutex::default() };
+        Ok(RedisStore { inner: Arc::new(inner) })
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore")
+            .field("link", &self.inner.link)
+            .field("options", &self.inner.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store for RedisStore {
+    /// Runs the call in one round trip, together with others that wait at the same time.
+    ///
+    /// # Errors
+    ///
+    /// `store_unavailable` if there is no answer in time, or too many calls wait; then the call may or may not have
+    /// counted, and it is not repeated. `state_invalid` if a key holds something else. `invalid_argument` if a joint call
+    /// does not fit into one slot of a cluster, and what a program fails with.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it was sent, the call counts nowhere; afterwards it may count, and nothing else is affected.
+    async fn run(&self, call: &mut Call) -> Result<(), Error> {
+        let taken = mem::replace(call, Call::new(0.0, Rule::Each));
+        *call = self.inner.submit(taken).await?;
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// The name of a key in the server.
+    pub(crate) fn name(&self, key: &str) -> String {
+        let prefix = &self.options.prefix;
+        if prefix.is_empty() { key.to_owned() } else { format!("{prefix}:{key}") }
+    }
+
+    async fn submit(self: &Arc<Self>, call: Call) -> Result<Call, Error> {
+        let mut call = Some(call);
+        match self.start(&mut call)? {
+            Start::Now(flight) => {
+                let answers = self.fly(call.into_iter().collect()).await;
+                drop(flight);
+                answers.into_iter().next().unwrap_or_else(|| Err(Error::store_unavailable("no answer")))
+            }
+            // The sender is lost only with the runtime that the batch was on.
+            Start::Later(answer) => {
+                answer.await.unwrap_or_else(|_| Err(Error::store_unavailable("the runtime of the connection ended")))
+            }
+        }
+    }
+
+    fn start(self: &Arc<Self>, call: &mut Option<Call>) -> Result<Start, Error> {
+        let mut queue = self.queue();
+        if queue.flights < FLIGHTS {
+            queue.flights += 1;
+            drop(queue);
+            return Ok(Start::Now(Flight { inner: Arc::clone(self), runtime: Handle::current() }));
+        }
+        if queue.waiting.len() >= self.options.max_waiting {
+            return Err(Error::store_unavailable("too many calls wait for the server"));
+        }
+        let (sender, receiver) = oneshot::channel();
+        if let Some(call) = call.take() {
+            queue.waiting.push_back(Waiting { call, answer: sender });
+        }
+        Ok(Start::Later(receiver))
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // Nothing under the lock leaves it half changed.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The calls of the next batch, oldest first; without any, the flight ends.
+    fn next_batch(&self) -> Option<(Vec<Call>, Vec<Answer>)> {
+        let mut queue = self.queue();
+        let (mut calls, mut answers) = (Vec::new(), Vec::new());
+        while calls.len() < MOST_CALLS {
+            let Some(Waiting { call, answer }) = queue.waiting.pop_front() else { break };
+            // Nobody waits for it any more, so it is not to be counted.
+            if !answer.is_closed() {
+                calls.push(call);
+                answers.push(answer);
+            }
+        }
+        if calls.is_empty() {
+            queue.flights -= 1;
+            return None;
+        }
+        Some((calls, answers))
+    }
+
+    /// Runs calls together; answers in their order.
+    async fn fly(&self, mut calls: Vec<Call>) -> Vec<Result<Call, Error>> {
+        let mut errors: Vec<Option<Error>> = calls.iter().map(|_| None).collect();
+        // Calls at different instants of the callers' clocks have nothing to share.
+        let mut instants: Vec<Option<f64>> = vec![None];
+        if !self.options.server_time {
+            instants = calls.iter().map(|call| Some(call.now_ms())).collect();
+            instants.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
+            instants.dedup();
+        }
+        for instant in instants {
+            self.fly_at(instant, &mut calls, &mut errors).await;
+        }
+        let answer = |(call, error): (Call, Option<Error>)| error.map_or(Ok(call), Err);
+        calls.into_iter().zip(errors).map(answer).collect()
+    }
+
+    /// Runs the calls of one instant, or all of them at the server's time.
+    async fn fly_at(&self, instant: Option<f64>, calls: &mut [Call], errors: &mut [Option<Error>]) {
+        let terms = Terms { now_ms: instant.unwrap_or(0.0), ttl_floor_ms: self.options.ttl_floor_ms };
+        let mut planner = Planner::new(&self.link, &self.options.prefix);
+        let nothing = HashMap::new();
+        let mut bare = Vec::new();
+        for (index, call) in calls.iter().enumerate() {
+            if instant.is_some_and(|instant| instant != call.now_ms()) {
+                continue;
+            }
+            let unscripted = unscripted(call);
+            if !unscripted.is_empty() {
+                bare.push(index);
+            }
+            if unscripted.is_empty() || call.rule() == Rule::Each {
+                if let Err(error) = planner.add(index, call, &nothing, |task| !unscripted.contains(&task)) {
+                    errors[index] = Some(error);
+                }
+            }
+        }
+        let (runs, sent) = planner.finish(&self.scripts, terms);
+        if !runs.is_empty() {
+            for (reply, sent) in self.link.send(runs).await.into_iter().zip(sent) {
+                sent.replay(reply.and_then(|reply| Found::read(reply, sent.keys)), calls, errors);
+            }
+        }
+        if !bare.is_empty() {
+            self.fly_guarded(&bare, calls, errors, terms).await;
+        }
+    }
+
+    async fn fly_guarded(&self, bare: &[usize], calls: &mut [Call], errors: &mut [Option<Error>], terms: Terms) {
+        let mut each = Vec::new();
+        for (index, call) in calls.iter_mut().enumerate().filter(|(index, _)| bare.contains(index)) {
+            match call.rule() {
+                Rule::Each => each.push((index, call)),
+                Rule::All => {
+                    if let Err(error) = self.all_guarded(call, terms).await {
+                        errors[index] = Some(error);
+                    }
+                }
+            }
+        }
+        if !each.is_empty() {
+            self.each_guarded(&mut each, errors, terms).await;
+        }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let Some(first) = self.inner.next_batch() else { return };
+        // Whoever asked for this flight is not to wait for the next ones.
+        let inner = Arc::clone(&self.inner);
+        self.runtime.spawn(async move {
+            let mut batch = Some(first);
+            while let Some((calls, answers)) = batch {
+                for (answer, call) in answers.into_iter().zip(inner.fly(calls).await) {
+                    // The caller may have gone.
+                    let _ = answer.send(call);
+                }
+                batch = inner.next_batch();
+            }
+        });
+    }
+}
