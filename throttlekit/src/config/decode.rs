@@ -1,6 +1,7 @@
 //! From nodes to a [`Config`]: names, types and what belongs together.
 
 use super::decode_http::http;
+use super::decode_store::{Env, store};
 use super::error::Position;
 use super::fields::{Context, Converted, Fields, Leftover, boolean, one_of, positive, suggestion, text, whole};
 use super::limiter_path;
@@ -10,7 +11,7 @@ use crate::duration::parse_duration_ms;
 use crate::store::memory::TableBuilder;
 
 /// Blocks of a configuration that other members of the family know and this one does not.
-const FOREIGN_BLOCKS: [&str; 10] = [
+const FOREIGN_BLOCKS: [&str; 9] = [
     "tokenBudget",
     "fleetBudget",
     "fairEscrow",
@@ -19,7 +20,6 @@ const FOREIGN_BLOCKS: [&str; 10] = [
     "distributedConcurrency",
     "twoTier",
     "federated",
-    "store",
     "stores",
 ];
 
@@ -52,8 +52,8 @@ pub(super) struct Decoded {
     pub(super) broken: Vec<String>,
 }
 
-/// Reads the whole document.
-pub(super) fn decode(root: &Node) -> Decoded {
+/// Reads the whole document; `env` looks up variables of the environment.
+pub(super) fn decode(root: &Node, env: Env<'_>) -> Decoded {
     let mut decoded = Decoded::default();
     let Decoded { config, cx, broken } = &mut decoded;
     let empty = Node { at: Position::START, value: Value::Map(Vec::new()) };
@@ -72,6 +72,7 @@ pub(super) fn decode(root: &Node) -> Decoded {
         config.shared_default_prefix = compat.optional(cx, "sharedDefaultsPrefix", boolean).unwrap_or_default();
         compat.finish(cx, |_| Leftover::Unknown);
     }
+    config.store = store(&mut fields, cx, env);
     limiters(&mut fields, cx, config, broken);
     if let Some(fields) = section(&mut fields, cx, "http") {
         config.http = http(fields, cx);
@@ -81,7 +82,7 @@ pub(super) fn decode(root: &Node) -> Decoded {
 }
 
 /// A map below the top level.
-fn section<'n>(fields: &mut Fields<'n>, cx: &mut Context, name: &'static str) -> Option<Fields<'n>> {
+pub(super) fn section<'n>(fields: &mut Fields<'n>, cx: &mut Context, name: &'static str) -> Option<Fields<'n>> {
     let Entry { key_at, node, .. } = fields.take(name)?;
     Fields::new(cx, &fields.path_of(name), *key_at, node)
 }
@@ -273,7 +274,7 @@ fn required_span(fields: &mut Fields<'_>, cx: &mut Context, names: &[&'static st
 }
 
 /// A text with a unit, or a number of milliseconds.
-fn duration(value: &Value) -> Converted<f64> {
+pub(super) fn duration(value: &Value) -> Converted<f64> {
     match value {
         Value::Text(text) => parse_duration_ms(text).map_err(|error| error.to_string()),
         Value::Number(_) => positive(value),

@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use super::node::shown_name;
+use super::store::StoreKind;
 use crate::error::BuildError;
 
 /// A place in a text. Lines and columns count from 1, columns in characters.
@@ -90,6 +91,12 @@ impl ConfigErrors {
         let path = format!("config.limiters[{}].{option}", shown_name(limiter));
         let found = error.value().map_or_else(String::new, |value| format!(" (found {value})"));
         Self::new(vec![Problem { path, position: None, message: format!("{}{found}", error.allowed()) }])
+    }
+
+    /// A store that cannot be opened, because of one of its options or for a reason of its own.
+    pub(crate) fn refused_store(kind: StoreKind, option: Option<&str>, message: String) -> Self {
+        let option = option.map_or_else(String::new, |option| format!(".{option}"));
+        Self::new(vec![Problem { path: format!("config.store.{}{option}", kind.as_str()), position: None, message }])
     }
 
     pub(crate) fn in_file(mut self, file: impl Into<String>) -> Self {

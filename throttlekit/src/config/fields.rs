@@ -101,9 +101,14 @@ impl<'n> Fields<'n> {
         convert: impl FnOnce(&'n Value) -> Converted<T>,
     ) -> Option<T> {
         if !self.has(name) {
-            cx.problem(self.path_of(name), self.at, "required");
+            self.missing(cx, name);
         }
         self.optional(cx, name, convert)
+    }
+
+    /// Reports the absence of a field.
+    pub(super) fn missing(&self, cx: &mut Context, name: &str) {
+        cx.problem(self.path_of(name), self.at, "required");
     }
 
     /// The converted items of a list; `None` if it is absent, no list, or one item is wrong.

@@ -91,14 +91,17 @@
 
 mod decode;
 mod decode_http;
+mod decode_store;
 mod error;
 mod fields;
 mod http;
 mod json;
 mod node;
 mod routes;
+mod secret;
 mod source;
 mod spec;
+mod store;
 mod strategy;
 mod toml;
 mod validate;
@@ -108,22 +111,50 @@ use std::path::Path;
 
 pub use error::{ConfigErrors, Position, Problem};
 pub use http::{HttpRule, HttpSpec, KeySource};
+pub use secret::Secret;
 pub use source::{Format, MAX_CONFIG_BYTES};
 pub use spec::{Config, LimiterSpec, QuotaPeriod, StrategySpec};
+pub use store::{
+    DynamoDbCredentials, DynamoDbSpec, PostgresMode, PostgresSpec, RedisSpec, RedisTopology, StoreBackend, StoreKind,
+    StoreSpec, TlsSpec,
+};
 pub use strategy::{AnyStrategy, build_strategy};
 
 pub(crate) use routes::Routes;
 pub(crate) use source::read_file;
 
 impl Config {
-    /// Reads `text` as `format` and checks it.
+    /// Reads `text` as `format` and checks it. In the `store` block `${NAME}` is a variable of the environment.
     ///
     /// # Errors
     ///
     /// Everything that is wrong with it.
     pub fn parse(text: &str, format: Format) -> Result<Self, ConfigErrors> {
+        Self::parse_with(text, format, &|name| std::env::var(name).ok())
+    }
+
+    /// As [`parse`](Self::parse), but `env` looks up what `${NAME}` stands for.
+    ///
+    /// ```
+    /// use throttlekit::config::{Config, Format, StoreBackend};
+    ///
+    /// let text = "{ store: { redis: { url: 'redis://:${PASSWORD}@cache' } }, limiters: {} }";
+    /// let env = |name: &str| (name == "PASSWORD").then(|| "hunter2".to_owned());
+    /// let config = Config::parse_with(text, Format::Yaml, &env)?;
+    /// let StoreBackend::Redis(redis) = &config.store.backend else { panic!("it says redis") };
+    /// assert_eq!(redis.urls[0].expose(), "redis://:hunter2@cache");
+    ///
+    /// let error = Config::parse_with(text, Format::Yaml, &|_| None).unwrap_err();
+    /// assert_eq!(error.to_string(), r#"1:26: config.store.redis.url: the environment has no variable "PASSWORD""#);
+    /// # Ok::<(), throttlekit::config::ConfigErrors>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`](Self::parse).
+    pub fn parse_with(text: &str, format: Format, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
         let root = source::parse(text, format)?;
-        let decode::Decoded { config, cx, broken } = decode::decode(&root);
+        let decode::Decoded { config, cx, broken } = decode::decode(&root, env);
         let fields::Context { mut problems, positions } = cx;
         problems.extend(validate::validate(&config, &broken, &positions, &problems));
         if problems.is_empty() { Ok(config) } else { Err(ConfigErrors::new(problems)) }

@@ -1,6 +1,7 @@
 //! What a configuration says, as types.
 
 use super::http::HttpSpec;
+use super::store::StoreSpec;
 use crate::store::memory::DEFAULT_MAX_KEYS;
 
 /// A configuration: named limiters and where they apply.
@@ -28,6 +29,8 @@ pub struct Config {
     /// `compat.sharedDefaultsPrefix`: store the keys of all limiters without a prefix below
     /// [`default_prefix`](Self::default_prefix) itself.
     pub shared_default_prefix: bool,
+    /// The `store` block: where the states of keys are kept.
+    pub store: StoreSpec,
     /// The limiters, in the order of the file.
     pub limiters: Vec<LimiterSpec>,
     /// The `http` section.

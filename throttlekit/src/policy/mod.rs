@@ -30,13 +30,16 @@
 //!
 //! A key that was drained under generous options waits until it has paid off what it took, also under strict ones.
 
+mod connect;
 mod options;
 #[allow(clippy::module_inception)] // one type per file
 mod policy;
 mod registry;
 mod reload;
 mod set;
+mod store;
 
+pub use connect::Connect;
 pub use options::LoadOptions;
 pub use policy::Policy;
 pub use registry::Policies;

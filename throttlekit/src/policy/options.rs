@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::connect::Connect;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Format;
+use crate::config::{Format, StoreKind};
 use crate::observe::Observer;
 
 /// How policies are loaded.
@@ -32,6 +33,8 @@ pub struct LoadOptions {
     pub(super) system: SystemClock,
     pub(super) clock: Option<Arc<dyn Clock>>,
     pub(super) observer: Option<Arc<dyn Observer>>,
+    /// At most one of each kind.
+    connectors: Vec<Arc<dyn Connect>>,
 }
 
 impl LoadOptions {
@@ -56,6 +59,23 @@ impl LoadOptions {
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observer = Some(Arc::new(observer));
         self
+    }
+
+    /// Lets configurations name stores of the connector's kind. Of several connectors of one kind the last one counts.
+    pub fn connector(mut self, connector: impl Connect) -> Self {
+        self.connectors.retain(|known| known.kind() != connector.kind());
+        self.connectors.push(Arc::new(connector));
+        self
+    }
+
+    /// The clock of all policies.
+    pub(super) fn clock_of_all(&self) -> Arc<dyn Clock> {
+        self.clock.clone().unwrap_or_else(|| Arc::new(self.system.clone()))
+    }
+
+    /// The connector for stores of this kind.
+    pub(super) fn connector_of(&self, kind: StoreKind) -> Option<&dyn Connect> {
+        self.connectors.iter().find(|connector| connector.kind() == kind).map(|connector| &**connector)
     }
 }
 

@@ -5,43 +5,40 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::options::LoadOptions;
-use crate::clock::Clock;
-use crate::config::{AnyStrategy, LimiterSpec, build_strategy};
+use super::store::OpenStore;
+use crate::config::{AnyStrategy, LimiterSpec, StrategySpec, build_strategy};
 use crate::error::BuildError;
 use crate::limiter::{DynLimiter, Limiter};
-use crate::observe::Observer;
 use crate::program::Project;
 use crate::store::memory::Table;
 
 /// A limiter with a name.
 ///
-/// In memory each policy has a table of its own, so policies cannot disturb each other whatever their keys are.
+/// In memory each policy has a table of its own, so policies cannot disturb each other whatever their keys are. In a store
+/// their keys are below their [prefixes](Self::prefix), none of which is part of another.
 pub struct Policy {
     spec: LimiterSpec,
     prefix: String,
     limiter: Arc<dyn DynLimiter>,
-    /// The table of the limiter, to go on with after a reload.
-    table: Box<dyn Any + Send + Sync>,
+    /// The table of a limiter in memory, to go on with after a reload.
+    table: Option<Box<dyn Any + Send + Sync>>,
 }
 
 impl Policy {
-    /// Builds the limiter. `heir_of` is a policy whose table goes on, if its state is of the same type.
+    /// Builds the limiter, in `store` or in memory. There `heir_of` is a policy whose table goes on, if its state is of
+    /// the same type.
     pub(super) fn new(
         spec: LimiterSpec,
         prefix: String,
         options: &LoadOptions,
+        store: Option<&OpenStore>,
         heir_of: Option<&Self>,
     ) -> Result<Self, BuildError> {
-        let table = heir_of.map(|policy| &*policy.table);
-        let (limiter, table) = match build_strategy(&spec.strategy)? {
-            AnyStrategy::Gcra(strategy) => bind(strategy, &spec, options, table),
-            AnyStrategy::ExactGcra(strategy) => bind(strategy, &spec, options, table),
-            AnyStrategy::TokenBucket(strategy) => bind(strategy, &spec, options, table),
-            AnyStrategy::FixedWindow(strategy) => bind(strategy, &spec, options, table),
-            AnyStrategy::SlidingWindow(strategy) => bind(strategy, &spec, options, table),
-            AnyStrategy::SlidingWindowLog(strategy) => bind(strategy, &spec, options, table),
-            AnyStrategy::Quota(strategy) => bind(strategy, &spec, options, table),
-        }?;
+        let site = match store {
+            Some(store) => Site::Store(store, &prefix),
+            None => Site::Memory(heir_of.and_then(|policy| policy.table.as_deref())),
+        };
+        let (limiter, table) = bind_any(&spec, &spec.strategy, options, site)?;
         Ok(Self { spec, prefix, limiter, table })
     }
 
@@ -72,30 +69,63 @@ impl fmt::Debug for Policy {
     }
 }
 
-type Bound = (Arc<dyn DynLimiter>, Box<dyn Any + Send + Sync>);
+/// Where the keys of a limiter are to be.
+#[derive(Clone, Copy)]
+enum Site<'a> {
+    /// In the table that is to go on, or in a new one.
+    Memory(Option<&'a (dyn Any + Send + Sync)>),
+    /// In a store, below a prefix.
+    Store(&'a OpenStore, &'a str),
+}
 
-/// A limiter on the table that is to go on, or on a new one.
+/// A limiter, and its table if it has one.
+type Bound = (Arc<dyn DynLimiter>, Option<Box<dyn Any + Send + Sync>>);
+
+/// The limiter of `spec`, with a strategy that need not be its own.
+fn bind_any(
+    spec: &LimiterSpec,
+    strategy: &StrategySpec,
+    options: &LoadOptions,
+    site: Site<'_>,
+) -> Result<Bound, BuildError> {
+    match build_strategy(strategy)? {
+        AnyStrategy::Gcra(strategy) => bind(strategy, spec, options, site),
+        AnyStrategy::ExactGcra(strategy) => bind(strategy, spec, options, site),
+        AnyStrategy::TokenBucket(strategy) => bind(strategy, spec, options, site),
+        AnyStrategy::FixedWindow(strategy) => bind(strategy, spec, options, site),
+        AnyStrategy::SlidingWindow(strategy) => bind(strategy, spec, options, site),
+        AnyStrategy::SlidingWindowLog(strategy) => bind(strategy, spec, options, site),
+        AnyStrategy::Quota(strategy) => bind(strategy, spec, options, site),
+    }
+}
+
 fn bind<S: Project>(
     strategy: S,
     spec: &LimiterSpec,
     options: &LoadOptions,
-    table: Option<&(dyn Any + Send + Sync)>,
+    site: Site<'_>,
 ) -> Result<Bound, BuildError> {
-    let table = match table.and_then(|table| table.downcast_ref::<Table<S::State>>()) {
-        Some(table) => table.clone(),
+    let builder = Limiter::builder(strategy).name(spec.name.as_str());
+    let LoadOptions { system, clock, observer, .. } = options;
+    let dyn_observer = || observer.clone().unwrap_or_else(|| Arc::new(()));
+    let table = match site {
+        Site::Store(store, prefix) => {
+            let builder = builder.keyspace(store.keys().clone()).prefix(prefix).observer(dyn_observer());
+            return Ok((Arc::new(builder.clock(options.clock_of_all()).build()), None));
+        }
+        Site::Memory(Some(table)) => table.downcast_ref::<Table<S::State>>().cloned(),
+        Site::Memory(None) => None,
+    };
+    let table = match table {
+        Some(table) => table,
         None => Table::bounded(spec.max_keys)?,
     };
-    let builder = Limiter::builder(strategy).name(spec.name.as_str()).keyspace(table.clone());
-    let LoadOptions { system, clock, observer, .. } = options;
+    let builder = builder.keyspace(table.clone());
     // The usual case is compiled without the virtual calls of the others.
     let limiter: Arc<dyn DynLimiter> = match (clock, observer) {
         (None, None) => Arc::new(builder.clock(system.clone()).build()),
         (None, Some(observer)) => Arc::new(builder.clock(system.clone()).observer(observer.clone()).build()),
-        (Some(clock), observer) => {
-            let clock: Arc<dyn Clock> = clock.clone();
-            let observer: Arc<dyn Observer> = observer.clone().unwrap_or_else(|| Arc::new(()));
-            Arc::new(builder.clock(clock).observer(observer).build())
-        }
+        (Some(clock), _) => Arc::new(builder.clock(Arc::clone(clock)).observer(dyn_observer()).build()),
     };
-    Ok((limiter, Box::new(table)))
+    Ok((limiter, Some(Box::new(table))))
 }

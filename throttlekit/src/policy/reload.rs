@@ -15,6 +15,9 @@ pub enum Fate {
     Kept,
     /// The policy changed and every key starts afresh, because of what is named here.
     Reset(&'static str),
+    /// The policy changed over a store that still holds its states as they were, and what is named here gives them
+    /// another meaning. A new prefix starts afresh.
+    Stored(&'static str),
     /// The policy is new.
     Added,
     /// The policy is gone. Who still holds it can still use it.
@@ -27,6 +30,7 @@ impl fmt::Display for Fate {
             Self::Unchanged => f.write_str("unchanged"),
             Self::Kept => f.write_str("changed, state kept"),
             Self::Reset(why) => write!(f, "changed, state reset: {why}"),
+            Self::Stored(why) => write!(f, "changed, the states in the store are of the policy as it was: {why}"),
             Self::Added => f.write_str("added"),
             Self::Removed => f.write_str("removed"),
         }
@@ -75,20 +79,22 @@ impl fmt::Display for ReloadReport {
     }
 }
 
-/// What becomes of `before` under a new configuration.
-pub(super) fn fate(before: &Policy, spec: &LimiterSpec, prefix: &str) -> Fate {
+/// What becomes of `before` under a new configuration, if it stays where it is: in a store that is `stored`, or in memory.
+pub(super) fn fate(before: &Policy, spec: &LimiterSpec, prefix: &str, stored: bool) -> Fate {
     let old = before.spec();
     if prefix != before.prefix() {
         return Fate::Reset("the prefix changed");
     }
-    if old.max_keys != spec.max_keys {
+    let resized = old.max_keys != spec.max_keys;
+    if resized && !stored {
         return Fate::Reset("maxKeys changed");
     }
-    if old.strategy == spec.strategy {
+    if old.strategy == spec.strategy && !resized {
         return Fate::Unchanged;
     }
     match carries(&old.strategy, &spec.strategy) {
         Ok(()) => Fate::Kept,
+        Err(why) if stored => Fate::Stored(why),
         Err(why) => Fate::Reset(why),
     }
 }

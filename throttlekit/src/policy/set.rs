@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::options::LoadOptions;
 use super::policy::Policy;
 use super::reload::{self, Fate};
+use super::store::OpenStore;
 use crate::config::{Config, ConfigErrors, HttpRule, Routes};
 
 /// What one configuration gives: policies by name and the rules that apply them. It never changes; a reload makes a new
@@ -18,6 +19,8 @@ pub struct PolicySet {
     by_name: HashMap<String, usize>,
     rules: Vec<Rule>,
     routes: Routes,
+    /// `None` if the policies are in memory.
+    store: Option<Arc<OpenStore>>,
 }
 
 impl PolicySet {
@@ -28,17 +31,27 @@ impl PolicySet {
         old: Option<&Self>,
     ) -> Result<(Self, Vec<(String, Fate)>), ConfigErrors> {
         config.check()?;
+        let kept = old.filter(|old| old.config.store == config.store);
+        let store = match kept {
+            Some(old) => old.store.clone(),
+            None => OpenStore::open(&config.store, options)?,
+        };
         let mut policies = Vec::with_capacity(config.limiters.len());
         let mut fates = Vec::new();
         for spec in &config.limiters {
             let prefix = config.effective_prefix(spec);
             let before = old.and_then(|old| old.get(&spec.name));
-            let fate = before.map_or(Fate::Added, |before| reload::fate(before, spec, &prefix));
+            let fate = match before {
+                None => Fate::Added,
+                Some(_) if kept.is_none() => Fate::Reset("the store changed"),
+                Some(before) => reload::fate(before, spec, &prefix, store.is_some()),
+            };
             let policy = match (before, fate) {
                 (Some(before), Fate::Unchanged) => before.clone(),
                 (before, fate) => {
                     let heir_of = before.filter(|_| fate == Fate::Kept);
-                    let policy = Policy::new(spec.clone(), prefix, options, heir_of.map(|policy| &**policy));
+                    let heir_of = heir_of.map(|policy| &**policy);
+                    let policy = Policy::new(spec.clone(), prefix, options, store.as_deref(), heir_of);
                     Arc::new(policy.map_err(|error| ConfigErrors::refused(&spec.name, &error))?)
                 }
             };
@@ -56,7 +69,7 @@ impl PolicySet {
         let rules = config.http.rules.iter().map(rule).collect();
         let routes = Routes::new(&config.http.rules).0;
         let version = old.map_or(1, |old| old.version + 1);
-        Ok((Self { version, config, policies, by_name, rules, routes }, fates))
+        Ok((Self { version, config, policies, by_name, rules, routes, store }, fates))
     }
 
     /// 1 for the first configuration, one more for each that took effect since.
