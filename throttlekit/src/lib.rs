@@ -81,7 +81,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use decision::{Decision, Forecast, MAX_SAFE};
 pub use duration::{ParseDurationError, parse_duration_ms};
 pub use error::{BuildError, Error, ErrorKind, RateLimitExceeded};
-pub use fallback::{FailMode, MissingKey};
+pub use fallback::{FailMode, Fallback, MissingKey, Outage, Share};
 pub use limiter::{DynLimiter, Limiter, LimiterBuilder};
 pub use multi::{Dimension, DimensionKeys, InMemory, Multi, MultiBuilder};
 pub use observe::{Event, Observer};

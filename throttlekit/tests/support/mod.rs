@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a helper of a test is a test too
 
 pub(crate) mod key;
+pub(crate) mod outage;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

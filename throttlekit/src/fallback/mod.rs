@@ -1,4 +1,13 @@
-//! What a door does when it cannot ask, or gets no decision.
+//! What happens when a door cannot ask, or gets no decision.
+
+mod limiter;
+mod outage;
+mod share;
+mod standby;
+
+pub use limiter::Fallback;
+pub use outage::Outage;
+pub use share::Share;
 
 /// What a door does with a request when the store is unavailable.
 ///
@@ -12,14 +21,18 @@ pub enum FailMode {
     Open,
     /// The request is refused.
     Closed,
+    /// A limit in memory decides: the same strategy with this share of its units, starting empty at each outage, until
+    /// the first success of the store.
+    Local(Share),
 }
 
 impl FailMode {
-    /// The name in configuration: `open` or `closed`.
+    /// The name in configuration: `open`, `closed` or `local`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
             Self::Closed => "closed",
+            Self::Local(_) => "local",
         }
     }
 }
