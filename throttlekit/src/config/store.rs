@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::secret::Secret;
+use crate::store::CircuitBreakerBuilder;
 
 /// The `store` block of a configuration.
 ///
@@ -44,9 +45,9 @@ impl StoreSpec {
     pub fn new(backend: StoreBackend) -> Self {
         Self {
             backend,
-            timeout: Duration::from_millis(250),
-            failures: 5,
-            probe_interval: Duration::from_millis(200),
+            timeout: CircuitBreakerBuilder::DEFAULT_TIMEOUT,
+            failures: CircuitBreakerBuilder::DEFAULT_FAILURES,
+            probe_interval: CircuitBreakerBuilder::DEFAULT_PROBE_INTERVAL,
             require_at_start: false,
         }
     }

@@ -1,12 +1,15 @@
 //! Where programs run: typed in process ([`Keyspace`], [`memory::Table`]), erased behind a network ([`Store`],
 //! [`Remote`]).
 
+mod breaker;
 mod call;
 pub mod memory;
 mod remote;
 pub mod script;
 
+pub use breaker::{BreakerState, BreakerStats, CircuitBreaker, CircuitBreakerBuilder};
 pub use call::{Call, Effect, Rule, Write};
+pub use call::{Call, Rule, Write};
 pub use remote::{DynStore, Remote, Store};
 
 use crate::error::Error;
