@@ -86,7 +86,7 @@ pub use limiter::{DynLimiter, Limiter, LimiterBuilder};
 pub use multi::{Dimension, DimensionKeys, InMemory, Multi, MultiBuilder};
 pub use observe::{Event, Observer};
 pub use permit::{Outcome, Permit, Settle, Slot};
-pub use program::{Change, Program, Project, State, Step, Strategy};
+pub use program::{Change, Formula, Program, Project, State, Step, Strategy};
 pub use run::{BoxFuture, Run};
 #[cfg(feature = "tokio")]
 pub use runtime::TokioRuntime;

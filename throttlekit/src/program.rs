@@ -149,6 +149,35 @@ pub trait Program: Clone + Send + Sync + 'static {
     fn twin(&self) -> Option<Twin<Self>> {
         None
     }
+
+    /// The step for `request` as a formula, if it is one that stores may know.
+    ///
+    /// A store that computes by itself, such as one that speaks SQL, may then decide and write in one statement instead
+    /// of reading, stepping and writing. It must come to the same bits as [`step`](Self::step), which stays the truth.
+    fn formula(&self, _request: &Self::Request) -> Option<Formula> {
+        None
+    }
+}
+
+/// A step in closed form, with its numbers; see [`Program::formula`]. The set only grows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Formula {
+    /// The text of the state is one number, the theoretical arrival time in milliseconds; none, or one at or before now,
+    /// counts as now. In `f64`, in this order:
+    ///
+    /// ```text
+    /// tat = max(TAT, now)    new = tat + increment    allow = new - tolerance
+    /// ```
+    ///
+    /// If `new <= tat` or `now < allow`, nothing changes. Otherwise `new` is written and lives for
+    /// `max(1, ceil(new - now))` ms.
+    Gcra {
+        /// How far this request moves the arrival time, in milliseconds.
+        increment_ms: f64,
+        /// How far the arrival time may be ahead of now, in milliseconds.
+        tolerance_ms: f64,
+    },
 }
 
 /// A program that limits: asked for a cost, it answers a [`Decision`].

@@ -5,7 +5,8 @@ mod support;
 
 use std::time::Duration;
 
-use throttlekit::{Gcra, Project, Strategy};
+use throttlekit::strategy::gcra::Tat;
+use throttlekit::{Formula, Gcra, Program, Project, Step, Strategy};
 
 use support::N;
 use support::key::{A, D, Key, refused};
@@ -174,4 +175,26 @@ fn refuses_a_rate_that_f64_cannot_count() {
     // The fastest that is accepted still limits at today's epoch.
     let mut key = Key::new(build(100_000.0).unwrap());
     assert!(!(0..110_000).all(|_| key.check_allows(N)));
+}
+
+#[test]
+fn the_formula_is_the_step() {
+    let gcra = Gcra::builder().limit(3.0).period_ms(1_000.0).burst(3.0).build().unwrap();
+    let now = 1_700_000_000_000.0;
+    let mut state = None;
+    for (ms, cost) in [(0.0, 1.0), (0.0, 1.5), (0.0, 1.0), (100.0, 0.1), (333.0, 1.0), (5_000.0, 3.0), (5_000.0, 4.0)] {
+        let now = now + ms;
+        let Some(Formula::Gcra { increment_ms, tolerance_ms }) = gcra.formula(&cost) else { panic!("no formula") };
+        let tat = state.map_or(now, |state: Tat| state.as_ms().max(now));
+        let new = tat + increment_ms;
+        let refused = new <= tat || now < new - tolerance_ms;
+        match gcra.step(state.as_ref(), now, &cost) {
+            Step::Write { change, ttl_ms, .. } => {
+                assert!(!refused);
+                assert_eq!((change.as_ms(), ttl_ms), (new, (new - now).ceil().max(1.0)));
+                state = Some(change);
+            }
+            _ => assert!(refused),
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 
 use crate::error::Error;
-use crate::program::{Change, Program, State, Step};
+use crate::program::{Change, Formula, Program, State, Step};
 use crate::store::script::{Cell, Script, ScriptRun, Task};
 
 /// What becomes of a call with several programs.
@@ -70,6 +70,14 @@ impl Call {
     /// Whether no program ever changes anything, so that a plain read will do.
     pub fn read_only(&self) -> bool {
         self.parts.iter().all(|(_, part)| part.read_only())
+    }
+
+    /// The call in closed form, if it is a single program that has one.
+    pub fn formula(&self) -> Option<Formula> {
+        match self.parts.as_slice() {
+            [(_, part)] => part.formula(),
+            _ => None,
+        }
     }
 
     /// Runs every program over `states`, the live state of each of [`keys`](Self::keys), and returns what to write: at
@@ -207,6 +215,7 @@ pub enum Effect {
 /// A program with its request and, after a step, its reply; the type is known inside only.
 trait Part: Send {
     fn read_only(&self) -> bool;
+    fn formula(&self) -> Option<Formula>;
     fn step(&mut self, state: Option<&str>, now_ms: f64) -> Result<Effect, Error>;
     fn script(&self) -> Option<Script>;
     /// Steps, and remembers that it did.
@@ -237,6 +246,10 @@ enum Pending<C> {
 impl<P: Program> Part for Typed<P> {
     fn read_only(&self) -> bool {
         P::READ_ONLY
+    }
+
+    fn formula(&self) -> Option<Formula> {
+        self.program.formula(&self.request)
     }
 
     fn step(&mut self, text: Option<&str>, now_ms: f64) -> Result<Effect, Error> {

@@ -9,7 +9,6 @@ pub mod script;
 
 pub use breaker::{BreakerState, BreakerStats, CircuitBreaker, CircuitBreakerBuilder};
 pub use call::{Call, Effect, Rule, Write};
-pub use call::{Call, Rule, Write};
 pub use remote::{DynStore, Remote, Store};
 
 use crate::error::Error;

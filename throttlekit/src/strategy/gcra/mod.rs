@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use crate::decision::{Decision, Forecast, ceil_ms, ceil_wait, floor_units};
 use crate::error::{BuildError, Error};
-use crate::program::{Program, Project, State, Step, Strategy};
+use crate::program::{Formula, Program, Project, State, Step, Strategy};
 use crate::store::memory::{AsInstant, Instant};
 use crate::strategy::options::{at_most, millis, positive};
 use crate::strategy::text::{read_number, write_number};
@@ -197,6 +197,10 @@ impl Program for Gcra {
             |cost| [*cost].into(),
             |_, raw| readable(raw.number().map(Tat)),
         ))
+    }
+
+    fn formula(&self, cost: &f64) -> Option<Formula> {
+        Some(Formula::Gcra { increment_ms: self.interval * cost, tolerance_ms: self.tolerance })
     }
 }
 
