@@ -1,0 +1,213 @@
+//! Names of tables, and the texts of all statements over one.
+
+use throttlekit::BuildError;
+
+use crate::Mode;
+
+/// The longest identifier that the server keeps whole, in bytes.
+const LONGEST: usize = 63;
+
+/// What the fast mode appends to the name, so that the shared table is never written without its lock.
+const FAST: &str = "_fast";
+
+/// The server's time, in whole milliseconds since the Unix epoch.
+const NOW: &str = "floor(extract(epoch FROM clock_timestamp()) * 1000)::float8";
+
+/// The statements over one table. Names cannot be parameters, so the texts are made once.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) name: String,
+    /// Creates what is missing.
+    pub(crate) ddl: String,
+    /// Creates what is missing, one process at a time.
+    pub(crate) create: String,
+    /// Whether anything is missing.
+    pub(crate) exists: String,
+    pub(crate) lock_one: String,
+    pub(crate) lock_many: String,
+    pub(crate) read_one: String,
+    pub(crate) read_many: String,
+    pub(crate) write_one: String,
+    pub(crate) write_many: String,
+    pub(crate) delete: String,
+    pub(crate) sweep: String,
+    /// Only for the table of the fast mode.
+    pub(crate) swap_in: String,
+    pub(crate) swap: String,
+    pub(crate) swap_out: String,
+    pub(crate) gcra: String,
+}
+
+impl Table {
+    /// The table of `mode` under `name`.
+    ///
+    /// # Errors
+    ///
+    /// A name that is not an identifier, or one with a schema.
+    pub(crate) fn new(name: &str, mode: Mode) -> Result<Self, BuildError> {
+        let suffix = match mode {
+            Mode::Shared => "",
+            Mode::Fast => FAST,
+        };
+        let parts: Vec<&str> = name.split('.').collect();
+        let fits = |part: &&str| is_identifier(part) && part.len() + suffix.len() <= LONGEST;
+        if parts.len() > 2 || !parts.iter().all(fits) {
+            let longest = LONGEST - suffix.len();
+            let allowed = format!(
+                "must be `table` or `schema.table`, each of letters, digits and `_`, not starting with a digit, \
+                 of at most {longest} bytes"
+            );
+            return Err(BuildError::new("postgres.table", format!("{name:?}"), allowed));
+        }
+        let name = format!("{name}{suffix}");
+        Ok(match mode {
+            Mode::Shared => Self::shared(name),
+            Mode::Fast => Self::fast(name),
+        })
+    }
+
+    fn shared(name: String) -> Self {
+        let index = format!("{}_expires_idx", name.replace('.', "_"));
+        let ddl = format!(
+            "CREATE TABLE IF NOT EXISTS {name} (\n    \
+                 key text PRIMARY KEY,\n    \
+                 state text NOT NULL,\n    \
+                 expires_at bigint NOT NULL\n\
+             );\n\
+             CREATE INDEX IF NOT EXISTS {index} ON {name} (expires_at);\n"
+        );
+        let schema = name.split_once('.').map_or(String::new(), |(schema, _)| format!("{schema}."));
+        let exists = format!(
+            "SELECT to_regclass('{name}') IS NOT NULL AND to_regclass('{schema}{index}') IS NOT NULL AS complete"
+        );
+        // The lock is on the key's hash, since the row of a fresh key does not exist. Every process takes the locks of
+        // several keys in the order of the hashes.
+        let lock_one = "SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))".to_owned();
+        let lock_many = "SELECT pg_advisory_xact_lock(ids.id) FROM (\
+                             SELECT DISTINCT hashtextextended(keys.key, 0) AS id \
+                             FROM unnest($1::text[]) AS keys(key) ORDER BY 1\
+                         ) AS ids"
+            .to_owned();
+        Self::with(name, ddl, exists, lock_one, lock_many)
+    }
+
+    fn fast(name: String) -> Self {
+        // There is no index on `expires_at`, and pages keep room: an update then stays on its page and touches no index.
+        let ddl = format!(
+            "CREATE TABLE IF NOT EXISTS {name} (\n    \
+                 key text PRIMARY KEY,\n    \
+                 state text NOT NULL,\n    \
+                 expires_at bigint NOT NULL,\n    \
+                 prior text,\n    \
+                 stepped_at double precision\n\
+             ) WITH (fillfactor = 50);\n"
+        );
+        let exists = format!("SELECT to_regclass('{name}') IS NOT NULL AS complete");
+        // A row that is not there cannot be locked: one that was never alive is put in its place. Rows are locked in the
+        // order of the keys' bytes. `WHERE false` locks a row that is there and leaves it as it is.
+        let lock = |keys: &str| {
+            format!(
+                "INSERT INTO {name} AS t (key, state, expires_at) SELECT keys.key, '0', 0 FROM {keys} AS keys(key) \
+                 ORDER BY keys.key COLLATE \"C\" ON CONFLICT (key) DO UPDATE SET key = t.key WHERE false"
+            )
+        };
+        let (lock_one, lock_many) = (lock("(VALUES ($1::text))"), lock("unnest($1::text[])"));
+        Self::with(name, ddl, exists, lock_one, lock_many)
+    }
+
+    fn with(name: String, ddl: String, exists: String, lock_one: String, lock_many: String) -> Self {
+        // Two processes that create a table at once disturb each other, so they take turns.
+        let create = format!(
+            "BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('throttlekit create {name}', 0)); {ddl} COMMIT"
+        );
+        let upsert = "ON CONFLICT (key) DO UPDATE SET state = excluded.state, expires_at = excluded.expires_at";
+        Self {
+            create,
+            exists,
+            lock_one,
+            lock_many,
+            read_one: format!(
+                "SELECT n.now, t.state, t.expires_at FROM (SELECT {NOW} AS now OFFSET 0) AS n \
+                 LEFT JOIN {name} AS t ON t.key = $1::text"
+            ),
+            read_many: format!(
+                "WITH n AS MATERIALIZED (SELECT {NOW} AS now) \
+                 SELECT n.now, t.state, t.expires_at \
+                 FROM n CROSS JOIN unnest($1::text[]) WITH ORDINALITY AS keys(key, place) \
+                 LEFT JOIN {name} AS t ON t.key = keys.key ORDER BY keys.place"
+            ),
+            write_one: format!(
+                "INSERT INTO {name} (key, state, expires_at) VALUES ($1::text, $2::text, $3::bigint) {upsert}"
+            ),
+            write_many: format!(
+                "INSERT INTO {name} (key, state, expires_at) \
+                 SELECT w.key, w.state, w.expires_at \
+                 FROM unnest($1::text[], $2::text[], $3::bigint[]) AS w(key, state, expires_at) {upsert}"
+            ),
+            delete: format!("DELETE FROM {name} WHERE key = ANY ($1::text[])"),
+            // Rows that somebody is at are left for the next time, so the sweep waits for nobody and is in no deadlock.
+            sweep: format!(
+                "DELETE FROM {name} WHERE key IN (\
+                     SELECT key FROM {name} WHERE expires_at <= (SELECT coalesce($1::float8, {NOW})::bigint) \
+                     LIMIT $2::bigint FOR UPDATE SKIP LOCKED\
+                 )"
+            ),
+            swap_in: format!(
+                "INSERT INTO {name} (key, state, expires_at) VALUES ($1::text, $2::text, $3::bigint) \
+                 ON CONFLICT (key) DO NOTHING"
+            ),
+            swap: format!(
+                "UPDATE {name} SET state = $2::text, expires_at = $3::bigint \
+                 WHERE key = $1::text AND state = $4::text AND expires_at = $5::bigint"
+            ),
+            swap_out: format!(
+                "DELETE FROM {name} WHERE key = $1::text AND state = $2::text AND expires_at = $3::bigint"
+            ),
+            gcra: gcra(&name),
+            ddl,
+            name,
+        }
+    }
+}
+
+/// A check by the generic cell rate algorithm, in one statement: key, increment, tolerance, and the time if it is not the
+/// server's. Answers the state before the check, the time, and the state that was written, if one was.
+///
+/// It looks first, so that a denial neither writes nor locks. What looks admissible is decided anew on the locked row, at
+/// a time read then; if somebody came first and it is denied after all, the row is written as it was. A key without a row
+/// is decided on none, so that the insert does not depend on what was seen.
+fn gcra(name: &str) -> String {
+    let now = format!("coalesce($4::float8, {NOW})");
+    let ttl = |now: &str, new: &str| format!("({now} + greatest(1, ceil({new} - {now})))::bigint");
+    // The number of a live row; the text of a row that is not alive is not looked at.
+    let tat = "greatest(CASE WHEN t.expires_at > n.now THEN t.state::float8 END, n.now)";
+    let allowed = "s.tat + $2::float8 > s.tat AND s.now >= (s.tat + $2::float8) - $3::float8";
+    format!(
+        "WITH seen AS MATERIALIZED (\
+             SELECT s.now, s.prior, {allowed} AS allowed FROM (\
+                 SELECT n.now, CASE WHEN t.expires_at > n.now THEN t.state END AS prior, {tat} AS tat \
+                 FROM (SELECT {now} AS now OFFSET 0) AS n LEFT JOIN {name} AS t ON t.key = $1::text OFFSET 0\
+             ) AS s\
+         ), wrote AS (\
+             INSERT INTO {name} AS t (key, state, expires_at, stepped_at) \
+             SELECT $1::text, (now + $2::float8)::text, {cold_ttl}, now FROM seen WHERE allowed \
+             ON CONFLICT (key) DO UPDATE SET (state, expires_at, prior, stepped_at) = (\
+                 SELECT CASE WHEN d.allowed THEN d.new::text ELSE t.state END, \
+                        CASE WHEN d.allowed THEN {ttl} ELSE t.expires_at END, \
+                        CASE WHEN t.expires_at > d.now THEN t.state END, d.now \
+                 FROM (SELECT s.now, s.tat + $2::float8 AS new, {allowed} AS allowed FROM (\
+                     SELECT n.now, {tat} AS tat FROM (SELECT {now} AS now OFFSET 0) AS n OFFSET 0\
+                 ) AS s) AS d\
+             ) RETURNING t.prior, t.stepped_at, t.state\
+         ) \
+         SELECT prior, stepped_at, state FROM wrote \
+         UNION ALL SELECT prior, now, NULL FROM seen WHERE NOT allowed",
+        cold_ttl = ttl("now", "(now + $2::float8)"),
+        ttl = ttl("d.now", "d.new"),
+    )
+}
+
+fn is_identifier(text: &str) -> bool {
+    let plain = |c: char| c == '_' || c.is_ascii_alphanumeric();
+    text.starts_with(|c: char| plain(c) && !c.is_ascii_digit()) && text.chars().all(plain)
+}

@@ -1,0 +1,187 @@
+//! The task that serves a lane.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use throttlekit::Error;
+use throttlekit::store::Call;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tokio_postgres::SimpleQueryMessage;
+
+use crate::batch::Batch;
+use crate::core::Core;
+use crate::exchange::{self, Answer};
+use crate::lane::{Asked, Manner, Turn};
+use crate::lease::Lease;
+use crate::trouble::Trouble;
+
+/// How often a batch is tried anew after a failure that wrote nothing, such as a deadlock with a process that locks in
+/// another order.
+const MORE_TRIES: u32 = 2;
+
+/// How often a call may lose the race for its key before it locks the row.
+const RACES: u32 = 4;
+
+/// How long the server may take to create the table.
+const CREATION: Duration = Duration::from_secs(2);
+
+/// Takes calls to the server.
+pub(crate) struct Worker {
+    core: Arc<Core>,
+}
+
+impl Worker {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
+    /// Serves a lane until no call waits.
+    pub(crate) async fn serve(self, mut turn: Turn) {
+        let mut lease = None;
+        loop {
+            let asked = turn.next();
+            if !asked.is_empty() {
+                self.answer(&mut lease, asked).await;
+                self.core.sweep_if_due();
+                continue;
+            }
+            if let Some(mut lease) = lease.take() {
+                // A connection whose transaction does not end is closed.
+                let _ = within(self.core.limits.statement, lease.end()).await;
+            }
+            if turn.end() {
+                return;
+            }
+        }
+    }
+
+    /// Runs calls and answers each.
+    async fn answer(&self, lease: &mut Option<Lease>, asked: Vec<Asked>) {
+        let mut batches = vec![(asked, 0)];
+        while let Some((asked, races)) = batches.pop() {
+            let Some(mut manner) = asked.first().map(|asked| asked.manner) else { continue };
+            if manner == Manner::Swapped && races >= RACES {
+                manner = Manner::Locked;
+            }
+            let (calls, answers): (Vec<_>, Vec<_>) = asked.into_iter().map(|asked| (asked.call, asked.answer)).unzip();
+            let mut batch = Batch::new(calls, &self.core.prefix);
+            let outcome = self.run(lease, manner, &mut batch).await;
+            self.core.counters.batches.fetch_add(1, Relaxed);
+            let calls = batch.into_calls().into_iter().zip(answers);
+            match outcome {
+                Ok(outcomes) => {
+                    let lost: Vec<_> = calls.zip(outcomes).filter_map(|(call, outcome)| tell(call, outcome)).collect();
+                    batches.push((lost.into_iter().map(|call| ask(call, manner)).collect(), races + 1));
+                }
+                Err(trouble) if trouble.may_be_of_one_call() && calls.len() > 1 => {
+                    batches.extend(calls.rev().map(|call| (vec![ask(call, manner)], races)));
+                }
+                // Nobody listens any more where this fails.
+                Err(trouble) => calls.for_each(|(_, answer)| drop(answer.send(Err(trouble.to_error())))),
+            }
+        }
+    }
+
+    /// Runs a batch, and again if it is certain that nothing was written.
+    async fn run(&self, lease: &mut Option<Lease>, manner: Manner, batch: &mut Batch) -> Result<Vec<Answer>, Trouble> {
+        let mut tries = 0;
+        loop {
+            let trouble = match self.try_once(lease, manner, batch).await {
+                Ok(answers) => return Ok(answers),
+                Err(trouble) => trouble,
+            };
+            match lease {
+                Some(lease) if trouble.leaves_connection() => lease.settle(true),
+                _ => *lease = None,
+            }
+            let uncreated = trouble.is_missing_table() && self.core.auto_create;
+            if uncreated {
+                self.core.complete.store(false, Relaxed);
+            }
+            if tries >= MORE_TRIES || !(uncreated || trouble.is_worth_another_try()) {
+                return Err(trouble);
+            }
+            tries += 1;
+        }
+    }
+
+    async fn try_once(
+        &self,
+        lease: &mut Option<Lease>,
+        manner: Manner,
+        batch: &mut Batch,
+    ) -> Result<Vec<Answer>, Trouble> {
+        let core = &*self.core;
+        let lease = match lease {
+            Some(lease) => lease,
+            None => lease.insert(Lease::take(&core.pool).await?),
+        };
+        if core.auto_create && !core.complete.load(Relaxed) {
+            within(CREATION, create(lease, core)).await?;
+            core.complete.store(true, Relaxed);
+        }
+        let (table, server_time) = (&core.table, core.server_time);
+        // Two exchanges at most.
+        within(core.limits.statement * 2, async {
+            if manner == Manner::Locked {
+                return exchange::locked(lease, table, batch, server_time).await;
+            }
+            lease.end().await?;
+            match manner {
+                Manner::Read => exchange::read(lease, table, batch, server_time).await,
+                Manner::Computed => exchange::computed(lease, table, batch, server_time).await,
+                Manner::Swapped | Manner::Locked => exchange::swapped(lease, table, batch, server_time).await,
+            }
+        })
+        .await
+    }
+}
+
+/// Creates the table if it is not there.
+async fn create(lease: &mut Lease, core: &Core) -> Result<(), Trouble> {
+    lease.end().await?;
+    let client = lease.client()?;
+    let found = client.simple_query(&core.table.exists).await.map_err(|error| Trouble::before(&error))?;
+    let complete = found.iter().any(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0) == Some("t"),
+        _ => false,
+    });
+    if !complete {
+        let created = client.batch_execute(&core.table.create).await.map_err(|error| Trouble::before(&error));
+        match created {
+            Err(trouble) if trouble.is_created_twice() => {
+                client.batch_execute("ROLLBACK").await.map_err(|error| Trouble::before(&error))?;
+            }
+            created => created?,
+        }
+    }
+    lease.settle(false);
+    Ok(())
+}
+
+/// Gives up after `limit`. What was sent may still be carried out.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    exchange: impl Future<Output = Result<T, Trouble>>,
+) -> Result<T, Trouble> {
+    timeout(limit, exchange).await.unwrap_or_else(|_| Err(Trouble::slow("the server's answer")))
+}
+
+type Reply = oneshot::Sender<Result<Call, Error>>;
+
+/// Tells the caller, who may have gone. A call that lost its race comes back.
+fn tell((call, answer): (Call, Reply), outcome: Answer) -> Option<(Call, Reply)> {
+    let _ = match outcome {
+        Answer::Lost => return Some((call, answer)),
+        Answer::Is(Ok(())) => answer.send(Ok(call)),
+        Answer::Is(Err(error)) => answer.send(Err(error)),
+    };
+    None
+}
+
+fn ask((call, answer): (Call, Reply), manner: Manner) -> Asked {
+    Asked { call, manner, answer }
+}
