@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 pub mod folder;
 pub mod port;
+pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod redis;
