@@ -6,7 +6,8 @@ mod postgres_support;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use postgres_support::{MODES, Random, SERVER, builder, gcra};
+use fastrand::Rng;
+use postgres_support::{MODES, SERVER, builder, gcra};
 use throttlekit::store::Remote;
 use throttlekit::strategy::quota::Cadence;
 use throttlekit::{
@@ -18,7 +19,7 @@ use throttlekit_postgres::{Mode, PostgresStore};
 const N: f64 = 1_700_000_000_000.0;
 
 /// Drives `strategy` in memory and over two stores on one table through the same random steps, and compares every answer.
-async fn agrees<S: Project>(strategy: S, max_delta: f64, max_cost: f64, seed: u32, mode: Mode) {
+async fn agrees<S: Project>(strategy: S, max_delta: f64, max_cost: f64, seed: u64, mode: Mode) {
     let postgres = SERVER.get(postgres_support::start);
     let name = strategy.name();
     let clock = ManualClock::new(N);
@@ -29,12 +30,12 @@ async fn agrees<S: Project>(strategy: S, max_delta: f64, max_cost: f64, seed: u3
         Limiter::builder(strategy.clone()).keyspace(Remote::new(store)).clock(clock.clone()).prefix(prefix).build()
     };
     let remotes = [0, 1].map(remote);
-    let mut random = Random::new(seed);
+    let mut random = Rng::with_seed(seed);
     let (mut allowed, mut denied) = (0, 0);
     for step in 0..40 {
-        clock.advance(random.below(max_delta));
-        let key = ["a", "b"][usize::from(random.draw() > 0.7)];
-        let cost = 1.0 + random.below(max_cost);
+        clock.advance((random.f64() * max_delta).floor());
+        let key = ["a", "b"][usize::from(random.f64() > 0.7)];
+        let cost = 1.0 + (random.f64() * max_cost).floor();
         let remote = &remotes[step % 2];
         let decision = memory.check_cost(key, cost).unwrap();
         *(if decision.allowed { &mut allowed } else { &mut denied }) += 1;
@@ -86,10 +87,10 @@ async fn joint_checks_decide_as_in_memory() {
             let remote = new().dimension("ip", gcra(3.0, 1_000.0), 1.0).dimension("user", window, 2.0);
             let remote =
                 remote.prefix(format!("{any}")).store(Remote::new(store)).clock(clock.clone()).build().unwrap();
-            let mut random = Random::new(77);
+            let mut random = Rng::with_seed(77);
             let mut denied = 0;
             for step in 0..40 {
-                clock.advance(random.below(200.0));
+                clock.advance((random.f64() * 200.0).floor());
                 let keys = [["a", "x"], ["b", "x"], ["a", "y"]][step % 3];
                 let decision = memory.check(&keys).unwrap();
                 denied += u32::from(!decision.allowed);

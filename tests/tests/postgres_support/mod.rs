@@ -1,6 +1,8 @@
 //! What tests of the PostgreSQL store share.
 #![allow(dead_code)] // each test program uses a part of it
 
+pub(crate) mod proxy;
+
 use std::time::Duration;
 
 use tests::postgres::Postgres;
@@ -36,29 +38,6 @@ pub(crate) fn gcra(limit: f64, period_ms: f64) -> Gcra {
 /// A limit that does not refill while a test runs.
 pub(crate) fn limiter(store: PostgresStore, limit: f64) -> Limiter<Gcra, Remote> {
     Limiter::builder(gcra(limit, 3_600_000_000.0)).keyspace(Remote::new(store)).build()
-}
-
-/// Numbers that look random, the same in every run.
-pub(crate) struct Random(u32);
-
-impl Random {
-    pub(crate) fn new(seed: u32) -> Self {
-        Self(seed)
-    }
-
-    /// From 0 up to, not including, 1.
-    pub(crate) fn draw(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x6d2b_79f5);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 15)).wrapping_mul(mixed | 1);
-        mixed ^= mixed.wrapping_add((mixed ^ (mixed >> 7)).wrapping_mul(mixed | 61));
-        f64::from(mixed ^ (mixed >> 14)) / 4_294_967_296.0
-    }
-
-    /// A whole number from 0 up to, not including, `bound`, if that is whole.
-    pub(crate) fn below(&mut self, bound: f64) -> f64 {
-        (self.draw() * bound).floor()
-    }
 }
 
 /// A connection of another program.
