@@ -4,14 +4,14 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use support::{CasStore, CountingClock, DownStore, Mulberry, N, Recorder, Seen, allow, polled};
-use throttlekit::store::Remote;
+use throttlekit::store::{Call, Remote, Store};
 use throttlekit::strategy::quota::Cadence;
 use throttlekit::{
-    Admit, Ask, ErrorKind, ExactGcra, FixedWindow, Gcra, Limiter, ManualClock, Meter, Project, Quota, SlidingWindow,
-    SlidingWindowLog, TokenBucket,
+    Admit, Ask, Error, ErrorKind, ExactGcra, FixedWindow, Gcra, Limiter, ManualClock, Meter, Project, Quota,
+    SlidingWindow, SlidingWindowLog, TokenBucket,
 };
 
 fn gcra(limit: f64, period_ms: f64) -> Gcra {
@@ -163,6 +163,27 @@ async fn a_text_that_does_not_parse_is_never_admitted() {
     assert_eq!(store.text("k").as_deref(), Some("{\"tokens\":1}"));
     limiter.reset("k").await.unwrap();
     assert!(limiter.check("k").await.unwrap().allowed);
+}
+
+/// A store that only looks at what it is asked.
+#[derive(Clone, Default)]
+struct Spy(Arc<Mutex<Vec<(bool, bool)>>>);
+
+impl Store for Spy {
+    async fn run(&self, call: &mut Call) -> Result<(), Error> {
+        self.0.lock().unwrap().push((call.read_only(), call.ignores_state()));
+        call.step(&vec![None; call.keys().len()], call.now_ms()).map(drop)
+    }
+}
+
+#[tokio::test]
+async fn a_store_can_tell_what_needs_no_read_and_what_needs_no_write() {
+    let spy = Spy::default();
+    let limiter = Limiter::builder(gcra(2.0, 1_000.0)).keyspace(Remote::new(spy.clone())).build();
+    limiter.check("k").await.unwrap();
+    limiter.peek("k").await.unwrap();
+    limiter.reset("k").await.unwrap();
+    assert_eq!(*spy.0.lock().unwrap(), [(false, false), (true, false), (false, true)]);
 }
 
 #[tokio::test]

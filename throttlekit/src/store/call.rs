@@ -80,6 +80,12 @@ impl Call {
         }
     }
 
+    /// Whether no program looks at the state (see [`Program::IGNORES_STATE`]), so that nothing has to be read: the step
+    /// gets `None` for every key, and the writes need no condition.
+    pub fn ignores_state(&self) -> bool {
+        self.parts.iter().all(|(_, part)| part.ignores_state())
+    }
+
     /// Runs every program over `states`, the live state of each of [`keys`](Self::keys), and returns what to write: at
     /// most one write for a key.
     ///
@@ -216,6 +222,7 @@ pub enum Effect {
 trait Part: Send {
     fn read_only(&self) -> bool;
     fn formula(&self) -> Option<Formula>;
+    fn ignores_state(&self) -> bool;
     fn step(&mut self, state: Option<&str>, now_ms: f64) -> Result<Effect, Error>;
     fn script(&self) -> Option<Script>;
     /// Steps, and remembers that it did.
@@ -250,6 +257,10 @@ impl<P: Program> Part for Typed<P> {
 
     fn formula(&self) -> Option<Formula> {
         self.program.formula(&self.request)
+    }
+
+    fn ignores_state(&self) -> bool {
+        P::IGNORES_STATE
     }
 
     fn step(&mut self, text: Option<&str>, now_ms: f64) -> Result<Effect, Error> {
