@@ -22,8 +22,6 @@ const PYTHON: Service = Service::new("python3", "tests: golden vectors", &["pyth
 const PIP: Service =
     Service::new("pip", "tests: golden vectors", &["python3", "-m", "pip", "--version"], "python3-pip");
 const TAR: Service = Service::new("tar", "tests: golden vectors", &["tar", "--version"], "tar");
-const NODE: Service = Service::new("node", "tests: a server that speaks DynamoDB", &["node", "--version"], "nodejs");
-const NPM: Service = Service::new("npm", "tests: a server that speaks DynamoDB", &["npm", "--version"], "npm");
 const REDIS: Service =
     Service::new("redis-server", "tests: Redis", &["redis-server", "--version"], "redis-server").daemon("redis-server");
 const SENTINEL: Service =
@@ -44,11 +42,11 @@ const VALGRIND: Service = Service::new("valgrind", "bench: instruction counts", 
 const WRK: Service = Service::new("wrk", "bench: load on the quickstart", &["which", "wrk"], "wrk");
 
 /// What the tests need.
-pub(crate) const TESTS: [Service; 9] = [PYTHON, PIP, TAR, NODE, NPM, REDIS, SENTINEL, POSTGRES, SETPRIV];
+pub(crate) const TESTS: [Service; 7] = [PYTHON, PIP, TAR, REDIS, SENTINEL, POSTGRES, SETPRIV];
 /// What the benches need.
 pub(crate) const BENCHES: [Service; 2] = [VALGRIND, WRK];
 /// Everything.
-pub(crate) const ALL: [Service; 11] = [PYTHON, PIP, TAR, NODE, NPM, REDIS, SENTINEL, POSTGRES, SETPRIV, VALGRIND, WRK];
+pub(crate) const ALL: [Service; 9] = [PYTHON, PIP, TAR, REDIS, SENTINEL, POSTGRES, SETPRIV, VALGRIND, WRK];
 
 /// Lists `services` and installs those that are missing.
 ///
