@@ -49,6 +49,35 @@ fn a_manual_clock_stands_still_until_told() {
 }
 
 #[test]
+fn spans_are_finer_than_a_millisecond() {
+    let clock = ManualClock::new(1_700_000_000_000.0);
+    let start = clock.monotonic_ns();
+    clock.advance(0.25);
+    assert_eq!((clock.monotonic_ns() - start, clock.now_ms()), (250_000, 1_700_000_000_000.0));
+    clock.advance(0.75);
+    assert_eq!((clock.monotonic_ns() - start, clock.now_ms()), (1_000_000, 1_700_000_000_001.0));
+    clock.set(-1.0);
+    assert_eq!(clock.monotonic_ns(), 0);
+
+    let clock = SystemClock::new();
+    let start = clock.monotonic_ns();
+    while clock.monotonic_ns() == start {}
+    assert!(clock.monotonic_ns() > start);
+}
+
+#[test]
+fn a_clock_with_milliseconds_alone_measures_by_them() {
+    struct Ticks(f64);
+    impl Clock for Ticks {
+        fn now_ms(&self) -> f64 {
+            self.0
+        }
+    }
+    assert_eq!(Ticks(1_700_000_000_123.0).monotonic_ns(), 1_700_000_000_123_000_000);
+    assert_eq!(std::sync::Arc::new(Ticks(-5.0)).monotonic_ns(), 0);
+}
+
+#[test]
 fn a_manual_clock_refuses_what_is_no_time() {
     for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         assert!(thread::spawn(move || ManualClock::default().set(bad)).join().is_err(), "set {bad}");

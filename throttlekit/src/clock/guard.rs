@@ -12,6 +12,9 @@ const HOLD_MS: i64 = 20;
 const RATE_NUMERATOR: u128 = 9;
 const RATE_DENOMINATOR: u128 = 10;
 
+/// Nanoseconds in one second.
+const NANOS_PER_SEC: u64 = 1_000_000_000;
+
 /// What the guard reads: a wall clock that may step, and a span that never does.
 pub(super) trait Source: Send + Sync + 'static {
     /// Whole milliseconds since the Unix epoch, rounded down.
@@ -76,6 +79,13 @@ impl<W: Source> Guard<W> {
             return last;
         }
         self.adjusted()
+    }
+
+    /// Real time since the clock was made, in nanoseconds: over five hundred years fit.
+    #[inline]
+    pub(super) fn elapsed_ns(&self) -> u64 {
+        let elapsed = self.source.elapsed();
+        elapsed.as_secs().saturating_mul(NANOS_PER_SEC).saturating_add(u64::from(elapsed.subsec_nanos()))
     }
 
     /// Moves `last` up to `ms`, and answers what it then is.

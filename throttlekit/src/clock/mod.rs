@@ -47,23 +47,42 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub trait Clock: Send + Sync + 'static {
     /// Whole milliseconds since the Unix epoch.
     fn now_ms(&self) -> f64;
+
+    /// Nanoseconds since some fixed instant, for measuring latencies.
+    ///
+    /// It should never go back, and be finer than the latencies: a guard takes what is shorter than one step for 0.
+    /// What is given here is [`now_ms`](Self::now_ms) in nanoseconds, 0 before the epoch.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // the cast saturates
+    fn monotonic_ns(&self) -> u64 {
+        (self.now_ms() as u64).saturating_mul(NANOS_PER_MS)
+    }
 }
+
+/// Nanoseconds in one millisecond.
+const NANOS_PER_MS: u64 = 1_000_000;
 
 impl<C: Clock + ?Sized> Clock for Arc<C> {
     #[inline]
     fn now_ms(&self) -> f64 {
         (**self).now_ms()
     }
+
+    #[inline]
+    fn monotonic_ns(&self) -> u64 {
+        (**self).monotonic_ns()
+    }
 }
 
 /// A clock that stands still until told. Clones show the same time.
+///
+/// It keeps fractions of a millisecond for [`Clock::monotonic_ns`]; [`Clock::now_ms`] is rounded down.
 #[derive(Clone, Debug, Default)]
 pub struct ManualClock {
     bits: Arc<AtomicU64>,
 }
 
 impl ManualClock {
-    /// Starts at `now_ms`, rounded down to whole milliseconds.
+    /// Starts at `now_ms`.
     ///
     /// # Panics
     ///
@@ -81,7 +100,7 @@ impl ManualClock {
     /// If `ms` is negative or not finite.
     pub fn advance(&self, ms: f64) {
         assert!(ms.is_finite() && ms >= 0.0, "a clock advances by a finite, non-negative span, not {ms}");
-        self.set(self.now_ms() + ms);
+        self.set(self.exact_ms() + ms);
     }
 
     /// Sets the time, backwards and below 0 if asked.
@@ -91,12 +110,24 @@ impl ManualClock {
     /// If `now_ms` is not finite.
     pub fn set(&self, now_ms: f64) {
         assert!(now_ms.is_finite(), "a clock shows a finite time, not {now_ms}");
-        self.bits.store(now_ms.floor().to_bits(), Ordering::SeqCst);
+        self.bits.store(now_ms.to_bits(), Ordering::SeqCst);
+    }
+
+    fn exact_ms(&self) -> f64 {
+        f64::from_bits(self.bits.load(Ordering::SeqCst))
     }
 }
 
 impl Clock for ManualClock {
     fn now_ms(&self) -> f64 {
-        f64::from_bits(self.bits.load(Ordering::SeqCst))
+        self.exact_ms().floor()
+    }
+
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)] // the casts saturate
+    fn monotonic_ns(&self) -> u64 {
+        let exact = self.exact_ms();
+        // The whole milliseconds apart: multiplied as a float, today's epoch would lose hundreds of nanoseconds.
+        let fraction = (exact - exact.floor()) * NANOS_PER_MS as f64;
+        (exact.floor() as u64).saturating_mul(NANOS_PER_MS).saturating_add(fraction.round() as u64)
     }
 }

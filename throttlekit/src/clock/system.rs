@@ -54,6 +54,11 @@ impl Clock for SystemClock {
     fn now_ms(&self) -> f64 {
         self.guard.now_ms() as f64
     }
+
+    #[inline]
+    fn monotonic_ns(&self) -> u64 {
+        self.guard.elapsed_ns()
+    }
 }
 
 /// `SystemTime` for the wall, `Instant` for real time.
