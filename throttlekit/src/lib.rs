@@ -20,6 +20,7 @@
 //! |---|---|
 //! | limit each key by one of the [strategies](strategy) | [`Limiter`] |
 //! | limit in several dimensions, all or none charged | [`Multi`] |
+//! | limit how much work is in flight, by a number that is given or learnt | [`Guard`] |
 //! | delay work instead of refusing it | [`Shaper`] |
 //! | load named limits from a file, and reload them | `config` and `policy`, with the feature `config` |
 //! | show a decision to HTTP clients | [`headers`] |
@@ -51,6 +52,7 @@
 
 mod admit;
 mod clock;
+pub mod concurrency;
 #[cfg(feature = "config")]
 #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
 pub mod config;
@@ -78,6 +80,7 @@ pub use admit::{Admission, Admit, Ask, Axes, Axis, Meter};
 #[cfg(feature = "coarse-clock")]
 pub use clock::CoarseClock;
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use concurrency::{Algorithm, Guard, GuardBuilder, GuardReport, GuardStats, Recalibration};
 pub use decision::{Decision, Forecast, MAX_SAFE};
 pub use duration::{ParseDurationError, parse_duration_ms};
 pub use error::{BuildError, Error, ErrorKind, RateLimitExceeded};
