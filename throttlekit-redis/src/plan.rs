@@ -60,6 +60,14 @@ struct Key {
     pure: bool,
 }
 
+/// Keys of a run that follow each other and belong to one program.
+#[derive(Debug)]
+struct Span {
+    program: Program,
+    pure: bool,
+    count: usize,
+}
+
 /// Steps that count each for itself, or together or not at all.
 #[derive(Debug)]
 struct Group {
@@ -251,43 +259,69 @@ impl Draft {
     }
 
     fn finish(mut self, scripts: &Scripts, terms: Terms) -> (ScriptRun, Sent) {
-        let spans = self.spans();
-        let mut twins: Vec<&'static str> = Vec::new();
-        for (program, ..) in &spans {
-            if !twins.contains(&program.lua) {
-                twins.push(program.lua);
+        let run = match self.single() {
+            Some((program, request)) => {
+                let mut run = ScriptRun::new(scripts.single(program.lua), self.names());
+                let mut words = Words(&mut run);
+                words.terms(terms);
+                words.numbers(&program.args);
+                for number in request.as_slice() {
+                    words.number(*number);
+                }
+                run
             }
+            None => self.any(scripts, terms),
+        };
+        (run, Sent { keys: self.keys.len(), members: self.members })
+    }
+
+    /// The program and the request, if all there is to do is one step.
+    fn single(&self) -> Option<(Program, Numbers)> {
+        let ([key], [Group { asks, .. }]) = (&self.keys[..], &self.groups[..]) else { return None };
+        match &asks[..] {
+            [(_, Ask::Step(request))] => Some((key.program, *request)),
+            _ => None,
         }
+    }
+
+    fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.keys.iter().map(|key| key.name.as_str())
+    }
+
+    fn any(&mut self, scripts: &Scripts, terms: Terms) -> ScriptRun {
+        let spans = self.spans();
+        let mut twins: Vec<&'static str> = spans.iter().map(|span| span.program.lua).collect();
         twins.sort_unstable();
-        let mut run = ScriptRun::new(scripts.of(&twins), self.keys.iter().map(|key| key.name.as_str()));
+        twins.dedup();
+        let index = |lua| 1 + twins.iter().position(|twin| *twin == lua).unwrap_or(0);
+        let indices: Vec<_> = spans.iter().map(|span| index(span.program.lua)).collect();
+        let mut run = ScriptRun::new(scripts.any(twins), self.names());
         let mut words = Words(&mut run);
-        words.number(terms.now_ms);
-        words.number(terms.ttl_floor_ms);
+        words.terms(terms);
         words.count(spans.len());
-        for (program, count, pure) in &spans {
-            words.count(1 + twins.iter().position(|twin| *twin == program.lua).unwrap_or(0));
-            words.count(*count);
-            words.count((*pure).into());
-            words.numbers(&program.args);
+        for (span, index) in spans.iter().zip(indices) {
+            words.count(index);
+            words.count(span.count);
+            words.count(span.pure.into());
+            words.numbers(&span.program.args);
         }
         for group in &mut self.groups {
-            words.group(group);
+            words.group(group, &spans);
         }
-        let keys = self.keys.len();
-        (run, Sent { members: self.members, keys })
+        run
     }
 
     /// Puts the keys of one program next to each other, and says how they lie.
-    fn spans(&mut self) -> Vec<(Program, usize, bool)> {
-        let mut spans: Vec<(Program, usize, bool)> = Vec::new();
+    fn spans(&mut self) -> Vec<Span> {
+        let mut spans: Vec<Span> = Vec::new();
         let mut of_key = Vec::with_capacity(self.keys.len());
         for key in &self.keys {
-            let same = |span: &(Program, usize, bool)| span.0 == key.program && span.2 == key.pure;
+            let same = |span: &Span| span.program == key.program && span.pure == key.pure;
             let at = spans.iter().position(same).unwrap_or_else(|| {
-                spans.push((key.program, 0, key.pure));
+                spans.push(Span { program: key.program, pure: key.pure, count: 0 });
                 spans.len() - 1
             });
-            spans[at].1 += 1;
+            spans[at].count += 1;
             of_key.push(at);
         }
         if spans.len() > 1 {
@@ -314,6 +348,11 @@ impl Draft {
 struct Words<'a>(&'a mut ScriptRun);
 
 impl Words<'_> {
+    fn terms(&mut self, terms: Terms) {
+        self.number(terms.now_ms);
+        self.number(terms.ttl_floor_ms.max(1.0));
+    }
+
     fn number(&mut self, number: f64) {
         self.0.arg(number.to_string());
     }
@@ -329,8 +368,8 @@ impl Words<'_> {
         }
     }
 
-    /// A group as runs: the same step on keys that follow each other, or several times on one key.
-    fn group(&mut self, group: &mut Group) {
+    /// A group as runs: the same step on keys of a span that follow each other, or several times on one key.
+    fn group(&mut self, group: &mut Group, spans: &[Span]) {
         if group.asks.is_empty() {
             return;
         }
@@ -338,26 +377,30 @@ impl Words<'_> {
             // Stable: the steps on one key stay in their order.
             group.asks.sort_by_key(|(key, _)| *key);
         }
-        let mut runs: Vec<(usize, usize, usize, &Ask)> = Vec::new();
+        let sum = |end: &mut usize, span: &Span| {
+            *end += span.count;
+            Some(*end)
+        };
+        let ends: Vec<usize> = spans.iter().scan(0, sum).collect();
+        let mut runs: Vec<(usize, usize, usize, usize, &Ask)> = Vec::new();
         for (key, ask) in &group.asks {
+            let span = ends.partition_point(|end| end <= key);
             match runs.last_mut() {
-                Some((first, 1, times, same)) if *key == *first && *ask == **same && *ask != Ask::Remove => *times += 1,
-                Some((first, count, 1, same)) if *key == *first + *count && *ask == **same => *count += 1,
-                _ => runs.push((*key, 1, 1, ask)),
+                Some((_, first, 1, times, same)) if key == first && ask == *same && *ask != Ask::Remove => *times += 1,
+                Some((of, first, count, 1, same)) if span == *of && *key == *first + *count && ask == *same => {
+                    *count += 1;
+                }
+                _ => runs.push((span, *key, 1, 1, ask)),
             }
         }
         self.count(group.all.into());
         self.count(runs.len());
-        for (first, count, times, ask) in runs {
+        for (span, first, count, times, ask) in runs {
             // The server counts from 1.
+            self.count(span + 1);
             self.count(first + 1);
             self.count(count);
             match ask {
-                // In a group of its own for the server: no step at all forgets the key.
-                Ask::Remove | Ask::Read => {
-                    self.count(0);
-                    self.count(0);
-                }
                 Ask::Step(request) => {
                     self.count(times);
                     self.numbers(request);
@@ -368,6 +411,11 @@ impl Words<'_> {
                     for word in words {
                         self.0.arg(word);
                     }
+                }
+                // No step at all forgets the keys. What is only read is in no group.
+                Ask::Remove | Ask::Read => {
+                    self.count(0);
+                    self.count(0);
                 }
             }
         }

@@ -19,9 +19,10 @@
 //! | `tell(key, raw, now, a)` | optional: completes `raw`, before anything is written, by what the answer needs beside |
 //!
 //! `now` is in whole milliseconds since the Unix epoch, `a` holds the numbers of the program and `r` those of the request.
-//! In scope are `call` and `try` (which return or raise an error of a command), `floor`, `ceil`, `max` and `min`; `number`,
+//! In scope are `call` and `try` (which raise or return the error of a command), `format`, `floor`, `ceil`, `max` and `min`; `number`,
 //! which reads a finite number or gives `nil`; `text`, which writes one with 17 digits; and two readers: `strings(raw,
-//! first, last)` for keys that hold a text, and `reply(raw, first, last, command, ...)` for any other command.
+//! first, last)` for keys that hold a text, and `reply(raw, first, last, command, ...)` for any other command. A reader of its
+//! own that gets an error for a key of another type puts it into `raw` and sets `broken[i]`.
 //!
 //! All arithmetic is that of doubles, in the order of the Rust step.
 

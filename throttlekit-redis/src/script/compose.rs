@@ -8,8 +8,10 @@ use super::Script;
 
 /// What every script begins with.
 const HEAD: &str = include_str!("head.lua");
-/// What every script ends with.
+/// What a script ends with that runs any number of steps.
 const DRIVER: &str = include_str!("driver.lua");
+/// What a script ends with that runs one step on one key: the same in half the time.
+const SINGLE: &str = include_str!("single.lua");
 
 /// The twin of a text that was judged here and is written only if it is still there.
 pub(crate) const GUARD: &str = include_str!("guard.lua");
@@ -19,30 +21,50 @@ pub(crate) const FORGET: &str = include_str!("forget.lua");
 /// How many scripts are remembered. There is one for each set of twins that met in a run, and there are few twins.
 const MOST: usize = 1_024;
 
-/// The scripts that were composed before, by the texts of their twins.
+/// Which script.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Single(&'static str),
+    Any(Vec<&'static str>),
+}
+
+/// The scripts that were composed before.
 #[derive(Debug, Default)]
 pub(crate) struct Scripts {
-    known: Mutex<HashMap<Vec<&'static str>, Arc<Script>>>,
+    known: Mutex<HashMap<Kind, Arc<Script>>>,
 }
 
 impl Scripts {
-    /// The script with these twins, in this order.
-    pub(crate) fn of(&self, twins: &[&'static str]) -> Arc<Script> {
+    /// The script that runs any steps of these twins, which it knows in this order.
+    pub(crate) fn any(&self, twins: Vec<&'static str>) -> Arc<Script> {
+        self.of(Kind::Any(twins))
+    }
+
+    /// The script that runs one step of this twin on one key.
+    pub(crate) fn single(&self, twin: &'static str) -> Arc<Script> {
+        self.of(Kind::Single(twin))
+    }
+
+    fn of(&self, kind: Kind) -> Arc<Script> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(script) = known.get(twins) {
+        if let Some(script) = known.get(&kind) {
             return Arc::clone(script);
         }
         if known.len() >= MOST {
             known.clear();
         }
-        let script = Arc::new(Script::new(compose(twins)));
-        known.insert(twins.to_vec(), Arc::clone(&script));
+        let text = match &kind {
+            Kind::Single(twin) => compose(&[twin], SINGLE),
+            Kind::Any(twins) => compose(twins, DRIVER),
+        };
+        let script = Arc::new(Script::new(text));
+        known.insert(kind, Arc::clone(&script));
         script
     }
 }
 
 /// The text of a script: the helpers, a table of the twins, and what drives them.
-pub(crate) fn compose(twins: &[&str]) -> String {
+fn compose(twins: &[&str], driver: &str) -> String {
     let mut text = String::from(HEAD);
     text.push_str("local twins = {}\n");
     for (index, twin) in (1..).zip(twins) {
@@ -50,6 +72,6 @@ pub(crate) fn compose(twins: &[&str]) -> String {
         let _ = write!(text, "twins[{index}] = (function()\n{twin}end)()\n");
     }
     text.push('\n');
-    text.push_str(DRIVER);
+    text.push_str(driver);
     text
 }

@@ -1,4 +1,5 @@
-local at = 0
+-- Any steps on any keys. Arguments: instant, least life, then all that `take` takes below.
+local at = 2
 local function take()
   at = at + 1
   return tonumber(ARGV[at])
@@ -12,89 +13,80 @@ local function numbers(n, as_text)
   return some
 end
 
-local now, least = take(), take()
-if now == 0 then
-  local time = call('TIME')
-  now = time[1] * 1000 + floor(time[2] / 1000)
-end
-
 -- Spans: keys that follow each other and belong to one program.
-local raw, state, life, broken, twin, args = {}, {}, {}, {}, {}, {}
-local last = 0
-for _ = 1, take() do
+local raw, state, life, spans, last = {}, {}, {}, {}, 0
+for s = 1, take() do
   local t, count, pure = twins[take()], take(), take() == 1
-  local a = numbers(take())
-  local first = last + 1
+  local a, first = numbers(take()), last + 1
   last = last + count
+  spans[s] = {t = t, a = a, first = first, last = last}
   t.read(raw, first, last, now, a, pure)
-  for k = first, last do
-    local found = raw[k]
-    twin[k], args[k] = t, a
-    if found and not pure then
-      if type(found) == 'table' and found.err then
-        broken[k] = true
-      else
-        state[k], broken[k] = t.load(found, now, a)
-      end
+  if not pure then
+    local load = t.load
+    for k = first, last do
+      local found = raw[k]
+      if found and not broken[k] then state[k], broken[k] = load(found, now, a) end
     end
   end
 end
 
--- Groups of runs. Under rule 0 each step counts for itself; under rule 1 all of them count, or none.
-local written, changes, conflict = {}, 0, false
-local function put(k, new, ttl)
-  if life[k] == nil then written[#written + 1] = k end
-  state[k], life[k], changes = new or nil, ttl or 0, changes + 1
-end
+local changes, conflict = 0, false
 
+-- Groups of runs: one step on keys of a span that follow each other, or several times on one key. Under rule 0 each step
+-- counts for itself; under rule 1 all of them count, or none. No step at all forgets the keys.
 while at < #ARGV do
-  local all = take() == 1
-  local wanted, ok = {}, true
+  local all, wanted, ok = take() == 1, {}, true
   for _ = 1, take() do
-    local first, count, times = take(), take(), take()
-    local r = numbers(take(), twin[first].texts)
+    local span, first, count, times = spans[take()], take(), take(), take()
+    local a, step = span.a, span.t.step
+    local r = numbers(take(), span.t.texts)
     for k = first, first + count - 1 do
       if times == 0 then
-        broken[k] = nil
-        put(k, false)
+        broken[k], state[k], life[k], changes = nil, nil, 0, changes + 1
       elseif broken[k] then
         ok = false
-      else
-        local step, a = twin[k].step, args[k]
-        for _ = 1, times do
-          local new, ttl = step(state[k], now, a, r)
-          if ttl == 'conflict' then conflict = true end
-          if new == nil then
-            ok = false
-            break
-          elseif all then
-            wanted[#wanted + 1] = {k, new, ttl}
-          else
-            put(k, new, ttl)
-          end
+      end
+      for _ = 1, broken[k] and 0 or times do
+        local new, ttl = step(state[k], now, a, r)
+        if new == nil then
+          ok, conflict = false, conflict or ttl == 'conflict'
+          break
+        elseif all then
+          wanted[#wanted + 1] = {k, new, ttl}
+        else
+          state[k], life[k], changes = new or nil, ttl or 0, changes + 1
         end
       end
     end
   end
   if all and ok then
-    for _, want in ipairs(wanted) do put(want[1], want[2], want[3]) end
+    for _, want in ipairs(wanted) do
+      state[want[1]], life[want[1]], changes = want[2] or nil, want[3] or 0, changes + 1
+    end
   end
 end
 
-for k = 1, last do
-  local found = raw[k]
-  if found and twin[k].tell and not found.err then twin[k].tell(KEYS[k], found, now, args[k]) end
+-- What answers need is told before anything is written.
+for _, span in ipairs(spans) do
+  local tell = span.t.tell
+  for k = span.first, tell and span.last or 0 do
+    if raw[k] and not broken[k] then tell(KEYS[k], raw[k], now, span.a) end
+  end
 end
 
 if conflict then
   changes = -1
 else
-  for _, k in ipairs(written) do
-    if state[k] == nil then
-      call('DEL', KEYS[k])
-    else
-      local ttl = string.format('%.0f', max(1, ceil(life[k]), least))
-      twin[k].save(KEYS[k], state[k], ttl, now, args[k])
+  for _, span in ipairs(spans) do
+    local save, a = span.t.save, span.a
+    for k = span.first, span.last do
+      if life[k] then
+        if state[k] == nil then
+          call('DEL', KEYS[k])
+        else
+          save(KEYS[k], state[k], lifetime(life[k]), now, a)
+        end
+      end
     end
   end
 end

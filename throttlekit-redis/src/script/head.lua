@@ -1,5 +1,8 @@
-local call, try = redis.call, redis.pcall
+local call, try, format = redis.call, redis.pcall, string.format
 local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
+
+-- The keys of which what was read is an error.
+local broken = {}
 
 -- The finite number that a text is, or nil.
 local function number(x)
@@ -9,15 +12,16 @@ end
 
 -- A number with as many digits as it takes to read it back exactly.
 local function text(x)
-  return string.format('%.17g', x)
+  return format('%.17g', x)
 end
 
 -- Reads each of KEYS[first..last] by a command. A key that holds something of another type gets the error as its value.
 local function reply(raw, first, last, command, ...)
   for i = first, last do
     local got = try(command, KEYS[i], ...)
-    if type(got) == 'table' and got.err and not string.find(got.err, 'WRONGTYPE', 1, true) then
-      got = call(command, KEYS[i], ...)
+    if type(got) == 'table' and got.err then
+      if not string.find(got.err, 'WRONGTYPE', 1, true) then return call(command, KEYS[i], ...) end
+      broken[i] = true
     end
     raw[i] = got
   end
@@ -38,5 +42,18 @@ local function strings(raw, first, last)
       if not raw[i] then reply(raw, i, i, 'GET') end
     end
   end
+end
+
+-- The server's time in whole milliseconds, unless the caller has one.
+local now, least = tonumber(ARGV[1]), tonumber(ARGV[2])
+if now == 0 then
+  local time = call('TIME')
+  now = time[1] * 1000 + floor(time[2] / 1000)
+end
+
+-- How long a state is to live, as the server wants it.
+local function lifetime(ttl)
+  ttl = ceil(ttl)
+  return format('%d', ttl < least and least or ttl)
 end
 

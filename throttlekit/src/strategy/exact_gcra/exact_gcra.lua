@@ -24,7 +24,7 @@ local function step(tat, now, a, r)
 end
 
 local function save(key, tat, ttl)
-  call('SET', key, string.format('%.0f:%.0f', tat[1], tat[2]), 'PX', ttl)
+  call('SET', key, format('%.0f:%.0f', tat[1], tat[2]), 'PX', ttl)
 end
 
 return {read = strings, load = load, step = step, save = save}

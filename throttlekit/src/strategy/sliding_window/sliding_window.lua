@@ -34,7 +34,7 @@ end
 
 local function save(key, counts, ttl, now, a)
   local bucket = floor(now / a[4])
-  call('HSET', key, text(bucket % (a[3] + 1)), string.format('%.0f:%.17g', bucket, counts[2]))
+  call('HSET', key, text(bucket % (a[3] + 1)), format('%.0f:%.17g', bucket, counts[2]))
   call('PEXPIRE', key, ttl)
 end
 

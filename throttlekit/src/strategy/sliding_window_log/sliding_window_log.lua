@@ -8,7 +8,7 @@ local function read(raw, first, last, now, a, pure)
     if not pure then try('ZREMRANGEBYSCORE', key, '-inf', stale) end
     local units = try('ZCOUNT', key, '(' .. stale, '+inf')
     if type(units) == 'table' then
-      raw[i] = units
+      raw[i], broken[i] = units, true
     else
       raw[i] = units > 0 and {units} or false
     end
