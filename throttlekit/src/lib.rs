@@ -47,6 +47,7 @@
 //! |---|---|
 //! | `config` | limits from YAML, JSON and TOML files, and the registry of named policies |
 //! | `coarse-clock` | `CoarseClock`: cheaper to read, up to a kernel tick old |
+//! | `testkit` | the test that every store has to pass |
 //! | `tokio` | `TokioRuntime`: sleeping and background work on the current tokio runtime |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -74,6 +75,9 @@ mod runtime;
 mod shaper;
 pub mod store;
 pub mod strategy;
+#[cfg(feature = "testkit")]
+#[cfg_attr(docsrs, doc(cfg(feature = "testkit")))]
+pub mod testkit;
 pub mod twin;
 
 pub use admit::{Admission, Admit, Ask, Axes, Axis, Meter};

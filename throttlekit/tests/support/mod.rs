@@ -4,13 +4,16 @@
 
 pub(crate) mod key;
 pub(crate) mod outage;
+#[path = "../../src/testkit/random.rs"]
+mod random;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use sha2::{Digest, Sha256};
+#[allow(unused_imports)] // as above
+pub(crate) use random::Mulberry;
 use throttlekit::store::{Call, Store};
 use throttlekit::{Clock, Decision, Error, Event, ManualClock, Observer};
 
@@ -119,8 +122,15 @@ impl CasStore {
 
 impl Store for CasStore {
     async fn run(&self, call: &mut Call) -> Result<(), Error> {
-        self.calls.fetch_add(1, Ordering::SeqCst);
         let now_ms = call.now_ms();
+        self.run_at(call, now_ms).await
+    }
+}
+
+impl CasStore {
+    /// Runs a call at a time that need not be the caller's.
+    pub(crate) async fn run_at(&self, call: &mut Call, now_ms: f64) -> Result<(), Error> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
         loop {
             tokio::task::yield_now().await;
             let before = self.read(call);
@@ -154,44 +164,6 @@ pub(crate) struct DownStore;
 impl Store for DownStore {
     async fn run(&self, _call: &mut Call) -> Result<(), Error> {
         Err(Error::store_unavailable("connection refused"))
-    }
-}
-
-/// The generator of the streams whose digests all members of the family must reach.
-pub(crate) struct Mulberry(u32);
-
-impl Mulberry {
-    pub(crate) fn new(seed: u32) -> Self {
-        Self(seed)
-    }
-
-    /// A number from 0 up to, not including, 1.
-    pub(crate) fn draw(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x6d2b_79f5);
-        let a = self.0;
-        let mut t = (a ^ (a >> 15)).wrapping_mul(1 | a);
-        t = t.wrapping_add((t ^ (t >> 7)).wrapping_mul(0x3d | t)) ^ t;
-        f64::from(t ^ (t >> 14)) / 4_294_967_296.0
-    }
-
-    /// A whole number from 0 up to, not including, `bound`.
-    pub(crate) fn below(&mut self, bound: f64) -> f64 {
-        (self.draw() * bound).floor()
-    }
-}
-
-/// The digest of a stream of lines, as hexadecimal digits.
-#[derive(Default)]
-pub(crate) struct Lines(Sha256);
-
-impl Lines {
-    pub(crate) fn push(&mut self, line: &str) {
-        self.0.update(line);
-        self.0.update("\n");
-    }
-
-    pub(crate) fn digest(self) -> String {
-        self.0.finalize().iter().fold(String::new(), |digits, byte| digits + &format!("{byte:02x}"))
     }
 }
 
