@@ -40,7 +40,8 @@ impl Failure {
             return Self::silent();
         }
         match error.code() {
-            Some(code) => Self::new(format!("the server refused the connection: {code}")),
+            Some("ERR") => Self::new("the server refused the log-in, or the number of the database"),
+            Some(code) => Self::new(format!("the server refused the log-in: {code}")),
             None => Self::new(format!("the connection could not be set up: {}", error.category())),
         }
     }
@@ -117,4 +118,76 @@ pub(crate) fn refusal(error: &ServerError) -> Error {
 /// The first 200 characters.
 fn shortened(text: &str) -> &str {
     text.char_indices().nth(200).map_or(text, |(end, _)| &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::answer;
+    use redis::parse_redis_value;
+    use throttlekit::ErrorKind;
+
+    #[track_caller]
+    fn assert_is(line: &str, kind: ErrorKind, text: &str) {
+        let value = parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
+        let error = answer(value).unwrap_err();
+        assert_eq!((error.kind(), error.to_string().as_str()), (kind, text), "{line}");
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_an_outage() {
+        for (line, code) in [
+            ("LOADING Redis is loading the dataset in memory", "LOADING"),
+            ("BUSY Redis is busy running a script.", "BUSY"),
+            ("TRYAGAIN Multiple keys request during rehashing of slot", "TRYAGAIN"),
+            ("CLUSTERDOWN The cluster is down", "CLUSTERDOWN"),
+            ("MASTERDOWN Link with MASTER is down", "MASTERDOWN"),
+            ("READONLY You can't write against a read only replica. script: 1f, on @user_script:1.", "READONLY"),
+            ("OOM command not allowed when used memory > 'maxmemory'. script: 1f, on @user_script:1.", "OOM"),
+            ("MISCONF Redis is configured to save RDB snapshots", "MISCONF"),
+            ("NOAUTH Authentication required.", "NOAUTH"),
+            ("NOPERM this user has no permissions", "NOPERM"),
+            ("NOREPLICAS Not enough good replicas to write.", "NOREPLICAS"),
+            ("NEWCODE that nobody has heard of", "NEWCODE"),
+            // As a server before version 7 has it.
+            ("ERR Error running script (call to f_1f): @user_script:2: -OOM command not allowed", "OOM"),
+            ("ERR Error running script (call to f_1f): @user_script:2: -READONLY You can't write", "READONLY"),
+        ] {
+            assert_is(line, ErrorKind::StoreUnavailable, &format!("store is unavailable: the server answered {code}"));
+        }
+        let killed = "ERR Error running script (call to f_1f): Script killed by user with SCRIPT KILL...";
+        let refused = "store is unavailable: the server refused the command (ERR)";
+        assert_is(killed, ErrorKind::StoreUnavailable, refused);
+    }
+
+    #[test]
+    fn arguments_that_a_server_repeats_are_not_shown() {
+        let line = "ERR unknown command 'EVALSHA', with args beginning with: '1f' 'tk:user-1'";
+        assert_is(line, ErrorKind::StoreUnavailable, "store is unavailable: the server refused the command (ERR)");
+    }
+
+    #[test]
+    fn a_state_of_another_shape_is_invalid() {
+        let wrong_type = "stored state is invalid: the key holds a value of another type (WRONGTYPE)";
+        for line in [
+            "WRONGTYPE Operation against a key holding the wrong kind of value script: 1f, on @user_script:1.",
+            "ERR Error running script (call to f_1f): @user_script:2: WRONGTYPE Operation against a key",
+        ] {
+            assert_is(line, ErrorKind::StateInvalid, wrong_type);
+        }
+        let line = "ERR user_script:3: attempt to compare nil with number script: 1f, on @user_script:3.";
+        let text = format!("stored state is invalid: the script failed: {}", &line[4..]);
+        assert_is(line, ErrorKind::StateInvalid, &text);
+    }
+
+    #[test]
+    fn keys_of_several_slots_are_the_callers_mistake() {
+        let value = parse_redis_value(b"-CROSSSLOT Keys in request don't hash to the same slot\r\n").unwrap();
+        assert_eq!(answer(value).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
+
+    #[test]
+    fn an_error_inside_an_answer_stays_a_value() {
+        let value = parse_redis_value(b"*2\r\n:1\r\n-ERR inside\r\n").unwrap();
+        assert!(matches!(answer(value).unwrap(), redis::Value::Array(values) if values.len() == 2));
+    }
 }
