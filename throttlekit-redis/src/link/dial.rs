@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -127,16 +127,33 @@ pub(crate) struct Wire {
     opened: Instant,
     /// Since when something waits and nothing was answered, in milliseconds after `opened`, and one; 0 for not at all.
     waiting_since: AtomicU64,
+    useful: AtomicBool,
 }
 
 impl Wire {
     fn new(connection: MultiplexedConnection, driver: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self { connection, driver: tokio::spawn(driver), opened: Instant::now(), waiting_since: AtomicU64::new(0) }
+        Self {
+            connection,
+            driver: tokio::spawn(driver),
+            opened: Instant::now(),
+            waiting_since: AtomicU64::new(0),
+            useful: AtomicBool::new(false),
+        }
     }
 
     /// When it was opened.
     pub(crate) fn opened(&self) -> Instant {
         self.opened
+    }
+
+    /// Notes that it served its purpose.
+    pub(crate) fn set_useful(&self) {
+        self.useful.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it ever served its purpose.
+    pub(crate) fn is_useful(&self) -> bool {
+        self.useful.load(Ordering::Relaxed)
     }
 
     /// Whether the other side is known to be gone. Nothing sent from now on can arrive.

@@ -18,8 +18,8 @@ use crate::link::sentinel::Sentinels;
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// The pause after the first attempt that failed; each further one doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-/// A connection that breaks sooner than this is replaced only when it would have been this old.
-const SHORT_LIFE: Duration = Duration::from_millis(100);
+/// A connection that breaks without ever having been of use is replaced only when it would have been this old.
+const USELESS_LIFE: Duration = Duration::from_millis(100);
 
 /// What a server is found by.
 #[derive(Clone, Debug)]
@@ -107,6 +107,8 @@ impl Node {
                 // A server that lost its role keeps its connections; the next one may find the new master.
                 if answers.iter().any(is_read_only) {
                     self.broken(wire, Failure::new("the server takes no writes (READONLY)"));
+                } else {
+                    wire.set_useful();
                 }
                 answers.into_iter().map(Ok).collect()
             }
@@ -183,10 +185,11 @@ impl Node {
 }
 
 impl State {
-    /// What follows a connection that broke: a new attempt at once, but not many in a row with a server that closes
-    /// each.
+    /// What follows a connection that broke: a new attempt at once, but not many in a row with a server that takes
+    /// connections and serves none.
     fn after(wire: &Wire, failure: Failure) -> Self {
-        Self::Apart { failures: 0, pause: Some((wire.opened() + SHORT_LIFE, failure)) }
+        let pause = (!wire.is_useful()).then(|| (wire.opened() + USELESS_LIFE, failure));
+        Self::Apart { failures: 0, pause }
     }
 }
 
