@@ -2,8 +2,8 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,7 +17,7 @@ pub enum Mode {
     Pass,
     /// Requests reach the server; its answers go nowhere, and the connections stay open.
     Mute,
-    /// Requests reach the server; when it answers, the connection is cut instead.
+    /// Requests reach the server; when it answers, the connection is cut instead. Connections made later are spared.
     CutAnswers,
     /// Nothing passes in either direction, and the connections stay open.
     Hold,
@@ -30,6 +30,7 @@ pub enum Mode {
 pub struct Proxy {
     address: SocketAddr,
     mode: watch::Sender<(Mode, u64)>,
+    server: Arc<Mutex<SocketAddr>>,
     accepted: Arc<AtomicUsize>,
     task: AbortHandle,
 }
@@ -44,21 +45,27 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let (mode, watching) = watch::channel((Mode::Pass, 0));
-        let accepted = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&accepted);
+        let (server, accepted) = (Arc::new(Mutex::new(server)), Arc::new(AtomicUsize::new(0)));
+        let (to, count) = (Arc::clone(&server), Arc::clone(&accepted));
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::Relaxed);
+                let server = *to.lock().unwrap_or_else(PoisonError::into_inner);
                 connections.spawn(relay(client, server, watching.clone()));
             }
         });
-        Ok(Self { address, mode, accepted, task: task.abort_handle() })
+        Ok(Self { address, mode, server, accepted, task: task.abort_handle() })
     }
 
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Relays connections made from now on to another server.
+    pub fn lead_to(&self, server: SocketAddr) {
+        *self.server.lock().unwrap_or_else(PoisonError::into_inner) = server;
     }
 
     /// From now on does this to all connections, also those that are open.
@@ -85,7 +92,8 @@ impl Drop for Proxy {
 
 /// Relays one connection until one side ends it or it is cut. What ends it concerns nobody but the two sides.
 async fn relay(mut client: TcpStream, server: SocketAddr, mut watching: watch::Receiver<(Mode, u64)>) {
-    let (_, born) = *watching.borrow_and_update();
+    let (first, born) = *watching.borrow_and_update();
+    let mut spared = first == Mode::CutAnswers;
     let Ok(mut server) = TcpStream::connect(server).await else { return };
     let _ = client.set_nodelay(true).and(server.set_nodelay(true));
     let (mut request, mut answer) = (vec![0; 16_384], vec![0; 16_384]);
@@ -94,6 +102,7 @@ async fn relay(mut client: TcpStream, server: SocketAddr, mut watching: watch::R
         if cuts != born || mode == Mode::Refuse {
             return;
         }
+        spared &= mode == Mode::CutAnswers;
         tokio::select! {
             changed = watching.changed() => {
                 if changed.is_err() {
@@ -110,7 +119,7 @@ async fn relay(mut client: TcpStream, server: SocketAddr, mut watching: watch::R
             },
             read = server.read(&mut answer), if mode != Mode::Hold => match read {
                 Ok(length) if length > 0 => match mode {
-                    Mode::CutAnswers => return,
+                    Mode::CutAnswers if !spared => return,
                     Mode::Mute => {}
                     _ => {
                         if client.write_all(&answer[..length]).await.is_err() {

@@ -51,6 +51,26 @@ impl Cluster {
         &mut self.nodes[index]
     }
 
+    /// Adds a node that follows the one at `index` and takes its place when it fails.
+    ///
+    /// # Panics
+    ///
+    /// If it does not get ready or does not follow.
+    pub fn add_replica(&mut self, index: usize, settings: &Settings) {
+        let replica = Redis::with(of_cluster(settings));
+        let (new, known) = (replica.address().to_string(), self.nodes[index].address().to_string());
+        let id = self.id(index);
+        let add = ["--cluster", "add-node", &new, &known, "--cluster-slave", "--cluster-master-id", &id];
+        let said = self.nodes[index].cli(&add);
+        self.nodes.push(replica);
+        let follows = |node: &Redis| node.cli(&["INFO", "replication"]).contains("master_link_status:up");
+        let agreed = wait(|| {
+            let nodes = self.nodes.len();
+            self.nodes.iter().all(|node| is_whole(node, nodes)) && self.nodes.last().is_some_and(follows)
+        });
+        assert!(agreed, "the replica does not follow; redis-cli said:\n{said}");
+    }
+
     /// How clients name the nodes.
     pub fn urls(&self) -> Vec<String> {
         self.nodes.iter().map(Redis::url).collect()
