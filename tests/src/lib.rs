@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
+pub mod dynamodb;
 pub mod folder;
 pub mod port;
 pub mod postgres;

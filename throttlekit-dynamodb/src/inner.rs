@@ -89,7 +89,7 @@ impl Inner {
 
     /// The time of a call: the store's own, or else the caller's.
     pub(crate) fn now_ms(&self, call: &Call) -> f64 {
-        self.clock.as_ref().map_or_else(|| call.now_ms(), |clock| clock.now_ms())
+        self.clock.as_ref().map_or_else(|| call.now_ms(), Clock::now_ms)
     }
 
     /// Lets a call go as soon as it may.

@@ -19,7 +19,7 @@ use crate::trouble::Trouble;
 /// What a partition key may weigh.
 const MAX_KEY_BYTES: usize = 2_048;
 
-/// Keeps states in a `DynamoDB` table, which any number of processes share.
+/// Keeps states in a DynamoDB table, which any number of processes share.
 ///
 /// A clone is a handle to the same store. The crate's documentation says what a call costs and what holds when things go
 /// wrong.
@@ -100,7 +100,7 @@ impl DynamoDbStore {
         call.keys().iter().map(name).collect()
     }
 
-    async fn run_until(&self, call: &mut Call, deadline: Instant) -> Result<(), Error> {
+    async fn run_until(&self, call: &mut Call, deadline: Instant, runtime: Handle) -> Result<(), Error> {
         if let Some(created) = &self.inner.created {
             self.ensure(created).await?;
         }
@@ -114,8 +114,6 @@ impl DynamoDbStore {
                 names.len()
             )));
         }
-        let runtime = Handle::try_current()
-            .map_err(|_| Error::unsupported("the DynamoDB store has to be polled on a tokio runtime"))?;
         let (answer, answered) = oneshot::channel();
         let taken = std::mem::replace(call, Call::new(call.now_ms(), call.rule()));
         self.inner.enter(Ticket { call: taken, deadline, answer, runtime }, names)?;
@@ -127,7 +125,8 @@ impl DynamoDbStore {
 
     /// Makes the table once; a failure is forgotten, so the next call tries again.
     async fn ensure(&self, created: &OnceCell<()>) -> Result<(), Error> {
-        created.get_or_try_init(|| self.create_table()).await.map(|()| ())
+        created.get_or_try_init(|| self.create_table()).await?;
+        Ok(())
     }
 
     async fn read(&self, call: &mut Call, names: &[Arc<str>]) -> Result<(), Error> {
@@ -165,14 +164,15 @@ impl Store for DynamoDbStore {
             let now_ms = self.inner.now_ms(call);
             return call.step(&[], now_ms).map(drop);
         }
+        // Timers panic elsewhere.
+        let runtime = Handle::try_current()
+            .map_err(|_| Error::unsupported("the DynamoDB store has to be polled on a tokio runtime"))?;
         let deadline = Instant::now() + self.inner.timeout;
-        match timeout_at(deadline, self.run_until(call, deadline)).await {
-            Ok(result) => result,
-            Err(_) => {
-                let ms = self.inner.timeout.as_millis();
-                Err(Error::store_unavailable(format!("DynamoDB gave no answer within {ms} ms")))
-            }
-        }
+        let answered = timeout_at(deadline, self.run_until(call, deadline, runtime)).await;
+        answered.unwrap_or_else(|_| {
+            let ms = self.inner.timeout.as_millis();
+            Err(Error::store_unavailable(format!("DynamoDB gave no answer within {ms} ms")))
+        })
     }
 }
 

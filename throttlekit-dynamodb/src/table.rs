@@ -228,7 +228,7 @@ impl Table {
         let key = AttributeValue::S(change.key.to_string());
         let old = ReturnValuesOnConditionCheckFailure::AllOld;
         let item = TransactWriteItem::builder();
-        Some(match change.action {
+        let item = match change.action {
             Action::Put(new) => item.put(
                 Put::builder()
                     .table_name(&self.name)
@@ -262,8 +262,8 @@ impl Table {
                     .build()
                     .ok()?,
             ),
-        })
-        .map(aws_sdk_dynamodb::types::builders::TransactWriteItemBuilder::build)
+        };
+        Some(item.build())
     }
 }
 

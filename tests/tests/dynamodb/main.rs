@@ -1,0 +1,5 @@
+//! The DynamoDB store against a server.
+#![allow(clippy::unwrap_used)] // a helper of a test is a test too
+
+mod procedure;
+mod support;
