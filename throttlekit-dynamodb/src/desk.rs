@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 /// How many calls go together at most, so that no answer waits for an endless step.
 const MAX_TOGETHER: usize = 1_024;
-/// Up to how many keys calls go together that do not have the same ones: what one request writes at once stays far below
-/// what a table takes in one transaction, in number and in size.
-const MAX_KEYS_TOGETHER: usize = 25;
+/// Up to how many keys calls are written at once where they need not be: far below what a table takes in one transaction, in
+/// number and in size.
+pub(crate) const MAX_KEYS_TOGETHER: usize = 25;
 
 /// A call that may have to wait.
 pub(crate) trait Waiting {

@@ -7,6 +7,7 @@ use throttlekit::Error;
 use throttlekit::store::{Call, Rule};
 
 use crate::backoff::Backoff;
+use crate::desk::MAX_KEYS_TOGETHER;
 use crate::groups::Groups;
 use crate::inner::Inner;
 use crate::item::{Item, deadline_ms, first_version, next_version};
@@ -66,8 +67,10 @@ impl Member {
         Self { call, now_ms, slots, states: Vec::new(), error: None, is_out: false }
     }
 
+    /// Whether its keys have to be written at once. Those of a large batch need not be: it is as many calls.
     fn is_joint(&self) -> bool {
-        self.call.rule() == Rule::All && self.slots.len() > 1
+        let is_small = self.slots.len() <= MAX_KEYS_TOGETHER;
+        self.slots.len() > 1 && (is_small || self.call.rule() == Rule::All)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The DynamoDB store against a server.
 #![allow(clippy::unwrap_used)] // a helper of a test is a test too
 
+mod joint;
 mod procedure;
+mod requests;
 mod support;
