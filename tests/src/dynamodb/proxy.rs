@@ -13,6 +13,8 @@ pub enum Verdict {
     Pass,
     /// It is not passed on; the answer is an error of this name, such as `ThrottlingException`.
     Refuse(&'static str),
+    /// It is not passed on; this is the answer, in JSON.
+    Answer(String),
     /// It is passed on; instead of the answer the connection ends.
     Cut,
     /// It is passed on, and never answered.
@@ -123,10 +125,17 @@ impl Shared {
             };
             let rule = Arc::clone(&lock(&self.rule));
             let verdict = rule(&operation, before);
-            if let Verdict::Refuse(name) = verdict {
-                let body = format!("{{\"__type\":\"com.amazonaws.dynamodb.v20120810#{name}\",\"message\":\"no\"}}");
-                let head = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length:";
-                write!(client.get_mut(), "{head} {}\r\n\r\n{body}", body.len())?;
+            let own = match &verdict {
+                Verdict::Refuse(name) => {
+                    let kind = format!("com.amazonaws.dynamodb.v20120810#{name}");
+                    Some(("400 Bad Request", format!("{{\"__type\":\"{kind}\",\"message\":\"no\"}}")))
+                }
+                Verdict::Answer(body) => Some(("200 OK", body.clone())),
+                Verdict::Pass | Verdict::Cut | Verdict::Hang => None,
+            };
+            if let Some((status, body)) = own {
+                let head = "content-type: application/x-amz-json-1.0\r\ncontent-length:";
+                write!(client.get_mut(), "HTTP/1.1 {status}\r\n{head} {}\r\n\r\n{body}", body.len())?;
                 continue;
             }
             if server.is_none() {
@@ -144,7 +153,7 @@ impl Shared {
                 Verdict::Cut => return client.get_mut().shutdown(Shutdown::Both),
                 // Until the client goes away, or this proxy does.
                 Verdict::Hang => return client.read_to_end(&mut Vec::new()).map(drop),
-                Verdict::Pass | Verdict::Refuse(_) => client.get_mut().write_all(&answer.bytes)?,
+                _ => client.get_mut().write_all(&answer.bytes)?,
             }
         }
         Ok(())

@@ -133,13 +133,26 @@ async fn a_large_batch_tries_again_only_what_was_lost() {
 
 #[tokio::test]
 async fn keys_left_out_of_a_batch_are_asked_for_again() {
-    let table = Table::new("throttled-batch").await;
-    let store = table.builder().max_retries(0).build().unwrap();
-    table.proxy.set_rule(|operation, _| match operation {
-        "BatchGetItem" => Verdict::Refuse("ProvisionedThroughputExceededException"),
+    let table = Table::new("left-out").await;
+    let limiter = two(table.builder().max_retries(1).build().unwrap());
+    let left_out = r#"{"Responses":{},"UnprocessedKeys":{"left-out":{"Keys":[{"pk":{"S":"a"}},{"pk":{"S":"b"}}]}}}"#;
+    table.proxy.set_rule(|operation, before| match (operation, before) {
+        ("BatchGetItem", 0) => Verdict::Answer(left_out.to_owned()),
         _ => Verdict::Pass,
     });
-    let error = two(store).check_many(&["a", "b"], 1.0).await.unwrap_err();
+    assert!(limiter.check_many(&["a", "b"], 2.0).await.unwrap().iter().all(|decision| decision.allowed));
+    assert_eq!(table.proxy.take(), ["BatchGetItem", "BatchGetItem", "TransactWriteItems"]);
+    table.proxy.set_rule(|_, _| Verdict::Answer(left_out.to_owned()));
+    let error = limiter.check_many(&["a", "b"], 1.0).await.unwrap_err();
     assert!(error.is_store_unavailable() && error.to_string().contains("BatchGetItem"), "{error}");
+    assert_eq!(table.proxy.take(), ["BatchGetItem"; 2]);
+}
+
+#[tokio::test]
+async fn a_throttled_batch_is_not_tried_again() {
+    let table = Table::new("throttled-batch").await;
+    table.proxy.set_rule(|_, _| Verdict::Refuse("ProvisionedThroughputExceededException"));
+    let error = two(table.store()).check_many(&["a", "b"], 1.0).await.unwrap_err();
+    assert!(error.is_store_unavailable() && error.to_string().contains("Throughput"), "{error}");
     assert_eq!(table.proxy.take(), ["BatchGetItem"]);
 }

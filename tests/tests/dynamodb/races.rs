@@ -1,0 +1,189 @@
+//! Many at once: tasks, handles, processes, and futures that are dropped.
+
+use std::future::Future;
+use std::pin::pin;
+use std::process::{Command, Stdio};
+use std::task::{Context, Poll, Waker};
+
+use futures_util::future::join_all;
+use tests::dynamodb::{Verdict, client};
+use throttlekit::store::Remote;
+use throttlekit::{FixedWindow, Limiter, ManualClock};
+use throttlekit_dynamodb::DynamoDbStore;
+
+use crate::support::{Table, add, patient};
+
+/// Fifty in a minute that stands still.
+fn fifty(store: DynamoDbStore) -> Limiter<FixedWindow, Remote, ManualClock> {
+    let strategy = FixedWindow::builder().limit(50.0).window_ms(60_000.0).build().unwrap();
+    Limiter::builder(strategy).keyspace(Remote::new(store)).clock(ManualClock::new(0.0)).build()
+}
+
+async fn allowed(limiter: &Limiter<FixedWindow, Remote, ManualClock>, checks: usize) -> usize {
+    let decisions = join_all((0..checks).map(|_| limiter.check("k"))).await;
+    decisions.into_iter().filter(|decision| decision.as_ref().unwrap().allowed).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_tasks_share_a_limit_of_50() {
+    let table = Table::new("tasks").await;
+    let limiters: Vec<_> = (0..4).map(|_| fifty(table.builder().max_retries(100).build().unwrap())).collect();
+    let tasks: Vec<_> = (0..200)
+        .map(|n| {
+            let limiter = limiters[n % 4].clone();
+            tokio::spawn(async move { limiter.check("k").await.unwrap().allowed })
+        })
+        .collect();
+    let mut allowed = 0;
+    for task in tasks {
+        allowed += usize::from(task.await.unwrap());
+    }
+    assert_eq!(allowed, 50);
+}
+
+/// The variables by which a process of the next test knows its part.
+const ADDRESS: &str = "THROTTLEKIT_TEST_DYNAMODB";
+const TABLE: &str = "processes";
+
+#[tokio::test]
+async fn four_processes_share_a_limit_of_50() {
+    let table = Table::new(TABLE).await;
+    let start = |_| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "races::one_process_of_several", "--ignored", "--nocapture"]);
+        command.env(ADDRESS, table.proxy.address().to_string());
+        command.stdout(Stdio::piped()).spawn().unwrap()
+    };
+    let processes: Vec<_> = (0..4).map(start).collect();
+    let mut allowed = 0;
+    for process in processes {
+        let output = process.wait_with_output().unwrap();
+        assert!(output.status.success());
+        let text = String::from_utf8(output.stdout).unwrap();
+        let count = text.split("allowed=").nth(1).unwrap().split_whitespace().next().unwrap();
+        allowed += count.parse::<usize>().unwrap();
+    }
+    assert_eq!(allowed, 50);
+}
+
+#[tokio::test]
+#[ignore = "a part of the test above, which runs it as a process of its own"]
+async fn one_process_of_several() {
+    let address = std::env::var(ADDRESS).unwrap().parse().unwrap();
+    let limiter = fifty(patient(client(address), TABLE).max_retries(100).build().unwrap());
+    println!("allowed={} ", allowed(&limiter, 50).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn handles_that_meet_lose_no_update() {
+    let table = Table::new("handles").await;
+    let stores: Vec<_> = (0..2).map(|_| table.builder().max_retries(200).build().unwrap()).collect();
+    let work = stores.iter().map(|store| async move {
+        for _ in 0..50 {
+            add(store, "k", 0.0, 1.0).await.unwrap();
+        }
+    });
+    join_all(work).await;
+    assert_eq!(table.text("k").await.as_deref(), Some("100"));
+}
+
+/// Polls `future` a number of times, letting everything else go on between, and drops it.
+async fn drop_after<F: Future>(future: F, polls: usize) -> Option<F::Output> {
+    let mut future = pin!(future);
+    for _ in 0..polls {
+        if let Poll::Ready(answer) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return Some(answer);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    None
+}
+
+/// Whatever a dropped call did, its key is whole and free, and it was counted once or not at all.
+#[tokio::test]
+async fn dropped_calls_leave_nothing_behind() {
+    let table = Table::new("dropped").await;
+    let mut answered = 0;
+    for polls in 0..40 {
+        let store = table.store();
+        let key = format!("k{polls}");
+        let answer = drop_after(add(&store, &key, 0.0, 1.0), polls).await;
+        answered += usize::from(answer.is_some());
+        let sum = add(&store, &key, 0.0, 1.0).await.unwrap();
+        assert!(if answer.is_some() { sum == 2.0 } else { [1.0, 2.0].contains(&sum) }, "{polls}: {sum}");
+    }
+    assert!((1..40).contains(&answered), "the drops must fall before and after the answer: {answered}");
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_while_it_waits_takes_nothing() {
+    let table = Table::new("dropped-waiting").await;
+    let store = table.store();
+    // The first is under way; the others wait for it.
+    let mut first = pin!(add(&store, "k", 0.0, 1.0));
+    assert!(first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    for _ in 0..10 {
+        assert!(drop_after(add(&store, "k", 0.0, 100.0), 1).await.is_none());
+        let mut waits = pin!(add(&store, "k", 0.0, 100.0));
+        assert!(waits.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+    let last = add(&store, "k", 0.0, 1.0).await.unwrap();
+    assert_eq!(first.await.unwrap(), 1.0);
+    // Those that were dropped only after the first was done may have been counted, in whole.
+    assert_eq!((last - 2.0) % 100.0, 0.0, "{last}");
+}
+
+/// A future that is kept and not polled, as one branch of a `select`, must not hold up others on its key.
+#[tokio::test]
+async fn a_call_that_is_not_polled_holds_up_nobody() {
+    let table = Table::new("not-polled").await;
+    let store = table.store();
+    let mut kept = pin!(add(&store, "k", 0.0, 1.0));
+    assert!(kept.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    let mut waits = pin!(add(&store, "k", 0.0, 1.0));
+    assert!(waits.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    assert_eq!(add(&store, "k", 0.0, 1.0).await.unwrap(), 3.0);
+    assert_eq!((kept.await.unwrap(), waits.await.unwrap()), (1.0, 2.0));
+}
+
+#[tokio::test]
+async fn work_ends_with_the_store() {
+    let table = Table::new("ends").await;
+    table.proxy.set_rule(|_, _| Verdict::Hang);
+    let store = table.store();
+    assert!(drop_after(add(&store, "k", 0.0, 1.0), 1).await.is_none());
+    let metrics = tokio::runtime::Handle::current().metrics();
+    assert!(metrics.num_alive_tasks() > 0);
+    drop(store);
+    while metrics.num_alive_tasks() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn a_store_outlives_the_runtimes_that_use_it() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let first = runtime();
+    let table = first.block_on(Table::new("runtimes"));
+    let store = table.store();
+    first.block_on(async {
+        assert!(drop_after(add(&store, "k", 0.0, 1.0), 1).await.is_none());
+    });
+    // The work is under way there, and ends with it.
+    drop(first);
+    let sum = runtime().block_on(add(&store, "k", 0.0, 1.0)).unwrap();
+    assert!([1.0, 2.0].contains(&sum), "{sum}");
+}
+
+#[test]
+fn elsewhere_than_on_a_runtime_it_says_so() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let table = runtime.block_on(Table::new("elsewhere"));
+    let store = table.store();
+    let mut call = pin!(add(&store, "k", 0.0, 1.0));
+    let Poll::Ready(Err(error)) = call.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+        panic!("it must answer at once");
+    };
+    assert_eq!(error.kind(), throttlekit::ErrorKind::Unsupported);
+    assert!(error.to_string().contains("tokio"), "{error}");
+}
