@@ -5,5 +5,6 @@ pub mod args;
 pub mod clock;
 pub mod keys;
 pub mod measure;
+pub mod overload;
 pub mod report;
 pub mod rival;

@@ -22,6 +22,15 @@
 //!
 //! [`Guard::fixed`] where the capacity is known. Otherwise the guard learns it from the latency of the work, by one of
 //! three [algorithms](Algorithm), of which [`Algorithm::Steady`] is the default.
+//!
+//! Simulated under one and a half times what a server can answer, while its capacity `K` doubles, quarters and doubles
+//! again, the limit of each is from the thirtieth second after a step on:
+//!
+//! | algorithm | latency without scatter | scattered by 0.3 | exponential, with a queue |
+//! |---|---|---|---|
+//! | steady | 1.14 to 1.16 `K` | 1.12 to 1.20 `K` | 1.06 to 1.20 `K` |
+//! | gradient2 | 5.1 to 20 `K` | 0.05 to 10 `K` | 0.04 to 0.2 `K` |
+//! | aimd | 5.1 to 20 `K` | 0.04 to 0.9 `K` | 0.04 to 0.2 `K` |
 
 mod baseline;
 mod builder;
