@@ -120,6 +120,8 @@ impl ThrottleLayerBuilder {
 
     /// Says what happens when the store is unavailable: open, the default, lets requests pass without header fields;
     /// closed answers 503. No other error is subject to it.
+    ///
+    /// A limit in memory that stands in is a matter of the limiter: wrap it in a [`Fallback`](throttlekit::Fallback).
     pub fn fail_mode(mut self, mode: FailMode) -> Self {
         self.fail_mode = mode;
         self
@@ -158,7 +160,7 @@ impl ThrottleLayerBuilder {
     ///
     /// # Errors
     ///
-    /// If the cost is not finite, not above 0 or above 2^53 - 1.
+    /// If the cost is not finite, not above 0 or above 2^53 - 1, or if the fail mode is local.
     pub fn build(self) -> Result<ThrottleLayer, BuildError> {
         if let Cost::Fixed(cost) = self.cost {
             #[allow(clippy::cast_precision_loss)] // 2^53 - 1 is exact
@@ -166,6 +168,14 @@ impl ThrottleLayerBuilder {
             if !in_range {
                 return Err(BuildError::new("throttleLayer.cost", cost, "must be above 0 and at most 2^53 - 1"));
             }
+        }
+        if let FailMode::Local(share) = self.fail_mode {
+            let allowed = "must be open or closed; for local put the limiter into a `Fallback`";
+            return Err(BuildError::new(
+                "throttleLayer.failMode",
+                format_args!("local with a share of {share}"),
+                allowed,
+            ));
         }
         Ok(ThrottleLayer::with_rule(self.into_rule()))
     }
@@ -179,6 +189,7 @@ impl ThrottleLayerBuilder {
             missing: self.missing,
             cost: self.cost,
             fail_mode: self.fail_mode,
+            standby: None,
             options: self.options,
         }
     }

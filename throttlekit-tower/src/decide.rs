@@ -60,6 +60,7 @@ pub(crate) struct Waiting {
     answer: Run<Result<Admission, Error>>,
     rule: Arc<Rule>,
     key: Box<str>,
+    cost: f64,
 }
 
 impl Shared {
@@ -104,9 +105,10 @@ impl Shared {
             return self.panicked(head, rule, "the cost function panicked");
         };
         let key = key.as_str();
+        let ask = Ask::new(key).cost(cost);
         let limiter = match &rule.asked {
             Asked::Limiter(limiter) => limiter,
-            Asked::Admit(admit) => return self.settle(head, rule, key, admit.admit(&Ask::new(key).cost(cost)), pass),
+            Asked::Admit(admit) => return self.settle(head, rule, &ask, admit.admit(&ask), pass),
         };
         match limiter.check(key, cost) {
             Run::Ready(Some(Ok(decision))) if decision.allowed => {
@@ -116,7 +118,7 @@ impl Shared {
                 }
                 None
             }
-            answer => self.settle(head, rule, key, answer.map(|answer| answer.map(Admission::rate)), pass),
+            answer => self.settle(head, rule, &ask, answer.map(|answer| answer.map(Admission::rate)), pass),
         }
     }
 
@@ -131,14 +133,14 @@ impl Shared {
         &self,
         head: &RequestHead<'_>,
         rule: &Arc<Rule>,
-        key: &str,
+        ask: &Ask<'_>,
         answer: Run<Result<Admission, Error>>,
         pass: &mut Option<Pass>,
     ) -> Verdict {
         match answer.now() {
-            Ok(answer) => self.conclude(head, rule, key, answer, pass),
+            Ok(answer) => self.conclude(head, rule, ask, answer, pass),
             Err(answer) => {
-                let waiting = Waiting { answer, rule: Arc::clone(rule), key: key.into() };
+                let waiting = Waiting { answer, rule: Arc::clone(rule), key: ask.key.into(), cost: ask.cost };
                 Some(Box::new(Stop::Wait(waiting)))
             }
         }
@@ -149,7 +151,7 @@ impl Shared {
         &self,
         head: &RequestHead<'_>,
         rule: &Arc<Rule>,
-        key: &str,
+        ask: &Ask<'_>,
         answer: Result<Admission, Error>,
         pass: &mut Option<Pass>,
     ) -> Verdict {
@@ -160,8 +162,29 @@ impl Shared {
                 }
                 None
             }
-            Ok(admission) => Some(self.deny(head, rule, key, &admission)),
-            Err(error) => self.fail(head, rule, &error),
+            Ok(admission) => Some(self.deny(head, rule, ask.key, &admission)),
+            Err(error) => self.stand_in(head, rule, ask, &error, pass),
+        }
+    }
+
+    /// Lets the limit in memory decide, if there is one and `error` says that the store is out.
+    #[cold]
+    fn stand_in(
+        &self,
+        head: &RequestHead<'_>,
+        rule: &Arc<Rule>,
+        ask: &Ask<'_>,
+        error: &Error,
+        pass: &mut Option<Pass>,
+    ) -> Verdict {
+        let standby = rule.standby.as_ref().filter(|_| error.is_store_unavailable());
+        let Some(standby) = standby else { return self.fail(head, rule, error) };
+        self.hooks.failed(&Failure { request: *head, policy: rule.name(), error });
+        match standby.admit(ask).now() {
+            Ok(Ok(admission)) => self.conclude(head, rule, ask, Ok(admission), pass),
+            Ok(Err(error)) => self.fail(head, rule, &error),
+            // It is in memory, so this does not happen; if it did, nothing would be decided.
+            Err(_) => self.fail(head, rule, &Error::store_unavailable("what stands in for it has to be waited for")),
         }
     }
 
@@ -231,7 +254,7 @@ impl Waiting {
         pass: &mut Option<Pass>,
     ) -> Verdict {
         let head = RequestHead::within(request, &*shared.hooks.framework);
-        shared.conclude(&head, &self.rule, &self.key, answer, pass)
+        shared.conclude(&head, &self.rule, &Ask::new(&self.key).cost(self.cost), answer, pass)
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::{ArcSwap, Guard};
 use throttlekit::config::{HttpRule, KeySource};
 use throttlekit::headers::Headers;
-use throttlekit::policy::{self, Policies, PolicySet};
-use throttlekit::{BuildError, DynLimiter, Multi, Observer};
+use throttlekit::policy::{self, Policies, PolicySet, RuleLimit};
+use throttlekit::{BuildError, DynLimiter};
 
 use crate::builder::LimiterClock;
 use crate::fields::Fields;
@@ -77,11 +77,7 @@ impl Compiled {
         // The version first: what is read afterwards is of this version or a later one.
         let version = policies.version();
         let set = policies.current();
-        let rules = set
-            .rules()
-            .iter()
-            .map(|rule| compile(rule, policies.observer()).map(Arc::new))
-            .collect::<Result<_, _>>()?;
+        let rules = set.rules().iter().map(|rule| compile(rule).map(Arc::new)).collect::<Result<_, _>>()?;
         Ok(Self { version, set, rules })
     }
 
@@ -93,24 +89,14 @@ impl Compiled {
     }
 }
 
-fn compile(rule: &policy::Rule, observer: Option<&Arc<dyn Observer>>) -> Result<Rule, BuildError> {
+fn compile(rule: &policy::Rule) -> Result<Rule, BuildError> {
     let spec = rule.spec();
     let first = rule.policies().first().ok_or(BuildError::missing("http.rules.policies"))?;
     let clock = Arc::new(LimiterClock(Arc::clone(first.limiter())));
-    let asked = if rule.policies().len() == 1 {
-        Asked::Limiter(Arc::clone(first.limiter()))
-    } else {
-        // One decision, and so one event, under the names of all.
-        let names: Vec<&str> = rule.policies().iter().map(|policy| policy.name()).collect();
-        let mut together = Multi::all().name(names.join("+"));
-        for policy in rule.policies() {
-            together = together.limiter(policy.name(), &**policy.limiter(), 1.0);
-        }
-        let together = together.clock(Arc::clone(&clock));
-        Asked::Admit(match observer {
-            Some(observer) => Arc::new(together.observer(Arc::clone(observer)).build()?),
-            None => Arc::new(together.build()?),
-        })
+    let asked = match rule.limit() {
+        RuleLimit::One(limiter) => Asked::Limiter(Arc::clone(limiter)),
+        RuleLimit::Joint(admit) => Asked::Admit(Arc::clone(admit)),
+        other => return Err(BuildError::new("http.rules.policies", format!("{other:?}"), "must be one or joint")),
     };
     let limits = rule.policies().iter().map(|policy| limit(policy.name(), &**policy.limiter(), spec)).collect();
     Ok(Rule {
@@ -120,7 +106,8 @@ fn compile(rule: &policy::Rule, observer: Option<&Arc<dyn Observer>>) -> Result<
         key: key(&spec.key)?,
         missing: spec.missing,
         cost: Cost::Fixed(spec.cost),
-        fail_mode: spec.fail_mode,
+        fail_mode: rule.fail_mode(),
+        standby: rule.standby().cloned(),
         // Rules that are not about `OPTIONS` are not found for it.
         options: true,
     })

@@ -68,6 +68,8 @@ pub(crate) struct Rule {
     pub(crate) missing: MissingKey,
     pub(crate) cost: Cost,
     pub(crate) fail_mode: FailMode,
+    /// Who decides while the store is out, without waiting; `None` leaves it to the fail mode.
+    pub(crate) standby: Option<Arc<dyn Admit>>,
     pub(crate) options: bool,
 }
 

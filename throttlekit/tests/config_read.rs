@@ -167,13 +167,14 @@ fn expected() -> Config {
     let both = HeaderSet::from_iter([HeaderFamily::Structured, HeaderFamily::Legacy]);
     let mut hello = HttpRule::new("/api/hello", ["zeta"]);
     hello.methods = vec!["GET".to_owned(), "POST".to_owned()];
-    (hello.headers, hello.fail_mode) = (both, FailMode::Closed);
+    (hello.headers, hello.fail_mode) = (both, Some(FailMode::Closed));
     let mut files = HttpRule::new("/files/{*rest}", ["bucket", "log"]);
     files.key = KeySource::Header("x-api-key".to_owned());
     (files.missing, files.cost, files.headers, files.options) = (MissingKey::Reject, 2.5, HeaderSet::NONE, true);
+    files.fail_mode = Some(FailMode::Open);
     let mut users = HttpRule::new("/users/{id}", ["fixed"]);
     users.key = KeySource::Constant("all".to_owned());
-    (users.headers, users.fail_mode) = (HeaderSet::EMPTY, FailMode::Closed);
+    (users.headers, users.fail_mode) = (HeaderSet::EMPTY, Some(FailMode::Closed));
     config.http.rules = vec![hello, files, users];
     config
 }

@@ -3,11 +3,12 @@
 use super::decode_http::http;
 use super::decode_store::{Env, store};
 use super::error::Position;
-use super::fields::{Context, Converted, Fields, Leftover, boolean, one_of, positive, suggestion, text, whole};
+use super::fields::{Context, Converted, Fields, Leftover, boolean, number, one_of, positive, suggestion, text, whole};
 use super::limiter_path;
-use super::node::{Entry, Node, Value};
+use super::node::{Entry, Node, Value, number_text};
 use super::spec::{Config, LimiterSpec, QuotaPeriod, StrategySpec};
 use crate::duration::parse_duration_ms;
+use crate::fallback::{FailMode, Share};
 use crate::store::memory::TableBuilder;
 
 /// Blocks of a configuration that other members of the family know and this one does not.
@@ -141,13 +142,14 @@ fn limiter(name: &str, mut fields: Fields<'_>, cx: &mut Context) -> Option<Limit
     let prefix = fields.optional(cx, "prefix", prefix);
     let most = i64::try_from(TableBuilder::MAX_KEYS).unwrap_or(i64::MAX);
     let max_keys = fields.optional(cx, "maxKeys", whole(1, most));
+    let fail_mode = fail_mode(&mut fields, cx);
     let Some(decode) = fields.required(cx, "strategy", one_of("strategy", &STRATEGIES)) else {
         // Without a strategy nothing can be said about the fields that only some strategies use.
         let some_use = || USED_BY.iter().map(|(field, _)| *field);
         fields.finish(cx, |name| match foreign_or_unknown(name) {
             Leftover::Unknown if some_use().any(|field| field == name) => Leftover::Fine,
             Leftover::Unknown => {
-                let known = some_use().chain(["strategy", "prefix", "maxKeys"]);
+                let known = some_use().chain(["strategy", "prefix", "maxKeys", "failMode"]);
                 Leftover::Because(format!("unknown field, {}", suggestion(name, known)))
             }
             other => other,
@@ -164,7 +166,34 @@ fn limiter(name: &str, mut fields: Fields<'_>, cx: &mut Context) -> Option<Limit
     if let Some(max_keys) = max_keys {
         limiter.max_keys = usize::try_from(max_keys).unwrap_or(usize::MAX);
     }
+    limiter.fail_mode = fail_mode.unwrap_or_default();
     (cx.problems.len() == problems).then_some(limiter)
+}
+
+/// `open`, `closed`, `local` or `{ local: { share: ... } }`.
+pub(super) fn fail_mode(fields: &mut Fields<'_>, cx: &mut Context) -> Option<FailMode> {
+    const MODES: [(&str, FailMode); 3] =
+        [("open", FailMode::Open), ("closed", FailMode::Closed), ("local", FailMode::Local(Share::WHOLE))];
+    let map = fields.peek("failMode").filter(|entry| matches!(entry.node.value, Value::Map(_)));
+    if map.is_none() {
+        return fields.optional(cx, "failMode", one_of("fail mode", &MODES));
+    }
+    let mut mode = section(fields, cx, "failMode")?;
+    if !mode.has("local") {
+        mode.missing(cx, "local");
+    }
+    let share = section(&mut mode, cx, "local").map(|mut local| {
+        let share = local.optional(cx, "share", share);
+        local.finish(cx, |_| Leftover::Unknown);
+        share.unwrap_or_default()
+    });
+    mode.finish(cx, |_| Leftover::Unknown);
+    share.map(FailMode::Local)
+}
+
+fn share(value: &Value) -> Converted<Share> {
+    let number = number(value)?;
+    Share::new(number).map_err(|error| format!("{} (found {})", error.allowed(), number_text(number)))
 }
 
 fn gcra(fields: &mut Fields<'_>, cx: &mut Context) -> Option<StrategySpec> {

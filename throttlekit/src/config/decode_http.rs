@@ -1,9 +1,10 @@
 //! From nodes to the `http` section.
 
+use super::decode::fail_mode;
 use super::fields::{Context, Converted, Fields, Leftover, boolean, one_of, positive, text};
 use super::http::{HttpRule, HttpSpec, KeySource};
 use super::node::{Entry, Value};
-use crate::fallback::{FailMode, MissingKey};
+use crate::fallback::MissingKey;
 use crate::headers::{HeaderFamily, HeaderSet};
 
 const MISSING: [(&str, MissingKey); 4] = [
@@ -12,8 +13,6 @@ const MISSING: [(&str, MissingKey); 4] = [
     ("reject", MissingKey::Reject),
     ("skip", MissingKey::Skip),
 ];
-
-const FAIL_MODES: [(&str, FailMode); 2] = [("open", FailMode::Open), ("closed", FailMode::Closed)];
 
 const FAMILIES: [(&str, HeaderFamily); 3] =
     [("draft", HeaderFamily::Draft), ("structured", HeaderFamily::Structured), ("legacy", HeaderFamily::Legacy)];
@@ -78,7 +77,7 @@ fn options(fields: &mut Fields<'_>, cx: &mut Context, rule: &mut HttpRule) {
     set(&mut rule.key, key_source(fields, cx));
     set(&mut rule.missing, fields.optional(cx, "missing", one_of("fallback", &MISSING)));
     set(&mut rule.cost, fields.optional(cx, "cost", positive));
-    set(&mut rule.fail_mode, fields.optional(cx, "failMode", one_of("fail mode", &FAIL_MODES)));
+    set(&mut rule.fail_mode, fail_mode(fields, cx).map(Some));
     set(&mut rule.headers, fields.optional(cx, "headers", header_set));
     set(&mut rule.options, fields.optional(cx, "options", boolean));
 }

@@ -1,17 +1,18 @@
 //! From nodes to the `store` block.
 //!
-//! What is in this block may be secret, so no message shows a value of it, but for numbers and words of closed sets.
+//! What is in this block may be secret, so no message shows a text of it.
 
 use std::time::Duration;
 
 use super::decode::{duration, section};
-use super::fields::{Context, Converted, Fields, Leftover, boolean, one_of, suggestion, whole};
-use super::node::{Entry, Value, quoted};
+use super::fields::{Context, Converted, Fields, Leftover, boolean, suggestion, whole};
+use super::node::{Entry, Node, Value, quoted};
 use super::secret::Secret;
 use super::store::{
     DynamoDbCredentials, DynamoDbSpec, PostgresMode, PostgresSpec, RedisSpec, RedisTopology, StoreBackend, StoreSpec,
     TlsSpec,
 };
+use crate::duration::parse_duration_ms;
 
 /// Looks up a variable of the environment.
 pub(super) type Env<'e> = &'e dyn Fn(&str) -> Option<String>;
@@ -19,14 +20,22 @@ pub(super) type Env<'e> = &'e dyn Fn(&str) -> Option<String>;
 const KINDS: [&str; 4] = ["memory", "redis", "postgres", "dynamodb"];
 const MODES: [(&str, PostgresMode); 2] = [("shared", PostgresMode::Shared), ("fast", PostgresMode::Fast)];
 
+/// Makes the texts of the block ones that no message may show. Wherever a secret was put by mistake, it is in there.
+pub(super) fn hide(root: &mut Node) {
+    if let Value::Map(entries) = &mut root.value {
+        entries.iter_mut().filter(|entry| entry.key == "store").for_each(|entry| entry.node.hide());
+    }
+}
+
 /// Reads the block, `memory` or a map; what is missing or wrong is reported, and gives the default.
 pub(super) fn store(fields: &mut Fields<'_>, cx: &mut Context, env: Env<'_>) -> StoreSpec {
     let mut spec = StoreSpec::default();
     let Some(Entry { key_at, node, .. }) = fields.take("store") else { return spec };
     let path = fields.path_of("store");
     if !matches!(node.value, Value::Map(_)) {
-        if !matches!(&node.value, Value::Text(word) if word == "memory") {
-            cx.problem(path, node.at, expected(&node.value));
+        if !matches!(&node.value, Value::Hidden(word) if word == "memory") {
+            let expected = "expected memory, or a map with redis, postgres or dynamodb";
+            cx.problem(path, node.at, format!("{expected}, found {}", node.value));
         }
         return spec;
     }
@@ -55,18 +64,6 @@ pub(super) fn store(fields: &mut Fields<'_>, cx: &mut Context, env: Env<'_>) -> 
     let backend = memory.map(|()| StoreBackend::Memory).or(redis).or(postgres).or(dynamodb);
     spec.backend = backend.unwrap_or_default();
     spec
-}
-
-/// What is said of a block that is no map. A text may be a URL with a password, so only a plain word is shown.
-fn expected(value: &Value) -> String {
-    const WHAT: &str = "expected memory, or a map with redis, postgres or dynamodb";
-    match value {
-        Value::Text(word) if word.len() <= 16 && word.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
-            let nearest = suggestion(word, KINDS.into_iter());
-            format!("{WHAT}, found {}, {nearest}", quoted(word))
-        }
-        other => format!("{WHAT}, found {}", kind(other)),
-    }
 }
 
 fn set<T>(target: &mut T, value: Option<T>) {
@@ -116,7 +113,7 @@ fn postgres(mut fields: Fields<'_>, cx: &mut Context, env: Env<'_>) -> StoreBack
     spec.password = fields.optional(cx, "password", secret(env));
     spec.tls = tls(&mut fields, cx, env);
     set(&mut spec.table, fields.optional(cx, "table", plain(env)));
-    set(&mut spec.mode, fields.optional(cx, "mode", one_of("mode", &MODES)));
+    set(&mut spec.mode, fields.optional(cx, "mode", mode));
     set(&mut spec.auto_create, fields.optional(cx, "autoCreate", boolean));
     set(&mut spec.sweep_interval, fields.optional(cx, "sweepInterval", span_or_zero));
     set(&mut spec.server_time, fields.optional(cx, "useServerTime", boolean));
@@ -160,27 +157,18 @@ fn tls(fields: &mut Fields<'_>, cx: &mut Context, env: Env<'_>) -> TlsSpec {
 /// A text in which variables of the environment are replaced.
 fn plain(env: Env<'_>) -> impl Fn(&Value) -> Converted<String> {
     move |value| match value {
-        Value::Text(text) => expanded(text, env),
-        _ => Err(format!("expected a text, found {}; a text that looks like something else needs quotes", kind(value))),
+        Value::Hidden(text) => expanded(text, env),
+        // The value may be a password of digits.
+        Value::Number(_) | Value::Bool(_) | Value::Datetime => {
+            Err("expected a text; one that looks like something else needs quotes".to_owned())
+        }
+        _ => Err(format!("expected a text, found {value}")),
     }
 }
 
 /// The same, to be kept secret.
 fn secret(env: Env<'_>) -> impl Fn(&Value) -> Converted<Secret> {
     move |value| plain(env)(value).map(Secret::new)
-}
-
-/// What kind of value it is, without showing it.
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "nothing",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::Text(_) => "a text",
-        Value::Datetime => "a date or time",
-        Value::List(_) => "a list",
-        Value::Map(_) => "a map",
-    }
 }
 
 /// `text` with `${NAME}` replaced by the variable of that name. What is put in is not looked at again.
@@ -204,9 +192,21 @@ fn expanded(text: &str, env: Env<'_>) -> Converted<String> {
     Ok(result)
 }
 
+/// One of the modes.
+fn mode(value: &Value) -> Converted<PostgresMode> {
+    let Value::Hidden(word) = value else { return Err(format!("expected a text, found {value}")) };
+    let found = MODES.iter().find(|(name, _)| name == word);
+    let nearest = || suggestion(word, MODES.into_iter().map(|(name, _)| name));
+    found.map(|(_, mode)| *mode).ok_or_else(|| format!("unknown mode, {}", nearest()))
+}
+
 /// A duration that is not zero.
 fn span(value: &Value) -> Converted<Duration> {
-    let ms = duration(value)?;
+    let ms = match value {
+        Value::Hidden(text) => parse_duration_ms(text)
+            .map_err(|_| "not a duration: write a number of milliseconds, or a text such as 250ms or 2s".to_owned())?,
+        other => duration(other)?,
+    };
     Duration::try_from_secs_f64(ms / 1_000.0).map_err(|_| "too long".to_owned())
 }
 

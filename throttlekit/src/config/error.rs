@@ -93,6 +93,13 @@ impl ConfigErrors {
         Self::new(vec![Problem { path, position: None, message: format!("{}{found}", error.allowed()) }])
     }
 
+    /// A rule whose policies cannot decide together.
+    pub(crate) fn refused_rule(index: usize, error: &BuildError) -> Self {
+        let found = error.value().map_or_else(String::new, |value| format!(" (found {value})"));
+        let path = format!("config.http.rules[{index}].policies");
+        Self::new(vec![Problem { path, position: None, message: format!("{}{found}", error.allowed()) }])
+    }
+
     /// A store that cannot be opened, because of one of its options or for a reason of its own.
     pub(crate) fn refused_store(kind: StoreKind, option: Option<&str>, message: String) -> Self {
         let option = option.map_or_else(String::new, |option| format!(".{option}"));

@@ -82,6 +82,11 @@ impl<'n> Fields<'n> {
         if matches!(entry.node.value, Value::Null) { None } else { Some(entry) }
     }
 
+    /// The value of a field that was not taken yet, and stays so.
+    pub(super) fn peek(&self, name: &str) -> Option<&'n Entry> {
+        self.left.iter().find(|(_, entry)| entry.key == name).map(|(_, entry)| *entry)
+    }
+
     /// The converted value of a field; `None` if it is absent or wrong.
     pub(super) fn optional<T>(
         &mut self,
@@ -138,7 +143,7 @@ impl<'n> Fields<'n> {
 
     /// Whether a field that was not taken yet has a value.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.left.iter().any(|(_, entry)| entry.key == name && !matches!(entry.node.value, Value::Null))
+        self.peek(name).is_some_and(|entry| !matches!(entry.node.value, Value::Null))
     }
 
     /// Reports a problem with a field, or with the absence of it.
@@ -175,7 +180,7 @@ pub(super) enum Leftover {
 }
 
 /// How many known words a message lists.
-const LISTED: usize = 16;
+const LISTED: usize = 20;
 
 /// For messages about an unknown word: the nearest known one, or all of them.
 pub(super) fn suggestion<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {

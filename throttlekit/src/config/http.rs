@@ -17,10 +17,10 @@ pub struct HttpSpec {
 ///
 /// ```
 /// use throttlekit::config::{HttpRule, KeySource};
-/// use throttlekit::{FailMode, MissingKey};
+/// use throttlekit::MissingKey;
 ///
 /// let mut rule = HttpRule::new("/api/{id}", ["api"]);
-/// assert_eq!((rule.key, rule.missing, rule.fail_mode), (KeySource::Peer, MissingKey::Peer, FailMode::Open));
+/// assert_eq!((rule.key, rule.missing, rule.fail_mode), (KeySource::Peer, MissingKey::Peer, None));
 /// rule.key = KeySource::Header("x-api-key".to_owned());
 /// ```
 #[derive(Clone, Debug, PartialEq)]
@@ -39,8 +39,8 @@ pub struct HttpRule {
     pub missing: MissingKey,
     /// What a request costs, in units: finite, above 0, at most 2^53 - 1.
     pub cost: f64,
-    /// What happens when the store is unavailable.
-    pub fail_mode: FailMode,
+    /// What happens when the store is unavailable; `None` if each policy says so for itself.
+    pub fail_mode: Option<FailMode>,
     /// Which header fields tell the client about the limit.
     pub headers: HeaderSet,
     /// Whether `OPTIONS` requests are limited too.
@@ -57,7 +57,7 @@ impl HttpRule {
             key: KeySource::default(),
             missing: MissingKey::default(),
             cost: 1.0,
-            fail_mode: FailMode::default(),
+            fail_mode: None,
             headers: HeaderSet::default(),
             options: false,
         }

@@ -105,6 +105,7 @@ mod store;
 mod strategy;
 mod toml;
 mod validate;
+mod validate_store;
 mod yaml;
 
 use std::path::Path;
@@ -153,7 +154,8 @@ impl Config {
     ///
     /// As [`parse`](Self::parse).
     pub fn parse_with(text: &str, format: Format, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
-        let root = source::parse(text, format)?;
+        let mut root = source::parse(text, format)?;
+        decode_store::hide(&mut root);
         let decode::Decoded { config, cx, broken } = decode::decode(&root, env);
         let fields::Context { mut problems, positions } = cx;
         problems.extend(validate::validate(&config, &broken, &positions, &problems));

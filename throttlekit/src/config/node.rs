@@ -23,11 +23,33 @@ pub(super) enum Value {
     /// What is not finite is refused where a number is read, with its path.
     Number(f64),
     Text(String),
+    /// A text that no message may show.
+    Hidden(String),
     /// A date or a time, which only TOML has.
     Datetime,
     List(Vec<Node>),
     /// In the order of the text; a key may occur more than once.
     Map(Vec<Entry>),
+}
+
+impl Node {
+    /// Makes every text in it one that no message may show, and hides names that no field can have.
+    pub(super) fn hide(&mut self) {
+        match &mut self.value {
+            Value::Text(text) => self.value = Value::Hidden(std::mem::take(text)),
+            Value::List(items) => items.iter_mut().for_each(Self::hide),
+            Value::Map(entries) => {
+                for entry in entries {
+                    entry.node.hide();
+                    // A forgotten space or colon makes a name of a value.
+                    if !entry.key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-') {
+                        "(hidden)".clone_into(&mut entry.key);
+                    }
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Hidden(_) | Value::Datetime => {}
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -45,6 +67,7 @@ impl fmt::Display for Value {
             Self::Bool(value) => write!(f, "{value}"),
             Self::Number(value) => write!(f, "the number {}", number_text(*value)),
             Self::Text(value) => write!(f, "the text {}", quoted(value)),
+            Self::Hidden(_) => f.write_str("a text"),
             Self::Datetime => f.write_str("a date or time"),
             Self::List(_) => f.write_str("a list"),
             Self::Map(_) => f.write_str("a map"),

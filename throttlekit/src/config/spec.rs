@@ -2,6 +2,7 @@
 
 use super::http::HttpSpec;
 use super::store::StoreSpec;
+use crate::fallback::{FailMode, Share};
 use crate::store::memory::DEFAULT_MAX_KEYS;
 
 /// A configuration: named limiters and where they apply.
@@ -62,12 +63,14 @@ pub struct LimiterSpec {
     pub prefix: Option<String>,
     /// How many keys it keeps in memory, 1 to 2^32. Default: [`DEFAULT_MAX_KEYS`].
     pub max_keys: usize,
+    /// What happens when the store is unavailable, unless the rule that applies it says otherwise. Default: open.
+    pub fail_mode: FailMode,
 }
 
 impl LimiterSpec {
     /// A limiter with the default prefix and the default bound of keys.
     pub fn new(name: impl Into<String>, strategy: StrategySpec) -> Self {
-        Self { name: name.into(), strategy, prefix: None, max_keys: DEFAULT_MAX_KEYS }
+        Self { name: name.into(), strategy, prefix: None, max_keys: DEFAULT_MAX_KEYS, fail_mode: FailMode::Open }
     }
 }
 
@@ -104,6 +107,33 @@ impl StrategySpec {
             Self::SlidingWindowLog { .. } => "slidingWindowLog",
             Self::Quota { .. } => "quota",
         }
+    }
+
+    /// The same strategy with a share of the units: of the limit, burst or capacity, by [`Share::of`], and of the refill,
+    /// which is a rate and so is never rounded. Spans of time stay as they are.
+    ///
+    /// ```
+    /// use throttlekit::Share;
+    /// use throttlekit::config::StrategySpec;
+    ///
+    /// let bucket = StrategySpec::TokenBucket { capacity: 15.0, refill_per_sec: 1.0 };
+    /// let half = StrategySpec::TokenBucket { capacity: 7.0, refill_per_sec: 0.5 };
+    /// assert_eq!(bucket.scaled(Share::new(0.5)?), half);
+    /// # Ok::<(), throttlekit::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn scaled(mut self, share: Share) -> Self {
+        match &mut self {
+            Self::Gcra { limit, burst, .. } => (*limit, *burst) = (share.of(*limit), share.of(*burst)),
+            Self::TokenBucket { capacity, refill_per_sec } => {
+                (*capacity, *refill_per_sec) = (share.of(*capacity), *refill_per_sec * share.get());
+            }
+            Self::FixedWindow { limit, .. }
+            | Self::SlidingWindow { limit, .. }
+            | Self::SlidingWindowLog { limit, .. }
+            | Self::Quota { limit, .. } => *limit = share.of(*limit),
+        }
+        self
     }
 }
 

@@ -61,6 +61,16 @@ impl StoreSpec {
             StoreBackend::DynamoDb(_) => StoreKind::DynamoDb,
         }
     }
+
+    /// How long connecting may take; no time for memory.
+    pub fn connect_timeout(&self) -> Duration {
+        match &self.backend {
+            StoreBackend::Memory => Duration::ZERO,
+            StoreBackend::Redis(redis) => redis.connect_timeout,
+            StoreBackend::Postgres(postgres) => postgres.connect_timeout,
+            StoreBackend::DynamoDb(dynamodb) => dynamodb.connect_timeout,
+        }
+    }
 }
 
 impl Default for StoreSpec {

@@ -10,8 +10,10 @@ use super::node::{number_text, quoted};
 use super::routes::{self, Routes};
 use super::spec::{Config, LimiterSpec};
 use super::strategy::build_strategy;
+use super::validate_store;
 use crate::decision::MAX_SAFE;
 use crate::error::BuildError;
+use crate::fallback::FailMode;
 use crate::store::memory::TableBuilder;
 
 /// The methods that a misspelt one is compared with.
@@ -21,7 +23,7 @@ const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 const MAX_NAME_BYTES: usize = 256;
 
 /// Collects what is wrong, with positions where the text is known.
-struct Findings<'a> {
+pub(super) struct Findings<'a> {
     positions: &'a HashMap<String, Position>,
     /// What reading has found; the same thing is not reported twice.
     known: &'a [Problem],
@@ -30,7 +32,7 @@ struct Findings<'a> {
 
 impl Findings<'_> {
     /// A problem with the value at the first of `paths` that is in the text. The last of them is the map around it.
-    fn add(&mut self, paths: &[String], message: impl Into<String>) {
+    pub(super) fn add(&mut self, paths: &[String], message: impl Into<String>) {
         let Some((around, exact)) = paths.split_last() else { return };
         let inside = |path: &String| {
             let is_below = |problem: &Problem| {
@@ -58,12 +60,19 @@ pub(super) fn validate(
     known: &[Problem],
 ) -> Vec<Problem> {
     let mut findings = Findings { positions, known, problems: Vec::new() };
+    validate_store::store(&config.store, &mut findings);
     limiters(config, &mut findings);
     prefixes(config, &mut findings);
     let names = config.limiters.iter().map(|limiter| limiter.name.as_str());
     let names: Vec<&str> = names.chain(broken.iter().map(String::as_str)).collect();
     for (index, rule) in config.http.rules.iter().enumerate() {
-        http_rule(rule, &format!("config.http.rules[{index}]"), &names, &mut findings);
+        let path = format!("config.http.rules[{index}]");
+        http_rule(rule, &path, &names, &mut findings);
+        let named = config.limiters.iter().filter(|limiter| rule.policies.contains(&limiter.name));
+        // A limiter that is wrong by itself has been reported.
+        for limiter in named.filter(|limiter| build_strategy(&limiter.strategy).is_ok()) {
+            share(limiter, rule.fail_mode.unwrap_or_default(), &path, &mut findings);
+        }
     }
     let (_, conflicts) = Routes::new(&config.http.rules);
     for conflict in conflicts {
@@ -97,7 +106,19 @@ fn limiters(config: &Config, findings: &mut Findings<'_>) {
         }
         if let Err(error) = build_strategy(&limiter.strategy) {
             refused(&error, &path, findings);
+        } else {
+            share(limiter, limiter.fail_mode, &path, findings);
         }
+    }
+}
+
+/// A share of a limit must be a limit too.
+fn share(limiter: &LimiterSpec, mode: FailMode, path: &str, findings: &mut Findings<'_>) {
+    let FailMode::Local(share) = mode else { return };
+    if let Err(error) = build_strategy(&limiter.strategy.scaled(share)) {
+        let at = ["failMode.local.share", "failMode"].map(|field| format!("{path}.{field}"));
+        let message = format!("a share of {share} of limiter {} is refused: {error}", quoted(&limiter.name));
+        findings.add(&[&at[..], &[path.to_owned()]].concat(), message);
     }
 }
 

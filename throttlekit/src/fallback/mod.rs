@@ -6,8 +6,12 @@ mod share;
 mod standby;
 
 pub use limiter::Fallback;
+#[cfg(feature = "config")]
+pub(crate) use limiter::standby;
 pub use outage::Outage;
 pub use share::Share;
+#[cfg(feature = "config")]
+pub(crate) use standby::Standby;
 
 /// What a door does with a request when the store is unavailable.
 ///

@@ -36,6 +36,7 @@ mod options;
 mod policy;
 mod registry;
 mod reload;
+mod rule;
 mod set;
 mod store;
 
@@ -44,4 +45,5 @@ pub use options::LoadOptions;
 pub use policy::Policy;
 pub use registry::Policies;
 pub use reload::{Fate, ReloadReport};
-pub use set::{PolicySet, Rule};
+pub use rule::{Rule, RuleLimit};
+pub use set::PolicySet;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::connect::Connect;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Format, StoreKind};
+use crate::config::{Config, ConfigErrors, Format, StoreKind};
 use crate::observe::Observer;
 
 /// How policies are loaded.
@@ -35,7 +35,11 @@ pub struct LoadOptions {
     pub(super) observer: Option<Arc<dyn Observer>>,
     /// At most one of each kind.
     connectors: Vec<Arc<dyn Connect>>,
+    /// Looks up a variable of the environment; `None` for that of the process.
+    env: Option<Arc<Env>>,
 }
+
+type Env = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 impl LoadOptions {
     /// The system's clock, no observer, the format as it can be told from the name or the text.
@@ -66,6 +70,20 @@ impl LoadOptions {
         self.connectors.retain(|known| known.kind() != connector.kind());
         self.connectors.push(Arc::new(connector));
         self
+    }
+
+    /// Looks up what `${NAME}` stands for in the `store` block; by default a variable of the process's environment.
+    pub fn env(mut self, env: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        self.env = Some(Arc::new(env));
+        self
+    }
+
+    /// Reads `text` with these options.
+    pub(super) fn parse(&self, text: &str, format: Format) -> Result<Config, ConfigErrors> {
+        match &self.env {
+            Some(env) => Config::parse_with(text, format, &**env),
+            None => Config::parse(text, format),
+        }
     }
 
     /// The clock of all policies.

@@ -2,12 +2,13 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::options::LoadOptions;
 use super::store::OpenStore;
 use crate::config::{AnyStrategy, LimiterSpec, StrategySpec, build_strategy};
 use crate::error::BuildError;
+use crate::fallback::{FailMode, Fallback, Outage, Share, Standby, standby};
 use crate::limiter::{DynLimiter, Limiter};
 use crate::program::Project;
 use crate::store::memory::Table;
@@ -20,9 +21,27 @@ pub struct Policy {
     spec: LimiterSpec,
     prefix: String,
     limiter: Arc<dyn DynLimiter>,
-    /// The table of a limiter in memory, to go on with after a reload.
-    table: Option<Box<dyn Any + Send + Sync>>,
+    place: Place,
 }
+
+/// Where the keys of a policy are.
+enum Place {
+    /// In a table, to go on with after a reload.
+    Memory(Box<dyn Any + Send + Sync>),
+    Store(Stored),
+}
+
+/// A policy in a store.
+struct Stored {
+    /// The limiter without what stands in for it.
+    shared: Arc<dyn DynLimiter>,
+    outage: Outage,
+    options: LoadOptions,
+    /// What stands in for it, one for each share that somebody asks for.
+    standbys: Mutex<Vec<(Share, LimiterStandby)>>,
+}
+
+type LimiterStandby = Arc<Standby<dyn DynLimiter>>;
 
 impl Policy {
     /// Builds the limiter, in `store` or in memory. There `heir_of` is a policy whose table goes on, if its state is of
@@ -34,12 +53,22 @@ impl Policy {
         store: Option<&OpenStore>,
         heir_of: Option<&Self>,
     ) -> Result<Self, BuildError> {
-        let site = match store {
-            Some(store) => Site::Store(store, &prefix),
-            None => Site::Memory(heir_of.and_then(|policy| policy.table.as_deref())),
+        let Some(store) = store else {
+            let table = match heir_of.map(|policy| &policy.place) {
+                Some(Place::Memory(table)) => Some(&**table),
+                Some(Place::Store(_)) | None => None,
+            };
+            let (limiter, table) = bind_any(&spec, &spec.strategy, options, Site::Memory(table))?;
+            return Ok(Self { spec, prefix, limiter, place: Place::Memory(table) });
         };
-        let (limiter, table) = bind_any(&spec, &spec.strategy, options, site)?;
-        Ok(Self { spec, prefix, limiter, table })
+        let (shared, _) = bind_any(&spec, &spec.strategy, options, Site::Store(store, &prefix))?;
+        let (outage, options) = (store.outage().clone(), options.clone());
+        let stored = Stored { shared: Arc::clone(&shared), outage, options, standbys: Mutex::default() };
+        let limiter: Arc<dyn DynLimiter> = match spec.fail_mode {
+            FailMode::Local(share) => Arc::new(Fallback::over(shared, stored.standby(&spec, share))),
+            FailMode::Open | FailMode::Closed => shared,
+        };
+        Ok(Self { spec, prefix, limiter, place: Place::Store(stored) })
     }
 
     /// Its name.
@@ -58,8 +87,47 @@ impl Policy {
     }
 
     /// The limiter. Keep it to go on limiting with this version of the policy, whatever is loaded later.
+    ///
+    /// If the policy's fail mode is local, it is a [`Fallback`]. Otherwise it fails while the store is out, and the caller
+    /// applies the fail mode.
     pub fn limiter(&self) -> &Arc<dyn DynLimiter> {
         &self.limiter
+    }
+
+    /// The limiter without what stands in for it.
+    pub(super) fn shared(&self) -> &Arc<dyn DynLimiter> {
+        match &self.place {
+            Place::Memory(_) => &self.limiter,
+            Place::Store(stored) => &stored.shared,
+        }
+    }
+
+    /// What stands in for the limiter with this share; nothing does in memory.
+    pub(super) fn standby(&self, share: Share) -> Option<LimiterStandby> {
+        match &self.place {
+            Place::Memory(_) => None,
+            Place::Store(stored) => Some(stored.standby(&self.spec, share)),
+        }
+    }
+}
+
+impl Stored {
+    /// The one for `share`, which all that apply the policy with this share have in common.
+    fn standby(&self, spec: &LimiterSpec, share: Share) -> LimiterStandby {
+        // Entries are added and removed as a whole.
+        let mut standbys = self.standbys.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, known)) = standbys.iter().find(|(of, _)| *of == share) {
+            return Arc::clone(known);
+        }
+        // Those that only this list holds are of rules that are gone.
+        standbys.retain(|(_, known)| Arc::strong_count(known) > 1);
+        let (spec, options) = (spec.clone(), self.options.clone());
+        let made = standby(&self.outage, move || {
+            let local = bind_any(&spec, &spec.strategy.scaled(share), &options, Site::Memory(None))?;
+            Ok(local.0)
+        });
+        standbys.push((share, Arc::clone(&made)));
+        made
     }
 }
 
@@ -78,8 +146,8 @@ enum Site<'a> {
     Store(&'a OpenStore, &'a str),
 }
 
-/// A limiter, and its table if it has one.
-type Bound = (Arc<dyn DynLimiter>, Option<Box<dyn Any + Send + Sync>>);
+/// A limiter, and its keys.
+type Bound = (Arc<dyn DynLimiter>, Box<dyn Any + Send + Sync>);
 
 /// The limiter of `spec`, with a strategy that need not be its own.
 fn bind_any(
@@ -111,7 +179,9 @@ fn bind<S: Project>(
     let table = match site {
         Site::Store(store, prefix) => {
             let builder = builder.keyspace(store.keys().clone()).prefix(prefix).observer(dyn_observer());
-            return Ok((Arc::new(builder.clock(options.clock_of_all()).build()), None));
+            let limiter = builder.clock(options.clock_of_all()).build();
+            let keys = limiter.keyspace().clone();
+            return Ok((Arc::new(limiter), Box::new(keys)));
         }
         Site::Memory(Some(table)) => table.downcast_ref::<Table<S::State>>().cloned(),
         Site::Memory(None) => None,
@@ -127,5 +197,5 @@ fn bind<S: Project>(
         (None, Some(observer)) => Arc::new(builder.clock(system.clone()).observer(observer.clone()).build()),
         (Some(clock), _) => Arc::new(builder.clock(Arc::clone(clock)).observer(dyn_observer()).build()),
     };
-    Ok((limiter, Some(Box::new(table))))
+    Ok((limiter, Box::new(table)))
 }

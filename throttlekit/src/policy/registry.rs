@@ -11,7 +11,7 @@ use super::policy::Policy;
 use super::reload::{Fate, ReloadReport};
 use super::set::PolicySet;
 use crate::config::{Config, ConfigErrors, Format, read_file};
-use crate::observe::Observer;
+use crate::error::Error;
 
 /// Policies by name. Clones are handles to the same registry.
 ///
@@ -66,7 +66,7 @@ impl Policies {
     ///
     /// As [`from_yaml`](Self::from_yaml).
     pub fn load(text: &str, options: LoadOptions) -> Result<Self, ConfigErrors> {
-        let config = Config::parse(text, options.format.unwrap_or_else(|| Format::of_text(text)))?;
+        let config = options.parse(text, options.format.unwrap_or_else(|| Format::of_text(text)))?;
         Self::from_config(config, options)
     }
 
@@ -123,9 +123,27 @@ impl Policies {
         self.inner.version.load(Ordering::Acquire)
     }
 
-    /// Who sees the decisions, for a door that joins several policies into one decision.
-    pub fn observer(&self) -> Option<&Arc<dyn Observer>> {
-        self.inner.options.observer.as_ref()
+    /// Asks the store once whether it is there. Do this at the start of a server.
+    ///
+    /// Gives `None` if it is there, or if the policies are in memory; and otherwise why it is not, which is worth a
+    /// warning: the fail modes apply until it is. Connecting may take the time that the `store` block gives to it.
+    ///
+    /// # Errors
+    ///
+    /// `store_unavailable` if the store is not there and the `store` block says `requireAtStart`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost by dropping it.
+    pub async fn ready(&self) -> Result<Option<Error>, Error> {
+        let set = self.current();
+        let spec = &set.config().store;
+        let Some(store) = set.store() else { return Ok(None) };
+        match store.ready(spec).await {
+            Ok(()) => Ok(None),
+            Err(error) if spec.require_at_start => Err(error),
+            Err(error) => Ok(Some(error)),
+        }
     }
 
     /// The policy of this name.
@@ -148,7 +166,7 @@ impl Policies {
         self.replace(|inner| {
             let of_file = || inner.file.as_deref().and_then(Format::of_path);
             let format = inner.options.format.or_else(of_file).unwrap_or_else(|| Format::of_text(text));
-            Config::parse(text, format)
+            inner.options.parse(text, format)
         })
     }
 
@@ -198,6 +216,6 @@ impl Policies {
 
 fn read(path: &Path, options: &LoadOptions) -> Result<Config, ConfigErrors> {
     read_file(path, options.format)
-        .and_then(|(text, format)| Config::parse(&text, format))
+        .and_then(|(text, format)| options.parse(&text, format))
         .map_err(|errors| errors.in_file(path.display().to_string()))
 }

@@ -89,7 +89,7 @@ pub(super) fn fate(before: &Policy, spec: &LimiterSpec, prefix: &str, stored: bo
     if resized && !stored {
         return Fate::Reset("maxKeys changed");
     }
-    if old.strategy == spec.strategy && !resized {
+    if old.strategy == spec.strategy && old.fail_mode == spec.fail_mode && !resized {
         return Fate::Unchanged;
     }
     match carries(&old.strategy, &spec.strategy) {

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use super::options::LoadOptions;
 use super::policy::Policy;
 use super::reload::{self, Fate};
+use super::rule::Rule;
 use super::store::OpenStore;
 use crate::config::{Config, ConfigErrors, HttpRule, Routes};
+use crate::store::CircuitBreaker;
 
 /// What one configuration gives: policies by name and the rules that apply them. It never changes; a reload makes a new
 /// one.
@@ -62,11 +64,12 @@ impl PolicySet {
             policies.iter().enumerate().map(|(index, policy)| (policy.name().to_owned(), index)).collect();
         let removed = old.into_iter().flat_map(Self::names).filter(|name| !by_name.contains_key(*name));
         fates.extend(removed.map(|name| (name.to_owned(), Fate::Removed)));
-        let rule = |spec: &HttpRule| {
+        let rule = |(index, spec): (usize, &HttpRule)| {
             let named = spec.policies.iter().filter_map(|name| policies.get(*by_name.get(name)?));
-            Rule { spec: spec.clone(), policies: named.cloned().collect() }
+            Rule::new(spec.clone(), named.cloned().collect(), store.as_deref(), options)
+                .map_err(|error| ConfigErrors::refused_rule(index, &error))
         };
-        let rules = config.http.rules.iter().map(rule).collect();
+        let rules = config.http.rules.iter().enumerate().map(rule).collect::<Result<_, _>>()?;
         let routes = Routes::new(&config.http.rules).0;
         let version = old.map_or(1, |old| old.version + 1);
         Ok((Self { version, config, policies, by_name, rules, routes, store }, fates))
@@ -102,6 +105,18 @@ impl PolicySet {
         &self.rules
     }
 
+    /// The circuit breaker around the store; `None` if the policies are in memory.
+    ///
+    /// It says whether the store is out, and what has failed so far. A reload keeps it if the `store` block stays the same.
+    pub fn breaker(&self) -> Option<&Arc<CircuitBreaker>> {
+        self.store.as_deref().map(OpenStore::breaker)
+    }
+
+    /// What is shared by the policies that are not in memory.
+    pub(super) fn store(&self) -> Option<&Arc<OpenStore>> {
+        self.store.as_ref()
+    }
+
     /// The index in [`rules`](Self::rules) of the rule for a request; `None` if the request is not limited.
     ///
     /// `path` is the path of the URI as it was sent, without decoding. The most specific pattern counts among the rules
@@ -127,24 +142,5 @@ impl PolicySet {
     /// ```
     pub fn rule_for(&self, method: &str, path: &str) -> Option<usize> {
         self.routes.find(method, path)
-    }
-}
-
-/// A rule of the `http` section with its policies.
-#[derive(Clone, Debug)]
-pub struct Rule {
-    spec: HttpRule,
-    policies: Vec<Arc<Policy>>,
-}
-
-impl Rule {
-    /// What the configuration says about it.
-    pub fn spec(&self) -> &HttpRule {
-        &self.spec
-    }
-
-    /// The policies that are admitted together; at least one.
-    pub fn policies(&self) -> &[Arc<Policy>] {
-        &self.policies
     }
 }

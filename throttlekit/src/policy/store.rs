@@ -1,14 +1,17 @@
 //! The store that a configuration names, opened.
 
-use std::fmt;
 use std::sync::Arc;
 
 use super::options::LoadOptions;
 use crate::config::{ConfigErrors, StoreKind, StoreSpec};
-use crate::store::Remote;
+use crate::error::{BuildError, Error};
+use crate::fallback::Outage;
+use crate::store::{CircuitBreaker, Remote};
 
 /// What the policies of a configuration share if they are not in memory.
+#[derive(Debug)]
 pub(super) struct OpenStore {
+    breaker: Arc<CircuitBreaker>,
     keys: Remote,
 }
 
@@ -27,22 +30,39 @@ impl OpenStore {
             );
             return Err(ConfigErrors::refused_store(kind, None, message));
         };
-        let store = connector.open(spec).map_err(|error| {
+        let refused = |error: BuildError| {
             let found = error.value().map_or_else(String::new, |value| format!(" (found {value})"));
             let message = format!("{}{found}", error.allowed());
             ConfigErrors::refused_store(kind, error.option().rsplit('.').next(), message)
-        })?;
-        Ok(Some(Arc::new(Self { keys: Remote::from_dyn(store) })))
+        };
+        let breaker = connector.open(spec).and_then(|store| {
+            CircuitBreaker::builder_for(store, connector.runtime())
+                .timeout(spec.timeout)
+                .failures(spec.failures)
+                .probe_interval(spec.probe_interval)
+                .clock(options.clock_of_all())
+                .build()
+        });
+        let breaker = Arc::new(breaker.map_err(refused)?);
+        let keys = Remote::from_dyn(breaker.clone());
+        Ok(Some(Arc::new(Self { breaker, keys })))
     }
 
     /// All keys of the store.
     pub(super) fn keys(&self) -> &Remote {
         &self.keys
     }
-}
 
-impl fmt::Debug for OpenStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenStore").field("keys", &self.keys).finish()
+    pub(super) fn breaker(&self) -> &Arc<CircuitBreaker> {
+        &self.breaker
+    }
+
+    pub(super) fn outage(&self) -> &Outage {
+        self.breaker.outage()
+    }
+
+    /// Whether the store answers. Connecting may take its time for that.
+    pub(super) async fn ready(&self, spec: &StoreSpec) -> Result<(), Error> {
+        self.breaker.ready(spec.connect_timeout() + spec.timeout).await
     }
 }

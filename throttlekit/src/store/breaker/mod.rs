@@ -17,9 +17,10 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::fallback::Outage;
+use crate::program::{Program, Step};
 use crate::run::BoxFuture;
 use crate::runtime::Runtime;
-use crate::store::{Call, DynStore, Store};
+use crate::store::{Call, DynStore, Rule, Store};
 use circuit::{Change, Circuit, MAX_VALUE, Ticket};
 
 /// A store that is given a limited time for each call, and is left alone while it does not answer.
@@ -162,6 +163,23 @@ impl CircuitBreaker {
         &self.outage
     }
 
+    /// Asks the store for nothing but an answer, which may take `span`: connecting for the first time may take longer than
+    /// a call. The breaker is passed by, and does not count it.
+    ///
+    /// # Errors
+    ///
+    /// `store_unavailable` if there is no answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost by dropping it.
+    pub async fn ready(&self, span: Duration) -> Result<(), Error> {
+        let mut call = Call::new(self.clock.now_ms(), Rule::Each);
+        call.push(READY_KEY.to_owned(), Ready, ());
+        let answer = within(Arc::clone(&self.store).run_boxed(call), &*self.runtime, span).await;
+        answer.unwrap_or_else(|| Err(no_answer(span))).map(drop)
+    }
+
     /// How long one call may take.
     pub fn timeout(&self) -> Duration {
         self.timeout
@@ -186,7 +204,7 @@ impl CircuitBreaker {
         let answer = within(Arc::clone(&self.store).run_boxed(call), &*self.runtime, self.timeout).await;
         let result = answer.unwrap_or_else(|| {
             self.counts.timeouts.fetch_add(1, Ordering::Relaxed);
-            Err(Error::store_unavailable(format_args!("no answer within {:?}", self.timeout)))
+            Err(no_answer(self.timeout))
         });
         self.settle(ticket, result.as_ref().err());
         result
@@ -204,6 +222,35 @@ impl CircuitBreaker {
             self.outage.end();
         }
     }
+}
+
+#[cold]
+fn no_answer(span: Duration) -> Error {
+    Error::store_unavailable(format_args!("no answer within {span:?}"))
+}
+
+/// The key that is read to see whether a store answers.
+const READY_KEY: &str = "throttlekit:ready";
+
+/// Reads and finds nothing, whatever is there.
+#[derive(Clone)]
+struct Ready;
+
+impl Program for Ready {
+    type State = f64;
+    type Change = f64;
+    type Request = ();
+    type Outcome = ();
+    type Reply = ();
+
+    const READ_ONLY: bool = true;
+    const IGNORES_STATE: bool = true;
+
+    fn step(&self, _state: Option<&f64>, _now_ms: f64, _request: &()) -> Step<f64, ()> {
+        Step::Keep(())
+    }
+
+    fn reply(&self, _now_ms: f64, _request: &(), (): ()) {}
 }
 
 /// The answer of `future`, or `None` if it has none when `span` is over. The timer starts when there is something to wait

@@ -1,0 +1,155 @@
+//! A rule of the `http` section with its policies: who decides, and who does while the store is out.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::options::LoadOptions;
+use super::policy::Policy;
+use super::store::OpenStore;
+use crate::admit::Admit;
+use crate::config::HttpRule;
+use crate::error::{BuildError, Error};
+use crate::fallback::{FailMode, Standby};
+use crate::limiter::DynLimiter;
+use crate::multi::{Multi, MultiBuilder};
+use crate::observe::Observer;
+
+/// A rule of the `http` section with its policies.
+#[derive(Clone)]
+pub struct Rule {
+    spec: HttpRule,
+    policies: Vec<Arc<Policy>>,
+    limit: RuleLimit,
+    fail_mode: FailMode,
+    standby: Option<Arc<dyn Admit>>,
+}
+
+/// Who decides about the requests of a [`Rule`]. It fails while the store is out, whatever the fail mode.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum RuleLimit {
+    /// The limiter of its only policy.
+    One(Arc<dyn DynLimiter>),
+    /// All of its policies: each is charged, or none.
+    Joint(Arc<dyn Admit>),
+}
+
+impl Rule {
+    pub(super) fn new(
+        spec: HttpRule,
+        policies: Vec<Arc<Policy>>,
+        store: Option<&OpenStore>,
+        options: &LoadOptions,
+    ) -> Result<Self, BuildError> {
+        let limit = match policies.as_slice() {
+            [policy] => RuleLimit::One(Arc::clone(policy.shared())),
+            _ => {
+                RuleLimit::Joint(joint(policies.iter().map(|policy| (policy.name(), policy.shared())), store, options)?)
+            }
+        };
+        let modes = || policies.iter().map(|policy| spec.fail_mode.unwrap_or(policy.spec().fail_mode));
+        let fail_mode = modes().reduce(stricter).unwrap_or_default();
+        let standby = match (fail_mode, store) {
+            (FailMode::Local(_), Some(store)) => Some(stand_in(policies.iter().zip(modes()), store, options)),
+            _ => None,
+        };
+        Ok(Self { spec, policies, limit, fail_mode, standby })
+    }
+
+    /// What the configuration says about it.
+    pub fn spec(&self) -> &HttpRule {
+        &self.spec
+    }
+
+    /// The policies that are admitted together; at least one.
+    pub fn policies(&self) -> &[Arc<Policy>] {
+        &self.policies
+    }
+
+    /// Who decides.
+    pub fn limit(&self) -> &RuleLimit {
+        &self.limit
+    }
+
+    /// What happens while the store is out: what the rule says, else what its policies say. If these differ, one that is
+    /// closed makes the rule closed, and one that is local makes it local before one that is open.
+    pub fn fail_mode(&self) -> FailMode {
+        self.fail_mode
+    }
+
+    /// Who decides while the store is out, if the [fail mode](Self::fail_mode) is local: the policies that are local, all
+    /// or none charged. Those that are open have no say in it. Its answers are ready.
+    pub fn standby(&self) -> Option<&Arc<dyn Admit>> {
+        self.standby.as_ref()
+    }
+}
+
+/// The mode of two policies together.
+fn stricter(one: FailMode, other: FailMode) -> FailMode {
+    match (one, other) {
+        (FailMode::Closed, _) | (_, FailMode::Closed) => FailMode::Closed,
+        (FailMode::Local(share), _) | (FailMode::Open, FailMode::Local(share)) => FailMode::Local(share),
+        (FailMode::Open, FailMode::Open) => FailMode::Open,
+    }
+}
+
+/// One decision, and so one event, under the names of all.
+fn joint<'a>(
+    limiters: impl Iterator<Item = (&'a str, &'a Arc<dyn DynLimiter>)> + Clone,
+    store: Option<&OpenStore>,
+    options: &LoadOptions,
+) -> Result<Arc<dyn Admit>, BuildError> {
+    let names: Vec<&str> = limiters.clone().map(|(name, _)| name).collect();
+    let mut together: MultiBuilder = Multi::all().name(names.join("+"));
+    for (name, limiter) in limiters {
+        together = together.limiter(name, &**limiter, 1.0);
+    }
+    let observer: Arc<dyn Observer> = options.observer.clone().unwrap_or_else(|| Arc::new(()));
+    let together = together.clock(options.clock_of_all()).observer(observer);
+    Ok(match store {
+        Some(store) => Arc::new(together.store(store.keys().clone()).build()?),
+        None => Arc::new(together.build()?),
+    })
+}
+
+/// The policies that are local, in memory.
+fn stand_in<'a>(
+    policies: impl Iterator<Item = (&'a Arc<Policy>, FailMode)>,
+    store: &OpenStore,
+    options: &LoadOptions,
+) -> Arc<dyn Admit> {
+    let local = policies.filter_map(|(policy, mode)| match mode {
+        FailMode::Local(share) => Some((policy.name().to_owned(), policy.standby(share)?)),
+        FailMode::Open | FailMode::Closed => None,
+    });
+    let local: Vec<_> = local.collect();
+    if let [(_, standby)] = local.as_slice() {
+        return standby.clone();
+    }
+    let options = options.clone();
+    Standby::new(store.outage(), move || {
+        let limiters = local.iter().map(|(name, standby)| Ok((name.as_str(), standby.current()?)));
+        let limiters = limiters.collect::<Result<Vec<_>, Error>>()?;
+        let limiters = limiters.iter().map(|(name, limiter)| (*name, limiter));
+        joint(limiters, None, &options).map_err(|error| Error::store_unavailable(error.to_string()).with_source(error))
+    })
+}
+
+impl fmt::Debug for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rule")
+            .field("spec", &self.spec)
+            .field("policies", &self.policies)
+            .field("fail_mode", &self.fail_mode)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for RuleLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::One(_) => "One",
+            Self::Joint(_) => "Joint",
+        })
+    }
+}
