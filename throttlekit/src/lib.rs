@@ -70,6 +70,7 @@ mod permit;
 #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
 pub mod policy;
 mod program;
+mod report;
 mod run;
 mod runtime;
 mod shaper;
@@ -94,6 +95,7 @@ pub use multi::{Dimension, DimensionKeys, InMemory, Multi, MultiBuilder};
 pub use observe::{Event, Observer};
 pub use permit::{Outcome, Permit, Settle, Slot};
 pub use program::{Change, Formula, Program, Project, State, Step, Strategy};
+pub use report::ReportGate;
 pub use run::{BoxFuture, Run};
 #[cfg(feature = "tokio")]
 pub use runtime::TokioRuntime;
