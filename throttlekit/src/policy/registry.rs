@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 
 use super::options::LoadOptions;
 use super::policy::Policy;
-use super::reload::{Fate, ReloadReport};
+use super::reload::ReloadReport;
 use super::set::PolicySet;
 use crate::config::{Config, ConfigErrors, Format, read_file};
 use crate::error::Error;
@@ -201,10 +201,11 @@ impl Policies {
         let config = config(inner)?;
         let old = inner.current.load_full();
         let http_changed = config.http != old.config().http;
+        let store_changed = config.store != old.config().store;
         let (set, policies) = PolicySet::new(config, &inner.options, Some(&old))?;
-        let mut report = ReloadReport { version: old.version(), policies, http_changed };
+        let mut report = ReloadReport { version: old.version(), policies, http_changed, store_changed };
         let reordered = !set.names().eq(old.names());
-        if reordered || http_changed || report.policies.iter().any(|(_, fate)| *fate != Fate::Unchanged) {
+        if reordered || report.is_changed() {
             report.version = set.version();
             inner.current.store(Arc::new(set));
             // After the set, so that whoever sees the version finds the set.

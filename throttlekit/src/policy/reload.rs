@@ -39,7 +39,8 @@ impl fmt::Display for Fate {
 
 /// What a reload did.
 ///
-/// `Display` writes one line for each policy that is not unchanged, and one if the `http` section changed.
+/// `Display` writes one line for each policy that is not unchanged, and one each if the `http` section or the `store` block
+/// changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReloadReport {
@@ -49,6 +50,8 @@ pub struct ReloadReport {
     pub policies: Vec<(String, Fate)>,
     /// Whether the `http` section changed.
     pub http_changed: bool,
+    /// Whether the `store` block changed.
+    pub store_changed: bool,
 }
 
 impl ReloadReport {
@@ -59,7 +62,7 @@ impl ReloadReport {
 
     /// Whether anything changed.
     pub fn is_changed(&self) -> bool {
-        self.http_changed || self.policies.iter().any(|(_, fate)| *fate != Fate::Unchanged)
+        self.http_changed || self.store_changed || self.policies.iter().any(|(_, fate)| *fate != Fate::Unchanged)
     }
 }
 
@@ -74,6 +77,9 @@ impl fmt::Display for ReloadReport {
         }
         if self.http_changed {
             f.write_str("\nhttp: changed")?;
+        }
+        if self.store_changed {
+            f.write_str("\nstore: changed")?;
         }
         Ok(())
     }

@@ -109,3 +109,48 @@ impl Store for Flaky {
         Ok(())
     }
 }
+
+/// Opens one [`Flaky`] store for every block that asks for Redis, and counts how often.
+#[cfg(feature = "config")]
+#[derive(Clone, Default)]
+pub(crate) struct Opener {
+    pub(crate) store: Flaky,
+    pub(crate) runtime: ManualRuntime,
+    opened: Arc<AtomicU64>,
+}
+
+#[cfg(feature = "config")]
+impl Opener {
+    pub(crate) fn new(clock: &ManualClock) -> Self {
+        Self { runtime: ManualRuntime::new(clock), ..Self::default() }
+    }
+
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(feature = "config")]
+impl throttlekit::policy::Connect for Opener {
+    fn kind(&self) -> throttlekit::config::StoreKind {
+        throttlekit::config::StoreKind::Redis
+    }
+
+    fn open(
+        &self,
+        spec: &throttlekit::config::StoreSpec,
+    ) -> Result<Arc<dyn throttlekit::store::DynStore>, throttlekit::BuildError> {
+        let throttlekit::config::StoreBackend::Redis(redis) = &spec.backend else {
+            return Err(throttlekit::BuildError::missing("redis.url"));
+        };
+        if !redis.urls[0].expose().starts_with("redis://") {
+            return Err(throttlekit::BuildError::new("redis.url", "another scheme", "must start with redis://"));
+        }
+        self.opened.fetch_add(1, Ordering::SeqCst);
+        Ok(Arc::new(self.store.clone()))
+    }
+
+    fn runtime(&self) -> Arc<dyn Runtime> {
+        Arc::new(self.runtime.clone())
+    }
+}

@@ -1,0 +1,189 @@
+//! A door over a store that goes out: each fail mode, at once and after waiting.
+#![cfg(feature = "config")]
+
+mod common;
+#[allow(dead_code, clippy::unwrap_used)] // a part is used, and a helper of a test is a test too
+#[path = "../../throttlekit/tests/support/outage.rs"]
+mod outage;
+
+use std::sync::{Arc, Mutex};
+
+use common::{Hello, around, field, send, text};
+use http::{Request, StatusCode};
+use outage::{Mood, Opener};
+use throttlekit::policy::{LoadOptions, Policies};
+use throttlekit::store::Remote;
+use throttlekit::{FailMode, Fallback, FixedWindow, Limiter, ManualClock, Outage, Share};
+use throttlekit_tower::key::PeerAddr;
+use throttlekit_tower::{Throttle, ThrottleLayer};
+use tokio_test::{assert_pending, assert_ready_ok};
+use tower::{Layer as _, Service as _};
+
+const TEXT: &str = "
+store: { redis: { url: redis://cache }, timeout: 100ms, breaker: { failures: 3 } }
+limiters:
+  api: { strategy: fixedWindow, limit: 4, period: 1m }
+  up: { strategy: fixedWindow, limit: 2, period: 1m }
+http:
+  rules:
+    - { path: /open, policy: api }
+    - { path: /closed, policy: api, failMode: closed }
+    - { path: /local, policy: api, failMode: { local: { share: 0.5 } } }
+    - { path: /both, policies: [api, up], failMode: local }
+";
+
+struct Setup {
+    clock: ManualClock,
+    opener: Opener,
+    service: Throttle<Hello>,
+    hello: Hello,
+    errors: Arc<Mutex<Vec<String>>>,
+}
+
+fn setup() -> Setup {
+    let clock = ManualClock::new(600_000.0);
+    let opener = Opener::new(&clock);
+    let options = LoadOptions::new().clock(clock.clone()).connector(opener.clone());
+    let policies = Policies::load(TEXT, options).expect("a good text");
+    let errors: Arc<Mutex<Vec<String>>> = Arc::default();
+    let told = Arc::clone(&errors);
+    let layer = ThrottleLayer::from_config(&policies).expect("rules");
+    let layer = layer.on_error(move |failure| told.lock().expect("no panic").push(failure.error.to_string()));
+    let (service, hello) = around(&layer);
+    Setup { clock, opener, service, hello, errors }
+}
+
+fn request(path: &str) -> Request<()> {
+    let mut request = Request::builder().uri(path).body(()).expect("a good request");
+    request.extensions_mut().insert(PeerAddr(([203, 0, 113, 5], 41_000).into()));
+    request
+}
+
+impl Setup {
+    async fn status(&self, path: &str) -> u16 {
+        send(&self.service, request(path)).await.status().as_u16()
+    }
+
+    fn errors(&self) -> usize {
+        self.errors.lock().expect("no panic").len()
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_there_decides() {
+    let setup = setup();
+    let response = send(&setup.service, request("/local")).await;
+    assert_eq!((field(&response, "ratelimit-limit"), field(&response, "ratelimit-remaining")), ("4", "3"));
+    let response = send(&setup.service, request("/both")).await;
+    assert_eq!((field(&response, "ratelimit-limit"), field(&response, "ratelimit-remaining")), ("2", "1"));
+    assert_eq!(setup.status("/both").await, 201);
+    assert_eq!(setup.status("/both").await, 429);
+    assert_eq!(setup.status("/open").await, 201);
+    assert_eq!(setup.status("/closed").await, 429);
+    assert_eq!((setup.hello.calls(), setup.errors()), (4, 0));
+    assert_eq!(setup.opener.store.keys(), ["api:203.0.113.5", "up:203.0.113.5"]);
+}
+
+#[tokio::test]
+async fn open_passes_and_closed_refuses() {
+    let setup = setup();
+    setup.opener.store.set(Mood::Down);
+    let response = send(&setup.service, request("/open")).await;
+    assert_eq!((response.status(), response.headers().len()), (StatusCode::CREATED, 1));
+    let response = send(&setup.service, request("/closed")).await;
+    assert_eq!((response.status(), response.headers().len()), (StatusCode::SERVICE_UNAVAILABLE, 1));
+    assert_eq!(text(response).await, r#"{"error":"rate limiter unavailable"}"#);
+    assert_eq!((setup.hello.calls(), setup.errors()), (1, 2));
+}
+
+#[tokio::test]
+async fn local_limits_with_its_share_until_the_store_is_back() {
+    let setup = setup();
+    setup.opener.store.set(Mood::Down);
+    let response = send(&setup.service, request("/local")).await;
+    assert_eq!((field(&response, "ratelimit-limit"), field(&response, "ratelimit-remaining")), ("2", "1"));
+    assert_eq!(setup.status("/local").await, 201);
+    let response = send(&setup.service, request("/local")).await;
+    assert_eq!((response.status(), field(&response, "retry-after")), (StatusCode::TOO_MANY_REQUESTS, "60"));
+    assert_eq!(text(response).await, r#"{"error":"Too Many Requests","retryAfterMs":60000}"#);
+    assert_eq!(setup.status("/local").await, 429, "the breaker is open");
+    assert_eq!((setup.opener.store.calls(), setup.errors()), (3, 4), "each error is told");
+
+    setup.opener.store.set(Mood::Up);
+    setup.clock.advance(200.0);
+    let response = send(&setup.service, request("/local")).await;
+    assert_eq!((field(&response, "ratelimit-limit"), field(&response, "ratelimit-remaining")), ("4", "3"));
+    assert_eq!(setup.errors(), 4);
+}
+
+#[tokio::test]
+async fn several_policies_are_local_together() {
+    let setup = setup();
+    setup.opener.store.set(Mood::Down);
+    let statuses = [setup.status("/both").await, setup.status("/both").await, setup.status("/both").await];
+    assert_eq!(statuses, [201, 201, 429]);
+    assert_eq!(setup.hello.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_broken_state_is_a_server_error_in_every_mode() {
+    let setup = setup();
+    setup.opener.store.set(Mood::Broken);
+    for path in ["/open", "/closed", "/local", "/both"] {
+        assert_eq!(setup.status(path).await, 500, "{path}");
+    }
+    assert_eq!((setup.hello.calls(), setup.errors()), (0, 4));
+}
+
+#[test]
+fn a_hung_store_is_waited_for_until_the_timeout() {
+    for (path, status) in [("/open", 201), ("/closed", 503), ("/local", 201), ("/both", 201)] {
+        let mut setup = setup();
+        setup.opener.store.set(Mood::Hung);
+        let mut response = tokio_test::task::spawn(setup.service.call(request(path)));
+        assert_pending!(response.poll());
+        setup.clock.advance(99.0);
+        assert_pending!(response.poll());
+        setup.clock.advance(1.0);
+        assert_eq!(assert_ready_ok!(response.poll()).status(), status, "{path}");
+        let told = setup.errors.lock().expect("no panic").clone();
+        assert_eq!(told, ["store is unavailable: no answer within 100ms"], "{path}");
+    }
+}
+
+#[test]
+fn requests_dropped_while_they_wait_leave_nothing_behind() {
+    let mut setup = setup();
+    setup.opener.store.set(Mood::Hung);
+    for _ in 0..20 {
+        let mut response = tokio_test::task::spawn(setup.service.call(request("/local")));
+        assert_pending!(response.poll());
+    }
+    setup.opener.store.set(Mood::Up);
+    let mut response = tokio_test::task::spawn(setup.service.call(request("/local")));
+    assert_eq!(field(&assert_ready_ok!(response.poll()), "ratelimit-remaining"), "3");
+    assert_eq!((setup.hello.calls(), setup.errors()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_layer_without_a_file_takes_a_fallback() {
+    let limiter =
+        |limit| Limiter::new(FixedWindow::builder().limit(limit).window_ms(1e9).build().expect("good options"));
+    let down = outage::Flaky::default();
+    down.set(Mood::Down);
+    let strategy = FixedWindow::builder().limit(9.0).window_ms(1e9).build().expect("good options");
+    let shared = Limiter::builder(strategy).keyspace(Remote::new(down)).build();
+    let layer = ThrottleLayer::new(Fallback::new(shared, &Outage::new(), move || Ok(Arc::new(limiter(3.0)))));
+    let hello = Hello::default();
+    let service = layer.layer(hello.clone());
+    let response = send(&service, request("/")).await;
+    assert_eq!((field(&response, "ratelimit-limit"), field(&response, "ratelimit-remaining")), ("3", "2"));
+
+    let local = FailMode::Local(Share::WHOLE);
+    let error = ThrottleLayer::builder(limiter(3.0)).fail_mode(local).build().expect_err("not here");
+    assert_eq!(
+        error.to_string(),
+        "throttleLayer.failMode is local with a share of 1: must be open or closed; for local put the limiter into a \
+         `Fallback`"
+    );
+}
