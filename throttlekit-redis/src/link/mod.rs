@@ -71,6 +71,10 @@ impl Link {
     ///
     /// A dropped future leaves the connection usable; what was sent runs nevertheless.
     pub(crate) async fn send(&self, runs: Vec<ScriptRun>) -> Vec<Result<Value, Error>> {
+        // A pipeline of nothing is an error to the client.
+        if runs.is_empty() {
+            return Vec::new();
+        }
         match self {
             Self::Single(node) => {
                 let replies = node.run(&Batch::new(runs)).await;
