@@ -33,14 +33,22 @@ async fn follow<S: Strategy>(cx: &Context<'_>, suite: &Value, number: usize, str
     let clock = ManualClock::new(0.0);
     let limiter =
         Limiter::builder(strategy).keyspace(cx.keys()).prefix(number.to_string()).clock(clock.clone()).build();
-    for (at, check) in list(suite, "ops")?.iter().enumerate() {
-        clock.set(number_of(check, "now")?);
+    let checks = list(suite, "ops")?;
+    // To some stores the instant 0 means their own time. Every suite that begins there comes to the same a second later.
+    let later = if checks.first().is_some_and(|check| check["now"] == 0) { LATER_MS } else { 0 };
+    for (at, check) in checks.iter().enumerate() {
+        clock.set(number_of(check, "now")? + f64::from(later));
         let what = format!("{name}, check {at}");
         let decision = done(&what, limiter.check_cost(key, number_of(check, "cost")?).await)?;
-        same(what, &decision, &expected(&check["expect"]).ok_or_else(|| format!("{name} expects no decision"))?)?;
+        let mut expected = expected(&check["expect"]).ok_or_else(|| format!("{name} expects no decision"))?;
+        expected.reset_at_ms += i64::from(later);
+        same(what, &decision, &expected)?;
     }
     Ok(())
 }
+
+/// By how much a suite is moved. A multiple of all windows, and short enough for the same roundings.
+const LATER_MS: i32 = 1_000;
 
 fn expected(value: &Value) -> Option<Decision> {
     Some(Decision {
