@@ -34,11 +34,28 @@ struct Core;
 ///
 /// If it is not there.
 pub fn installed(path: impl AsRef<Path>) -> PathBuf {
-    let path = path.as_ref();
-    // The program that runs this is somewhere below the folder for builds.
+    let folder = std::env::var_os("THROTTLEKIT_SERVICES").map(PathBuf::from);
+    find(folder.map(|folder| folder.join(&path)), &Path::new("services").join(&path))
+        .unwrap_or_else(|| panic!("{} is not installed: run `cargo xtask services`", path.as_ref().display()))
+}
+
+/// The golden vectors of the family, which `cargo xtask test` fetches, as JSON.
+///
+/// They are in the folder for builds, unless `THROTTLEKIT_GOLDEN` names another file.
+///
+/// # Panics
+///
+/// If they are not there.
+pub fn golden_vectors() -> String {
+    let file = std::env::var_os("THROTTLEKIT_GOLDEN").map(PathBuf::from);
+    find(file, &Path::new("contract").join("golden-vectors.json"))
+        .and_then(|path| std::fs::read_to_string(path).ok())
+        .unwrap_or_else(|| panic!("the golden vectors are not there: run `cargo xtask test`, which fetches them"))
+}
+
+/// The first that exists: `named`, or `below` in a folder above the program that runs this, one of which is that for builds.
+fn find(named: Option<PathBuf>, below: &Path) -> Option<PathBuf> {
     let program = std::env::current_exe().unwrap_or_default();
-    let above = program.ancestors().map(|folder| folder.join("services"));
-    let folders = std::env::var_os("THROTTLEKIT_SERVICES").map(PathBuf::from).into_iter().chain(above);
-    let mut found = folders.map(|folder| folder.join(path)).filter(|path| path.exists());
-    found.next().unwrap_or_else(|| panic!("{} is not installed: run `cargo xtask services`", path.display()))
+    let above = program.ancestors().map(|folder| folder.join(below));
+    named.into_iter().chain(above).find(|path| path.exists())
 }

@@ -1,8 +1,6 @@
 //! The published vectors of the family: each suite is a sequence of checks with every field of every answer.
 #![allow(clippy::unwrap_used)] // also in the helpers a failing unwrap is a failing test
 
-use std::path::{Path, PathBuf};
-
 use serde_json::Value;
 use throttlekit::store::memory::Table;
 use throttlekit::{FixedWindow, Gcra, SlidingWindow, SlidingWindowLog, Strategy, TokenBucket};
@@ -10,20 +8,8 @@ use throttlekit::{FixedWindow, Gcra, SlidingWindow, SlidingWindowLog, Strategy, 
 /// Kinds of suites that exercise parts that this project does not have yet. Any other kind must run.
 const NOT_COVERED: [&str; 2] = ["tokenBudget", "lease"];
 
-/// Where `cargo xtask test` puts the file, unless the environment says otherwise.
-fn vectors_path() -> PathBuf {
-    std::env::var_os("THROTTLEKIT_GOLDEN").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/contract/golden-vectors.json"),
-        PathBuf::from,
-    )
-}
-
 fn vectors() -> Value {
-    let path = vectors_path();
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| {
-        panic!("golden vectors are not at {}: run `cargo xtask test`, which fetches them ({error})", path.display())
-    });
-    serde_json::from_str(&text).expect("the golden vectors are JSON")
+    serde_json::from_str(&tests::golden_vectors()).expect("the golden vectors are JSON")
 }
 
 /// A member that must be there.
