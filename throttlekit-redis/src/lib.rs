@@ -2,6 +2,9 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![doc(test(attr(deny(warnings))))]
 
+#[cfg(feature = "config")]
+#[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+mod connect;
 mod error;
 mod guarded;
 mod link;
@@ -14,6 +17,8 @@ mod store;
 #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
 mod tls;
 
+#[cfg(feature = "config")]
+pub use connect::RedisConnector;
 pub use options::RedisOptions;
 pub use store::{RedisStore, RedisStoreBuilder};
 #[cfg(feature = "tls")]

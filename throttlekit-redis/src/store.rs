@@ -97,7 +97,7 @@ impl RedisStore {
     /// }
     /// # Ok(())
     /// # }
-    /// # let _ = limiter;
+    /// # drop(use_it(limiter));
     /// # Ok::<(), throttlekit::BuildError>(())
     /// ```
     ///
