@@ -21,6 +21,11 @@ pub mod shared;
 #[doc = include_str!("../../CONTRIBUTING.md")]
 struct Contributing;
 
+/// The code in the guide to outages compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/outages.md")]
+struct Outages;
+
 /// The code in the core's introduction compiles and runs.
 #[cfg(doctest)]
 #[doc = include_str!("../../throttlekit/README.md")]

@@ -1,26 +1,33 @@
-//! The examples in `docs/config.md` mean what the guide says.
+//! The examples in the guides mean what these say.
 #![allow(clippy::unwrap_used)] // also in the helpers a failing unwrap is a failing test
 
 use std::fs;
 use std::path::Path;
 
-use throttlekit::config::Config;
+use throttlekit::FailMode;
+use throttlekit::config::{Config, ConfigErrors, Format, StoreKind, StoreSpec};
 
-/// The code blocks of the guide: language and text.
-fn blocks() -> Vec<(String, String)> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/config.md");
+/// The code blocks of a guide: language and text.
+fn blocks(guide: &str) -> Vec<(String, String)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(guide);
     let guide = fs::read_to_string(path).unwrap();
     // Every second part between fences is a block; its first line is the language.
     let inside = guide.split("```").skip(1).step_by(2);
     inside.map(|block| block.split_once('\n').map(|(kind, text)| (kind.to_owned(), text.to_owned())).unwrap()).collect()
 }
 
+/// As the guides have it, with an environment in which Redis is somewhere.
+fn parse(text: &str) -> Result<Config, ConfigErrors> {
+    let env = |name: &str| (name == "REDIS_URL").then(|| "redis://cache.internal".to_owned());
+    Config::parse_with(text, Format::Yaml, &env)
+}
+
 #[test]
 fn each_example_loads_or_has_the_errors_that_follow_it() {
-    let blocks = blocks();
+    let blocks = blocks("config.md");
     let (mut loaded, mut refused) = (0, 0);
     for (index, (_, text)) in blocks.iter().enumerate().filter(|(_, (kind, _))| kind == "yaml") {
-        match (Config::from_yaml(text), blocks.get(index + 1)) {
+        match (parse(text), blocks.get(index + 1)) {
             (Err(errors), Some((kind, expected))) if kind == "text" => {
                 let found: Vec<_> = errors.to_string().lines().map(|line| format!("throttle.yaml:{line}")).collect();
                 assert_eq!(found, expected.lines().collect::<Vec<_>>());
@@ -30,14 +37,28 @@ fn each_example_loads_or_has_the_errors_that_follow_it() {
             (Ok(_), _) => loaded += 1,
         }
     }
-    assert_eq!((loaded, refused), (2, 1));
+    assert_eq!((loaded, refused), (3, 1));
 }
 
 #[test]
 fn the_first_example_is_what_the_guide_is_about() {
-    let (_, text) = blocks().into_iter().find(|(kind, _)| kind == "yaml").unwrap();
+    let (_, text) = blocks("config.md").into_iter().find(|(kind, _)| kind == "yaml").unwrap();
     let config = Config::from_yaml(&text).unwrap();
     let names: Vec<_> = config.limiters.iter().map(|limiter| limiter.name.as_str()).collect();
     assert_eq!(names, ["api", "uploads"]);
     assert_eq!(config.http.rules[1].policies, names);
+}
+
+#[test]
+fn the_examples_of_outages_are_the_defaults_and_modes_that_they_show() {
+    let examples = blocks("outages.md").into_iter().filter(|(kind, _)| kind == "yaml").map(|(_, text)| text);
+    let examples: Vec<_> = examples.map(|text| parse(&text).unwrap()).collect();
+    let [modes, store] = examples.as_slice() else { panic!("two examples") };
+
+    let named: Vec<_> = modes.limiters.iter().map(|limiter| limiter.fail_mode.as_str()).collect();
+    assert_eq!(named, ["local", "closed"]);
+    assert_eq!(modes.http.rules[2].fail_mode, Some(FailMode::Open));
+
+    assert_eq!(store.store.kind(), StoreKind::Redis);
+    assert_eq!(store.store, StoreSpec::new(store.store.backend.clone()), "the guide shows the defaults");
 }

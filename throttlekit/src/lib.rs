@@ -28,6 +28,7 @@
 //! | guard a door of one's own by any limit | [`Admit`], [`Meter`] |
 //! | write an algorithm | [`Program`], [`Strategy`] |
 //! | keep states elsewhere | [`Store`](store::Store) |
+//! | go on when a store is out | [`CircuitBreaker`](store::CircuitBreaker), [`Fallback`] |
 //!
 //! # What holds everywhere
 //!

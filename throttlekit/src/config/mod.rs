@@ -36,6 +36,7 @@
 //! | `version` | 1, or absent |
 //! | `defaults.prefix` | namespace of the stored keys: `prefix:name:key` |
 //! | `compat.sharedDefaultsPrefix` | `true`: store below `prefix:key`, as Node releases of the family do; only for fleets that mix both on one store |
+//! | `store` | `memory`, or a map with one of `redis`, `postgres` and `dynamodb`; see [`StoreSpec`] |
 //! | `limiters` | a map from names to limiters; required |
 //! | `http` | where they apply |
 //!
@@ -56,6 +57,7 @@
 //! | `anchor` | `fixed` quotas | an instant in ms since the Unix epoch at which a period starts | 0 |
 //! | `prefix` | all | what precedes its stored keys, instead of the default | see above |
 //! | `maxKeys` | all | how many keys are kept in memory, 1 to 2^32 | 1,000,000 |
+//! | `failMode` | all | when the store is unavailable: `open`, `closed`, `local` or `{ local: { share: 0.5 } }` | `open` |
 //!
 //! A duration is a number of milliseconds or a text such as `30s`; see [`parse_duration_ms`](crate::parse_duration_ms).
 //! A number of milliseconds may also be called `periodMs` (`gcra`, `quota`) or `windowMs` (`gcra` and the windows); if
@@ -78,9 +80,15 @@
 //! | `key` | `peer`, `{ header: name }` or `{ constant: text }` | `peer` |
 //! | `missing` | what happens without that key: `peer`, `shared`, `reject` or `skip` | `peer` |
 //! | `cost` | units per request | 1 |
-//! | `failMode` | when the store is unavailable: `open` or `closed` | `open` |
+//! | `failMode` | as that of a limiter, and before it | that of the limiters |
 //! | `headers` | `draft`, `structured`, `legacy`, a list of these (`[]`: only `Retry-After` on a denial), or `none` | `draft` |
 //! | `options` | whether `OPTIONS` is limited too | `false` |
+//!
+//! # The store
+//!
+//! The map of a store has the fields of [`RedisSpec`], [`PostgresSpec`] or [`DynamoDbSpec`], written like `connectTimeout`.
+//! Beside it are `timeout`, `breaker: { failures, probeInterval }` and `requireAtStart`. In every text of the block `${NAME}`
+//! is a variable of the environment, and no text of it shows in an error.
 //!
 //! # What is refused
 //!

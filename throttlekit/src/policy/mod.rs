@@ -28,6 +28,9 @@
 //! | `slidingWindowLog`: limit, window | goes on: admissions stay where they were in time |
 //! | another strategy, window, period, number of buckets, prefix or `maxKeys` | starts afresh |
 //!
+//! Over a store the keys stay where they are: a change of the last row, but for the prefix, is [`Fate::Stored`]. A `store`
+//! block that stays the same keeps its connections.
+//!
 //! A key that was drained under generous options waits until it has paid off what it took, also under strict ones.
 
 mod connect;
