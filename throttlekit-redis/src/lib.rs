@@ -20,6 +20,7 @@ mod tls;
 #[cfg(feature = "config")]
 pub use connect::RedisConnector;
 pub use options::RedisOptions;
+pub use script::scripts;
 pub use store::{RedisStore, RedisStoreBuilder};
 #[cfg(feature = "tls")]
 pub use tls::Tls;

@@ -196,6 +196,11 @@ impl<P: Program> Twin<P> {
         Self { lua, args, request, state }
     }
 
+    /// The text.
+    pub fn lua(&self) -> &'static str {
+        self.lua
+    }
+
     /// The twin of a program that forgets the key, whatever is there and whoever put it there.
     pub fn remove() -> Self {
         Self { lua: "", args: |_| Numbers::from([]), request: |_| Numbers::from([]), state: |_, _| Ok(None) }

@@ -63,6 +63,23 @@ impl Scripts {
     }
 }
 
+/// The texts of the scripts that run these twins: one step of the first on one key, and any steps of all of them.
+///
+/// They are what the server executes, byte for byte, for those who audit it, allow it in advance or load it beforehand.
+/// They belong to this version and are called by it alone; what is shared with other programs is the keys and states.
+///
+/// ```
+/// use throttlekit::{Gcra, Program};
+///
+/// let twin = Gcra::per_second(10)?.twin().ok_or("GCRA has a twin")?;
+/// let [one, any] = throttlekit_redis::scripts(&[twin.lua()]);
+/// assert!(one.contains(twin.lua()) && any.contains(twin.lua()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn scripts(twins: &[&'static str]) -> [String; 2] {
+    [compose(&twins[..twins.len().min(1)], SINGLE), compose(twins, DRIVER)]
+}
+
 /// The text of a script: the helpers, a table of the twins, and what drives them.
 fn compose(twins: &[&str], driver: &str) -> String {
     let mut text = String::from(HEAD);

@@ -4,6 +4,7 @@ mod compose;
 
 use std::fmt;
 
+pub use compose::scripts;
 pub(crate) use compose::{FORGET, GUARD, Scripts};
 
 /// The text of a script and the digest that the server knows it by.

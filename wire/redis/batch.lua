@@ -1,0 +1,429 @@
+local call, try, format = redis.call, redis.pcall, string.format
+local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
+
+-- The keys of which what was read is an error.
+local broken = {}
+
+-- The finite number that a text is, or nil.
+local function number(x)
+  local n = tonumber(x)
+  if n and n - n == 0 then return n end
+end
+
+-- A number with as many digits as it takes to read it back exactly.
+local function text(x)
+  return format('%.17g', x)
+end
+
+-- Reads each of KEYS[first..last] by a command. A key that holds something of another type gets the error as its value.
+local function reply(raw, first, last, command, ...)
+  for i = first, last do
+    local got = try(command, KEYS[i], ...)
+    if type(got) == 'table' and got.err then
+      if not string.find(got.err, 'WRONGTYPE', 1, true) then return call(command, KEYS[i], ...) end
+      broken[i] = true
+    end
+    raw[i] = got
+  end
+end
+
+-- Reads KEYS[first..last], which hold texts.
+local function strings(raw, first, last)
+  if first == last then return reply(raw, first, last, 'GET') end
+  local got, none = call('MGET', unpack(KEYS, first, last)), {}
+  for i = first, last do
+    local value = got[i - first + 1]
+    raw[i] = value
+    if not value then none[#none + 1] = KEYS[i] end
+  end
+  -- To MGET a key of another type is a key that is not there.
+  if #none > 0 and call('EXISTS', unpack(none)) > 0 then
+    for i = first, last do
+      if not raw[i] then reply(raw, i, i, 'GET') end
+    end
+  end
+end
+
+-- The server's time in whole milliseconds, unless the caller has one.
+local now, least = tonumber(ARGV[1]), tonumber(ARGV[2])
+if now == 0 then
+  local time = call('TIME')
+  now = time[1] * 1000 + floor(time[2] / 1000)
+end
+
+-- How long a state is to live, as the server wants it.
+local function lifetime(ttl)
+  ttl = ceil(ttl)
+  return format('%d', ttl < least and least or ttl)
+end
+
+local twins = {}
+twins[1] = (function()
+-- State: the counts of the buckets that matter now: {before = those of the window but the current one, current, oldest =
+-- that which leaves}. Stored as hash fields: place of the bucket -> `bucket:count`.
+-- Numbers: limit, window, buckets, length of a bucket. Request: cost.
+local function read(raw, first, last)
+  reply(raw, first, last, 'HGETALL')
+end
+
+local function load(raw, now, a)
+  local places, bucket = a[3] + 1, floor(now / a[4])
+  local counts = {}
+  for i = 1, #raw, 2 do
+    local of, count = string.match(raw[i + 1], '^(.-):(.*)$')
+    of, count = number(of), number(count)
+    if not of or not count then return nil, true end
+    if number(raw[i]) == of % places then counts[of] = count end
+  end
+  local before = 0
+  for of = bucket - a[3] + 1, bucket - 1 do
+    before = before + (of >= 0 and counts[of] or 0)
+  end
+  local oldest = bucket - a[3]
+  return {before, counts[bucket] or 0, oldest >= 0 and counts[oldest] or 0}
+end
+
+local function step(counts, now, a, r)
+  local length = a[4]
+  local elapsed = max(now - floor(now / length) * length, 0)
+  local weight = min(max((length - elapsed) / length, 0), 1)
+  counts = counts or {0, 0, 0}
+  local used = counts[1] + counts[2] + counts[3] * weight
+  if used + r[1] > a[1] then return nil end
+  return {counts[1], counts[2] + r[1], counts[3]}, a[2] + length
+end
+
+local function save(key, counts, ttl, now, a)
+  local bucket = floor(now / a[4])
+  call('HSET', key, text(bucket % (a[3] + 1)), format('%.0f:%.17g', bucket, counts[2]))
+  call('PEXPIRE', key, ttl)
+end
+
+return {read = read, load = load, step = step, save = save}
+end)()
+twins[2] = (function()
+-- State: the theoretical arrival time, a text of its own. Numbers: interval, tolerance. Request: cost.
+local function load(raw)
+  local tat = number(raw)
+  return tat, not tat or nil
+end
+
+local function step(tat, now, a, r)
+  if not tat or tat < now then tat = now end
+  local new = tat + a[1] * r[1]
+  if new <= tat or now < new - a[2] then return nil end
+  return new, new - now
+end
+
+local function save(key, tat, ttl)
+  call('SET', key, text(tat), 'PX', ttl)
+end
+
+return {read = strings, load = load, step = step, save = save}
+end)()
+twins[3] = (function()
+-- State: when the next unit departs, a text of its own. Numbers: ms for a unit, longest wait. Request: cost.
+local function load(raw)
+  local departure = number(raw)
+  return departure, not departure or nil
+end
+
+local function step(departure, now, a, r)
+  if not departure or departure < now then departure = now end
+  local next = departure + a[1] * r[1]
+  if next == departure or departure - now > a[2] then return nil end
+  return next, next - now
+end
+
+local function save(key, departure, ttl)
+  call('SET', key, text(departure), 'PX', ttl)
+end
+
+return {read = strings, load = load, step = step, save = save}
+end)()
+twins[4] = (function()
+-- State: {start of the window, count}, the hash fields s and c. Request: cost.
+-- Numbers: limit, then how the windows lie: 1 month, 2 week, 3 day, 4 fixed; period and anchor (fixed), offset (calendar),
+-- first day of the week (week).
+local DAY = 86400000
+
+local function read(raw, first, last)
+  reply(raw, first, last, 'HMGET', 's', 'c')
+end
+
+local function load(raw)
+  if not raw[1] and not raw[2] then return nil end
+  local start, count = number(raw[1]), number(raw[2])
+  if not start or not count then return nil, true end
+  return {start, count}
+end
+
+-- The first day of the month of `day`, and that of the next. Day 0 is the 1st of January 1970; years begin in March, so
+-- that a leap day ends one.
+local function month_of(day)
+  local since = day + 719468
+  local era = floor(since / 146097)
+  local of_era = since - era * 146097
+  local year = floor((of_era - floor(of_era / 1460) + floor(of_era / 36524) - floor(of_era / 146096)) / 365)
+  local of_year = of_era - (365 * year + floor(year / 4) - floor(year / 100))
+  local month = floor((5 * of_year + 2) / 153)
+  local first = day - (of_year - floor((153 * month + 2) / 5))
+  local length = floor((153 * (month + 1) + 2) / 5) - floor((153 * month + 2) / 5)
+  if month == 11 then
+    -- February ends the year that began in the March before: it is long if the year that follows it is a leap year.
+    local civil = year + era * 400 + 1
+    local leap = civil % 4 == 0 and (civil % 100 ~= 0 or civil % 400 == 0)
+    length = leap and 29 or 28
+  end
+  return first, first + length
+end
+
+-- The window of `now`: its start and its end.
+local function span(now, a)
+  local mode, period, offset = a[2], a[3], a[5]
+  if mode == 4 then
+    local start = a[4] + floor((now - a[4]) / period) * period
+    return start, start + period
+  end
+  local day = floor((now + offset) / DAY)
+  local first, after = day, day + 1
+  if mode == 1 then
+    first, after = month_of(day)
+  elseif mode == 2 then
+    first = day - ((day + 4) % 7 - a[6]) % 7
+    after = first + 7
+  end
+  return first * DAY - offset, after * DAY - offset
+end
+
+local function step(window, now, a, r)
+  local start, reset = span(now, a)
+  local count = (window and window[1] == start and window[2] or 0) + r[1]
+  if count > a[1] then return nil end
+  return {start, count}, reset - now
+end
+
+local function save(key, window, ttl)
+  call('HSET', key, 's', text(window[1]), 'c', text(window[2]))
+  call('PEXPIRE', key, ttl)
+end
+
+return {read = read, load = load, step = step, save = save}
+end)()
+twins[5] = (function()
+-- State: {tokens, instant of that level}, the hash fields t and l. Numbers: capacity, tokens per ms, ms to fill.
+-- Request: cost. A field that is missing or is no number makes the bucket full.
+local function read(raw, first, last)
+  reply(raw, first, last, 'HMGET', 't', 'l')
+end
+
+local function load(raw)
+  local tokens, last = number(raw[1]), number(raw[2])
+  return tokens and last and {tokens, last}
+end
+
+local function step(level, now, a, r)
+  local tokens = a[1]
+  if level then
+    local elapsed = now > level[2] and now - level[2] or 0
+    tokens = min(tokens, level[1] + elapsed * a[2])
+  end
+  if tokens < r[1] then return nil end
+  return {tokens - r[1], now}, a[3]
+end
+
+local function save(key, level, ttl)
+  call('HSET', key, 't', text(level[1]), 'l', text(level[2]))
+  call('PEXPIRE', key, ttl)
+end
+
+return {read = read, load = load, step = step, save = save}
+end)()
+twins[6] = (function()
+-- State: {units in the window, how many of them are new}. Stored as a sorted set with a member for each unit, its instant
+-- as the score. Numbers: limit, window. Request: cost.
+-- The answer needs the oldest instants only, so `raw` is {units, latest instant, oldest instants...}.
+local function read(raw, first, last, now, a, pure)
+  local stale = text(now - a[2])
+  for i = first, last do
+    local key = KEYS[i]
+    if not pure then try('ZREMRANGEBYSCORE', key, '-inf', stale) end
+    local units = try('ZCOUNT', key, '(' .. stale, '+inf')
+    if type(units) == 'table' then
+      raw[i], broken[i] = units, true
+    else
+      raw[i] = units > 0 and {units} or false
+    end
+  end
+end
+
+local function load(raw)
+  -- The table is shared by all states of a run: it notes how many of the oldest instants answers will need.
+  return {raw[1], 0, raw}
+end
+
+local function step(log, now, a, r)
+  local units = ceil(r[1])
+  local used, new, raw = 0, 0, nil
+  if log then used, new, raw = log[1], log[2], log[3] end
+  if used + units > a[1] then
+    if raw then
+      raw.need = max(raw.need or 1, min(ceil(used + units - a[1]), used))
+    end
+    return nil
+  end
+  return {used + units, new + units, raw}, a[2]
+end
+
+local function tell(key, raw, now, a)
+  local need = max(raw.need or 1, ceil(raw[1] + 1 - a[1]))
+  local oldest = call('ZRANGEBYSCORE', key, '(' .. text(now - a[2]), '+inf', 'WITHSCORES', 'LIMIT', 0, text(need))
+  raw[2] = call('ZREVRANGE', key, 0, 0, 'WITHSCORES')[2]
+  for i = 2, #oldest, 2 do raw[#raw + 1] = oldest[i] end
+end
+
+local function save(key, log, ttl, now)
+  local score, name = text(now), text(now) .. '-'
+  local last, missing = log[1] - log[2], log[2]
+  -- A name may be taken, by a unit of the same instant that was counted from another beginning.
+  while missing > 0 do
+    local members = {}
+    for i = 1, min(missing, 2000) do
+      last = last + 1
+      members[2 * i - 1], members[2 * i] = score, name .. text(last)
+    end
+    missing = missing - call('ZADD', key, unpack(members))
+  end
+  call('PEXPIRE', key, ttl)
+end
+
+return {read = read, load = load, step = step, tell = tell, save = save}
+end)()
+twins[7] = (function()
+-- State: {whole ms, rest below the limit}, the text `ms:rest`. Numbers: limit, period, burst. Request: cost.
+-- No number here is above 2^53 where it decides something, so all of them are exact.
+local function load(raw)
+  local ms, rest = string.match(raw, '^(%-?%d+):(%d+)$')
+  if not ms then return nil, true end
+  return {number(ms), number(rest)}
+end
+
+local function step(tat, now, a, r)
+  local limit, period, burst = a[1], a[2], a[3]
+  local cost = r[1]
+  if cost > burst or cost ~= floor(cost) then return nil end
+  local tolerance, backlog = period * burst, 0
+  if tat and tat[1] >= now then
+    local ahead = tat[1] - now
+    if ahead > tolerance / limit then return nil end
+    backlog = ahead * limit + min(tat[2], limit - 1)
+  end
+  if period * cost > tolerance - backlog then return nil end
+  local next = backlog + period * cost
+  local rest = math.fmod(next, limit)
+  local ms = (next - rest) / limit
+  return {now + ms, rest}, rest > 0 and ms + 1 or ms
+end
+
+local function save(key, tat, ttl)
+  call('SET', key, format('%.0f:%.0f', tat[1], tat[2]), 'PX', ttl)
+end
+
+return {read = strings, load = load, step = step, save = save}
+end)()
+
+-- Any steps on any keys. Arguments: instant, least life, then all that `take` takes below.
+local at = 2
+local function take()
+  at = at + 1
+  return tonumber(ARGV[at])
+end
+local function numbers(n, as_text)
+  local some = {}
+  for i = 1, n do
+    at = at + 1
+    some[i] = as_text and ARGV[at] or tonumber(ARGV[at])
+  end
+  return some
+end
+
+-- Spans: keys that follow each other and belong to one program.
+local raw, state, life, spans, last = {}, {}, {}, {}, 0
+for s = 1, take() do
+  local t, count, pure = twins[take()], take(), take() == 1
+  local a, first = numbers(take()), last + 1
+  last = last + count
+  spans[s] = {t = t, a = a, first = first, last = last}
+  t.read(raw, first, last, now, a, pure)
+  if not pure then
+    local load = t.load
+    for k = first, last do
+      local found = raw[k]
+      if found and not broken[k] then state[k], broken[k] = load(found, now, a) end
+    end
+  end
+end
+
+local changes, conflict = 0, false
+
+-- Groups of runs: one step on keys of a span that follow each other, or several times on one key. Under rule 0 each step
+-- counts for itself; under rule 1 all of them count, or none. No step at all forgets the keys.
+while at < #ARGV do
+  local all, wanted, ok = take() == 1, {}, true
+  for _ = 1, take() do
+    local span, first, count, times = spans[take()], take(), take(), take()
+    local a, step = span.a, span.t.step
+    local r = numbers(take(), span.t.texts)
+    for k = first, first + count - 1 do
+      if times == 0 then
+        broken[k], state[k], life[k], changes = nil, nil, 0, changes + 1
+      elseif broken[k] then
+        ok = false
+      end
+      for _ = 1, broken[k] and 0 or times do
+        local new, ttl = step(state[k], now, a, r)
+        if new == nil then
+          ok, conflict = false, conflict or ttl == 'conflict'
+          break
+        elseif all then
+          wanted[#wanted + 1] = {k, new, ttl}
+        else
+          state[k], life[k], changes = new or nil, ttl or 0, changes + 1
+        end
+      end
+    end
+  end
+  if all and ok then
+    for _, want in ipairs(wanted) do
+      state[want[1]], life[want[1]], changes = want[2] or nil, want[3] or 0, changes + 1
+    end
+  end
+end
+
+-- What answers need is told before anything is written.
+for _, span in ipairs(spans) do
+  local tell = span.t.tell
+  for k = span.first, tell and span.last or 0 do
+    if raw[k] and not broken[k] then tell(KEYS[k], raw[k], now, span.a) end
+  end
+end
+
+if conflict then
+  changes = -1
+else
+  for _, span in ipairs(spans) do
+    local save, a = span.t.save, span.a
+    for k = span.first, span.last do
+      if life[k] then
+        if state[k] == nil then
+          call('DEL', KEYS[k])
+        else
+          save(KEYS[k], state[k], lifetime(life[k]), now, a)
+        end
+      end
+    end
+  end
+end
+
+raw[last + 1], raw[last + 2] = now, changes
+return raw

@@ -1,0 +1,151 @@
+local call, try, format = redis.call, redis.pcall, string.format
+local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
+
+-- The keys of which what was read is an error.
+local broken = {}
+
+-- The finite number that a text is, or nil.
+local function number(x)
+  local n = tonumber(x)
+  if n and n - n == 0 then return n end
+end
+
+-- A number with as many digits as it takes to read it back exactly.
+local function text(x)
+  return format('%.17g', x)
+end
+
+-- Reads each of KEYS[first..last] by a command. A key that holds something of another type gets the error as its value.
+local function reply(raw, first, last, command, ...)
+  for i = first, last do
+    local got = try(command, KEYS[i], ...)
+    if type(got) == 'table' and got.err then
+      if not string.find(got.err, 'WRONGTYPE', 1, true) then return call(command, KEYS[i], ...) end
+      broken[i] = true
+    end
+    raw[i] = got
+  end
+end
+
+-- Reads KEYS[first..last], which hold texts.
+local function strings(raw, first, last)
+  if first == last then return reply(raw, first, last, 'GET') end
+  local got, none = call('MGET', unpack(KEYS, first, last)), {}
+  for i = first, last do
+    local value = got[i - first + 1]
+    raw[i] = value
+    if not value then none[#none + 1] = KEYS[i] end
+  end
+  -- To MGET a key of another type is a key that is not there.
+  if #none > 0 and call('EXISTS', unpack(none)) > 0 then
+    for i = first, last do
+      if not raw[i] then reply(raw, i, i, 'GET') end
+    end
+  end
+end
+
+-- The server's time in whole milliseconds, unless the caller has one.
+local now, least = tonumber(ARGV[1]), tonumber(ARGV[2])
+if now == 0 then
+  local time = call('TIME')
+  now = time[1] * 1000 + floor(time[2] / 1000)
+end
+
+-- How long a state is to live, as the server wants it.
+local function lifetime(ttl)
+  ttl = ceil(ttl)
+  return format('%d', ttl < least and least or ttl)
+end
+
+local twins = {}
+twins[1] = (function()
+-- State: {start of the window, count}, the hash fields s and c. Request: cost.
+-- Numbers: limit, then how the windows lie: 1 month, 2 week, 3 day, 4 fixed; period and anchor (fixed), offset (calendar),
+-- first day of the week (week).
+local DAY = 86400000
+
+local function read(raw, first, last)
+  reply(raw, first, last, 'HMGET', 's', 'c')
+end
+
+local function load(raw)
+  if not raw[1] and not raw[2] then return nil end
+  local start, count = number(raw[1]), number(raw[2])
+  if not start or not count then return nil, true end
+  return {start, count}
+end
+
+-- The first day of the month of `day`, and that of the next. Day 0 is the 1st of January 1970; years begin in March, so
+-- that a leap day ends one.
+local function month_of(day)
+  local since = day + 719468
+  local era = floor(since / 146097)
+  local of_era = since - era * 146097
+  local year = floor((of_era - floor(of_era / 1460) + floor(of_era / 36524) - floor(of_era / 146096)) / 365)
+  local of_year = of_era - (365 * year + floor(year / 4) - floor(year / 100))
+  local month = floor((5 * of_year + 2) / 153)
+  local first = day - (of_year - floor((153 * month + 2) / 5))
+  local length = floor((153 * (month + 1) + 2) / 5) - floor((153 * month + 2) / 5)
+  if month == 11 then
+    -- February ends the year that began in the March before: it is long if the year that follows it is a leap year.
+    local civil = year + era * 400 + 1
+    local leap = civil % 4 == 0 and (civil % 100 ~= 0 or civil % 400 == 0)
+    length = leap and 29 or 28
+  end
+  return first, first + length
+end
+
+-- The window of `now`: its start and its end.
+local function span(now, a)
+  local mode, period, offset = a[2], a[3], a[5]
+  if mode == 4 then
+    local start = a[4] + floor((now - a[4]) / period) * period
+    return start, start + period
+  end
+  local day = floor((now + offset) / DAY)
+  local first, after = day, day + 1
+  if mode == 1 then
+    first, after = month_of(day)
+  elseif mode == 2 then
+    first = day - ((day + 4) % 7 - a[6]) % 7
+    after = first + 7
+  end
+  return first * DAY - offset, after * DAY - offset
+end
+
+local function step(window, now, a, r)
+  local start, reset = span(now, a)
+  local count = (window and window[1] == start and window[2] or 0) + r[1]
+  if count > a[1] then return nil end
+  return {start, count}, reset - now
+end
+
+local function save(key, window, ttl)
+  call('HSET', key, 's', text(window[1]), 'c', text(window[2]))
+  call('PEXPIRE', key, ttl)
+end
+
+return {read = read, load = load, step = step, save = save}
+end)()
+
+-- One step on one key. Arguments: instant, least life, how many numbers the program has, those, those of the request.
+local a, r, last = {}, {}, 3 + ARGV[3]
+for i = 4, last do a[i - 3] = tonumber(ARGV[i]) end
+for i = last + 1, #ARGV do r[i - last] = tonumber(ARGV[i]) end
+
+local t, key, raw, state, bad, new, ttl = twins[1], KEYS[1], {}, nil, false, nil, nil
+t.read(raw, 1, 1, now, a, false)
+local found = raw[1]
+if broken[1] then
+  bad = true
+elseif found then
+  state, bad = t.load(found, now, a)
+end
+if not bad then new, ttl = t.step(state, now, a, r) end
+if found and t.tell and not broken[1] then t.tell(key, found, now, a) end
+if new then
+  t.save(key, new, lifetime(ttl), now, a)
+elseif new == false then
+  call('DEL', key)
+end
+return {found, now, new ~= nil and 1 or 0}

@@ -1,0 +1,114 @@
+local call, try, format = redis.call, redis.pcall, string.format
+local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
+
+-- The keys of which what was read is an error.
+local broken = {}
+
+-- The finite number that a text is, or nil.
+local function number(x)
+  local n = tonumber(x)
+  if n and n - n == 0 then return n end
+end
+
+-- A number with as many digits as it takes to read it back exactly.
+local function text(x)
+  return format('%.17g', x)
+end
+
+-- Reads each of KEYS[first..last] by a command. A key that holds something of another type gets the error as its value.
+local function reply(raw, first, last, command, ...)
+  for i = first, last do
+    local got = try(command, KEYS[i], ...)
+    if type(got) == 'table' and got.err then
+      if not string.find(got.err, 'WRONGTYPE', 1, true) then return call(command, KEYS[i], ...) end
+      broken[i] = true
+    end
+    raw[i] = got
+  end
+end
+
+-- Reads KEYS[first..last], which hold texts.
+local function strings(raw, first, last)
+  if first == last then return reply(raw, first, last, 'GET') end
+  local got, none = call('MGET', unpack(KEYS, first, last)), {}
+  for i = first, last do
+    local value = got[i - first + 1]
+    raw[i] = value
+    if not value then none[#none + 1] = KEYS[i] end
+  end
+  -- To MGET a key of another type is a key that is not there.
+  if #none > 0 and call('EXISTS', unpack(none)) > 0 then
+    for i = first, last do
+      if not raw[i] then reply(raw, i, i, 'GET') end
+    end
+  end
+end
+
+-- The server's time in whole milliseconds, unless the caller has one.
+local now, least = tonumber(ARGV[1]), tonumber(ARGV[2])
+if now == 0 then
+  local time = call('TIME')
+  now = time[1] * 1000 + floor(time[2] / 1000)
+end
+
+-- How long a state is to live, as the server wants it.
+local function lifetime(ttl)
+  ttl = ceil(ttl)
+  return format('%d', ttl < least and least or ttl)
+end
+
+local twins = {}
+twins[1] = (function()
+-- State: {whole ms, rest below the limit}, the text `ms:rest`. Numbers: limit, period, burst. Request: cost.
+-- No number here is above 2^53 where it decides something, so all of them are exact.
+local function load(raw)
+  local ms, rest = string.match(raw, '^(%-?%d+):(%d+)$')
+  if not ms then return nil, true end
+  return {number(ms), number(rest)}
+end
+
+local function step(tat, now, a, r)
+  local limit, period, burst = a[1], a[2], a[3]
+  local cost = r[1]
+  if cost > burst or cost ~= floor(cost) then return nil end
+  local tolerance, backlog = period * burst, 0
+  if tat and tat[1] >= now then
+    local ahead = tat[1] - now
+    if ahead > tolerance / limit then return nil end
+    backlog = ahead * limit + min(tat[2], limit - 1)
+  end
+  if period * cost > tolerance - backlog then return nil end
+  local next = backlog + period * cost
+  local rest = math.fmod(next, limit)
+  local ms = (next - rest) / limit
+  return {now + ms, rest}, rest > 0 and ms + 1 or ms
+end
+
+local function save(key, tat, ttl)
+  call('SET', key, format('%.0f:%.0f', tat[1], tat[2]), 'PX', ttl)
+end
+
+return {read = strings, load = load, step = step, save = save}
+end)()
+
+-- One step on one key. Arguments: instant, least life, how many numbers the program has, those, those of the request.
+local a, r, last = {}, {}, 3 + ARGV[3]
+for i = 4, last do a[i - 3] = tonumber(ARGV[i]) end
+for i = last + 1, #ARGV do r[i - last] = tonumber(ARGV[i]) end
+
+local t, key, raw, state, bad, new, ttl = twins[1], KEYS[1], {}, nil, false, nil, nil
+t.read(raw, 1, 1, now, a, false)
+local found = raw[1]
+if broken[1] then
+  bad = true
+elseif found then
+  state, bad = t.load(found, now, a)
+end
+if not bad then new, ttl = t.step(state, now, a, r) end
+if found and t.tell and not broken[1] then t.tell(key, found, now, a) end
+if new then
+  t.save(key, new, lifetime(ttl), now, a)
+elseif new == false then
+  call('DEL', key)
+end
+return {found, now, new ~= nil and 1 or 0}
