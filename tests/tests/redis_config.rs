@@ -1,6 +1,12 @@
 //! Limits whose file says `store: { redis: ... }`.
 #![allow(clippy::unwrap_used)] // also in the helpers a failing unwrap is a failing test
 
+mod redis_support;
+
+use std::time::Duration;
+
+use redis_support::RECOVERY;
+use tests::proxy::{Mode, Proxy};
 use tests::redis::{Cluster, MASTER, Redis, Settings, Watched};
 use throttlekit::policy::{LoadOptions, Policies};
 use throttlekit_redis::RedisConnector;
@@ -47,4 +53,57 @@ async fn a_master_under_sentinels() {
     let watched = Watched::start();
     let store = format!("    urls: ['{}']\n    sentinel: {{ master: {MASTER} }}\n", watched.urls()[0]);
     assert_eq!(remaining(&load(&store)).await, 4);
+}
+
+/// Checks until the limits are back, as the breaker in front of the store has it; how long that took.
+async fn recovers(policies: &Policies) -> Duration {
+    let limiter = policies.get("api").unwrap();
+    redis_support::until_answered(Duration::from_secs(60), || limiter.limiter().check("other", 1.0)).await
+}
+
+async fn fails(policies: &Policies) {
+    let limiter = policies.get("api").unwrap();
+    // More than the breaker takes until it leaves the store alone.
+    for _ in 0..10 {
+        let error = limiter.limiter().check("k", 1.0).await.unwrap_err();
+        assert!(error.is_store_unavailable(), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_the_breaker_the_limits_are_back_with_a_killed_server() {
+    let mut server = Redis::start();
+    let policies = load(&format!("    url: '{}'\n", server.url()));
+    assert_eq!(remaining(&policies).await, 4);
+    server.kill();
+    fails(&policies).await;
+    server.restart();
+    let span = recovers(&policies).await;
+    assert!(span < RECOVERY, "{span:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_the_breaker_the_limits_are_back_with_a_server_that_hung() {
+    let mut server = Redis::start();
+    let policies = load(&format!("    url: '{}'\n", server.url()));
+    assert_eq!(remaining(&policies).await, 4);
+    server.pause();
+    fails(&policies).await;
+    server.resume();
+    let span = recovers(&policies).await;
+    assert!(span < RECOVERY, "{span:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_the_breaker_the_limits_are_back_with_the_network() {
+    let server = Redis::start();
+    let proxy = Proxy::start(server.address()).await.unwrap();
+    let policies = load(&format!("    url: 'redis://{}'\n", proxy.address()));
+    assert_eq!(remaining(&policies).await, 4);
+    // Whatever is sent is lost, and no connection ends.
+    proxy.set(Mode::Mute);
+    fails(&policies).await;
+    proxy.set(Mode::Pass);
+    let span = recovers(&policies).await;
+    assert!(span < RECOVERY, "{span:?}");
 }
