@@ -3,6 +3,9 @@
 
 mod backoff;
 mod builder;
+#[cfg(feature = "config")]
+#[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+mod connector;
 mod create;
 mod desk;
 mod groups;
@@ -15,4 +18,6 @@ mod table;
 mod trouble;
 
 pub use builder::DynamoDbStoreBuilder;
+#[cfg(feature = "config")]
+pub use connector::DynamoDbConnector;
 pub use store::DynamoDbStore;

@@ -78,6 +78,11 @@ impl Proxy {
         lock(&self.shared.seen).clear();
     }
 
+    /// How many requests came since the last look or the last new rule.
+    pub fn count(&self) -> usize {
+        lock(&self.shared.seen).len()
+    }
+
     /// The names of the operations that were asked for since the last look or the last new rule.
     pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut *lock(&self.shared.seen))

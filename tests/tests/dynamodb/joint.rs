@@ -118,7 +118,7 @@ async fn joint_and_plain_calls_of_several_processes_lose_nothing() {
     let plain: Vec<_> = handles
         .iter()
         .map(|store| {
-            let limiter = Limiter::builder(strategy.clone()).keyspace(Remote::new(store.clone()));
+            let limiter = Limiter::builder(strategy).keyspace(Remote::new(store.clone()));
             limiter.clock(ManualClock::new(0.0)).prefix("a").build()
         })
         .collect();

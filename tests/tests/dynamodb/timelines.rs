@@ -24,7 +24,7 @@ async fn agrees<S: Project>(table: &Table, name: &str, strategy: S) {
             keys.clock(clock.clone()).prefix(prefix.as_str()).build()
         };
         let remotes = [remote(table.store()), remote(table.store())];
-        for step in 0..12 {
+        for step in 0..8 {
             clock.advance(f64::from(random.u32(0..900)));
             let cost = f64::from(random.u32(1..5));
             let remote = &remotes[random.usize(0..2)];
