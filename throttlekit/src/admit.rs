@@ -157,6 +157,11 @@ impl Admission {
         }
     }
 
+    /// Whether a policy over the axes denied, and none of the axes.
+    pub fn policy_denied(&self) -> bool {
+        !self.decision.allowed && self.binding.is_none()
+    }
+
     /// An admission from the decisions of several axes and the slot that was taken.
     pub fn from_axes(axes: Axes, permit: Permit) -> Self {
         Self { decision: axes.combined(), axes, binding: axes.binding(), permit }

@@ -21,6 +21,7 @@
 //! | limit each key by one of the [strategies](strategy) | [`Limiter`] |
 //! | limit in several dimensions, all or none charged | [`Multi`] |
 //! | limit how much work is in flight, by a number that is given or learnt | [`Guard`] |
+//! | admit by rate, work in flight and cost at once | [`Unified`] |
 //! | delay work instead of refusing it | [`Shaper`] |
 //! | load named limits from a file, and reload them | `config` and `policy`, with the feature `config` |
 //! | show a decision to HTTP clients | [`headers`] |
@@ -81,6 +82,7 @@ pub mod strategy;
 #[cfg_attr(docsrs, doc(cfg(feature = "testkit")))]
 pub mod testkit;
 pub mod twin;
+pub mod unified;
 
 pub use admit::{Admission, Admit, Ask, Axes, Axis, Meter};
 #[cfg(feature = "coarse-clock")]
@@ -109,3 +111,4 @@ pub use strategy::quota::Quota;
 pub use strategy::sliding_window::SlidingWindow;
 pub use strategy::sliding_window_log::SlidingWindowLog;
 pub use strategy::token_bucket::TokenBucket;
+pub use unified::{Consume, Unified, UnifiedBuilder};

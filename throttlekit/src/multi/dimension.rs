@@ -12,10 +12,10 @@ use crate::store::{Call, Remote};
 /// A limiter as a part of a [`Multi`](crate::Multi): its strategy and its keys, without its types, clock and observer.
 ///
 /// From [`DynLimiter::dimension`](crate::DynLimiter::dimension).
-pub struct Dimension(pub(super) Site);
+pub struct Dimension(pub(crate) Site);
 
 /// Where its keys are.
-pub(super) enum Site {
+pub(crate) enum Site {
     Local(Box<dyn Local>),
     Stored(Box<dyn Stored>),
 }
@@ -40,10 +40,10 @@ impl fmt::Debug for Dimension {
 }
 
 /// Told whether a dimension wants to be charged, says whether it is.
-pub(super) type Then<'a> = &'a mut dyn FnMut(bool) -> Result<bool, Error>;
+pub(crate) type Then<'a> = &'a mut dyn FnMut(bool) -> Result<bool, Error>;
 
 /// A dimension in memory.
-pub(super) trait Local: Send + Sync {
+pub(crate) trait Local: Send + Sync {
     /// The number that orders the locks of tables. Equal for one table alone.
     fn table_id(&self) -> usize;
 
@@ -54,7 +54,7 @@ pub(super) trait Local: Send + Sync {
 }
 
 /// A dimension in a store.
-pub(super) trait Stored: Send + Sync {
+pub(crate) trait Stored: Send + Sync {
     fn keys(&self) -> &Remote;
 
     fn full_key(&self, key: &str) -> String;

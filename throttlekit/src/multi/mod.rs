@@ -6,6 +6,7 @@ mod select;
 
 pub use builder::MultiBuilder;
 pub use dimension::Dimension;
+pub(crate) use dimension::{Local, Site, Stored};
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -19,7 +20,6 @@ use crate::observe::Observer;
 use crate::run::Run;
 use crate::store::{Call, Remote, Rule};
 use crate::strategy::validate_cost;
-use dimension::{Local, Stored};
 use select::{Mode, Tally};
 
 /// The most dimensions of one [`Multi`]. Each of them is held while the others are judged.

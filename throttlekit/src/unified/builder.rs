@@ -1,0 +1,165 @@
+//! The builder of a unified admission.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::joint::{Joint, apart};
+use super::price::{Prices, Pricing, Workload};
+use super::{Consume, Parts, Plan, Unified};
+use crate::admit::Admit;
+use crate::clock::{Clock, SystemClock};
+use crate::error::BuildError;
+use crate::limiter::DynLimiter;
+
+/// Builds a [`Unified`]; from [`Unified::builder`].
+///
+/// ```
+/// use throttlekit::{FixedWindow, Gcra, Guard, Limiter, Unified};
+///
+/// let unified = Unified::builder()
+///     .concurrency(Guard::fixed(8)?)
+///     .rate(Limiter::new(Gcra::per_second(100)?))
+///     .build()?;
+/// assert_eq!(format!("{unified:?}"), "Unified { concurrency: true, rate: true, cost: false, pricing: false, .. }");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "a builder does nothing until it is built"]
+pub struct UnifiedBuilder<C = SystemClock> {
+    concurrency: Option<Arc<dyn Admit>>,
+    rate: Option<Arc<dyn DynLimiter>>,
+    cost: Option<Arc<dyn DynLimiter>>,
+    consume: Consume,
+    pricing: Option<PricingPlan>,
+    clock: C,
+}
+
+/// Where the prices come from.
+enum PricingPlan {
+    Prices(Prices),
+    Workload { workload: Workload, sample_window: Option<u64>, horizon: Option<u64> },
+}
+
+impl UnifiedBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            concurrency: None,
+            rate: None,
+            cost: None,
+            consume: Consume::default(),
+            pricing: None,
+            clock: SystemClock::new(),
+        }
+    }
+}
+
+impl<C> UnifiedBuilder<C> {
+    /// What limits the work in flight, such as a [`Guard`](crate::Guard). It is asked first.
+    pub fn concurrency(mut self, guard: impl Admit) -> Self {
+        self.concurrency = Some(Arc::new(guard));
+        self
+    }
+
+    /// What limits the rate. It is asked for one unit of each request.
+    pub fn rate(mut self, limiter: impl DynLimiter) -> Self {
+        self.rate = Some(Arc::new(limiter));
+        self
+    }
+
+    /// What limits the cost. It is asked for [`Ask::cost`](crate::Ask::cost) units.
+    pub fn cost(mut self, limiter: impl DynLimiter) -> Self {
+        self.cost = Some(Arc::new(limiter));
+        self
+    }
+
+    /// What a request takes that one of rate and cost refuses. Default: [`Consume::AllOrNothing`].
+    pub fn consume(mut self, consume: Consume) -> Self {
+        self.consume = consume;
+        self
+    }
+
+    /// Refuses requests that are worth less than these prices make them cost. Needs a cost axis.
+    pub fn prices(mut self, prices: Prices) -> Self {
+        self.pricing = Some(PricingPlan::Prices(prices));
+        self
+    }
+
+    /// Refuses requests that are worth less than the prices that `workload` leads to make them cost. Needs a cost axis.
+    pub fn workload(mut self, workload: Workload) -> Self {
+        self.pricing = Some(PricingPlan::Workload { workload, sample_window: None, horizon: None });
+        self
+    }
+
+    /// As [`workload`](Self::workload), and takes the first `sample_window` requests, at least 1, for a sample: if the
+    /// prices that it leads to had earned more on it, they hold from then on, for good.
+    ///
+    /// Takes no budget of slots.
+    pub fn learning_workload(mut self, workload: Workload, sample_window: u64) -> Self {
+        let sample_window = Some(sample_window);
+        self.pricing = Some(PricingPlan::Workload { workload, sample_window, horizon: None });
+        self
+    }
+
+    /// As [`workload`](Self::workload), and solves again after every `sample_window` requests, for what was seen of late
+    /// and for what is left of the budgets until `horizon` requests have been seen; then the budgets are whole again. Both
+    /// are at least 1.
+    ///
+    /// The budgets of `workload` are those of the whole horizon if its weights sum up to `horizon`, or those of one request
+    /// if they sum up to 1. Takes no budget of slots.
+    pub fn resolving_workload(mut self, workload: Workload, sample_window: u64, horizon: u64) -> Self {
+        let sample_window = Some(sample_window);
+        self.pricing = Some(PricingPlan::Workload { workload, sample_window, horizon: Some(horizon) });
+        self
+    }
+
+    /// Where the time of all-or-nothing comes from. The default is a new [`SystemClock`].
+    pub fn clock<D: Clock>(self, clock: D) -> UnifiedBuilder<D> {
+        let Self { concurrency, rate, cost, consume, pricing, clock: _ } = self;
+        UnifiedBuilder { concurrency, rate, cost, consume, pricing, clock }
+    }
+
+    /// Builds it.
+    ///
+    /// # Errors
+    ///
+    /// `unified` if there is no axis (code `throttlekit_error`); `unified.consume` or `unified.cost` if rate and cost
+    /// cannot be charged together; `unified.jointLp` and below for prices without a cost axis, and for numbers out of range.
+    pub fn build(self) -> Result<Unified<C>, BuildError>
+    where
+        C: Clock,
+    {
+        let Self { concurrency, rate, cost, consume, pricing, clock } = self;
+        if concurrency.is_none() && rate.is_none() && cost.is_none() {
+            return Err(BuildError::unsupported("unified", "must have at least one axis"));
+        }
+        let plan = match (&rate, &cost) {
+            (Some(rate), Some(cost)) if consume == Consume::AllOrNothing => {
+                let dimension = |limiter: &Arc<dyn DynLimiter>| limiter.dimension().map_err(|_| apart());
+                Plan::Together(Joint::new(dimension(rate)?, dimension(cost)?)?)
+            }
+            _ => Plan::EachForItself,
+        };
+        let pricing = match pricing {
+            None => None,
+            Some(_) if cost.is_none() => {
+                return Err(BuildError::unsupported("unified.jointLp", "must have a cost axis"));
+            }
+            Some(PricingPlan::Prices(prices)) => Some(Pricing::fixed(prices)?),
+            Some(PricingPlan::Workload { workload, sample_window, horizon }) => {
+                Some(Pricing::from_workload(&workload, sample_window, horizon)?)
+            }
+        };
+        Ok(Unified { parts: Arc::new(Parts { concurrency, rate, cost, plan, pricing, clock }) })
+    }
+}
+
+impl<C> fmt::Debug for UnifiedBuilder<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnifiedBuilder")
+            .field("concurrency", &self.concurrency.is_some())
+            .field("rate", &self.rate.is_some())
+            .field("cost", &self.cost.is_some())
+            .field("consume", &self.consume)
+            .field("pricing", &self.pricing.is_some())
+            .finish_non_exhaustive()
+    }
+}

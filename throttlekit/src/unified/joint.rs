@@ -1,0 +1,106 @@
+//! Rate and cost in one step: both are charged, or neither is.
+
+use crate::decision::Decision;
+use crate::error::{BuildError, Error};
+use crate::multi::{Dimension, Local, Site, Stored};
+use crate::run::BoxFuture;
+use crate::store::{Call, Remote, Rule};
+
+/// The units that a request takes from the rate.
+pub(super) const ONE: f64 = 1.0;
+
+/// The decisions of rate and cost, as of one instant.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Both {
+    pub(super) rate: Decision,
+    pub(super) cost: Decision,
+}
+
+/// Rate and cost where one atomic section holds both.
+pub(super) enum Joint {
+    Local { rate: Box<dyn Local>, cost: Box<dyn Local> },
+    Stored { rate: Box<dyn Stored>, cost: Box<dyn Stored>, store: Remote },
+}
+
+/// Where to report that the two cannot be joined.
+const CONSUME: &str = "unified.consume";
+const COST: &str = "unified.cost";
+
+impl Joint {
+    pub(super) fn new(rate: Dimension, cost: Dimension) -> Result<Self, BuildError> {
+        match (rate.0, cost.0) {
+            (Site::Local(rate), Site::Local(cost)) if rate.table_id() == cost.table_id() => Err(BuildError::new(
+                COST,
+                "the table of the rate",
+                "must have a table of its own, or states of the two would meet under one key",
+            )),
+            (Site::Local(rate), Site::Local(cost)) => Ok(Self::Local { rate, cost }),
+            (Site::Stored(rate), Site::Stored(cost)) if rate.keys().same_store(cost.keys()) => {
+                if rate.full_key("") == cost.full_key("") {
+                    return Err(BuildError::new(
+                        COST,
+                        "the prefix of the rate",
+                        "must have a prefix of its own, or states of the two would meet under one key",
+                    ));
+                }
+                let store = rate.keys().clone();
+                Ok(Self::Stored { rate, cost, store })
+            }
+            _ => Err(apart()),
+        }
+    }
+
+    /// In memory: at once. `None` if a store has to be asked.
+    pub(super) fn charge(&self, key: &str, now_ms: f64, units: f64) -> Option<Result<Both, Error>> {
+        let Self::Local { rate, cost } = self else { return None };
+        // The order of the locks is that of every joint run of the process: ascending by table.
+        Some(if rate.table_id() < cost.table_id() {
+            nested((&**rate, ONE), (&**cost, units), key, now_ms).map(|(rate, cost)| Both { rate, cost })
+        } else {
+            nested((&**cost, units), (&**rate, ONE), key, now_ms).map(|(cost, rate)| Both { rate, cost })
+        })
+    }
+
+    /// In a store: one call.
+    pub(super) fn call(&self, key: &str, now_ms: f64, units: f64) -> Option<BoxFuture<Result<Both, Error>>> {
+        let Self::Stored { rate, cost, store } = self else { return None };
+        let mut call = Call::new(now_ms, Rule::All);
+        rate.push(&mut call, rate.full_key(key), ONE);
+        cost.push(&mut call, cost.full_key(key), units);
+        let running = store.run_call(call);
+        Some(Box::pin(async move {
+            let replies: Vec<Decision> = running.await?.into_replies()?;
+            match replies[..] {
+                [rate, cost] => Ok(Both { rate, cost }),
+                _ => Err(Error::state_invalid("the store answered another number of checks than it was asked")),
+            }
+        }))
+    }
+}
+
+#[cold]
+pub(super) fn apart() -> BuildError {
+    let allowed = "must be per-axis where rate and cost are neither both in memory nor in one store";
+    BuildError::new(CONSUME, "all-or-nothing", allowed)
+}
+
+/// Holds the key of `outer` while `inner` is judged and, if both want it, charged.
+fn nested(
+    (outer, outer_units): (&dyn Local, f64),
+    (inner, inner_units): (&dyn Local, f64),
+    key: &str,
+    now_ms: f64,
+) -> Result<(Decision, Decision), Error> {
+    let mut seen = None;
+    let first = outer.joint(key, now_ms, outer_units, &mut |outer_wants| {
+        let mut both = false;
+        let decision = inner.joint(key, now_ms, inner_units, &mut |inner_wants| {
+            both = outer_wants && inner_wants;
+            Ok(both)
+        })?;
+        seen = Some(decision);
+        Ok(both)
+    })?;
+    let second = seen.ok_or_else(|| Error::state_invalid("a table did not judge a joint check"))?;
+    Ok((first, second))
+}

@@ -1,0 +1,301 @@
+//! Rate, work in flight and cost, admitted together.
+//!
+//! ```
+//! use throttlekit::{Admit, Ask, Axis, Gcra, Guard, Limiter, ManualClock, TokenBucket, Unified};
+//!
+//! let clock = ManualClock::new(0.0);
+//! let rate = Limiter::builder(Gcra::per_minute(100)?).clock(clock.clone()).build();
+//! let cost = TokenBucket::builder().capacity(1_000.0).refill_per_sec(10.0).build()?;
+//! let cost = Limiter::builder(cost).clock(clock.clone()).build();
+//! let unified = Unified::builder()
+//!     .concurrency(Guard::builder().fixed(4).clock(clock.clone()).build()?)
+//!     .rate(rate.clone())
+//!     .cost(cost)
+//!     .clock(clock)
+//!     .build()?;
+//!
+//! let admission = unified.admit(&Ask::new("tenant-1").cost(900.0)).now().expect("memory does not wait")?;
+//! assert!(admission.decision.allowed && admission.permit.is_held());
+//!
+//! let denied = unified.admit(&Ask::new("tenant-1").cost(900.0)).now().expect("memory does not wait")?;
+//! assert_eq!(denied.binding, Some(Axis::Cost));
+//! assert_eq!(rate.peek("tenant-1")?.remaining, 99, "what one axis refuses is not taken from another");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Prices
+//!
+//! Whoever comes first takes what is left: one request of cost 10,000 keeps a hundred of cost 100 out, whatever they are
+//! worth. With prices, a request is refused if [`Ask::value`] is below its bid:
+//!
+//! ```text
+//! bid = price of a request + price of a unit of cost * cost + price of holding a slot * hold
+//! ```
+//!
+//! The best prices are the shadow prices of the budgets for a known mix of requests ([`Workload::solve`]). They are good if
+//! the mix is what comes, in any order that mixes it. They are bad if one kind comes for ever: prices that keep a kind out
+//! keep it out though nothing better comes. Where that can happen, let them be solved again
+//! ([`UnifiedBuilder::resolving_workload`]).
+
+mod builder;
+mod joint;
+mod lp;
+mod price;
+
+pub use builder::UnifiedBuilder;
+pub use lp::{Plan as WorkloadPlan, Prices, Workload};
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::admit::{Admission, Admit, Ask, Axes};
+use crate::clock::{Clock, SystemClock};
+use crate::decision::Decision;
+use crate::error::Error;
+use crate::limiter::DynLimiter;
+use crate::permit::Permit;
+use crate::run::Run;
+use crate::strategy::validate_cost;
+use joint::{Both, Joint, ONE};
+use price::Pricing;
+
+/// What a request takes that one of rate and cost refuses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Consume {
+    /// Nothing. Rate and cost are in memory or in one store, and are judged and charged in one atomic section; their
+    /// clocks and observers are not asked.
+    #[default]
+    AllOrNothing,
+    /// What was asked before the refusal: the rate is asked first and keeps its unit if the cost then refuses. Each is a
+    /// check of its own limiter, wherever that is. What other members of the family do.
+    PerAxis,
+}
+
+/// Admits by rate, work in flight and cost at once; from [`builder`](Self::builder).
+///
+/// # What it promises
+///
+/// - **Order**: a slot first, then the prices, then rate and cost. A refusal ends it: what comes later is not asked. With
+///   [`Consume::AllOrNothing`] rate and cost are asked together, and both decisions are in the answer.
+/// - **Slots** are given back as [`Outcome::Ignored`](crate::Outcome::Ignored) on every denial and error, and if the
+///   returned [`Run`] is dropped or panics. They never teach the guard a latency of nothing.
+/// - **The answer** has the decision of each axis that was asked; the joint one is their [`combine`](Decision::combine), and
+///   the binding axis is the first that denied, in the order concurrency, rate, cost. An axis that would have allowed but
+///   was not charged shows what it has as it is. A denial by the prices binds no axis.
+/// - **Cost** is judged before anything else, wherever there is a cost axis: a bad one takes no slot.
+/// - **In memory** nothing waits and nothing is allocated.
+///
+/// A clone is a handle to the same limits.
+pub struct Unified<C = SystemClock> {
+    parts: Arc<Parts<C>>,
+}
+
+struct Parts<C> {
+    concurrency: Option<Arc<dyn Admit>>,
+    rate: Option<Arc<dyn DynLimiter>>,
+    cost: Option<Arc<dyn DynLimiter>>,
+    plan: Plan,
+    pricing: Option<Pricing>,
+    clock: C,
+}
+
+/// How rate and cost are charged.
+enum Plan {
+    Together(Joint),
+    EachForItself,
+}
+
+/// What a request asks for, as far as rate and cost go.
+#[derive(Clone, Copy)]
+struct Wish {
+    cost: f64,
+    value: f64,
+    hold: f64,
+}
+
+/// A request that has its slot.
+struct Held {
+    axes: Axes,
+    permit: Permit,
+}
+
+type Answer = Result<Admission, Error>;
+
+impl Unified {
+    /// Starts without any axis.
+    pub fn builder() -> UnifiedBuilder {
+        UnifiedBuilder::new()
+    }
+}
+
+impl<C> Unified<C> {
+    /// The prices in force; `None` without prices.
+    pub fn prices(&self) -> Option<Prices> {
+        self.parts.pricing.as_ref().map(Pricing::prices)
+    }
+}
+
+impl<C: Clock> Parts<C> {
+    /// Goes on once the concurrency axis has answered.
+    fn enter(self: &Arc<Self>, admission: Admission, key: &str, wish: Wish) -> Run<Answer> {
+        if admission.decision.allowed {
+            let Admission { axes, permit, .. } = admission;
+            self.price(Held { axes, permit }, key, wish)
+        } else {
+            Run::ready(Ok(admission))
+        }
+    }
+
+    fn price(self: &Arc<Self>, held: Held, key: &str, wish: Wish) -> Run<Answer> {
+        if let Some(pricing) = &self.pricing {
+            if !pricing.accepts(wish.cost, wish.value, wish.hold) {
+                let combined = held.axes.combined();
+                // Waiting does not help.
+                let decision = Decision { allowed: false, remaining: 0, retry_after_ms: 0, ..combined };
+                let permit = Permit::none();
+                return Run::ready(Ok(Admission { decision, axes: held.axes, binding: None, permit }));
+            }
+        }
+        match &self.plan {
+            Plan::Together(joint) => self.together(joint, held, key, wish),
+            Plan::EachForItself => self.ask_rate(held, key, wish),
+        }
+    }
+
+    fn together(self: &Arc<Self>, joint: &Joint, held: Held, key: &str, wish: Wish) -> Run<Answer> {
+        let now_ms = self.clock.now_ms();
+        if let Some(result) = joint.charge(key, now_ms, wish.cost) {
+            return match result {
+                Ok(both) => self.charged(both, held, key, wish),
+                Err(error) => Run::ready(Err(error)),
+            };
+        }
+        let Some(call) = joint.call(key, now_ms, wish.cost) else {
+            return Run::ready(Err(Error::unsupported("rate and cost are in no place")));
+        };
+        let (parts, key) = (Arc::clone(self), key.to_owned());
+        Run::wait(async move {
+            let both = call.await?;
+            parts.charged(both, held, &key, wish).await
+        })
+    }
+
+    /// Turns what both axes decided into the answer. Of a denial, an axis that would have allowed shows what it has.
+    fn charged(self: &Arc<Self>, both: Both, mut held: Held, key: &str, wish: Wish) -> Run<Answer> {
+        held.axes.rate = Some(both.rate);
+        held.axes.cost = Some(both.cost);
+        let spared = match (both.rate.allowed, both.cost.allowed) {
+            (true, false) => self.rate.as_ref(),
+            (false, true) => self.cost.as_ref(),
+            _ => return Run::ready(Ok(self.answer(held, wish))),
+        };
+        let Some(spared) = spared else { return Run::ready(Ok(self.answer(held, wish))) };
+        let parts = Arc::clone(self);
+        let show = move |state: Decision| {
+            let as_it_is = |decision: Decision| Decision {
+                remaining: state.remaining,
+                reset_at_ms: state.reset_at_ms,
+                ..decision
+            };
+            let axis = if both.rate.allowed { &mut held.axes.rate } else { &mut held.axes.cost };
+            *axis = axis.map(as_it_is);
+            parts.answer(held, wish)
+        };
+        spared.peek(key).map(move |state| state.map(show))
+    }
+
+    fn ask_rate(self: &Arc<Self>, mut held: Held, key: &str, wish: Wish) -> Run<Answer> {
+        let Some(rate) = &self.rate else { return self.ask_cost(held, key, wish) };
+        match rate.check(key, ONE).now() {
+            Ok(Ok(decision)) => {
+                held.axes.rate = Some(decision);
+                self.ask_cost(held, key, wish)
+            }
+            Ok(Err(error)) => Run::ready(Err(error)),
+            Err(waiting) => {
+                let (parts, key) = (Arc::clone(self), key.to_owned());
+                Run::wait(async move {
+                    held.axes.rate = Some(waiting.await?);
+                    parts.ask_cost(held, &key, wish).await
+                })
+            }
+        }
+    }
+
+    /// Asks the cost axis, unless the rate axis denied.
+    fn ask_cost(self: &Arc<Self>, mut held: Held, key: &str, wish: Wish) -> Run<Answer> {
+        let rate_allows = held.axes.rate.is_none_or(|rate| rate.allowed);
+        let Some(cost) = self.cost.as_ref().filter(|_| rate_allows) else {
+            return Run::ready(Ok(self.answer(held, wish)));
+        };
+        match cost.check(key, wish.cost).now() {
+            Ok(Ok(decision)) => {
+                held.axes.cost = Some(decision);
+                Run::ready(Ok(self.answer(held, wish)))
+            }
+            Ok(Err(error)) => Run::ready(Err(error)),
+            Err(waiting) => {
+                let parts = Arc::clone(self);
+                Run::wait(async move {
+                    held.axes.cost = Some(waiting.await?);
+                    Ok(parts.answer(held, wish))
+                })
+            }
+        }
+    }
+
+    /// The answer; on a denial the slot goes back here, with nothing learnt.
+    fn answer(&self, held: Held, wish: Wish) -> Admission {
+        let Held { axes, permit } = held;
+        let binding = axes.binding();
+        let permit = if binding.is_none() { permit } else { Permit::none() };
+        if let (None, Some(pricing)) = (binding, &self.pricing) {
+            pricing.spent(wish.cost);
+        }
+        Admission { decision: axes.combined(), axes, binding, permit }
+    }
+}
+
+impl<C: Clock> Admit for Unified<C> {
+    fn admit(&self, ask: &Ask<'_>) -> Run<Answer> {
+        let parts = &self.parts;
+        if parts.cost.is_some() {
+            if let Err(error) = validate_cost(ask.cost) {
+                return Run::ready(Err(error));
+            }
+        }
+        let wish = Wish { cost: ask.cost, value: ask.value, hold: ask.hold };
+        let Some(concurrency) = &parts.concurrency else {
+            return parts.price(Held { axes: Axes::default(), permit: Permit::none() }, ask.key, wish);
+        };
+        match concurrency.admit(ask).now() {
+            Ok(Ok(admission)) => parts.enter(admission, ask.key, wish),
+            Ok(Err(error)) => Run::ready(Err(error)),
+            Err(waiting) => {
+                let (parts, key) = (Arc::clone(parts), ask.key.to_owned());
+                Run::wait(async move {
+                    let admission = waiting.await?;
+                    parts.enter(admission, &key, wish).await
+                })
+            }
+        }
+    }
+}
+
+impl<C> Clone for Unified<C> {
+    fn clone(&self) -> Self {
+        Self { parts: Arc::clone(&self.parts) }
+    }
+}
+
+impl<C> fmt::Debug for Unified<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unified")
+            .field("concurrency", &self.parts.concurrency.is_some())
+            .field("rate", &self.parts.rate.is_some())
+            .field("cost", &self.parts.cost.is_some())
+            .field("pricing", &self.parts.pricing.is_some())
+            .finish_non_exhaustive()
+    }
+}
