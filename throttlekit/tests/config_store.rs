@@ -58,7 +58,7 @@ fn defaults_are_tens_to_hundreds_of_milliseconds() {
     assert_eq!(spec.timeout, Duration::from_millis(250));
     assert_eq!((spec.failures, spec.probe_interval), (5, Duration::from_millis(200)));
     assert!(!spec.require_at_start);
-    assert_eq!((spec.kind().as_str(), spec.connect_timeout()), ("redis", Duration::from_secs(1)));
+    assert_eq!((spec.kind().as_str(), spec.connect_timeout()), ("redis", Duration::from_millis(500)));
 }
 
 #[test]
@@ -72,7 +72,6 @@ store:
     password: "p-${PASSWORD}-p"
     tls: { caFile: /etc/ca.pem, certFile: /etc/me.pem, keyFile: /etc/me.key }
     resp3: true
-    connections: 4
     connectTimeout: 2s
     useServerTime: false
     ttlFloor: 1.5s
@@ -84,7 +83,7 @@ limiters: {}
 "#;
     let json = r#"{"store": {"redis": {"urls": ["rediss://one", "rediss://two"],
         "sentinel": {"master": "main", "username": "watcher", "password": "${PASSWORD}"}, "username": "limits",
-        "password": "p-${PASSWORD}-p", "resp3": true, "connections": 4, "connectTimeout": 2000, "useServerTime": false,
+        "password": "p-${PASSWORD}-p", "resp3": true, "connectTimeout": 2000, "useServerTime": false,
         "tls": {"caFile": "/etc/ca.pem", "certFile": "/etc/me.pem", "keyFile": "/etc/me.key"},
         "ttlFloor": 1500, "maxRetries": 0},
         "timeout": "80ms", "breaker": {"failures": 2, "probeInterval": 100}, "requireAtStart": true}, "limiters": {}}"#;
@@ -100,7 +99,6 @@ password = "p-${PASSWORD}-p"
 sentinel = { master = "main", username = "watcher", password = "${PASSWORD}" }
 tls = { caFile = "/etc/ca.pem", certFile = "/etc/me.pem", keyFile = "/etc/me.key" }
 resp3 = true
-connections = 4
 connectTimeout = "2s"
 useServerTime = false
 ttlFloor = "1500ms"
@@ -114,7 +112,7 @@ maxRetries = 0
     spec.username = Some("limits".to_owned());
     spec.password = Some(Secret::new("p-hunter2-p"));
     spec.tls = tls();
-    (spec.resp3, spec.connections, spec.server_time, spec.max_retries) = (true, 4, false, 0);
+    (spec.resp3, spec.server_time, spec.max_retries) = (true, false, 0);
     (spec.connect_timeout, spec.ttl_floor) = (Duration::from_secs(2), Duration::from_millis(1_500));
     spec.topology = RedisTopology::Sentinel { master: "main".to_owned(), username, password };
     let mut expected = StoreSpec::new(StoreBackend::Redis(spec));
@@ -244,8 +242,8 @@ fn what_is_wrong_with_a_block_is_said() {
             &[r#"1:27: config.store.redis.pasword: unknown field, did you mean "password"?"#],
         ),
         (
-            "{ redis: { url: a, connections: 0 } }",
-            &["1:40: config.store.redis.connections: must be a whole number from 1 to 1024 (found 0)"],
+            "{ postgres: { url: a, poolSize: 0 } }",
+            &["1:40: config.store.postgres.poolSize: must be a whole number from 1 to 1024 (found 0)"],
         ),
         (
             "{ redis: { url: a }, timeout: 0 }",
@@ -290,7 +288,6 @@ fn what_is_wrong_with_a_block_is_said() {
 fn blocks_made_in_code_are_checked_too() {
     let mut config = Config::default();
     let mut redis = RedisSpec::new("");
-    redis.connections = 5_000;
     redis.connect_timeout = Duration::ZERO;
     config.store = StoreSpec::new(StoreBackend::Redis(redis));
     config.store.timeout = Duration::from_secs(61);
@@ -298,7 +295,6 @@ fn blocks_made_in_code_are_checked_too() {
     let expected = [
         "config.store.timeout: must be from 1ms to 60s (found 61s)",
         "config.store.redis.url: must not be empty",
-        "config.store.redis.connections: must be a whole number from 1 to 1024 (found 5000)",
         "config.store.redis.connectTimeout: must be from 1ms to 60s (found 0ns)",
     ];
     assert_eq!(errors.lines().collect::<Vec<_>>(), expected);

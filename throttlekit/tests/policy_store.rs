@@ -359,11 +359,11 @@ fn at_the_start_connecting_may_take_longer_than_a_call() {
     let mut ready = std::pin::pin!(setup.policies.ready());
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(ready.as_mut().poll(&mut context).is_pending());
-    setup.clock.advance(1_249.0);
+    setup.clock.advance(749.0);
     assert!(ready.as_mut().poll(&mut context).is_pending());
     setup.clock.advance(1.0);
     let std::task::Poll::Ready(Ok(Some(error))) = ready.as_mut().poll(&mut context) else { panic!("a warning") };
-    assert_eq!(error.to_string(), "store is unavailable: no answer within 1.25s");
+    assert_eq!(error.to_string(), "store is unavailable: no answer within 750ms");
 }
 
 #[test]

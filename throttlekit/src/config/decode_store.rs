@@ -98,7 +98,6 @@ fn redis(mut fields: Fields<'_>, cx: &mut Context, env: Env<'_>) -> StoreBackend
     spec.password = fields.optional(cx, "password", secret(env));
     spec.tls = tls(&mut fields, cx, env);
     set(&mut spec.resp3, fields.optional(cx, "resp3", boolean));
-    set(&mut spec.connections, fields.optional(cx, "connections", whole(1, 1_024)));
     set(&mut spec.connect_timeout, fields.optional(cx, "connectTimeout", span));
     set(&mut spec.server_time, fields.optional(cx, "useServerTime", boolean));
     set(&mut spec.ttl_floor, fields.optional(cx, "ttlFloor", span_or_zero));

@@ -138,8 +138,6 @@ pub struct RedisSpec {
     pub tls: TlsSpec,
     /// Whether the connection speaks RESP3 and not RESP2.
     pub resp3: bool,
-    /// How many multiplexed connections are used, 1 to 1024.
-    pub connections: u32,
     /// How long connecting may take.
     pub connect_timeout: Duration,
     /// `useServerTime`: whether the server's clock decides and not that of this process.
@@ -160,8 +158,7 @@ impl RedisSpec {
             password: None,
             tls: TlsSpec::default(),
             resp3: false,
-            connections: 1,
-            connect_timeout: Duration::from_secs(1),
+            connect_timeout: Duration::from_millis(500),
             server_time: true,
             ttl_floor: Duration::ZERO,
             max_retries: 5,

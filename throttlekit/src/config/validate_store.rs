@@ -45,7 +45,6 @@ fn redis(spec: &RedisSpec, findings: &mut Findings<'_>) {
         text(master, "redis.sentinel.master", findings);
     }
     tls(&spec.tls, "redis.tls", findings);
-    number(spec.connections, 1_024, "redis.connections", findings);
     span(spec.connect_timeout, "redis.connectTimeout", findings);
 }
 
