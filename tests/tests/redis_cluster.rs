@@ -4,6 +4,7 @@
 mod redis_support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis_support::{Counting, Load, RECOVERY, at_once, counting, recovers, used};
 use tests::redis::{Cluster, Settings};
@@ -164,6 +165,28 @@ async fn a_node_that_hangs_holds_up_nobody_elses_keys() {
     cluster.node_mut(hung).resume();
     assert!(recovers(&limiter, "k").await < RECOVERY);
     assert!(limiter.check("k").await.unwrap().remaining < before.remaining);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn checks_that_wait_for_a_node_that_hangs_hold_up_no_others() {
+    let mut cluster = Cluster::start();
+    let limiter = limiter(&cluster);
+    let hung = cluster.owner("k");
+    let other = key_elsewhere(&cluster, hung);
+    let load = Load::start(&limiter, "k", 16);
+    load.admits(100).await;
+    cluster.node_mut(hung).pause();
+    // From here on the connection is known to be silent.
+    load.loses(100).await;
+    let start = tokio::time::Instant::now();
+    for _ in 0..20 {
+        assert!(limiter.check(&other).await.unwrap().allowed);
+    }
+    // If each waited for the other node as long as connecting takes, it would be ten seconds.
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    cluster.node_mut(hung).resume();
+    let tally = load.stop().await;
+    tally.assert_counted_once(count(&cluster, "k"));
 }
 
 #[tokio::test]

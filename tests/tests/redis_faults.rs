@@ -89,7 +89,7 @@ async fn a_server_that_hangs_is_noticed_though_every_caller_gives_up() {
     proxy.set(Mode::Mute);
     let patience = Duration::from_millis(100);
     for _ in 0..5 {
-        assert!(tokio::time::timeout(patience, limiter.check("k")).await.is_err());
+        assert!(!matches!(tokio::time::timeout(patience, limiter.check("k")).await, Ok(Ok(_))));
     }
     assert!(proxy.accepted() > 1, "no new connection was tried");
     proxy.set(Mode::Pass);

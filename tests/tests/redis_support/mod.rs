@@ -90,22 +90,25 @@ pub(crate) struct Load {
     tasks: JoinSet<Tally>,
     stop: Arc<AtomicBool>,
     admitted: Arc<AtomicU64>,
+    lost: Arc<AtomicU64>,
 }
 
 impl Load {
     pub(crate) fn start(limiter: &Arc<Counting>, key: &str, callers: usize) -> Self {
-        let (stop, admitted) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let stop = Arc::new(AtomicBool::new(false));
+        let (admitted, lost) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let mut tasks = JoinSet::new();
         for _ in 0..callers {
             let (limiter, key) = (Arc::clone(limiter), key.to_owned());
-            let (stop, admitted) = (Arc::clone(&stop), Arc::clone(&admitted));
+            let (stop, admitted, lost) = (Arc::clone(&stop), Arc::clone(&admitted), Arc::clone(&lost));
             tasks.spawn(async move {
                 let mut tally = Tally::default();
                 while !stop.load(Ordering::Relaxed) {
-                    let (before, lost) = (tally.admitted, tally.lost);
+                    let before = tally;
                     enter(limiter.check(&key).await, &mut tally);
-                    admitted.fetch_add(tally.admitted - before, Ordering::Relaxed);
-                    if tally.lost > lost {
+                    admitted.fetch_add(tally.admitted - before.admitted, Ordering::Relaxed);
+                    if tally.lost > before.lost {
+                        lost.fetch_add(1, Ordering::Relaxed);
                         // Where the store is known to be away the answer is at once.
                         tokio::time::sleep(Duration::from_millis(1)).await;
                     }
@@ -113,7 +116,7 @@ impl Load {
                 tally
             });
         }
-        Self { tasks, stop, admitted }
+        Self { tasks, stop, admitted, lost }
     }
 
     /// Waits until as many more checks were admitted.
@@ -121,6 +124,12 @@ impl Load {
         let goal = self.admitted.load(Ordering::Relaxed) + more;
         let met = || self.admitted.load(Ordering::Relaxed) >= goal;
         assert!(until(met).await, "the load comes to a stop");
+    }
+
+    /// Waits until as many more checks got no answer.
+    pub(crate) async fn loses(&self, more: u64) {
+        let goal = self.lost.load(Ordering::Relaxed) + more;
+        assert!(until(|| self.lost.load(Ordering::Relaxed) >= goal).await, "nothing is lost");
     }
 
     pub(crate) async fn stop(mut self) -> Tally {

@@ -18,6 +18,9 @@ use crate::link::sentinel::Sentinels;
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// The pause after the first attempt that failed; each further one doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// How long a run waits for an attempt to connect that is not the first. The attempt goes on without it, so that a server
+/// that hangs holds up nobody for long, and not those whose runs go to other nodes at the same time.
+const RETRY_WAIT: Duration = Duration::from_millis(50);
 /// A connection that breaks without ever having been of use is replaced only when it would have been this old.
 const USELESS_LIFE: Duration = Duration::from_millis(100);
 
@@ -45,11 +48,16 @@ enum State {
     Apart {
         /// How many attempts in a row failed.
         failures: u32,
-        /// Until when no attempt is made, and why.
+        /// Until when no attempt is made, and why; none before the first.
         pause: Option<(Instant, Failure)>,
     },
     /// An attempt is under way.
-    Connecting { failures: u32, flight: Flight<Outcome> },
+    Connecting {
+        failures: u32,
+        /// Why the attempt before it failed, or the connection; none for the first attempt.
+        reason: Option<Failure>,
+        flight: Flight<Outcome>,
+    },
     /// Connected.
     Joined(Arc<Wire>),
 }
@@ -122,12 +130,18 @@ impl Node {
 
     /// The connection, made now if there is none.
     async fn wire(&self) -> Outcome {
-        match self.join() {
-            Join::Ready(outcome) => outcome,
-            // Cut short when the runtime that connects has ended.
-            Join::Wait(waiter) => {
-                waiter.outcome().await.unwrap_or_else(|| Err(Failure::new("connecting was cut short")))
-            }
+        let (waiter, reason) = match self.join() {
+            Join::Ready(outcome) => return outcome,
+            Join::Wait(waiter, reason) => (waiter, reason),
+        };
+        // Cut short when the runtime that connects has ended.
+        let cut_short = || Err(Failure::new("connecting was cut short"));
+        match reason {
+            None => waiter.outcome().await.unwrap_or_else(cut_short),
+            Some(reason) => match tokio::time::timeout(RETRY_WAIT, waiter.outcome()).await {
+                Ok(outcome) => outcome.unwrap_or_else(cut_short),
+                Err(_) => Err(reason),
+            },
         }
     }
 
@@ -144,13 +158,16 @@ impl Node {
             };
             *state = State::after(wire, failure);
         }
-        let failures = match &*state {
-            State::Connecting { flight, .. } if flight.is_alive() => return Join::Wait(flight.waiter()),
+        let (failures, reason) = match &*state {
+            State::Connecting { flight, reason, .. } if flight.is_alive() => {
+                return Join::Wait(flight.waiter(), reason.clone());
+            }
             State::Apart { pause: Some((until, failure)), .. } if Instant::now() < *until => {
                 return Join::Ready(Err(failure.clone()));
             }
-            State::Connecting { failures, .. } | State::Apart { failures, .. } => *failures,
-            State::Joined(_) => 0,
+            State::Apart { failures, pause } => (*failures, pause.as_ref().map(|(_, failure)| failure.clone())),
+            State::Connecting { failures, reason, .. } => (*failures, reason.clone()),
+            State::Joined(_) => (0, None),
         };
         let inner = Arc::downgrade(&self.0);
         let (dial, target) = (Arc::clone(&self.0.dial), self.0.target.clone());
@@ -166,8 +183,8 @@ impl Node {
         match flight {
             Some(flight) => {
                 let waiter = flight.waiter();
-                *state = State::Connecting { failures, flight };
-                Join::Wait(waiter)
+                *state = State::Connecting { failures, reason: reason.clone(), flight };
+                Join::Wait(waiter, reason)
             }
             None => Join::Ready(Err(Failure::new("there is no tokio runtime to connect on"))),
         }
@@ -188,15 +205,16 @@ impl State {
     /// What follows a connection that broke: a new attempt at once, but not many in a row with a server that takes
     /// connections and serves none.
     fn after(wire: &Wire, failure: Failure) -> Self {
-        let pause = (!wire.is_useful()).then(|| (wire.opened() + USELESS_LIFE, failure));
-        Self::Apart { failures: 0, pause }
+        let until = if wire.is_useful() { wire.opened() } else { wire.opened() + USELESS_LIFE };
+        Self::Apart { failures: 0, pause: Some((until, failure)) }
     }
 }
 
 /// What a run that needs the connection finds.
 enum Join {
     Ready(Outcome),
-    Wait(Waiter<Outcome>),
+    /// With the reason of the attempt before it.
+    Wait(Waiter<Outcome>, Option<Failure>),
 }
 
 impl Inner {
