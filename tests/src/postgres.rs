@@ -12,7 +12,8 @@ use crate::process::Process;
 
 /// A server with an empty database cluster, for one test or [shared](crate::shared::Shared) by several.
 ///
-/// Anybody may log in as `postgres` without a password; the user `app` needs the password [`PASSWORD`](Self::PASSWORD).
+/// Anybody may log in as `postgres` without a password; the user `app` needs the [password](Self::PASSWORD). On an encrypted
+/// connection the user `certified` needs a certificate for that name.
 #[derive(Debug)]
 pub struct Postgres {
     // Killed before its folder goes.
@@ -31,7 +32,7 @@ impl Postgres {
     ///
     /// If it cannot be started.
     pub fn start() -> Self {
-        Self::start_with(&["fsync=off"], |_| Vec::new())
+        Self::start_with(&["fsync=off"], &[])
     }
 
     /// Starts one that waits for the disk, as in service.
@@ -40,19 +41,19 @@ impl Postgres {
     ///
     /// If it cannot be started.
     pub fn start_durable() -> Self {
-        Self::start_with(&[], |_| Vec::new())
+        Self::start_with(&[], &[])
     }
 
-    /// Starts one with `settings` as `name=value`, and with files, which are made once its folder is known, readable by
-    /// the server alone: their names there and their contents.
+    /// Starts one with `settings` as `name=value`, and with `files` by name, readable by the server alone. Settings find
+    /// them in the folder above, as `../name`.
     ///
     /// # Panics
     ///
     /// If it cannot be started.
-    pub fn start_with(settings: &[&str], files: impl FnOnce(&Folder) -> Vec<(&'static str, String)>) -> Self {
+    pub fn start_with(settings: &[&str], files: &[(&str, &str)]) -> Self {
         let (folder, port) = (Folder::new("postgres"), Port::free());
-        for (name, text) in files(&folder) {
-            write(&folder.join(name), &text);
+        for (name, text) in files {
+            write(&folder.join(name), text);
         }
         if is_root() {
             // The server refuses to run as root.
@@ -63,7 +64,7 @@ impl Postgres {
         done(
             init.args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C"]).arg(&data),
         );
-        let rules = "local all all trust\nhost all app all scram-sha-256\nhost all all all trust\n";
+        let rules = "hostssl all certified all cert\nhost all app all scram-sha-256\nhost all all all trust\n";
         write(&data.join("pg_hba.conf"), rules);
         let mut server = as_user(&program("postgres"));
         server.arg("-D").arg(&data).arg("-k").arg(folder.path()).arg("-p").arg(port.number().to_string());
@@ -75,7 +76,8 @@ impl Postgres {
         let mut postgres = Self { process: Process::start(server, log), port, folder };
         postgres.wait_until_ready();
         postgres.sql(&format!("CREATE ROLE app LOGIN PASSWORD '{}'", Self::PASSWORD));
-        postgres.sql("GRANT ALL ON SCHEMA public TO app");
+        postgres.sql("CREATE ROLE certified LOGIN");
+        postgres.sql("GRANT ALL ON SCHEMA public TO app, certified");
         postgres
     }
 

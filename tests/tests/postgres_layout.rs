@@ -62,11 +62,19 @@ async fn fast_mode_keeps_out_of_the_shared_table() {
         assert_eq!(limiter.check("u1").await.unwrap().remaining, 2);
     }
     assert_eq!(postgres.sql("SELECT key, state FROM apart"), postgres.sql("SELECT key, state FROM apart_fast"));
-    let version = "SELECT xmin, xmax FROM apart_fast";
     assert!(limiters[1].check_cost("u1", 2.0).await.unwrap().allowed);
-    let before = postgres.sql(version);
+    let state = postgres.sql("SELECT state, expires_at FROM apart_fast");
     assert!(!limiters[1].check("u1").await.unwrap().allowed);
+    assert_eq!(postgres.sql("SELECT state, expires_at FROM apart_fast"), state);
+    // Denied once it is only read until it is admitted again.
+    let version = "SELECT xmin, xmax FROM apart_fast";
+    let before = postgres.sql(version);
+    for _ in 0..3 {
+        assert!(!limiters[1].check("u1").await.unwrap().allowed);
+    }
     assert_eq!(postgres.sql(version), before, "a denial wrote or locked the row");
+    limiters[1].clock().advance(1_000.0);
+    assert_eq!(limiters[1].check("u1").await.unwrap().remaining, 2);
 }
 
 #[tokio::test]

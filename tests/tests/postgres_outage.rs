@@ -239,8 +239,7 @@ fn door_table(postgres: &Postgres, table: &str) -> PostgresStore {
 
 #[tokio::test]
 async fn a_server_without_room_is_unavailable() {
-    let postgres =
-        Postgres::start_with(&["fsync=off", "max_connections=4", "superuser_reserved_connections=0"], |_| Vec::new());
+    let postgres = Postgres::start_with(&["fsync=off", "max_connections=4", "superuser_reserved_connections=0"], &[]);
     let mut sessions = Vec::new();
     for _ in 0..4 {
         sessions.push(postgres_support::session(&postgres).await);

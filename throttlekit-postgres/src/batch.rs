@@ -1,7 +1,8 @@
 //! Calls that go to the server together.
 
-use throttlekit::Error;
 use throttlekit::store::Call;
+
+use crate::exchange::Answer;
 
 /// Calls with their keys. Each is decided on its own, in order, and sees what those before it changed.
 pub(crate) struct Batch {
@@ -59,30 +60,69 @@ impl Batch {
         Some((self.calls.get(call)?, self.keys.get(self.place(call))?))
     }
 
+    /// The only keys of `calls`.
+    pub(crate) fn keys_of(&self, calls: &[usize]) -> Vec<&str> {
+        calls.iter().filter_map(|call| Some(self.get(*call)?.1)).collect()
+    }
+
     /// Where the only key of a call is.
     pub(crate) fn place(&self, call: usize) -> usize {
         self.places.get(call).and_then(|places| places.first()).copied().unwrap_or_default()
     }
 
+    /// Calls in groups that have no key twice, each call in the first group that it can be in: those on one key are in
+    /// groups one after the other, and the keys of each group are among those of the one before. Every call has one key.
+    pub(crate) fn waves(&self) -> Vec<Vec<usize>> {
+        let mut met = vec![0; self.keys.len()];
+        let mut waves: Vec<Vec<usize>> = Vec::new();
+        for call in 0..self.len() {
+            let Some(wave) = met.get_mut(self.place(call)) else { continue };
+            match waves.get_mut(*wave) {
+                Some(calls) => calls.push(call),
+                None => waves.push(vec![call]),
+            }
+            *wave += 1;
+        }
+        waves
+    }
+
     /// Steps every call over `rows`, one for each of [`keys`](Self::keys), and changes them.
-    pub(crate) fn step(&mut self, rows: &mut [Row], server_ms: Option<f64>) -> Vec<Result<(), Error>> {
+    pub(crate) fn step(&mut self, rows: &mut [Row], server_ms: Option<f64>) -> Vec<Answer> {
         let calls = self.calls.iter_mut().zip(&self.places);
-        calls
-            .map(|(call, places)| {
-                let now_ms = server_ms.unwrap_or_else(|| call.now_ms().floor());
-                let states: Vec<_> = places.iter().map(|place| rows.get(*place)?.live(now_ms)).collect();
-                for write in call.step(&states, now_ms)? {
-                    let row = places.get(write.key).and_then(|place| rows.get_mut(*place));
-                    if let Some(row) = row {
-                        *row = match write.state {
-                            Some((text, ttl_ms)) => Row { state: Some(text), expires_at: deadline(now_ms, ttl_ms) },
-                            None => Row::default(),
-                        };
-                    }
+        let mut step = |(call, places): (&mut Call, &Vec<usize>)| {
+            let now_ms = server_ms.unwrap_or_else(|| call.now_ms().floor());
+            let states: Vec<_> = places.iter().map(|place| rows.get(*place)?.live(now_ms)).collect();
+            let writes = match call.step(&states, now_ms) {
+                Ok(writes) => writes,
+                Err(error) => return Answer::Is(Err(error)),
+            };
+            let denied = writes.is_empty() && !call.read_only();
+            for write in writes {
+                if let Some(row) = places.get(write.key).and_then(|place| rows.get_mut(*place)) {
+                    *row = match write.state {
+                        Some((text, ttl_ms)) => Row { state: Some(text), expires_at: deadline(now_ms, ttl_ms) },
+                        None => Row::default(),
+                    };
                 }
-                Ok(())
-            })
-            .collect()
+            }
+            if denied { Answer::Denied } else { Answer::Is(Ok(())) }
+        };
+        calls.map(&mut step).collect()
+    }
+
+    /// Steps every call over `rows`; those that would change them are lost.
+    pub(crate) fn judge(&mut self, rows: &[Row], server_ms: Option<f64>) -> Vec<Answer> {
+        let calls = self.calls.iter_mut().zip(&self.places);
+        let judge = |(call, places): (&mut Call, &Vec<usize>)| {
+            let now_ms = server_ms.unwrap_or_else(|| call.now_ms().floor());
+            let states: Vec<_> = places.iter().map(|place| rows.get(*place)?.live(now_ms)).collect();
+            match call.step(&states, now_ms) {
+                Ok(writes) if writes.is_empty() => Answer::Denied,
+                Ok(_) => Answer::Lost,
+                Err(error) => Answer::Is(Err(error)),
+            }
+        };
+        calls.map(judge).collect()
     }
 }
 

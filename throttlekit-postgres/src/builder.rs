@@ -13,9 +13,10 @@ use tokio_postgres::{Config, NoTls};
 
 use crate::PostgresStore;
 use crate::core::{Core, Counters, Limits, Sweeps};
+use crate::hints::Hints;
 use crate::table::Table;
 #[cfg(feature = "tls")]
-use crate::tls::{self, Tls};
+use crate::tls::Tls;
 
 /// How states are kept. The decisions are the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -35,7 +36,7 @@ pub enum Mode {
 pub struct PostgresStoreBuilder {
     target: Target,
     #[cfg(feature = "tls")]
-    tls: Option<Tls>,
+    tls: Tls,
     mode: Mode,
     table: String,
     prefix: String,
@@ -67,7 +68,7 @@ impl PostgresStoreBuilder {
         Self {
             target,
             #[cfg(feature = "tls")]
-            tls: None,
+            tls: Tls::default(),
             mode: Mode::default(),
             table: "throttlekit".to_owned(),
             prefix: String::new(),
@@ -166,19 +167,36 @@ impl PostgresStoreBuilder {
         self
     }
 
+    /// The password, in place of what the connection string says. A given pool has its own.
+    pub fn password(mut self, password: impl AsRef<[u8]>) -> Self {
+        if let Target::Config(Some(config)) = &mut self.target {
+            config.password(password);
+        }
+        self
+    }
+
     /// Trusts the certificates in `pem`, and nobody else. Connections must then be encrypted.
     #[cfg(feature = "tls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
     pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.tls = Some(Tls::Roots(pem.into()));
+        self.tls.roots = Some(pem.into());
         self
     }
 
-    /// Encrypts as `config` says, for instance with a certificate of the client. Connections must then be encrypted.
+    /// Shows the server a certificate of the client, or a chain of them, with its key; both as PEM. Connections must then
+    /// be encrypted.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    pub fn client_certificate(mut self, pem: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        self.tls.client = Some((pem.into(), key.into()));
+        self
+    }
+
+    /// Encrypts as `config` says, in place of certificates. Connections must then be encrypted.
     #[cfg(feature = "tls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
     pub fn tls(mut self, config: rustls::ClientConfig) -> Self {
-        self.tls = Some(Tls::Config(Box::new(config)));
+        self.tls.config = Some(Box::new(config));
         self
     }
 
@@ -247,6 +265,7 @@ impl PostgresStoreBuilder {
             complete: AtomicBool::new(false),
             limits: self.limits,
             counters: Counters::default(),
+            hints: Hints::new(),
             sweeps: Sweeps::every((!self.sweep_interval.is_zero()).then_some(self.sweep_interval)),
         };
         Ok(PostgresStore::start(core, self.mode, pool_size, self.max_waiting))
@@ -264,7 +283,7 @@ fn connect(
     mut config: Config,
     size: usize,
     limits: Limits,
-    #[cfg(feature = "tls")] tls: Option<Tls>,
+    #[cfg(feature = "tls")] tls: Tls,
 ) -> Result<Pool, BuildError> {
     if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
         return Err(not_a_url());
@@ -275,14 +294,12 @@ fn connect(
     }
     let settings = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     #[cfg(feature = "tls")]
-    let manager = match (tls, config.get_ssl_mode()) {
-        (None, SslMode::Require) => Manager::from_config(config, tls::of_system()?, settings),
-        (Some(tls), _) => {
-            // Certificates say that encryption is wanted, so there is no way around it.
-            config.ssl_mode(SslMode::Require);
-            Manager::from_config(config, tls.connector()?, settings)
-        }
-        (None, _) => Manager::from_config(config, NoTls, settings),
+    let manager = if tls.is_said() || config.get_ssl_mode() == SslMode::Require {
+        // Certificates say that encryption is wanted, so there is no way around it.
+        config.ssl_mode(SslMode::Require);
+        Manager::from_config(config, tls.connector()?, settings)
+    } else {
+        Manager::from_config(config, NoTls, settings)
     };
     #[cfg(not(feature = "tls"))]
     let manager = match config.get_ssl_mode() {

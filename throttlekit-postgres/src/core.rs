@@ -9,6 +9,7 @@ use deadpool_postgres::Pool;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::hints::Hints;
 use crate::lease::Lease;
 use crate::table::Table;
 use crate::trouble::Trouble;
@@ -52,6 +53,7 @@ pub(crate) struct Core {
     pub(crate) complete: AtomicBool,
     pub(crate) limits: Limits,
     pub(crate) counters: Counters,
+    pub(crate) hints: Hints,
     pub(crate) sweeps: Sweeps,
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Statements that are sent together must all be prepared before: one that is not would be sent after the others.
 
+use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::slice;
@@ -21,6 +22,8 @@ use crate::trouble::Trouble;
 /// What became of one call.
 pub(crate) enum Answer {
     Is(Result<(), Error>),
+    /// It is answered, and wants to change nothing.
+    Denied,
     /// Another process was faster, and nothing was written.
     Lost,
 }
@@ -36,7 +39,7 @@ pub(crate) async fn read(
     server_time: bool,
 ) -> Result<Answers, Trouble> {
     let (now_ms, mut rows) = look(lease, table, batch.keys()).await?;
-    Ok(batch.step(&mut rows, server_time.then_some(now_ms)).into_iter().map(Answer::Is).collect())
+    Ok(batch.step(&mut rows, server_time.then_some(now_ms)))
 }
 
 /// Reads and writes under the locks of all keys: one exchange, and a second one if anything is written. If nothing is,
@@ -75,7 +78,7 @@ pub(crate) async fn locked(
     let (now_ms, before) = parse(&lines).map_err(|error| Trouble::before(&error))?;
 
     let mut after = before.clone();
-    let results = batch.step(&mut after, server_time.then_some(now_ms));
+    let answers = batch.step(&mut after, server_time.then_some(now_ms));
     let changes = Changes::between(batch.keys(), &before, &after);
     let open = changes.is_empty();
     if !open {
@@ -88,7 +91,7 @@ pub(crate) async fn locked(
         written.and(deleted).and(committed).map_err(|error| Trouble::during(&error))?;
     }
     lease.settle(open);
-    Ok(results.into_iter().map(Answer::Is).collect())
+    Ok(answers)
 }
 
 /// Reads without a lock, and writes what nobody has changed since: one exchange, and a second one if anything is
@@ -106,7 +109,7 @@ pub(crate) async fn swapped(
     let (insert, update, delete) = prepared.map_err(|error| Trouble::before(&error))?;
     let (now_ms, before) = look(lease, table, batch.keys()).await?;
     let mut after = before.clone();
-    let results = batch.step(&mut after, server_time.then_some(now_ms));
+    let answers = batch.step(&mut after, server_time.then_some(now_ms));
 
     let client = lease.client()?;
     let swaps = batch.keys().iter().zip(before.iter().zip(&after)).filter(|(_, (old, new))| old != new);
@@ -125,14 +128,26 @@ pub(crate) async fn swapped(
     let mut swapped = together(client, swaps).await?.into_iter();
     let lost: Vec<bool> = changed.map(|changed| changed && swapped.next() == Some(0)).collect();
     lease.settle(false);
-    let answer = |(call, result)| {
+    let answer = |(call, answer)| {
         let lost = lost.get(batch.place(call)).copied().unwrap_or_default();
-        if lost { Answer::Lost } else { Answer::Is(result) }
+        if lost { Answer::Lost } else { answer }
     };
-    Ok(results.into_iter().enumerate().map(answer).collect())
+    Ok(answers.into_iter().enumerate().map(answer).collect())
 }
 
-/// Lets the server decide and write, in one exchange. Every call is a formula on one key.
+/// Reads without a lock, in one exchange, and answers the calls that change nothing: denials. Others are lost.
+pub(crate) async fn looked(
+    lease: &mut Lease,
+    table: &Table,
+    batch: &mut Batch,
+    server_time: bool,
+) -> Result<Answers, Trouble> {
+    let (now_ms, rows) = look(lease, table, batch.keys()).await?;
+    Ok(batch.judge(&rows, server_time.then_some(now_ms)))
+}
+
+/// Lets the server decide and write, in one exchange. Every call is the same formula on one key. What the server does not
+/// answer is lost.
 pub(crate) async fn computed(
     lease: &mut Lease,
     table: &Table,
@@ -140,29 +155,38 @@ pub(crate) async fn computed(
     server_time: bool,
 ) -> Result<Answers, Trouble> {
     let client = lease.client()?;
-    let gcra = client.prepare_cached(&table.gcra).await.map_err(|error| Trouble::before(&error))?;
-    // In the order in which rows are locked; calls on one key stay in theirs.
-    let mut order: Vec<usize> = (0..batch.len()).collect();
-    order.sort_by_key(|call| batch.place(*call));
-    let asked = order.iter().filter_map(|call| {
-        let (call, key) = batch.get(*call)?;
-        let Some(Formula::Gcra { increment_ms, tolerance_ms }) = call.formula() else { return None };
-        let now_ms = (!server_time).then(|| call.now_ms().floor());
-        Some((key, increment_ms, tolerance_ms, now_ms))
+    let single = batch.keys().len() == 1;
+    let text = if single { &table.gcra_one } else { &table.gcra_many };
+    let gcra = client.prepare_cached(text).await.map_err(|error| Trouble::before(&error))?;
+    let Some((first, _)) = batch.get(0) else { return Ok(Vec::new()) };
+    let Some(Formula::Gcra { increment_ms, tolerance_ms }) = first.formula() else {
+        return Err(Trouble::differs());
+    };
+    let now_ms = (!server_time).then(|| first.now_ms().floor());
+    // A statement can write a row once: further calls on one key go to further statements, which lock nothing new.
+    let waves = batch.waves();
+    let keys: Vec<Vec<&str>> = waves.iter().map(|wave| batch.keys_of(wave)).collect();
+    let statements = keys.iter().map(async |keys| match keys.as_slice() {
+        [key] if single => client.query(&gcra, &[key, &increment_ms, &tolerance_ms, &now_ms]).await,
+        keys => client.query(&gcra, &[&keys, &increment_ms, &tolerance_ms, &now_ms]).await,
     });
-    let checks: Vec<_> = asked
-        .map(|(key, increment_ms, tolerance_ms, now_ms)| {
-            let gcra = &gcra;
-            async move { client.query_one(gcra, &[&key, &increment_ms, &tolerance_ms, &now_ms]).await }
-        })
-        .collect();
-    let lines = together(client, checks).await?;
+    let statements = statements.collect::<Vec<_>>();
+    let lines = together(client, statements).await?;
     lease.settle(false);
-    let mut answers: Vec<Answer> = (0..batch.len()).map(|_| Answer::Is(Err(Trouble::differs().to_error()))).collect();
-    for (call, line) in order.into_iter().zip(lines) {
-        let computed = Computed::from_line(&line).map_err(|error| Trouble::during(&error))?;
-        if let (Some(call), Some(answer)) = (batch.calls().get_mut(call), answers.get_mut(call)) {
-            *answer = Answer::Is(computed.explain(call));
+    let mut answers: Vec<Answer> = (0..batch.len()).map(|_| Answer::Lost).collect();
+    for (wave, lines) in waves.iter().zip(lines) {
+        let mut computed = HashMap::new();
+        for line in &lines {
+            let (key, found) = Computed::from_line(line).map_err(|error| Trouble::during(&error))?;
+            computed.insert(key, found);
+        }
+        for call in wave {
+            let found = batch.get(*call).and_then(|(_, key)| computed.remove(key));
+            if let (Some(found), Some(asked), Some(answer)) =
+                (found, batch.calls().get_mut(*call), answers.get_mut(*call))
+            {
+                *answer = found.explain(asked);
+            }
         }
     }
     Ok(answers)
@@ -172,26 +196,28 @@ pub(crate) async fn computed(
 struct Computed {
     prior: Option<String>,
     now_ms: f64,
-    /// The state of the row afterwards, if the row was written.
-    state: Option<String>,
+    /// The state of the row afterwards.
+    state: String,
 }
 
 impl Computed {
-    fn from_line(line: &Line) -> Driver<Self> {
-        Ok(Self { prior: line.try_get(0)?, now_ms: line.try_get(1)?, state: line.try_get(2)? })
+    fn from_line(line: &Line) -> Driver<(&str, Self)> {
+        Ok((line.try_get(0)?, Self { prior: line.try_get(1)?, now_ms: line.try_get(2)?, state: line.try_get(3)? }))
     }
 
     /// Steps `call` over what the server found, which gives the reply, and compares the outcome.
-    fn explain(self, call: &mut Call) -> Result<(), Error> {
-        let writes = call.step(slice::from_ref(&self.prior), self.now_ms)?;
-        let number = |text: &String| text.parse::<f64>().ok();
-        let same = match (writes.first().and_then(|write| write.state.as_ref()), &self.state) {
-            (Some((ours, _)), Some(theirs)) => number(ours).is_some() && number(ours) == number(theirs),
-            (Some(_), None) => false,
-            // A denial that came out only under the lock leaves the row as it was.
-            (None, theirs) => theirs.is_none() || *theirs == self.prior,
+    fn explain(self, call: &mut Call) -> Answer {
+        let writes = match call.step(slice::from_ref(&self.prior), self.now_ms) {
+            Ok(writes) => writes,
+            Err(error) => return Answer::Is(Err(error)),
         };
-        if same { Ok(()) } else { Err(Trouble::differs().to_error()) }
+        let number = |text: &str| text.parse::<f64>().ok();
+        match writes.first().and_then(|write| write.state.as_ref()) {
+            Some((ours, _)) if number(ours).is_some() && number(ours) == number(&self.state) => Answer::Is(Ok(())),
+            // A denial leaves the row as it was.
+            None if self.prior.as_ref() == Some(&self.state) => Answer::Denied,
+            _ => Answer::Is(Err(Trouble::differs().to_error())),
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use throttlekit::Error;
 use throttlekit::store::Call;
+use throttlekit::{Error, Formula};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
@@ -17,23 +17,30 @@ const MOST_CALLS: usize = 64;
 /// The most keys of calls that are taken together. A single call may have more.
 const MOST_KEYS: usize = 128;
 
-/// How a call is run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a call is run. Calls go together if they are run in the same manner.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Manner {
     /// Only read.
     Read,
+    /// Read, since it is likely to be denied.
+    Looked,
     /// Under locks.
     Locked,
     /// Read, then swapped.
     Swapped,
-    /// By the server.
-    Computed,
+    /// By the server: a formula, at a time of the caller's if that counts.
+    Computed(Formula, Option<f64>),
 }
 
 /// A call that waits for its turn, and where its answer goes.
 pub(crate) struct Asked {
     pub(crate) call: Call,
+    /// How it is run first.
     pub(crate) manner: Manner,
+    /// How it is run if that did not answer it.
+    pub(crate) otherwise: Manner,
+    /// Stands for its first key.
+    pub(crate) hash: u64,
     pub(crate) answer: oneshot::Sender<Result<Call, Error>>,
 }
 

@@ -4,8 +4,12 @@
 
 mod batch;
 mod builder;
+#[cfg(feature = "config")]
+#[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+mod connector;
 mod core;
 mod exchange;
+mod hints;
 mod lane;
 mod lease;
 mod store;
@@ -16,4 +20,6 @@ mod trouble;
 mod worker;
 
 pub use builder::{Mode, PostgresStoreBuilder};
+#[cfg(feature = "config")]
+pub use connector::PostgresConnector;
 pub use store::{PostgresStore, Stats};

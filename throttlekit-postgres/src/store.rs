@@ -153,12 +153,14 @@ impl PostgresStore {
         self.core.sweep().await.map_err(|trouble| trouble.to_error())
     }
 
+    /// How a call is run, whatever is known of its key.
     fn manner(&self, call: &Call) -> Manner {
-        match self.mode {
+        let formula = call.formula().filter(|_| self.mode == Mode::Fast);
+        match (self.mode, formula) {
             _ if call.read_only() => Manner::Read,
-            Mode::Fast if call.formula().is_some() => Manner::Computed,
-            Mode::Fast if call.keys().len() == 1 => Manner::Swapped,
-            Mode::Shared | Mode::Fast => Manner::Locked,
+            (_, Some(formula)) => Manner::Computed(formula, (!self.core.server_time).then(|| call.now_ms())),
+            (Mode::Fast, None) if call.keys().len() == 1 => Manner::Swapped,
+            _ => Manner::Locked,
         }
     }
 }
@@ -180,14 +182,18 @@ impl Store for PostgresStore {
         };
         let runtime = Handle::try_current().map_err(|_| Error::store_unavailable("there is no tokio runtime"))?;
         // Calls on one key wait in one lane, so that they meet in one batch.
-        let lane = usize::try_from(self.hasher.hash_one(first) % self.lanes.len() as u64).unwrap_or_default();
+        let hash = self.hasher.hash_one(first);
+        let lane = usize::try_from(hash % self.lanes.len() as u64).unwrap_or_default();
         let Some(lane) = self.lanes.get(lane) else { return Err(Error::store_unavailable("there is no lane")) };
         self.core.counters.calls.fetch_add(1, Relaxed);
         self.core.sweeps.note(call.now_ms());
         let (answer, answered) = oneshot::channel();
-        let manner = self.manner(call);
+        let otherwise = self.manner(call);
+        // A denial can be told from a plain read.
+        let looked = self.core.hints.is_denied(hash) && matches!(otherwise, Manner::Locked | Manner::Computed(..));
+        let manner = if looked { Manner::Looked } else { otherwise };
         let empty = Call::new(call.now_ms(), call.rule());
-        let asked = Asked { call: mem::replace(call, empty), manner, answer };
+        let asked = Asked { call: mem::replace(call, empty), manner, otherwise, hash, answer };
         lane.add(asked, self.max_waiting, &runtime, || Worker::new(Arc::clone(&self.core)))?;
         let limit = self.core.limits.call;
         match timeout(limit, answered).await {

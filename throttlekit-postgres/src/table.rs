@@ -35,7 +35,8 @@ pub(crate) struct Table {
     pub(crate) swap_in: String,
     pub(crate) swap: String,
     pub(crate) swap_out: String,
-    pub(crate) gcra: String,
+    pub(crate) gcra_one: String,
+    pub(crate) gcra_many: String,
 }
 
 impl Table {
@@ -163,46 +164,43 @@ impl Table {
             swap_out: format!(
                 "DELETE FROM {name} WHERE key = $1::text AND state = $2::text AND expires_at = $3::bigint"
             ),
-            gcra: gcra(&name),
+            gcra_one: gcra(&name, "(SELECT $1::text AS key) AS keys", ""),
+            // Rows are locked in the order of the keys' bytes.
+            gcra_many: gcra(&name, "unnest($1::text[]) AS keys(key)", "ORDER BY keys.key COLLATE \"C\""),
             ddl,
             name,
         }
     }
 }
 
-/// A check by the generic cell rate algorithm, in one statement: key, increment, tolerance, and the time if it is not the
-/// server's. Answers the state before the check, the time, and the state that was written, if one was.
+/// Checks by the generic cell rate algorithm, in one statement: distinct keys in an order, increment, tolerance, and the
+/// time if it is not the server's. Answers with each key, the state before the check, the time, and the state afterwards.
 ///
-/// It looks first, so that a denial neither writes nor locks. What looks admissible is decided anew on the locked row, at
-/// a time read then; if somebody came first and it is denied after all, the row is written as it was. A key without a row
-/// is decided on none, so that the insert does not depend on what was seen.
-fn gcra(name: &str) -> String {
+/// A row is decided once it is locked, at a time read then; the sub-select is there to read it once. A denial leaves the
+/// row as it was, though it writes it again, so this is not for keys that are likely to be denied. A key without a row is
+/// decided on none; if that is a denial, it is not answered.
+fn gcra(name: &str, keys: &str, order: &str) -> String {
     let now = format!("coalesce($4::float8, {NOW})");
     let ttl = |now: &str, new: &str| format!("({now} + greatest(1, ceil({new} - {now})))::bigint");
-    // The number of a live row; the text of a row that is not alive is not looked at.
+    let allowed =
+        |tat: &str, now: &str| format!("{tat} + $2::float8 > {tat} AND {now} >= ({tat} + $2::float8) - $3::float8");
+    // The number of a row that is alive; the text of another is not looked at.
     let tat = "greatest(CASE WHEN t.expires_at > n.now THEN t.state::float8 END, n.now)";
-    let allowed = "s.tat + $2::float8 > s.tat AND s.now >= (s.tat + $2::float8) - $3::float8";
     format!(
-        "WITH seen AS MATERIALIZED (\
-             SELECT s.now, s.prior, {allowed} AS allowed FROM (\
-                 SELECT n.now, CASE WHEN t.expires_at > n.now THEN t.state END AS prior, {tat} AS tat \
-                 FROM (SELECT {now} AS now OFFSET 0) AS n LEFT JOIN {name} AS t ON t.key = $1::text OFFSET 0\
-             ) AS s\
-         ), wrote AS (\
-             INSERT INTO {name} AS t (key, state, expires_at, stepped_at) \
-             SELECT $1::text, (now + $2::float8)::text, {cold_ttl}, now FROM seen WHERE allowed \
-             ON CONFLICT (key) DO UPDATE SET (state, expires_at, prior, stepped_at) = (\
-                 SELECT CASE WHEN d.allowed THEN d.new::text ELSE t.state END, \
-                        CASE WHEN d.allowed THEN {ttl} ELSE t.expires_at END, \
-                        CASE WHEN t.expires_at > d.now THEN t.state END, d.now \
-                 FROM (SELECT s.now, s.tat + $2::float8 AS new, {allowed} AS allowed FROM (\
-                     SELECT n.now, {tat} AS tat FROM (SELECT {now} AS now OFFSET 0) AS n OFFSET 0\
-                 ) AS s) AS d\
-             ) RETURNING t.prior, t.stepped_at, t.state\
-         ) \
-         SELECT prior, stepped_at, state FROM wrote \
-         UNION ALL SELECT prior, now, NULL FROM seen WHERE NOT allowed",
-        cold_ttl = ttl("now", "(now + $2::float8)"),
+        "INSERT INTO {name} AS t (key, state, expires_at, stepped_at) \
+         SELECT keys.key, (n.now + $2::float8)::text, {cold_ttl}, n.now \
+         FROM (SELECT {now} AS now OFFSET 0) AS n CROSS JOIN {keys} WHERE {cold} {order} \
+         ON CONFLICT (key) DO UPDATE SET (state, expires_at, prior, stepped_at) = (\
+             SELECT CASE WHEN d.allowed THEN d.new::text ELSE t.state END, \
+                    CASE WHEN d.allowed THEN {ttl} ELSE t.expires_at END, \
+                    CASE WHEN t.expires_at > d.now THEN t.state END, d.now \
+             FROM (SELECT s.now, s.tat + $2::float8 AS new, {warm} AS allowed FROM (\
+                 SELECT n.now, {tat} AS tat FROM (SELECT {now} AS now OFFSET 0) AS n OFFSET 0\
+             ) AS s) AS d\
+         ) RETURNING t.key, t.prior, t.stepped_at, t.state",
+        cold = allowed("n.now", "n.now"),
+        cold_ttl = ttl("n.now", "(n.now + $2::float8)"),
+        warm = allowed("s.tat", "s.now"),
         ttl = ttl("d.now", "d.new"),
     )
 }

@@ -42,7 +42,12 @@ impl Worker {
     pub(crate) async fn serve(self, mut turn: Turn) {
         let mut lease = None;
         loop {
-            let asked = turn.next();
+            let mut asked = turn.next();
+            if asked.is_empty() && lease.is_some() {
+                // Those who were just answered may ask again at once.
+                tokio::task::yield_now().await;
+                asked = turn.next();
+            }
             if !asked.is_empty() {
                 self.answer(&mut lease, asked).await;
                 self.core.sweep_if_due();
@@ -62,27 +67,49 @@ impl Worker {
     async fn answer(&self, lease: &mut Option<Lease>, asked: Vec<Asked>) {
         let mut batches = vec![(asked, 0)];
         while let Some((asked, races)) = batches.pop() {
-            let Some(mut manner) = asked.first().map(|asked| asked.manner) else { continue };
-            if manner == Manner::Swapped && races >= RACES {
-                manner = Manner::Locked;
-            }
-            let (calls, answers): (Vec<_>, Vec<_>) = asked.into_iter().map(|asked| (asked.call, asked.answer)).unzip();
+            let Some(manner) = asked.first().map(|asked| asked.manner) else { continue };
+            let (calls, callers): (Vec<_>, Vec<_>) = asked.into_iter().map(Caller::split).unzip();
             let mut batch = Batch::new(calls, &self.core.prefix);
             let outcome = self.run(lease, manner, &mut batch).await;
             self.core.counters.batches.fetch_add(1, Relaxed);
-            let calls = batch.into_calls().into_iter().zip(answers);
+            let calls = callers.into_iter().zip(batch.into_calls());
             match outcome {
-                Ok(outcomes) => {
-                    let lost: Vec<_> = calls.zip(outcomes).filter_map(|(call, outcome)| tell(call, outcome)).collect();
-                    batches.push((lost.into_iter().map(|call| ask(call, manner)).collect(), races + 1));
+                Ok(answers) => {
+                    let told = calls.zip(answers).map(|((caller, call), answer)| self.tell(caller, call, answer));
+                    let mut lost: Vec<Asked> = told.flatten().collect();
+                    for asked in &mut lost {
+                        asked.manner = next(asked, races);
+                    }
+                    // Those that go on in different manners go on apart.
+                    while let Some(first) = lost.first().map(|asked| asked.manner) {
+                        let (same, others) = lost.into_iter().partition(|asked| asked.manner == first);
+                        batches.push((same, races + 1));
+                        lost = others;
+                    }
                 }
                 Err(trouble) if trouble.may_be_of_one_call() && calls.len() > 1 => {
-                    batches.extend(calls.rev().map(|call| (vec![ask(call, manner)], races)));
+                    batches.extend(calls.rev().map(|(caller, call)| (vec![caller.join(call)], races)));
                 }
                 // Nobody listens any more where this fails.
-                Err(trouble) => calls.for_each(|(_, answer)| drop(answer.send(Err(trouble.to_error())))),
+                Err(trouble) => calls.for_each(|(caller, _)| drop(caller.answer.send(Err(trouble.to_error())))),
             }
         }
+    }
+
+    /// Tells the caller, who may have gone. A call without an answer comes back.
+    fn tell(&self, caller: Caller, call: Call, answer: Answer) -> Option<Asked> {
+        let (denied, result) = match answer {
+            Answer::Lost => return Some(caller.join(call)),
+            Answer::Denied => (true, Ok(call)),
+            Answer::Is(Ok(())) => (false, Ok(call)),
+            Answer::Is(Err(error)) => (false, Err(error)),
+        };
+        // A read decides nothing.
+        if caller.manner != Manner::Read {
+            self.core.hints.note(caller.hash, denied);
+        }
+        let _ = caller.answer.send(result);
+        None
     }
 
     /// Runs a batch, and again if it is certain that nothing was written.
@@ -132,7 +159,8 @@ impl Worker {
             lease.end().await?;
             match manner {
                 Manner::Read => exchange::read(lease, table, batch, server_time).await,
-                Manner::Computed => exchange::computed(lease, table, batch, server_time).await,
+                Manner::Looked => exchange::looked(lease, table, batch, server_time).await,
+                Manner::Computed(..) => exchange::computed(lease, table, batch, server_time).await,
                 Manner::Swapped | Manner::Locked => exchange::swapped(lease, table, batch, server_time).await,
             }
         })
@@ -170,18 +198,32 @@ pub(crate) async fn within<T>(
     timeout(limit, exchange).await.unwrap_or_else(|_| Err(Trouble::slow("the server's answer")))
 }
 
-type Reply = oneshot::Sender<Result<Call, Error>>;
-
-/// Tells the caller, who may have gone. A call that lost its race comes back.
-fn tell((call, answer): (Call, Reply), outcome: Answer) -> Option<(Call, Reply)> {
-    let _ = match outcome {
-        Answer::Lost => return Some((call, answer)),
-        Answer::Is(Ok(())) => answer.send(Ok(call)),
-        Answer::Is(Err(error)) => answer.send(Err(error)),
-    };
-    None
+/// An [`Asked`] without its call.
+struct Caller {
+    manner: Manner,
+    otherwise: Manner,
+    hash: u64,
+    answer: oneshot::Sender<Result<Call, Error>>,
 }
 
-fn ask((call, answer): (Call, Reply), manner: Manner) -> Asked {
-    Asked { call, manner, answer }
+impl Caller {
+    fn split(asked: Asked) -> (Call, Self) {
+        let Asked { call, manner, otherwise, hash, answer } = asked;
+        (call, Self { manner, otherwise, hash, answer })
+    }
+
+    fn join(self, call: Call) -> Asked {
+        let Self { manner, otherwise, hash, answer } = self;
+        Asked { call, manner, otherwise, hash, answer }
+    }
+}
+
+/// How to go on with a call that was not answered.
+fn next(asked: &Asked, races: u32) -> Manner {
+    match asked.manner {
+        _ if races >= RACES => Manner::Locked,
+        // Denied on no state at all, which a read tells.
+        Manner::Computed(..) => Manner::Looked,
+        _ => asked.otherwise,
+    }
 }
