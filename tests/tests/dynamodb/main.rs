@@ -3,6 +3,7 @@
 
 mod files;
 mod joint;
+mod kit;
 mod outages;
 mod procedure;
 mod races;
