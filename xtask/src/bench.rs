@@ -2,7 +2,7 @@
 
 use crate::process::run as run_program;
 use crate::workspace::Workspace;
-use crate::{Error, Options, services};
+use crate::{Error, Options, packages, services};
 
 /// Runs the named programs, or all of them in the order in which cargo lists them.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Error> {
@@ -17,7 +17,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Error>
         let known: Vec<_> = programs.iter().map(|(_, name)| *name).collect();
         return Err(format!("no benchmark is called {unknown:?}; there are: {}", known.join(", ")).into());
     }
-    services::ensure(&services::BENCHES)?;
+    services::ensure(&services::ALL)?;
+    packages::ensure(&workspace.target())?;
     let chosen =
         programs.iter().filter(|(_, name)| options.names.is_empty() || options.names.iter().any(|asked| asked == name));
     for (kind, name) in chosen {

@@ -43,9 +43,7 @@ const WRK: Service = Service::new("wrk", "bench: load on the quickstart", &["whi
 
 /// What the tests need.
 pub(crate) const TESTS: [Service; 7] = [PYTHON, PIP, TAR, REDIS, SENTINEL, POSTGRES, SETPRIV];
-/// What the benches need.
-pub(crate) const BENCHES: [Service; 4] = [POSTGRES, SETPRIV, VALGRIND, WRK];
-/// Everything.
+/// These, and what the benches need.
 pub(crate) const ALL: [Service; 9] = [PYTHON, PIP, TAR, REDIS, SENTINEL, POSTGRES, SETPRIV, VALGRIND, WRK];
 
 /// Lists `services` and installs those that are missing.
