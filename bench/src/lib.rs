@@ -6,5 +6,6 @@ pub mod clock;
 pub mod keys;
 pub mod measure;
 pub mod overload;
+pub mod regret;
 pub mod report;
 pub mod rival;

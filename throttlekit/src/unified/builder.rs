@@ -99,9 +99,12 @@ impl<C> UnifiedBuilder<C> {
         self
     }
 
-    /// As [`workload`](Self::workload), and solves again after every `sample_window` requests, for what was seen of late
-    /// and for what is left of the budgets until `horizon` requests have been seen; then the budgets are whole again. Both
-    /// are at least 1.
+    /// As [`workload`](Self::workload), and solves again after every `sample_window` requests, for what was seen and for
+    /// what is left of the budgets until `horizon` requests have been seen; then the budgets are whole again. Both are at
+    /// least 1.
+    ///
+    /// Of a kind of request that the plan admits in part, that part passes. The prices decide about kinds that were not
+    /// seen yet, and beyond the first 64.
     ///
     /// The budgets of `workload` are those of the whole horizon if its weights sum up to `horizon`, or those of one request
     /// if they sum up to 1. Takes no budget of slots.

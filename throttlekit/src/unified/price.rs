@@ -62,8 +62,8 @@ impl Pricing {
         #[allow(clippy::cast_precision_loss)] // a horizon of 2^53 requests is never reached
         let whole = (rate * horizon as f64, cost * horizon as f64);
         Ok(Self::Resolving(Mutex::new(Resolving {
-            initial: prices,
             prices,
+            shares: shares(workload),
             window: sample_window,
             horizon,
             whole,
@@ -86,7 +86,7 @@ impl Pricing {
         let prices = match self {
             Self::Fixed(prices) => *prices,
             Self::Learning(learning) => lock(learning).see(cost, value),
-            Self::Resolving(resolving) => lock(resolving).see(cost, value),
+            Self::Resolving(resolving) => return lock(resolving).accepts(cost, value),
         };
         passes(prices, cost, value, hold)
     }
@@ -142,14 +142,13 @@ impl Sample {
         }
     }
 
-    /// The prices for more of the same; none if a number is out of range.
-    fn solve(&self, rate: f64, cost: f64) -> Option<Prices> {
+    /// The same kinds as a workload, for budgets of one request.
+    fn workload(&self, rate: f64, cost: f64) -> Workload {
         #[allow(clippy::cast_precision_loss)] // a sample of 2^53 requests is never reached
         let seen = self.seen as f64;
         let add =
             |workload: Workload, (cost, value, count): &(f64, f64, f64)| workload.kind(*cost, *value, count / seen);
-        let workload = self.kinds.iter().fold(Workload::new(rate, cost), add);
-        workload.solve().ok().map(|plan| plan.prices)
+        self.kinds.iter().fold(Workload::new(rate, cost), add)
     }
 }
 
@@ -172,7 +171,8 @@ impl Learning {
         self.sample.add(cost, value);
         if self.sample.seen >= self.window {
             let buffer = self.buffer.take().unwrap_or_default();
-            if let Some(learnt) = self.sample.solve(self.rate, self.cost) {
+            // A sample with a number out of range teaches nothing.
+            if let Ok(learnt) = self.sample.workload(self.rate, self.cost).solve().map(|plan| plan.prices) {
                 if self.revenue(&buffer, learnt) > self.revenue(&buffer, self.prices) {
                     self.prices = learnt;
                 }
@@ -199,10 +199,29 @@ impl Learning {
     }
 }
 
-/// Solves again and again, for what was seen of late and what is left.
+/// How much of a kind of request the plan admits.
+struct Share {
+    cost: f64,
+    value: f64,
+    /// From 0 to 1.
+    admit: f64,
+    /// What the requests refused so far add up to: one is admitted when it is a whole one.
+    credit: f64,
+}
+
+fn shares(workload: &Workload) -> Vec<Share> {
+    let admit = workload.solve().map(|plan| plan.admit_fractions).unwrap_or_default();
+    let share = |((cost, value), admit)| Share { cost, value, admit, credit: 0.0 };
+    workload.kinds().zip(admit).map(share).collect()
+}
+
+/// Solves again and again, for what was seen and what is left.
+///
+/// Prices alone would not do: a kind that is worth just its bid passes as a whole, of which the plan admits a part, so that
+/// each new solution would spend what the one before had kept. Here a kind of the plan passes by its part.
 pub(super) struct Resolving {
-    initial: Prices,
     prices: Prices,
+    shares: Vec<Share>,
     window: u64,
     horizon: u64,
     /// Requests and units of a whole horizon.
@@ -213,22 +232,45 @@ pub(super) struct Resolving {
 }
 
 impl Resolving {
-    /// Takes in a request and answers the prices that it is judged by.
-    fn see(&mut self, cost: f64, value: f64) -> Prices {
+    /// Takes in a request, and judges it.
+    fn accepts(&mut self, cost: f64, value: f64) -> bool {
         if self.seen == self.horizon {
             self.seen = 0;
             self.left = self.whole;
         }
         self.seen += 1;
-        self.sample.add(cost, value);
-        if self.sample.seen >= self.window {
-            // This one is still to be admitted.
-            #[allow(clippy::cast_precision_loss)] // a horizon of 2^53 requests is never reached
-            let to_come = (self.horizon - self.seen + 1) as f64;
-            let each = |left: f64| (left / to_come).max(NEARLY_NOTHING);
-            self.prices = self.sample.solve(each(self.left.0), each(self.left.1)).unwrap_or(self.initial);
-            self.sample = Sample::default();
+        // A value that the solver refuses must not stay in the sample.
+        if value.is_finite() && value >= 0.0 {
+            self.sample.add(cost, value);
+            if self.sample.seen % self.window == 0 {
+                self.solve();
+            }
         }
-        self.prices
+        let Some(share) = self.shares.iter_mut().find(|share| share.cost == cost && share.value == value) else {
+            return passes(self.prices, cost, value, 0.0);
+        };
+        share.credit += share.admit;
+        if share.credit >= 1.0 - ROUNDING {
+            share.credit = (share.credit - 1.0).max(0.0);
+            return true;
+        }
+        false
+    }
+
+    fn solve(&mut self) {
+        // The request that is being judged is still to be admitted.
+        #[allow(clippy::cast_precision_loss)] // a horizon of 2^53 requests is never reached
+        let to_come = (self.horizon - self.seen + 1) as f64;
+        let each = |left: f64| (left / to_come).max(NEARLY_NOTHING);
+        let workload = self.sample.workload(each(self.left.0), each(self.left.1));
+        let Ok(plan) = workload.solve() else { return };
+        self.prices = plan.prices;
+        let credit = |cost, value| {
+            let before = self.shares.iter().find(|share| share.cost == cost && share.value == value);
+            before.map_or(0.0, |share| share.credit)
+        };
+        let shares = workload.kinds().zip(plan.admit_fractions);
+        self.shares =
+            shares.map(|((cost, value), admit)| Share { cost, value, admit, credit: credit(cost, value) }).collect();
     }
 }

@@ -120,6 +120,11 @@ impl Workload {
         self
     }
 
+    /// Cost and value of each kind.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.kinds.iter().map(|kind| (kind.cost, kind.value))
+    }
+
     pub(super) fn has_slots(&self) -> bool {
         self.slot_budget.is_some()
     }
