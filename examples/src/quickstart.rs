@@ -4,18 +4,21 @@
 //! cargo run --release --bin quickstart [-- --listen ADDRESS] [--config FILE]
 //! ```
 //!
-//! Ctrl-C and SIGTERM let open requests finish; SIGHUP reads the file again.
+//! Ctrl-C and SIGTERM let open requests finish; SIGHUP reads the file again. The file also says where the limits are counted;
+//! the feature `redis` of this package lets it name Redis.
 
 use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::{get, post};
 use lexopt::prelude::{Long, Short, ValueExt as _};
-use throttlekit::policy::Policies;
+use throttlekit::policy::{LoadOptions, Policies};
+use throttlekit::{Clock, Error as LimitError, ReportGate, SystemClock};
 use throttlekit_axum::ThrottleLayer;
 use tokio::net::TcpListener;
 
@@ -74,9 +77,11 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
-    let policies = Policies::load_file(&options.config)?;
+    let policies = Policies::load_file_with(&options.config, stores(LoadOptions::new()))?;
+    ready(&policies).await?;
+    let errors = ErrorLog::new();
     let limits = throttlekit_tower::ThrottleLayer::from_config(&policies)?
-        .on_error(|failure| eprintln!("{}: {}", failure.policy, failure.error));
+        .on_error(move |failure| errors.write(failure.policy, failure.error));
     let app = Router::new()
         .route("/api/hello", get(|| async { "hello\n" }))
         .route("/api/upload", post(|body: Bytes| async move { format!("stored {} bytes\n", body.len()) }))
@@ -86,7 +91,8 @@ async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
     let address = listener.local_addr()?;
-    println!("listening on http://{address}, limits from {}", options.config.display());
+    let store = policies.current().config().store.kind().as_str();
+    println!("listening on http://{address}, limits from {}, counted in {store}", options.config.display());
     println!("\nallowed, with the state of the limit in the header fields:");
     println!("  curl -i http://{address}/api/hello");
     println!("  curl -i -H 'x-api-key: alice' -d 'some data' http://{address}/api/upload");
@@ -107,6 +113,45 @@ async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// The stores that the file may name.
+fn stores(options: LoadOptions) -> LoadOptions {
+    #[cfg(feature = "redis")]
+    let options = options.connector(throttlekit_redis::RedisConnector);
+    options
+}
+
+/// Warns if the store is not there; fails if the file says that it is required.
+async fn ready(policies: &Policies) -> Result<(), LimitError> {
+    if let Some(error) = policies.ready().await? {
+        eprintln!("warning: {error}; until it is back the fail modes apply");
+    }
+    Ok(())
+}
+
+/// Errors on standard error, at a bounded rate: during an outage there is one with every request.
+struct ErrorLog {
+    clock: SystemClock,
+    /// One gate for outages and one for what should not be.
+    gates: [ReportGate; 2],
+}
+
+impl ErrorLog {
+    const INTERVAL: Duration = Duration::from_secs(10);
+
+    fn new() -> Self {
+        Self { clock: SystemClock::new(), gates: [(); 2].map(|()| ReportGate::new(Self::INTERVAL)) }
+    }
+
+    fn write(&self, policy: &str, error: &LimitError) {
+        let gate = &self.gates[usize::from(error.is_store_unavailable())];
+        match gate.pass(self.clock.now_ms()) {
+            Some(0) => eprintln!("{policy}: {error}"),
+            Some(others) => eprintln!("{policy}: {error} (and {others} more errors since the last line)"),
+            None => {}
+        }
+    }
+}
+
 /// A future that reloads for each SIGHUP and ends with Ctrl-C or SIGTERM, and one that ends with the second Ctrl-C.
 #[cfg(unix)]
 fn signals(
@@ -123,7 +168,7 @@ fn signals(
             tokio::select! {
                 _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
-                _ = hangup.recv() => reload(&policies),
+                _ = hangup.recv() => reload(&policies).await,
             }
         }
         println!("stopping: open requests are finished, a second Ctrl-C cuts them off");
@@ -150,9 +195,14 @@ fn signals(
 
 /// Reads the file again. A wrong one is reported, and the limits stay as they are.
 #[cfg(unix)]
-fn reload(policies: &Policies) {
+async fn reload(policies: &Policies) {
     match policies.reload_file() {
-        Ok(report) => println!("reloaded: {report}"),
+        Ok(report) => {
+            println!("reloaded: {report}");
+            if let Err(error) = ready(policies).await {
+                eprintln!("warning: {error}; until it is back the fail modes apply");
+            }
+        }
         Err(errors) => eprintln!("not reloaded, the limits stay as they are:\n{errors}"),
     }
 }
