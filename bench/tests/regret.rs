@@ -1,4 +1,5 @@
 //! The published figures of admission by prices.
+#![allow(clippy::unwrap_used)] // a helper of a test is a test too
 
 use bench::regret::{Policy, regret};
 

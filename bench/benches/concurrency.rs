@@ -1,0 +1,168 @@
+//! What it takes to take a slot and give it back, on one thread, beside tokio's semaphore and tower's concurrency limit; and
+//! what a slot and a rate cost together.
+//!
+//! Each candidate gets a slice in each of the rounds; the figure is the median over the rounds. A slice is made of stretches
+//! of 1,024, of which the median counts.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::{Future as _, Ready, ready};
+use std::hint::black_box;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bench::args::Args;
+use bench::measure::{Plan, Slice, median};
+use bench::report::{self, Claims, Table, one};
+use serde_json::json;
+use throttlekit::{
+    Admit, Algorithm, Ask, Clock, Consume, Gcra, Guard, Limiter, Outcome, SystemClock, TokenBucket, Unified,
+};
+use tokio::sync::Semaphore;
+use tower::limit::ConcurrencyLimit;
+use tower::{Service, service_fn};
+
+/// Slots, more than are ever in flight.
+const SLOTS: u32 = 100;
+/// Repetitions in a stretch.
+const STRETCH: usize = 1_024;
+
+struct Candidate {
+    name: &'static str,
+    work: Box<dyn FnMut() -> bool>,
+    rounds: Vec<f64>,
+}
+
+impl Candidate {
+    fn new(name: &'static str, work: impl FnMut() -> bool + 'static) -> Self {
+        Self { name, work: Box::new(work), rounds: Vec::new() }
+    }
+}
+
+/// Takes and gives back by the guard itself.
+fn acquire(name: &'static str, guard: Guard) -> Candidate {
+    Candidate::new(name, move || {
+        let mut permit = black_box(&guard).acquire();
+        let held = permit.is_held();
+        black_box(&mut permit).settle(Outcome::Completed);
+        held
+    })
+}
+
+/// Takes and gives back by what a door asks.
+fn admit(name: &'static str, admit: impl Admit) -> Candidate {
+    let ask = Ask::new("tenant-1");
+    Candidate::new(name, move || match black_box(&admit).admit(&ask).now() {
+        Ok(Ok(mut admission)) => {
+            black_box(&mut admission).permit.settle(Outcome::Completed);
+            admission.decision.allowed
+        }
+        _ => false,
+    })
+}
+
+fn rate(clock: &SystemClock) -> Result<Limiter<Gcra>, Box<dyn Error>> {
+    let gcra = Gcra::builder().limit(1e7).period_ms(1e6).burst(1e9).build()?;
+    Ok(Limiter::builder(gcra).clock(clock.clone()).build())
+}
+
+fn candidates() -> Result<Vec<Candidate>, Box<dyn Error>> {
+    let clock = SystemClock::new();
+    let fixed = || Guard::builder().fixed(SLOTS).build();
+    let adaptive = |algorithm| Guard::builder().algorithm(algorithm).build();
+    let bucket = TokenBucket::builder().capacity(1e12).refill_per_sec(1e9).build()?;
+    let cost = Limiter::builder(bucket).clock(clock.clone()).build();
+    let unified =
+        || Unified::builder().concurrency(fixed()?).rate(rate(&clock)?).build().map_err(Box::<dyn Error>::from);
+    let three = |consume| -> Result<_, Box<dyn Error>> {
+        let builder = Unified::builder().concurrency(fixed()?).rate(rate(&clock)?).cost(cost.clone());
+        Ok(builder.consume(consume).clock(clock.clone()).build()?)
+    };
+
+    let semaphore = Arc::new(Semaphore::new(SLOTS as usize));
+    let owned = Arc::clone(&semaphore);
+    let respond: fn(()) -> Ready<Result<(), Infallible>> = |()| ready(Ok(()));
+    let mut bare = service_fn(respond);
+    let mut limited = ConcurrencyLimit::new(service_fn(respond), SLOTS as usize);
+    let mut context = Context::from_waker(Waker::noop());
+    let mut bare_context = Context::from_waker(Waker::noop());
+    let (monotonic, wall) = (clock.clone(), clock.clone());
+    Ok(vec![
+        Candidate::new("clock, monotonic", move || black_box(&monotonic).monotonic_ns() > 0),
+        Candidate::new("clock, wall", move || black_box(&wall).now_ms() > 0.0),
+        acquire("Guard::acquire, fixed", fixed()?),
+        acquire("Guard::acquire, steady", adaptive(Algorithm::Steady)?),
+        acquire("Guard::acquire, gradient2", adaptive(Algorithm::Gradient2)?),
+        acquire("Guard::acquire, aimd", adaptive(Algorithm::Aimd)?),
+        Candidate::new("tokio Semaphore::try_acquire", move || black_box(&semaphore).try_acquire().is_ok()),
+        Candidate::new("tokio Semaphore::try_acquire_owned", move || {
+            Arc::clone(black_box(&owned)).try_acquire_owned().is_ok()
+        }),
+        Candidate::new("tower service, bare", move || {
+            bare.poll_ready(&mut bare_context).is_ready()
+                && Pin::new(&mut bare.call(())).poll(&mut bare_context).is_ready()
+        }),
+        Candidate::new("tower ConcurrencyLimit", move || {
+            let ready = limited.poll_ready(&mut context).is_ready();
+            let mut call = std::pin::pin!(limited.call(()));
+            ready && matches!(call.as_mut().poll(&mut context), Poll::Ready(Ok(())))
+        }),
+        admit("admit: guard, fixed", fixed()?),
+        admit("admit: guard, steady", adaptive(Algorithm::Steady)?),
+        admit("admit: limiter", rate(&clock)?),
+        admit("admit: unified, guard and rate", unified()?),
+        admit("admit: unified, guard, rate and cost, all or nothing", three(Consume::AllOrNothing)?),
+        admit("admit: unified, guard, rate and cost, per axis", three(Consume::PerAxis)?),
+    ])
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args = Args::from_env();
+    report::header("Concurrency");
+    let plan = Plan::new(args.quick);
+    let mut candidates = candidates()?;
+    for round in 0..=plan.rounds {
+        for candidate in &mut candidates {
+            let mut slice = Slice::new(Duration::from_millis(if args.quick { 5 } else { 30 }));
+            while !slice.is_full() {
+                slice.time(STRETCH, || (0..STRETCH).filter(|_| (candidate.work)()).count());
+            }
+            let sample = slice.sample();
+            assert_eq!(sample.allowed, sample.checks, "{} refused", candidate.name);
+            // The first round warms up.
+            if round > 0 {
+                candidate.rounds.push(sample.ns);
+            }
+        }
+    }
+
+    let ns = |name: &str| {
+        let candidate = candidates.iter().find(|candidate| candidate.name == name);
+        candidate.map_or(f64::NAN, |candidate| median(candidate.rounds.clone()))
+    };
+    let mut table = Table::new(["take and give back", "ns"]);
+    for candidate in &candidates {
+        table.row([candidate.name.to_owned(), one(ns(candidate.name))]);
+    }
+    table.print();
+
+    let mut claims = Claims::default();
+    let fixed = ns("Guard::acquire, fixed");
+    claims.at_most("fixed limit, ns", fixed, 25.0);
+    for name in ["Guard::acquire, steady", "Guard::acquire, gradient2", "Guard::acquire, aimd"] {
+        let over = ns(name) - fixed - 2.0 * ns("clock, monotonic");
+        claims.at_most(format!("{name}: ns over fixed and two clock readings"), over, 20.0);
+    }
+    let parts = ns("admit: guard, fixed") + ns("admit: limiter");
+    claims.at_most(
+        "unified guard and rate, by the sum of its parts",
+        ns("admit: unified, guard and rate") / parts,
+        1.3,
+    );
+    claims.print();
+    let figures: Vec<_> = candidates.iter().map(|one| json!({ "name": one.name, "ns": ns(one.name) })).collect();
+    report::save("concurrency", json!({ "figures": figures, "claims": claims.json() }));
+    Ok(())
+}
