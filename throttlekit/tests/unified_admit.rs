@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use allocation_counter::measure;
-use support::CasStore;
+use support::{CasStore, Recorder};
 use throttlekit::store::memory::Table;
 use throttlekit::store::{Call, Remote, Store};
 use throttlekit::unified::Prices;
@@ -400,6 +400,27 @@ async fn racing_requests_get_their_own_answers() {
         assert_eq!((answer.binding, answer.axes.binding()), (binding, binding));
         assert_eq!(answer.axes.cost.is_some(), answer.decision.allowed);
     }
+}
+
+#[test]
+fn each_axis_that_was_asked_is_seen_once() {
+    let told = Arc::new(Recorder::default());
+    let parts = Parts::new(1, gcra(1.0, 60_000.0), bucket(10.0, 10.0));
+    let unified = parts.builder().observer(Arc::clone(&told)).name("api").build().unwrap();
+    let seen = |cost| {
+        let admission = ask(&unified, Ask::new("a").cost(cost));
+        let events = told.take();
+        let events = events.iter().map(|event| {
+            assert_eq!((event.policy.as_str(), event.strategy, event.now_ms), ("api", "unified", 1_000_000.0));
+            (event.cost, event.result.unwrap().allowed)
+        });
+        (events.collect::<Vec<_>>(), admission)
+    };
+    let (events, held) = seen(3.0);
+    assert_eq!(events, [(1.0, true), (1.0, true), (3.0, true)]);
+    assert_eq!(seen(3.0).0, [(1.0, false)]);
+    drop(held);
+    assert_eq!(seen(4.0).0, [(1.0, true), (1.0, false), (4.0, true)]);
 }
 
 #[test]

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::joint::{Joint, apart};
 use super::price::{Prices, Pricing, Workload};
-use super::{Consume, Parts, Plan, Unified};
+use super::{Consume, Parts, Plan, UNIFIED, Unified, Watch};
 use crate::admit::Admit;
 use crate::clock::{Clock, SystemClock};
 use crate::error::BuildError;
 use crate::limiter::DynLimiter;
+use crate::observe::Observer;
 
 /// Builds a [`Unified`]; from [`Unified::builder`].
 ///
@@ -30,6 +31,8 @@ pub struct UnifiedBuilder<C = SystemClock> {
     cost: Option<Arc<dyn DynLimiter>>,
     consume: Consume,
     pricing: Option<PricingPlan>,
+    observer: Option<Arc<dyn Observer>>,
+    name: Option<Arc<str>>,
     clock: C,
 }
 
@@ -47,6 +50,8 @@ impl UnifiedBuilder {
             cost: None,
             consume: Consume::default(),
             pricing: None,
+            observer: None,
+            name: None,
             clock: SystemClock::new(),
         }
     }
@@ -114,10 +119,23 @@ impl<C> UnifiedBuilder<C> {
         self
     }
 
-    /// Where the time of all-or-nothing comes from. The default is a new [`SystemClock`].
+    /// Who sees the decisions: one event for each axis that was asked, once the request is decided, with the strategy name
+    /// `unified`. Observers of the parts see what they are asked themselves besides.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// The name that its events carry. The default is `unified`.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Where the time of all-or-nothing, and of events, comes from. The default is a new [`SystemClock`].
     pub fn clock<D: Clock>(self, clock: D) -> UnifiedBuilder<D> {
-        let Self { concurrency, rate, cost, consume, pricing, clock: _ } = self;
-        UnifiedBuilder { concurrency, rate, cost, consume, pricing, clock }
+        let Self { concurrency, rate, cost, consume, pricing, observer, name, clock: _ } = self;
+        UnifiedBuilder { concurrency, rate, cost, consume, pricing, observer, name, clock }
     }
 
     /// Builds it.
@@ -130,7 +148,7 @@ impl<C> UnifiedBuilder<C> {
     where
         C: Clock,
     {
-        let Self { concurrency, rate, cost, consume, pricing, clock } = self;
+        let Self { concurrency, rate, cost, consume, pricing, observer, name, clock } = self;
         if concurrency.is_none() && rate.is_none() && cost.is_none() {
             return Err(BuildError::unsupported("unified", "must have at least one axis"));
         }
@@ -151,7 +169,8 @@ impl<C> UnifiedBuilder<C> {
                 Some(Pricing::from_workload(&workload, sample_window, horizon)?)
             }
         };
-        Ok(Unified { parts: Arc::new(Parts { concurrency, rate, cost, plan, pricing, clock }) })
+        let watch = observer.map(|observer| Watch { observer, name: name.unwrap_or_else(|| UNIFIED.into()) });
+        Ok(Unified { parts: Arc::new(Parts { concurrency, rate, cost, plan, pricing, watch, clock }) })
     }
 }
 
@@ -163,6 +182,7 @@ impl<C> fmt::Debug for UnifiedBuilder<C> {
             .field("cost", &self.cost.is_some())
             .field("consume", &self.consume)
             .field("pricing", &self.pricing.is_some())
+            .field("name", &self.name)
             .finish_non_exhaustive()
     }
 }

@@ -48,11 +48,12 @@ pub use lp::{Plan as WorkloadPlan, Prices, Workload};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::admit::{Admission, Admit, Ask, Axes};
+use crate::admit::{Admission, Admit, Ask, Axes, Axis};
 use crate::clock::{Clock, SystemClock};
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::limiter::DynLimiter;
+use crate::observe::{Event, Observer};
 use crate::permit::Permit;
 use crate::run::Run;
 use crate::strategy::validate_cost;
@@ -97,7 +98,17 @@ struct Parts<C> {
     cost: Option<Arc<dyn DynLimiter>>,
     plan: Plan,
     pricing: Option<Pricing>,
+    watch: Option<Watch>,
     clock: C,
+}
+
+/// The strategy name of its events.
+const UNIFIED: &str = "unified";
+
+/// Who is told about decisions, and under which name.
+struct Watch {
+    observer: Arc<dyn Observer>,
+    name: Arc<str>,
 }
 
 /// How rate and cost are charged.
@@ -143,6 +154,7 @@ impl<C: Clock> Parts<C> {
             let Admission { axes, permit, .. } = admission;
             self.price(Held { axes, permit }, key, wish)
         } else {
+            self.tell(&admission.axes, wish);
             Run::ready(Ok(admission))
         }
     }
@@ -154,6 +166,7 @@ impl<C: Clock> Parts<C> {
                 // Waiting does not help.
                 let decision = Decision { allowed: false, remaining: 0, retry_after_ms: 0, ..combined };
                 let permit = Permit::none();
+                self.tell(&held.axes, wish);
                 return Run::ready(Ok(Admission { decision, axes: held.axes, binding: None, permit }));
             }
         }
@@ -245,9 +258,27 @@ impl<C: Clock> Parts<C> {
         }
     }
 
+    /// Gives one event for each axis that was asked.
+    #[inline]
+    fn tell(&self, axes: &Axes, wish: Wish) {
+        let Some(watch) = &self.watch else { return };
+        let now_ms = self.clock.now_ms();
+        let asked = [
+            (Axis::Concurrency, axes.concurrency, ONE),
+            (Axis::Rate, axes.rate, ONE),
+            (Axis::Cost, axes.cost, wish.cost),
+        ];
+        for (axis, decision, units) in asked {
+            if let Some(decision) = decision {
+                watch.observer.observe(&Event::new(&watch.name, UNIFIED, axis, units, now_ms, Ok(decision)));
+            }
+        }
+    }
+
     /// The answer; on a denial the slot goes back here, with nothing learnt.
     fn answer(&self, held: Held, wish: Wish) -> Admission {
         let Held { axes, permit } = held;
+        self.tell(&axes, wish);
         let binding = axes.binding();
         let permit = if binding.is_none() { permit } else { Permit::none() };
         if let (None, Some(pricing)) = (binding, &self.pricing) {
