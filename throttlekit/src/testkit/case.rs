@@ -58,6 +58,7 @@ pub(super) const CASES: &[Case] = cases! {
     "all changes count or none" => joint::all_or_none, if |_| true;
     "a failure in a joint call changes nothing" => joint::a_failure_undoes_all, if |_| true;
     "a joint call holds states of several types" => joint::states_of_several_types, if |_| true;
+    "limits join other programs" => joint::limits_beside_other_programs, if |_| true;
     "reads see what is there and write nothing" => joint::reads, if |_| true;
     "a call without programs is answered" => joint::a_call_without_programs, if |_| true;
     "concurrent calls lose nothing" => concurrency::lose_nothing, if |_| true;

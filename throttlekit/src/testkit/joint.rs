@@ -4,6 +4,7 @@ use super::case::{Context, Outcome, START_MS, done, fails, same};
 use super::probe::{LONG, Probe, Read, Swap, Verbatim};
 use crate::limiter::Forget;
 use crate::store::{Call, Rule};
+use crate::strategy::gcra::Gcra;
 use crate::strategy::sliding_window_log::SlidingWindowLog;
 
 const COUNT: Probe = Probe::Count(LONG);
@@ -97,6 +98,31 @@ pub(super) async fn states_of_several_types(cx: &Context<'_>) -> Outcome {
     done("a call that forgets all", keys.run_call(call).await)?;
     cx.expect("the number, forgotten", "number", Read, 0.0).await?;
     same("the log, forgotten", &done("a peek", cx.limiter(log, "").peek("log").await)?.remaining, &5)
+}
+
+/// Limits, which a store may run by scripts of their own, beside programs for which it has none.
+pub(super) async fn limits_beside_other_programs(cx: &Context<'_>) -> Outcome {
+    let gcra = Gcra::builder().limit(5.0).period_ms(1e9).burst(5.0).build().map_err(|error| error.to_string())?;
+    let limiter = cx.limiter(gcra, "");
+    // The limit is asked for this; the other program wants this; then so much is left, and so much is counted.
+    let calls = [
+        (2.0, COUNT, 3, 1.0),
+        (1.0, Probe::Look, 3, 1.0),
+        (4.0, COUNT, 3, 1.0),
+        (9.0, Probe::Look, 3, 1.0),
+        (3.0, COUNT, 0, 2.0),
+    ];
+    let keys = cx.keys();
+    for (cost, program, left, counted) in calls {
+        let mut call = Call::new(START_MS, Rule::All);
+        call.push(keys.full_key("limit"), gcra, cost);
+        call.push(keys.full_key("count"), program, ());
+        done("a joint call", keys.run_call(call).await)?;
+        let peek = done("a peek", limiter.peek("limit").await)?;
+        same(format!("what is left after a cost of {cost} beside {program:?}"), &peek.remaining, &left)?;
+        cx.expect(&format!("the count after a cost of {cost} beside {program:?}"), "count", Read, counted).await?;
+    }
+    Ok(())
 }
 
 pub(super) async fn reads(cx: &Context<'_>) -> Outcome {
