@@ -4,20 +4,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tests::dynamodb::DynamoDb;
 use tests::postgres::Postgres;
 use tests::redis::Redis;
 use tests::shared::Shared;
 use throttlekit::store::DynStore;
 use throttlekit::testkit::{Harness, Time, conformance};
-use throttlekit::{BoxFuture, TokioRuntime};
+use throttlekit::{BoxFuture, SystemClock, TokioRuntime};
+use throttlekit_dynamodb::{DynamoDbStore, DynamoDbStoreBuilder};
 use throttlekit_postgres::{Mode, PostgresStore};
 use throttlekit_redis::{RedisOptions, RedisStore, RedisStoreBuilder};
 
 static REDIS: Shared<Redis> = Shared::new();
 static POSTGRES: Shared<Postgres> = Shared::new();
+static DYNAMODB: Shared<DynamoDb> = Shared::new();
 
 /// For as long as a case takes on a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Lets the time of a server pass, which nobody can move.
 fn pass(span: Duration) -> BoxFuture<()> {
@@ -25,7 +28,11 @@ fn pass(span: Duration) -> BoxFuture<()> {
 }
 
 async fn passes(open: impl Fn() -> Arc<dyn DynStore> + Send + Sync + 'static, time: Time) {
-    let harness = Harness::new(open, time).wait_with(pass).golden(tests::golden_vectors());
+    run(Harness::new(open, time)).await;
+}
+
+async fn run(harness: Harness) {
+    let harness = harness.wait_with(pass).golden(tests::golden_vectors());
     conformance(&harness.time_limit(TokioRuntime, PATIENCE)).await.unwrap();
 }
 
@@ -89,4 +96,33 @@ async fn fast_postgres_at_the_servers_time() {
 #[tokio::test]
 async fn fast_postgres_at_the_callers_time() {
     postgres(Mode::Fast, "fast_at_callers", false).await;
+}
+
+/// A table of its own, and stores on it with time limits that end only a test that hangs.
+async fn dynamodb(
+    table: &'static str,
+    set: impl Fn(DynamoDbStoreBuilder) -> DynamoDbStoreBuilder + Send + Sync + 'static,
+    time: Time,
+) {
+    let server = DYNAMODB.get(DynamoDb::start);
+    DynamoDbStore::new(server.client(), table).unwrap().create_table().await.unwrap();
+    let client = server.client();
+    let open = move || -> Arc<dyn DynStore> {
+        let store = DynamoDbStore::builder(client.clone(), table).timeout(PATIENCE).max_retries(1_000);
+        Arc::new(set(store).build().unwrap())
+    };
+    // The whole streams would take the server some minutes.
+    run(Harness::new(open, time).stream_steps(100)).await;
+}
+
+#[tokio::test]
+async fn dynamodb_at_the_callers_time() {
+    dynamodb("at_callers", |store| store, Time::Caller { expires: true }).await;
+}
+
+/// The service has no time of its own; the store's takes its place.
+#[tokio::test]
+async fn dynamodb_at_the_stores_time() {
+    let clock = Arc::new(SystemClock::new());
+    dynamodb("at_stores", move |store| store.clock(Arc::clone(&clock)), Time::Store).await;
 }
