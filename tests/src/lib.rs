@@ -39,9 +39,14 @@ struct Core;
 ///
 /// If it is not there.
 pub fn installed(path: impl AsRef<Path>) -> PathBuf {
+    let path = path.as_ref();
+    find_installed(path).unwrap_or_else(|| panic!("{} is not installed: run `cargo xtask services`", path.display()))
+}
+
+/// As [`installed`], for what a program can do without.
+pub fn find_installed(path: impl AsRef<Path>) -> Option<PathBuf> {
     let folder = std::env::var_os("THROTTLEKIT_SERVICES").map(PathBuf::from);
     find(folder.map(|folder| folder.join(&path)), &Path::new("services").join(&path))
-        .unwrap_or_else(|| panic!("{} is not installed: run `cargo xtask services`", path.as_ref().display()))
 }
 
 /// The golden vectors of the family, which `cargo xtask test` fetches, as JSON.
