@@ -19,6 +19,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Error>
     }
     services::ensure(&services::ALL)?;
     packages::ensure(&workspace.target())?;
+    packages::ensure_rivals(&workspace.target())?;
     let chosen =
         programs.iter().filter(|(_, name)| options.names.is_empty() || options.names.iter().any(|asked| asked == name));
     for (kind, name) in chosen {

@@ -25,6 +25,8 @@ enum Registry {
     Crates {
         features: &'static str,
     },
+    /// A shared library that is compiled here.
+    Library,
     Pypi,
 }
 
@@ -46,6 +48,15 @@ const PACKAGES: [Package; 2] = [
     },
 ];
 
+/// What one bench measures beside this project.
+const REDIS_CELL: Package = Package {
+    name: "redis-cell",
+    purpose: "bench: a rival on Redis",
+    registry: Registry::Library,
+    wanted: &["redis-cell = \"=0.2.2\""],
+    proof: "libredis_cell.so",
+};
+
 /// Where the packages are, below the folder for builds.
 pub(crate) fn folder(target: &Path) -> PathBuf {
     target.join("services")
@@ -53,18 +64,22 @@ pub(crate) fn folder(target: &Path) -> PathBuf {
 
 /// Lists the packages and installs those that are missing or of another version.
 pub(crate) fn ensure(target: &Path) -> Result<(), Error> {
-    for package in &PACKAGES {
-        let folder = folder(target).join(package.name);
-        let there = package.is_there(&folder);
-        eprintln!("{:<16} {:<8} {}", package.name, if there { "there" } else { "missing" }, package.purpose);
-        if !there {
-            package.install(&folder)?;
-        }
-    }
-    Ok(())
+    PACKAGES.iter().try_for_each(|package| package.ensure(target))
+}
+
+/// As [`ensure`], for what the benches measure beside this project.
+pub(crate) fn ensure_rivals(target: &Path) -> Result<(), Error> {
+    REDIS_CELL.ensure(target)
 }
 
 impl Package {
+    fn ensure(&self, target: &Path) -> Result<(), Error> {
+        let folder = folder(target).join(self.name);
+        let there = self.is_there(&folder);
+        eprintln!("{:<16} {:<8} {}", self.name, if there { "there" } else { "missing" }, self.purpose);
+        if there { Ok(()) } else { self.install(&folder) }
+    }
+
     /// What the folder holds, written when the installation is complete.
     fn version(&self) -> String {
         self.wanted.join("\n")
@@ -94,6 +109,7 @@ impl Package {
                 .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
                 .env_remove("RUSTFLAGS"))
             .and_then(|()| Ok(fs::remove_dir_all(folder.join("build"))?)),
+            Registry::Library => self.compile(folder),
             Registry::Pypi => run(Command::new("python3")
                 .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore"])
                 .args(["--only-binary=:all:", "--target"])
@@ -104,5 +120,29 @@ impl Package {
             return Err(format!("{} brought no {}", self.wanted.join(" "), self.proof).into());
         }
         Ok(fs::write(folder.join(".version"), self.version())?)
+    }
+
+    /// Builds a crate that is a shared library, by way of a crate that only depends on it.
+    fn compile(&self, folder: &Path) -> Result<(), Error> {
+        let (build, source) = (folder.join("build"), folder.join("source"));
+        fs::create_dir_all(source.join("src"))?;
+        fs::write(source.join("src/lib.rs"), "")?;
+        let manifest = format!(
+            "[package]\nname = \"wanted\"\nversion = \"0.0.0\"\n\n[dependencies]\n{}\n\n[workspace]\n",
+            self.wanted.join("\n")
+        );
+        fs::write(source.join("Cargo.toml"), manifest)?;
+        let mut command = cargo();
+        command.current_dir(&source).args(["build", "--quiet", "--release", "--target-dir"]).arg(&build);
+        run(command.env_remove("RUSTFLAGS"))?;
+        let stem = self.proof.trim_end_matches(".so");
+        for built in fs::read_dir(build.join("release/deps"))? {
+            let built = built?.path();
+            let is_named = built.file_name().is_some_and(|name| name.to_string_lossy().starts_with(stem));
+            if is_named && built.extension().is_some_and(|extension| extension == "so") {
+                fs::copy(&built, folder.join(self.proof))?;
+            }
+        }
+        Ok(fs::remove_dir_all(build)?)
     }
 }
