@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use throttlekit::Error;
-use throttlekit::store::script::ScriptRun as Wanted;
+use throttlekit::store::script::{ScriptRun as Wanted, Task};
 use throttlekit::store::{Call, Effect};
 use throttlekit::twin::Raw;
 
@@ -29,8 +29,7 @@ struct Seen {
 
 /// The positions of the programs of a call that have no script. One that forgets a key has none where another one on
 /// that key has none.
-pub(crate) fn unscripted(call: &Call) -> Vec<usize> {
-    let tasks: Vec<_> = call.tasks().collect();
+pub(crate) fn unscripted(tasks: &[Task]) -> Vec<usize> {
     let bare = |key| tasks.iter().any(|task| task.key == key && task.script.is_none());
     let is_unscripted = |&position: &usize| match &tasks[position].script {
         None => true,
@@ -50,8 +49,8 @@ impl Inner {
         // The call, the position of the program, the key's name.
         let mut open: Vec<(usize, usize, String)> = Vec::new();
         for (at, (_, call)) in calls.iter().enumerate() {
-            let tasks: Vec<_> = call.tasks().map(|task| task.key).collect();
-            let names = unscripted(call).into_iter().map(|task| (at, task, self.name(&call.keys()[tasks[task]])));
+            let tasks: Vec<_> = call.tasks().collect();
+            let names = unscripted(&tasks).into_iter().map(|task| (at, task, self.name(&call.keys()[tasks[task].key])));
             open.extend(names);
         }
         for attempt in 0..=self.options.max_retries {
@@ -116,9 +115,9 @@ impl Inner {
     ///
     /// What a program fails with; `store_unavailable` also if all races are lost.
     pub(crate) async fn all_guarded(&self, call: &mut Call, terms: Terms) -> Result<(), Error> {
-        let unscripted = unscripted(call);
-        let tasks: Vec<_> = call.tasks().map(|task| task.key).collect();
-        let names: Vec<_> = unscripted.iter().map(|&task| self.name(&call.keys()[tasks[task]])).collect();
+        let tasks: Vec<_> = call.tasks().collect();
+        let unscripted = unscripted(&tasks);
+        let names: Vec<_> = unscripted.iter().map(|&task| self.name(&call.keys()[tasks[task].key])).collect();
         for attempt in 0..=self.options.max_retries {
             let looked: Vec<&str> = names.iter().map(String::as_str).collect();
             let mut judged = HashMap::with_capacity(unscripted.len());
@@ -128,7 +127,7 @@ impl Inner {
                 judged.insert(task, Judged { expected: text, effect });
             }
             let mut planner = Planner::new(&self.link, &self.options.prefix);
-            planner.add(0, call, &judged, |_| true)?;
+            planner.add(0, call, &tasks, &judged, |_| true)?;
             let (runs, sent) = planner.finish(&self.scripts, terms);
             let reply = self.link.send(runs).await.pop();
             let (Some(reply), Some(sent)) = (reply, sent.first()) else { return Ok(()) };

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use throttlekit::Error;
-use throttlekit::store::script::{Script, ScriptRun as Wanted};
+use throttlekit::store::script::{Script, ScriptRun as Wanted, Task};
 use throttlekit::store::{Call, Effect, Rule};
 use throttlekit::twin::Numbers;
 
@@ -108,7 +108,7 @@ impl<'a> Planner<'a> {
         Self { link, prefix, drafts: Vec::new(), open: HashMap::new() }
     }
 
-    /// Adds the programs of the call at `index` of the batch whose positions `takes` accepts. `judged` has an entry for
+    /// Adds those `tasks` of the call at `index` of the batch whose positions `takes` accepts. `judged` has an entry for
     /// each of them without a script.
     ///
     /// # Errors
@@ -118,15 +118,16 @@ impl<'a> Planner<'a> {
         &mut self,
         index: usize,
         call: &Call,
+        tasks: &[Task],
         judged: &HashMap<usize, Judged>,
         takes: impl Fn(usize) -> bool,
     ) -> Result<(), Error> {
-        let items: Vec<_> = call
-            .tasks()
+        let items: Vec<_> = tasks
+            .iter()
             .enumerate()
             .filter(|(position, _)| takes(*position))
             .map(|(position, task)| {
-                let (program, ask) = asked(task.script, judged.get(&position));
+                let (program, ask) = asked(task.script.as_ref(), judged.get(&position));
                 Item { key: task.key, name: self.name(&call.keys()[task.key]), program, ask }
             })
             .collect();
@@ -193,10 +194,10 @@ impl<'a> Planner<'a> {
 }
 
 /// What a task belongs to, and what it asks.
-fn asked(script: Option<Script>, judged: Option<&Judged>) -> (Program, Ask) {
+fn asked(script: Option<&Script>, judged: Option<&Judged>) -> (Program, Ask) {
     let guard = Program { lua: GUARD, args: Numbers::from([]) };
     match (script, judged) {
-        (Some(Script { lua, args, run, .. }), _) => match run {
+        (Some(&Script { lua, args, run, .. }), _) => match run {
             Wanted::Remove => (Program { lua: FORGET, args }, Ask::Remove),
             Wanted::Step(request) => (Program { lua, args }, Ask::Step(request)),
             Wanted::Read => (Program { lua, args }, Ask::Read),

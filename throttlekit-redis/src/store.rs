@@ -12,10 +12,10 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::guarded::unscripted;
-use crate::link::Link;
+use crate::link::{Link, ScriptRun};
 use crate::options::RedisOptions;
 use crate::plan::{Planner, Terms};
-use crate::replay::Found;
+use crate::replay::{Found, Sent};
 use crate::script::Scripts;
 
 /// How many batches are under way at a time: while the server works on one, the answers of the other are given out.
@@ -301,42 +301,53 @@ impl Inner {
             instants.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
             instants.dedup();
         }
+        let (mut runs, mut sent, mut bare) = (Vec::new(), Vec::new(), Vec::new());
         for instant in instants {
-            self.fly_at(instant, &mut calls, &mut errors).await;
+            let terms = Terms { now_ms: instant.unwrap_or(0.0), ttl_floor_ms: self.options.ttl_floor_ms };
+            let of_instant: Vec<_> = (0..calls.len())
+                .filter(|&index| instant.is_none_or(|instant| instant == calls[index].now_ms()))
+                .collect();
+            let (planned, members) = self.plan(&of_instant, &calls, &mut errors, terms);
+            runs.extend(planned);
+            sent.extend(members);
+            bare.push((of_instant, terms));
+        }
+        if !runs.is_empty() {
+            for (reply, sent) in self.link.send(runs).await.into_iter().zip(sent) {
+                sent.replay(reply.and_then(|reply| Found::read(reply, sent.keys)), &mut calls, &mut errors);
+            }
+        }
+        for (mut indices, terms) in bare {
+            indices.retain(|&index| calls[index].tasks().any(|task| task.script.is_none()));
+            if !indices.is_empty() {
+                self.fly_guarded(&indices, &mut calls, &mut errors, terms).await;
+            }
         }
         let answer = |(call, error): (Call, Option<Error>)| error.map_or(Ok(call), Err);
         calls.into_iter().zip(errors).map(answer).collect()
     }
 
-    /// Runs the calls of one instant, or all of them at the server's time.
-    async fn fly_at(&self, instant: Option<f64>, calls: &mut [Call], errors: &mut [Option<Error>]) {
-        let terms = Terms { now_ms: instant.unwrap_or(0.0), ttl_floor_ms: self.options.ttl_floor_ms };
+    /// The runs of those calls and programs that have scripts.
+    fn plan(
+        &self,
+        indices: &[usize],
+        calls: &[Call],
+        errors: &mut [Option<Error>],
+        terms: Terms,
+    ) -> (Vec<ScriptRun>, Vec<Sent>) {
         let mut planner = Planner::new(&self.link, &self.options.prefix);
         let nothing = HashMap::new();
-        let mut bare = Vec::new();
-        for (index, call) in calls.iter().enumerate() {
-            if instant.is_some_and(|instant| instant != call.now_ms()) {
-                continue;
-            }
-            let unscripted = unscripted(call);
-            if !unscripted.is_empty() {
-                bare.push(index);
-            }
+        for &index in indices {
+            let call = &calls[index];
+            let tasks: Vec<_> = call.tasks().collect();
+            let unscripted = unscripted(&tasks);
             if unscripted.is_empty() || call.rule() == Rule::Each {
-                if let Err(error) = planner.add(index, call, &nothing, |task| !unscripted.contains(&task)) {
+                if let Err(error) = planner.add(index, call, &tasks, &nothing, |task| !unscripted.contains(&task)) {
                     errors[index] = Some(error);
                 }
             }
         }
-        let (runs, sent) = planner.finish(&self.scripts, terms);
-        if !runs.is_empty() {
-            for (reply, sent) in self.link.send(runs).await.into_iter().zip(sent) {
-                sent.replay(reply.and_then(|reply| Found::read(reply, sent.keys)), calls, errors);
-            }
-        }
-        if !bare.is_empty() {
-            self.fly_guarded(&bare, calls, errors, terms).await;
-        }
+        planner.finish(&self.scripts, terms)
     }
 
     async fn fly_guarded(&self, bare: &[usize], calls: &mut [Call], errors: &mut [Option<Error>], terms: Terms) {
