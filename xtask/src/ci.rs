@@ -1,5 +1,7 @@
 //! The gates: what must hold beside the tests.
 
+use std::collections::BTreeSet;
+
 use crate::process::{cargo_of, run as run_program, run_tests, toolchains};
 use crate::workspace::{Package, Workspace};
 use crate::{Error, Options, api, dependencies, fuzz, minimal, test};
@@ -116,22 +118,31 @@ fn api(workspace: &Workspace) -> Result<Outcome, Error> {
 /// Builds the published crates with the oldest compiler that they promise, where it is installed. Beside this, the gate
 /// `dependencies` compares what every dependency declares, and clippy denies newer parts of the standard library.
 fn msrv(workspace: &Workspace) -> Result<Outcome, Error> {
-    let Some(version) = workspace.published().find_map(Package::rust_version) else {
-        return Err("the published crates declare no rust-version".into());
-    };
-    let is_it =
-        |name: &&String| name.strip_prefix(version).is_some_and(|rest| rest.starts_with('.') || rest.starts_with('-'));
-    let Some(toolchain) = toolchains().into_iter().find(|name| is_it(&name)) else {
-        return Ok(Outcome::Skipped("its compiler is not installed; dependencies and clippy checked what they can"));
-    };
-    run_program(
-        cargo_of(&toolchain)
-            .current_dir(workspace.root())
-            .args(["check", "--locked", "--all-features"])
-            .args(workspace.published_flags())
-            .arg("--target-dir")
-            .arg(workspace.target().join("msrv")),
-    )?;
+    let versions: BTreeSet<&str> = workspace.published().filter_map(Package::rust_version).collect();
+    let mut missing = false;
+    for version in versions {
+        let is_it = |name: &&String| {
+            name.strip_prefix(version).is_some_and(|rest| rest.starts_with('.') || rest.starts_with('-'))
+        };
+        let Some(toolchain) = toolchains().into_iter().find(|name| is_it(&name)) else {
+            missing = true;
+            continue;
+        };
+        let packages = workspace.published().filter(|package| package.rust_version() == Some(version));
+        run_program(
+            cargo_of(&toolchain)
+                .current_dir(workspace.root())
+                .args(["check", "--locked", "--all-features"])
+                .args(packages.flat_map(|package| ["--package", package.name()]))
+                .arg("--target-dir")
+                .arg(workspace.target().join("msrv")),
+        )?;
+    }
+    if missing {
+        return Ok(Outcome::Skipped(
+            "a compiler of it is not installed; dependencies and clippy checked what they can",
+        ));
+    }
     Ok(Outcome::Passed)
 }
 

@@ -9,16 +9,19 @@ use crate::ci::Outcome;
 use crate::workspace::{Package, Workspace};
 use crate::{Error, licence};
 
-/// Checks every dependency against `deny.toml`, and the published crates' own ones against our MSRV.
+/// Checks every dependency against `deny.toml`, and those of each published crate against its MSRV.
 ///
 /// The file has the format of cargo-deny, so that tool reads it too; what is checked here is the part that needs no
 /// advisory database.
 pub(crate) fn check(workspace: &Workspace) -> Result<Outcome, Error> {
     let rules = Rules::read(workspace)?;
     let mut problems: Vec<String> = workspace.packages().filter_map(|package| rules.problem(package)).collect();
-    for package in workspace.shipped() {
-        if let Some(needed) = newer_compiler(workspace, package) {
-            problems.push(format!("{} {} needs Rust {needed}", package.name(), package.version()));
+    for ours in workspace.published() {
+        for package in workspace.shipped_with(ours) {
+            if let Some(needed) = newer_compiler(ours, package) {
+                let (name, version) = (package.name(), package.version());
+                problems.push(format!("{}: {name} {version} needs Rust {needed}", ours.name()));
+            }
         }
     }
     if problems.is_empty() { Ok(Outcome::Passed) } else { Err(problems.join("\n").into()) }
@@ -68,11 +71,10 @@ fn words(table: &Table, section: &str, key: &str) -> Vec<String> {
     list.into_iter().flatten().filter_map(word).collect()
 }
 
-/// What `package` declares as its oldest compiler, if that is newer than that of every published crate of ours.
-fn newer_compiler<'a>(workspace: &Workspace, package: Package<'a>) -> Option<&'a str> {
+/// What `package` declares as its oldest compiler, if that is newer than that of the crate of ours which brings it along.
+fn newer_compiler<'a>(ours: Package<'_>, package: Package<'a>) -> Option<&'a str> {
     let needed = package.rust_version()?;
-    let ours = workspace.published().filter_map(|package| version(package.rust_version()?)).max()?;
-    (version(needed)? > ours).then_some(needed)
+    (version(needed)? > version(ours.rust_version()?)?).then_some(needed)
 }
 
 /// `1.85` and `1.85.1` as numbers that compare.

@@ -62,10 +62,10 @@ impl Workspace {
         self.published().flat_map(|package| ["-p".to_owned(), package.name().to_owned()]).collect()
     }
 
-    /// The packages that users of our published ones build too: what these depend on, without build and development
-    /// dependencies of ours, and so on down.
-    pub(crate) fn shipped(&self) -> Vec<Package<'_>> {
-        let mut todo: Vec<&str> = self.published().map(Package::id).collect();
+    /// The packages that users of one of ours build: itself and what it depends on, without its development dependencies, and
+    /// so on down.
+    pub(crate) fn shipped_with(&self, package: Package<'_>) -> Vec<Package<'_>> {
+        let mut todo: Vec<&str> = self.packages().map(Package::id).filter(|id| *id == package.id()).collect();
         let mut seen: Vec<&str> = Vec::new();
         while let Some(id) = todo.pop() {
             if seen.contains(&id) {
