@@ -6,18 +6,29 @@ mod redis_support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis_support::{Counting, Load, RECOVERY, at_once, counting, recovers, used};
+use redis_support::{Counting, Load, RECOVERY, at_once, counting, patient, recovers, used};
 use tests::redis::{Cluster, Settings};
 use throttlekit::store::Remote;
 use throttlekit::{ErrorKind, FixedWindow, Multi};
 use throttlekit_redis::{RedisOptions, RedisStore};
+use tokio::time::Instant;
 
 fn store(cluster: &Cluster) -> RedisStore {
     RedisStore::new(&RedisOptions::cluster(&cluster.urls()).unwrap()).unwrap()
 }
 
+/// For tests in which nothing is lost.
+fn patient_store(cluster: &Cluster) -> RedisStore {
+    RedisStore::new(&patient(RedisOptions::cluster(&cluster.urls()).unwrap())).unwrap()
+}
+
 fn limiter(cluster: &Cluster) -> Arc<Counting> {
     Arc::new(counting(store(cluster), 1e9))
+}
+
+/// Nodes that go on with their slots while another is down.
+fn partial() -> Settings {
+    Settings { arguments: vec!["--cluster-require-full-coverage".into(), "no".into()], ..Settings::default() }
 }
 
 /// A key that another node holds.
@@ -34,7 +45,7 @@ async fn keys_are_spread_over_the_nodes() {
     let cluster = Cluster::start();
     // One node is enough to find the others.
     let options = RedisOptions::cluster(&cluster.urls()[..1]).unwrap();
-    let store = RedisStore::new(&options).unwrap();
+    let store = RedisStore::new(&patient(options)).unwrap();
     store.ready().await.unwrap();
     let limiter = counting(store, 10.0);
     let keys: Vec<String> = (0..60).map(|number| format!("k{number}")).collect();
@@ -52,7 +63,7 @@ async fn keys_are_spread_over_the_nodes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slots_that_move_under_load_cost_no_check() {
     let cluster = Cluster::start();
-    let limiter = limiter(&cluster);
+    let limiter = Arc::new(counting(patient_store(&cluster), 1e9));
     let keys = ["a", "b", "c", "d"];
     let loads: Vec<Load> = keys.iter().map(|key| Load::start(&limiter, key, 8)).collect();
     for _ in 0..3 {
@@ -78,13 +89,9 @@ async fn slots_that_move_under_load_cost_no_check() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_node_takes_only_its_keys_along() {
-    let settings = Settings {
-        durable: true,
-        arguments: vec!["--cluster-require-full-coverage".into(), "no".into()],
-        ..Settings::default()
-    };
+    let settings = Settings { durable: true, ..partial() };
     let mut cluster = Cluster::with(&settings);
-    let limiter = limiter(&cluster);
+    let limiter = Arc::new(counting(patient_store(&cluster), 1e9));
     let lost = cluster.owner("k");
     let other = key_elsewhere(&cluster, lost);
     let load = Load::start(&limiter, "k", 16);
@@ -134,9 +141,7 @@ async fn a_failed_node_is_followed_by_its_replica() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_a_slot_has_gone_is_remembered() {
-    let settings =
-        Settings { arguments: vec!["--cluster-require-full-coverage".into(), "no".into()], ..Settings::default() };
-    let mut cluster = Cluster::with(&settings);
+    let mut cluster = Cluster::with(&partial());
     let limiter = limiter(&cluster);
     assert!(limiter.check("k").await.unwrap().allowed);
     let (slot, from) = (cluster.slot("k"), cluster.owner("k"));
@@ -169,7 +174,7 @@ async fn a_node_that_hangs_holds_up_nobody_elses_keys() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn checks_that_wait_for_a_node_that_hangs_hold_up_no_others() {
-    let mut cluster = Cluster::start();
+    let mut cluster = Cluster::with(&partial());
     let limiter = limiter(&cluster);
     let hung = cluster.owner("k");
     let other = key_elsewhere(&cluster, hung);
@@ -178,12 +183,19 @@ async fn checks_that_wait_for_a_node_that_hangs_hold_up_no_others() {
     cluster.node_mut(hung).pause();
     // From here on the connection is known to be silent.
     load.loses(100).await;
-    let start = tokio::time::Instant::now();
-    for _ in 0..20 {
-        assert!(limiter.check(&other).await.unwrap().allowed);
+    // Each window is longer than an attempt to connect and the pause after it, so that who waits for the other node shows
+    // in all of them. A busy machine shows in some.
+    let mut slowest = Vec::new();
+    for _ in 0..5 {
+        let (start, mut worst) = (Instant::now(), Duration::ZERO);
+        while start.elapsed() < Duration::from_secs(1) {
+            let begun = Instant::now();
+            assert!(limiter.check(&other).await.unwrap().allowed);
+            worst = worst.max(begun.elapsed());
+        }
+        slowest.push(worst);
     }
-    // If each waited for the other node as long as connecting takes, it would be ten seconds.
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert!(slowest.iter().any(|worst| *worst < Duration::from_millis(300)), "{slowest:?}");
     cluster.node_mut(hung).resume();
     let tally = load.stop().await;
     tally.assert_counted_once(count(&cluster, "k"));
@@ -211,7 +223,7 @@ async fn a_joint_check_needs_its_keys_in_one_slot() {
     let cluster = Cluster::start();
     let strategy = || FixedWindow::builder().limit(5.0).window_ms(1e12).build().unwrap();
     let joint = |prefix: &str| {
-        let builder = Multi::all().store(Remote::new(store(&cluster))).prefix(prefix);
+        let builder = Multi::all().store(Remote::new(patient_store(&cluster))).prefix(prefix);
         builder.dimension("a", strategy(), 1.0).dimension("b", strategy(), 1.0).build().unwrap()
     };
     assert_ne!(cluster.slot("a:x"), cluster.slot("b:y"));
@@ -238,7 +250,7 @@ async fn a_joint_check_needs_its_keys_in_one_slot() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_checks_at_once_admit_exactly_the_limit() {
     let cluster = Cluster::start();
-    let limiter = Arc::new(counting(store(&cluster), 50.0));
+    let limiter = Arc::new(counting(patient_store(&cluster), 50.0));
     let tally = at_once(&limiter, "k", 200).await;
     assert_eq!((tally.admitted, tally.denied, tally.lost), (50, 150, 0));
     assert_eq!(count(&cluster, "k"), 50);

@@ -3,13 +3,13 @@
 
 mod redis_support;
 
-use redis_support::{counting, used};
+use redis_support::{counting, patient, used};
 use tests::redis::{Redis, Settings};
 use throttlekit::{BuildError, Error};
 use throttlekit_redis::{RedisOptions, RedisStore, Tls};
 
 fn open(options: Result<RedisOptions, BuildError>) -> RedisStore {
-    RedisStore::new(&options.unwrap()).unwrap()
+    RedisStore::new(&patient(options.unwrap())).unwrap()
 }
 
 /// Checks once over the store.

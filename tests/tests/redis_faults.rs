@@ -7,7 +7,7 @@ mod redis_support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis_support::{Load, RECOVERY, at_once, counting, recovers, store, used};
+use redis_support::{Load, RECOVERY, at_once, counting, patient, recovers, store, used};
 use tests::proxy::{Mode, Proxy};
 use tests::redis::{Redis, Settings};
 use throttlekit::ErrorKind;
@@ -15,6 +15,11 @@ use throttlekit_redis::{RedisOptions, RedisStore};
 
 fn durable() -> Redis {
     Redis::with(Settings { durable: true, ..Settings::default() })
+}
+
+/// For tests in which nothing is lost.
+fn patient_store(server: &Redis) -> RedisStore {
+    RedisStore::new(&patient(RedisOptions::single(server.url()).unwrap())).unwrap()
 }
 
 fn count(server: &Redis, key: &str) -> u64 {
@@ -191,7 +196,7 @@ async fn no_server_is_an_outage_and_no_more() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scripts_that_the_server_forgot_run_once() {
     let server = Redis::start();
-    let limiter = Arc::new(counting(store(&server), 1e9));
+    let limiter = Arc::new(counting(patient_store(&server), 1e9));
     let load = Load::start(&limiter, "k", 64);
     for _ in 0..20 {
         load.admits(100).await;
@@ -205,7 +210,7 @@ async fn scripts_that_the_server_forgot_run_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn checks_dropped_at_any_time_leave_the_others_alone() {
     let server = Redis::start();
-    let limiter = Arc::new(counting(store(&server), 1e9));
+    let limiter = Arc::new(counting(patient_store(&server), 1e9));
     let load = Load::start(&limiter, "k", 8);
     load.admits(10).await;
     for round in 0..400_u64 {

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use redis_support::{at_once, counting, used};
+use redis_support::{at_once, counting, patient, used};
 use tests::redis::Redis;
 use throttlekit_redis::{RedisOptions, RedisStore};
 
@@ -60,7 +60,7 @@ fn several_processes_admit_exactly_the_limit() {
 /// What one of the processes does.
 fn share(url: &str) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let store = RedisStore::new(&RedisOptions::single(url).unwrap()).unwrap();
+    let store = RedisStore::new(&patient(RedisOptions::single(url).unwrap())).unwrap();
     let tally = runtime.block_on(async {
         store.ready().await.unwrap();
         println!("ready");

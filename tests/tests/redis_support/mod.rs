@@ -26,6 +26,12 @@ pub(crate) fn store(server: &Redis) -> RedisStore {
     RedisStore::new(&RedisOptions::single(server.url()).unwrap()).unwrap()
 }
 
+/// The same, with time for a busy machine: where no check may be lost, none is to be because of the load of other tests.
+pub(crate) fn patient(options: RedisOptions) -> RedisOptions {
+    let long = Duration::from_secs(20);
+    options.connect_timeout(long).unwrap().response_timeout(long).unwrap()
+}
+
 /// How many units a key has used, as a server has it.
 pub(crate) fn used(answer: &str) -> u64 {
     if answer.is_empty() { 0 } else { answer.parse().unwrap() }
