@@ -51,12 +51,25 @@ pub(crate) struct Lane(Mutex<Queue>);
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Asked>,
+    /// What stands for the keys of the batch that is being run.
+    running: Vec<u64>,
     served: bool,
     /// Of the last task that served, which may be over.
     task: Option<AbortHandle>,
 }
 
 impl Lane {
+    /// Whether a call should wait here: nobody is served, or its key is, so that both may go together.
+    pub(crate) fn suits(&self, hash: u64) -> bool {
+        let queue = self.queue();
+        !queue.served || queue.running.contains(&hash) || queue.waiting.iter().any(|asked| asked.hash == hash)
+    }
+
+    /// Whether nobody is served.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.queue().served
+    }
+
     /// Adds a call, and starts `worker` on `runtime` if nobody serves this lane.
     ///
     /// # Errors
@@ -133,6 +146,7 @@ impl Turn {
         }
         left.append(&mut queue.waiting);
         queue.waiting = left;
+        queue.running = taken.iter().map(|asked| asked.hash).collect();
         taken
     }
 

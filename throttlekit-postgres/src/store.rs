@@ -153,6 +153,16 @@ impl PostgresStore {
         self.core.sweep().await.map_err(|trouble| trouble.to_error())
     }
 
+    /// Where calls on a key wait: in the lane of its own, so that they meet there, unless that is busy with others while
+    /// another lane is idle.
+    fn lane(&self, hash: u64) -> Option<&Arc<Lane>> {
+        let home = self.lanes.get(usize::try_from(hash % self.lanes.len() as u64).ok()?)?;
+        if home.suits(hash) {
+            return Some(home);
+        }
+        Some(self.lanes.iter().find(|lane| lane.is_idle()).unwrap_or(home))
+    }
+
     /// How a call is run, whatever is known of its key.
     fn manner(&self, call: &Call) -> Manner {
         let formula = call.formula().filter(|_| self.mode == Mode::Fast);
@@ -181,10 +191,8 @@ impl Store for PostgresStore {
             return call.step(&[], call.now_ms()).map(drop);
         };
         let runtime = Handle::try_current().map_err(|_| Error::store_unavailable("there is no tokio runtime"))?;
-        // Calls on one key wait in one lane, so that they meet in one batch.
         let hash = self.hasher.hash_one(first);
-        let lane = usize::try_from(hash % self.lanes.len() as u64).unwrap_or_default();
-        let Some(lane) = self.lanes.get(lane) else { return Err(Error::store_unavailable("there is no lane")) };
+        let Some(lane) = self.lane(hash) else { return Err(Error::store_unavailable("there is no lane")) };
         self.core.counters.calls.fetch_add(1, Relaxed);
         self.core.sweeps.note(call.now_ms());
         let (answer, answered) = oneshot::channel();
