@@ -9,6 +9,9 @@ const FIRST: Duration = Duration::from_millis(2);
 /// No wait is longer: a race takes a few milliseconds, so more would only idle.
 const LONGEST: Duration = Duration::from_millis(50);
 
+/// The longest wait to let others go first: a few requests.
+const GIVE_WAY: Duration = Duration::from_millis(20);
+
 /// Counts lost races, and waits a random part of a span that doubles, so that those who met do not meet again.
 #[derive(Debug)]
 pub(crate) struct Backoff {
@@ -22,14 +25,28 @@ impl Backoff {
         Self { left: max_retries, span: FIRST }
     }
 
+    /// Says whether another attempt is allowed.
+    pub(crate) fn go_on(&mut self) -> bool {
+        let left = self.left.checked_sub(1);
+        self.left = left.unwrap_or(0);
+        left.is_some()
+    }
+
     /// Waits, and says whether another attempt is allowed; if not, it does not wait.
     pub(crate) async fn wait(&mut self) -> bool {
-        let Some(left) = self.left.checked_sub(1) else { return false };
-        self.left = left;
+        if !self.go_on() {
+            return false;
+        }
         sleep(self.span.mul_f64(fastrand::f64())).await;
         self.span = (self.span * 2).min(LONGEST);
         true
     }
+}
+
+/// Waits before a write on a key that others write to as well, so that they get their turn: whoever has just written knows
+/// the latest version without being told, and would win every race.
+pub(crate) async fn give_way() {
+    sleep(GIVE_WAY.mul_f64(fastrand::f64())).await;
 }
 
 #[cfg(test)]

@@ -1,18 +1,23 @@
 //! Running calls that go together: read what is not known, step, write on condition, and again after a lost race.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use throttlekit::Error;
 use throttlekit::store::{Call, Rule};
+use tokio::time::Instant;
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, give_way};
 use crate::desk::MAX_KEYS_TOGETHER;
 use crate::groups::Groups;
 use crate::inner::Inner;
 use crate::item::{Item, deadline_ms, first_version, next_version};
 use crate::table::{Action, Change, Condition, Fate, Held, MAX_AT_ONCE, Outcome};
 use crate::trouble::Trouble;
+
+/// For how long others are expected to write to a key at the same time after they were last seen to.
+const CROWD: Duration = Duration::from_secs(1);
 
 /// Calls and the keys that they have between them.
 ///
@@ -99,7 +104,11 @@ impl Party {
     }
 
     async fn settle(&mut self, inner: &Inner) -> Result<(), Trouble> {
-        self.recall(inner);
+        let mut is_crowd = self.recall(inner);
+        if is_crowd {
+            give_way().await;
+            self.doubt();
+        }
         let mut backoff = Backoff::new(inner.max_retries);
         loop {
             let unknown = self.positions(|slot| matches!(slot.base, Base::Unknown));
@@ -118,15 +127,41 @@ impl Party {
             if self.slots.iter().all(|slot| slot.is_closed) {
                 return Ok(());
             }
-            if !backoff.wait().await {
+            // The first lost race says that what was remembered is old, and what is there now. One that is lost after that
+            // shows that others write at the same time: wait, and look again.
+            if is_crowd {
+                self.note_crowd(inner);
+            }
+            if !(if is_crowd { backoff.wait().await } else { backoff.go_on() }) {
                 let text = format!("gave up after {} lost races", u64::from(inner.max_retries) + 1);
                 return Err(Trouble::unavailable(text));
+            }
+            if is_crowd {
+                self.doubt();
+            }
+            is_crowd = true;
+        }
+    }
+
+    fn note_crowd(&self, inner: &Inner) {
+        let now = Instant::now();
+        let mut remembered = inner.remembered();
+        for slot in self.slots.iter().filter(|slot| !slot.is_closed) {
+            remembered.crowd(&slot.key, now);
+        }
+    }
+
+    /// Takes what is known of open keys for out of date.
+    fn doubt(&mut self) {
+        for slot in self.slots.iter_mut().filter(|slot| !slot.is_closed) {
+            if matches!(slot.base, Base::Remembered(_) | Base::Read(_)) {
+                slot.base = Base::Unknown;
             }
         }
     }
 
-    /// Starts from what this process remembers.
-    fn recall(&mut self, inner: &Inner) {
+    /// Starts from what this process remembers, and says whether others wrote to a key at the same time just now.
+    fn recall(&mut self, inner: &Inner) -> bool {
         let mut needed = vec![false; self.slots.len()];
         for member in self.members.iter().filter(|member| !member.call.ignores_state()) {
             for slot in &member.slots {
@@ -134,13 +169,18 @@ impl Party {
             }
         }
         let mut remembered = inner.remembered();
+        let mut is_crowd = false;
         for (slot, needed) in self.slots.iter_mut().zip(needed) {
             slot.base = match remembered.get(&slot.key) {
                 _ if !needed => Base::Unneeded,
-                Some(item) => Base::Remembered(item),
+                Some(known) => {
+                    is_crowd |= known.crowded.is_some_and(|at| at.elapsed() < CROWD);
+                    Base::Remembered(known.item.clone())
+                }
                 None => Base::Unknown,
             };
         }
+        is_crowd
     }
 
     /// The open slots that `pick` picks.
