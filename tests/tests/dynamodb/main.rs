@@ -3,7 +3,6 @@
 
 mod files;
 mod joint;
-mod kit;
 mod outages;
 mod procedure;
 mod races;
