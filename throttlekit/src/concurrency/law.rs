@@ -38,6 +38,10 @@ impl Law {
     pub(super) fn next(self, estimate: f64, bounds: Bounds, noload_ms: f64, sample: &Sample) -> f64 {
         match self {
             Self::Gradient2 { smoothing, tolerance } => {
+                // Under-used, a sample says nothing about the ceiling.
+                if !sample.dropped && sample.util * 2.0 < estimate {
+                    return estimate;
+                }
                 let gradient = if sample.dropped {
                     0.5
                 } else if sample.rtt_ms <= 0.0 {
@@ -45,10 +49,6 @@ impl Law {
                 } else {
                     clamp(tolerance * noload_ms / sample.rtt_ms, 0.5, 1.0)
                 };
-                // Under-used, a sample says nothing about the ceiling.
-                if !sample.dropped && sample.util * 2.0 < estimate {
-                    return estimate;
-                }
                 let target = estimate * gradient + estimate.sqrt();
                 let next = estimate * (1.0 - smoothing) + target * smoothing;
                 clamp(next, bounds.min, bounds.max)

@@ -147,8 +147,10 @@ impl<C> Unified<C> {
     }
 }
 
+// A request that never waits goes straight through: an admission is large, and is not copied from one step to the next.
 impl<C: Clock> Parts<C> {
     /// Goes on once the concurrency axis has answered.
+    #[inline(always)]
     fn enter(self: &Arc<Self>, admission: Admission, key: &str, wish: Wish) -> Run<Answer> {
         if admission.decision.allowed {
             let Admission { axes, permit, .. } = admission;
@@ -159,6 +161,7 @@ impl<C: Clock> Parts<C> {
         }
     }
 
+    #[inline(always)]
     fn price(self: &Arc<Self>, held: Held, key: &str, wish: Wish) -> Run<Answer> {
         if let Some(pricing) = &self.pricing {
             if !pricing.accepts(wish.cost, wish.value, wish.hold) {
@@ -218,6 +221,7 @@ impl<C: Clock> Parts<C> {
         spared.peek(key).map(move |state| state.map(show))
     }
 
+    #[inline(always)]
     fn ask_rate(self: &Arc<Self>, mut held: Held, key: &str, wish: Wish) -> Run<Answer> {
         let Some(rate) = &self.rate else { return self.ask_cost(held, key, wish) };
         match rate.check(key, ONE).now() {
@@ -237,6 +241,7 @@ impl<C: Clock> Parts<C> {
     }
 
     /// Asks the cost axis, unless the rate axis denied.
+    #[inline(always)]
     fn ask_cost(self: &Arc<Self>, mut held: Held, key: &str, wish: Wish) -> Run<Answer> {
         let rate_allows = held.axes.rate.is_none_or(|rate| rate.allowed);
         let Some(cost) = self.cost.as_ref().filter(|_| rate_allows) else {
@@ -276,6 +281,7 @@ impl<C: Clock> Parts<C> {
     }
 
     /// The answer; on a denial the slot goes back here, with nothing learnt.
+    #[inline(always)]
     fn answer(&self, held: Held, wish: Wish) -> Admission {
         let Held { axes, permit } = held;
         self.tell(&axes, wish);
