@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Ctrl-C and SIGTERM let open requests finish; SIGHUP reads the file again. The file also says where the limits are counted;
-//! the feature `redis` of this package lets it name Redis.
+//! the features `redis`, `postgres` and `dynamodb` of this package choose which stores it may name.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -117,6 +117,10 @@ async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
 fn stores(options: LoadOptions) -> LoadOptions {
     #[cfg(feature = "redis")]
     let options = options.connector(throttlekit_redis::RedisConnector);
+    #[cfg(feature = "postgres")]
+    let options = options.connector(throttlekit_postgres::PostgresConnector::new());
+    #[cfg(feature = "dynamodb")]
+    let options = options.connector(throttlekit_dynamodb::DynamoDbConnector::new());
     options
 }
 

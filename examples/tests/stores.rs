@@ -72,6 +72,19 @@ fn redis() {
 }
 
 #[test]
+#[cfg(feature = "postgres")]
+fn postgres() {
+    let server = std::cell::RefCell::new(tests::postgres::Postgres::start_durable());
+    let url = server.borrow().url();
+    counts_together(
+        &format!("{{ postgres: {{ url: {url:?} }} }}"),
+        || server.borrow_mut().kill(),
+        || server.borrow_mut().restart(),
+    );
+    assert!(server.borrow().sql("select string_agg(key, ' ') from throttlekit").contains("upload:alice"));
+}
+
+#[test]
 #[cfg(feature = "redis")]
 fn a_store_that_is_not_there_is_a_warning_or_an_error() {
     let folder = Folder::new("quickstart");
@@ -98,6 +111,7 @@ fn a_store_that_is_not_there_is_a_warning_or_an_error() {
 }
 
 #[test]
+#[cfg(not(feature = "dynamodb"))]
 fn a_store_that_was_not_built_in_is_a_clear_error() {
     let folder = Folder::new("quickstart");
     let file = limits(&folder, "{ dynamodb: { table: limits } }");
