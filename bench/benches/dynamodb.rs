@@ -94,7 +94,7 @@ async fn alone(bench: &Bench, checks: usize, claims: &mut Claims) -> Outcome<Tab
         column.push(bench.per_check(checks.div_ceil(64) * 64));
 
         let strategy = FixedWindow::builder().limit(1e9).window_ms(1_000.0).build()?;
-        let joint = Multi::all().dimension("a", strategy.clone(), 1.0).dimension("b", strategy, 1.0);
+        let joint = Multi::all().dimension("a", strategy, 1.0).dimension("b", strategy, 1.0);
         let joint = joint.store(Remote::new(store()?)).clock(ManualClock::new(0.0)).prefix(prefix("joint")).build()?;
         joint.check(&["k", "k"]).await?;
         bench.proxy.take();

@@ -2,6 +2,7 @@
 //! Redis, and the answers to suites that the family's golden vectors do not have.
 //!
 //! `THROTTLEKIT_WIRE=write cargo test -p tests --test wire` writes both anew.
+#![allow(clippy::unwrap_used)] // also in the helpers a failing unwrap is a failing test
 
 use std::fs;
 use std::path::{Path, PathBuf};
