@@ -301,7 +301,7 @@ fn solving_again_spends_what_is_left() {
     let fixed = over(50_000.0, |builder| builder.workload(kinds())).unwrap();
     let again = over(50_000.0, |builder| builder.resolving_workload(kinds(), 50, 1_000)).unwrap();
     for value in [f64::NAN, f64::INFINITY, -1.0] {
-        let _ = ask(&again, 1e6, value, 0.0);
+        drop(ask(&again, 1e6, value, 0.0));
     }
     let admitted = |unified| (0..1_000).filter(|_| allows(unified, 10_000.0, 50.0)).count();
     assert_eq!((admitted(&fixed), admitted(&again)), (0, 5));

@@ -224,13 +224,13 @@ impl<C: Clock> Parts<C> {
     #[inline(always)]
     fn ask_rate(self: &Arc<Self>, mut held: Held, key: &str, wish: Wish) -> Run<Answer> {
         let Some(rate) = &self.rate else { return self.ask_cost(held, key, wish) };
-        match rate.check(key, ONE).now() {
-            Ok(Ok(decision)) => {
+        match rate.check(key, ONE) {
+            Run::Ready(Some(Ok(decision))) => {
                 held.axes.rate = Some(decision);
                 self.ask_cost(held, key, wish)
             }
-            Ok(Err(error)) => Run::ready(Err(error)),
-            Err(waiting) => {
+            Run::Ready(Some(Err(error))) => Run::ready(Err(error)),
+            waiting => {
                 let (parts, key) = (Arc::clone(self), key.to_owned());
                 Run::wait(async move {
                     held.axes.rate = Some(waiting.await?);
@@ -247,13 +247,13 @@ impl<C: Clock> Parts<C> {
         let Some(cost) = self.cost.as_ref().filter(|_| rate_allows) else {
             return Run::ready(Ok(self.answer(held, wish)));
         };
-        match cost.check(key, wish.cost).now() {
-            Ok(Ok(decision)) => {
+        match cost.check(key, wish.cost) {
+            Run::Ready(Some(Ok(decision))) => {
                 held.axes.cost = Some(decision);
                 Run::ready(Ok(self.answer(held, wish)))
             }
-            Ok(Err(error)) => Run::ready(Err(error)),
-            Err(waiting) => {
+            Run::Ready(Some(Err(error))) => Run::ready(Err(error)),
+            waiting => {
                 let parts = Arc::clone(self);
                 Run::wait(async move {
                     held.axes.cost = Some(waiting.await?);
@@ -306,10 +306,10 @@ impl<C: Clock> Admit for Unified<C> {
         let Some(concurrency) = &parts.concurrency else {
             return parts.price(Held { axes: Axes::default(), permit: Permit::none() }, ask.key, wish);
         };
-        match concurrency.admit(ask).now() {
-            Ok(Ok(admission)) => parts.enter(admission, ask.key, wish),
-            Ok(Err(error)) => Run::ready(Err(error)),
-            Err(waiting) => {
+        match concurrency.admit(ask) {
+            Run::Ready(Some(Ok(admission))) => parts.enter(admission, ask.key, wish),
+            Run::Ready(Some(Err(error))) => Run::ready(Err(error)),
+            waiting => {
                 let (parts, key) = (Arc::clone(parts), ask.key.to_owned());
                 Run::wait(async move {
                     let admission = waiting.await?;
