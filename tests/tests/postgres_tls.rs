@@ -152,7 +152,7 @@ fn options_that_cannot_be_are_refused_when_built() {
     for (builder, option) in [
         (store().prefix("a\0b"), "postgres.prefix"),
         (store().pool_size(0), "postgres.poolSize"),
-        (store().pool_size(1_001), "postgres.poolSize"),
+        (store().pool_size(1_025), "postgres.poolSize"),
         (store().max_waiting(0), "postgres.maxWaiting"),
         (store().timeout(Duration::ZERO), "postgres.timeoutMs"),
         (store().statement_timeout(Duration::from_nanos(1)), "postgres.statementTimeoutMs"),

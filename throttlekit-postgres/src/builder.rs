@@ -124,11 +124,11 @@ impl PostgresStoreBuilder {
         self
     }
 
-    /// The most connections that calls use at a time, 1 to 1,000. Defaults to 16, or to what a given pool has if that
-    /// is less. Only as many are opened as calls are under way at the same time.
+    /// The most connections that calls use at a time, 1 to 1,024. Defaults to 4, or to what a given pool has if that is
+    /// less. Only as many are opened as calls are under way at the same time.
     ///
-    /// Calls that wait for a connection go to the server together, so fewer are enough where the server is short of
-    /// processors or connections; more help where it waits for its disk.
+    /// Calls that wait for a connection go to the server together, which costs it less than one by one, so few are
+    /// enough.
     pub fn pool_size(mut self, pool_size: usize) -> Self {
         self.pool_size = Some(pool_size);
         self
@@ -238,9 +238,9 @@ impl PostgresStoreBuilder {
             Target::Config(_) => None,
             Target::Pool(pool) => Some(pool.status().max_size),
         };
-        let pool_size = self.pool_size.unwrap_or_else(|| most.unwrap_or(16).clamp(1, 16));
-        if !(1..=1_000).contains(&pool_size) {
-            return Err(BuildError::new("postgres.poolSize", pool_size, "must be from 1 to 1000"));
+        let pool_size = self.pool_size.unwrap_or_else(|| most.unwrap_or(4).clamp(1, 4));
+        if !(1..=1_024).contains(&pool_size) {
+            return Err(BuildError::new("postgres.poolSize", pool_size, "must be from 1 to 1024"));
         }
         let pool = match self.target {
             Target::Pool(pool) => pool,

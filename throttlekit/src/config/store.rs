@@ -224,7 +224,7 @@ impl PostgresSpec {
             auto_create: true,
             sweep_interval: Duration::from_secs(60),
             server_time: true,
-            pool_size: 16,
+            pool_size: 4,
             connect_timeout: Duration::from_secs(1),
         }
     }
