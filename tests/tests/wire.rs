@@ -4,6 +4,7 @@
 //! `THROTTLEKIT_WIRE=write cargo test -p tests --test wire` writes both anew.
 #![allow(clippy::unwrap_used)] // also in the helpers a failing unwrap is a failing test
 
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -79,7 +80,12 @@ fn programs() -> Vec<(&'static str, &'static [&'static str], &'static str, &'sta
 }
 
 fn sha256(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut digits = String::new();
+    for byte in Sha256::digest(text.as_bytes()) {
+        // Writing to a string cannot fail.
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits
 }
 
 /// Name, strategies, role, keys, arguments and text of every script.
