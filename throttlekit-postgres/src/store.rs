@@ -26,6 +26,7 @@ use crate::{Mode, PostgresStoreBuilder};
 /// use throttlekit::{Gcra, Limiter};
 /// use throttlekit_postgres::PostgresStore;
 ///
+/// # #[allow(dead_code)]
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let store = PostgresStore::new("postgres://app@db.example.com/app?sslmode=require")?;
 /// let limiter = Limiter::builder(Gcra::per_minute(100)?).keyspace(Remote::new(store)).build();
