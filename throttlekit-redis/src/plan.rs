@@ -12,7 +12,7 @@ use throttlekit::twin::Numbers;
 
 use crate::link::{Link, ScriptRun};
 use crate::replay::{Member, Sent};
-use crate::script::{FORGET, GUARD, Scripts};
+use crate::script::{FORGET, GUARD, Lua, Scripts};
 
 /// The most keys of a run, and the most steps, so that a run holds up the server for less than a millisecond. One joint
 /// check may be larger.
@@ -48,7 +48,7 @@ enum Ask {
 /// What the keys of a span have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Program {
-    lua: &'static str,
+    lua: Lua,
     args: Numbers,
 }
 
@@ -199,8 +199,8 @@ fn asked(script: Option<&Script>, judged: Option<&Judged>) -> (Program, Ask) {
     match (script, judged) {
         (Some(&Script { lua, args, run, .. }), _) => match run {
             Wanted::Remove => (Program { lua: FORGET, args }, Ask::Remove),
-            Wanted::Step(request) => (Program { lua, args }, Ask::Step(request)),
-            Wanted::Read => (Program { lua, args }, Ask::Read),
+            Wanted::Step(request) => (Program { lua: Lua(lua), args }, Ask::Step(request)),
+            Wanted::Read => (Program { lua: Lua(lua), args }, Ask::Read),
         },
         (None, Some(Judged { expected, effect })) => {
             let (known, text) = expected.as_ref().map_or(("0", ""), |text| ("1", text));
@@ -291,10 +291,11 @@ impl Draft {
 
     fn any(&mut self, scripts: &Scripts, terms: Terms) -> ScriptRun {
         let spans = self.spans();
-        let mut twins: Vec<&'static str> = spans.iter().map(|span| span.program.lua).collect();
-        twins.sort_unstable();
+        let mut twins: Vec<Lua> = spans.iter().map(|span| span.program.lua).collect();
+        // In one order, so that the same twins make the same script.
+        twins.sort_unstable_by_key(|twin| twin.0);
         twins.dedup();
-        let index = |lua| 1 + twins.iter().position(|twin| *twin == lua).unwrap_or(0);
+        let index = |lua: Lua| 1 + twins.iter().position(|twin| *twin == lua).unwrap_or(0);
         let indices: Vec<_> = spans.iter().map(|span| index(span.program.lua)).collect();
         let mut run = ScriptRun::new(scripts.any(twins), self.names());
         let mut words = Words(&mut run);

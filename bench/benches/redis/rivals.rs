@@ -74,33 +74,28 @@ impl Rival {
     pub(crate) async fn check(&self, key: &str, allowed: bool) -> bool {
         const LIVES: &str = "the server lives as long as the run";
         let limit = if allowed { MANY } else { FEW };
-        let cost = 1.0;
         let name = if allowed { "many" } else { "few" };
         match self {
-            Self::Ours(limiters) => limiters[usize::from(!allowed)].check_cost(key, cost).await.expect(LIVES).allowed,
+            Self::Ours(limiters) => limiters[usize::from(!allowed)].check(key).await.expect(LIVES).allowed,
             Self::Bare(connection, script) => {
                 let interval = PERIOD_MS / limit;
                 let mut run = script.key(format!("bare:{name}:{key}"));
-                run.arg(0).arg(1).arg(2).arg(interval).arg(interval * limit).arg(cost);
+                run.arg(0).arg(1).arg(2).arg(interval).arg(interval * limit).arg(1);
                 let (_, _, changes): (Option<String>, i64, i64) =
                     run.invoke_async(&mut connection.clone()).await.expect(LIVES);
                 changes == 1
             }
             Self::Plain(connection, script) => {
                 let mut run = script.key(format!("plain:{name}:{key}"));
-                run.arg(0).arg(PERIOD_MS).arg(limit).arg(limit).arg(cost);
+                run.arg(0).arg(PERIOD_MS).arg(limit).arg(limit).arg(1);
                 let reply: [i64; 5] = run.invoke_async(&mut connection.clone()).await.expect(LIVES);
                 reply[0] == 1
             }
             Self::Cell(connection) => {
                 let mut command = redis::cmd("CL.THROTTLE");
-                // The module counts the burst on top of the first unit.
-                command
-                    .arg(format!("cell:{name}:{key}"))
-                    .arg(limit - 1.0)
-                    .arg(limit)
-                    .arg(PERIOD_MS / 1_000.0)
-                    .arg(cost);
+                // The module counts the burst on top of the first unit. It reads whole numbers only.
+                let limit = if allowed { 360_000_000_u64 } else { 1 };
+                command.arg(format!("cell:{name}:{key}")).arg(limit - 1).arg(limit).arg(3_600).arg(1);
                 let reply: [i64; 5] = command.query_async(&mut connection.clone()).await.expect(LIVES);
                 reply[0] == 0
             }

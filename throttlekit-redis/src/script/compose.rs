@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Script;
@@ -14,18 +15,36 @@ const DRIVER: &str = include_str!("driver.lua");
 const SINGLE: &str = include_str!("single.lua");
 
 /// The twin of a text that was judged here and is written only if it is still there.
-pub(crate) const GUARD: &str = include_str!("guard.lua");
+pub(crate) const GUARD: Lua = Lua(include_str!("guard.lua"));
 /// The twin of keys that are only forgotten.
-pub(crate) const FORGET: &str = include_str!("forget.lua");
+pub(crate) const FORGET: Lua = Lua(include_str!("forget.lua"));
 
 /// How many scripts are remembered. There is one for each set of twins that met in a run, and there are few twins.
 const MOST: usize = 1_024;
 
+/// The text of a twin. Texts are constants, so that nearly always their addresses tell whether they are the same.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lua(pub(crate) &'static str);
+
+impl PartialEq for Lua {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.0, other.0) || self.0 == other.0
+    }
+}
+
+impl Eq for Lua {}
+
+impl Hash for Lua {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.len().hash(state);
+    }
+}
+
 /// Which script.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Kind {
-    Single(&'static str),
-    Any(Vec<&'static str>),
+    Single(Lua),
+    Any(Vec<Lua>),
 }
 
 /// The scripts that were composed before.
@@ -36,12 +55,12 @@ pub(crate) struct Scripts {
 
 impl Scripts {
     /// The script that runs any steps of these twins, which it knows in this order.
-    pub(crate) fn any(&self, twins: Vec<&'static str>) -> Arc<Script> {
+    pub(crate) fn any(&self, twins: Vec<Lua>) -> Arc<Script> {
         self.of(Kind::Any(twins))
     }
 
     /// The script that runs one step of this twin on one key.
-    pub(crate) fn single(&self, twin: &'static str) -> Arc<Script> {
+    pub(crate) fn single(&self, twin: Lua) -> Arc<Script> {
         self.of(Kind::Single(twin))
     }
 
@@ -54,8 +73,8 @@ impl Scripts {
             known.clear();
         }
         let text = match &kind {
-            Kind::Single(twin) => compose(&[twin], SINGLE),
-            Kind::Any(twins) => compose(twins, DRIVER),
+            Kind::Single(twin) => compose(&[twin.0], SINGLE),
+            Kind::Any(twins) => compose(&twins.iter().map(|twin| twin.0).collect::<Vec<_>>(), DRIVER),
         };
         let script = Arc::new(Script::new(text));
         known.insert(kind, Arc::clone(&script));

@@ -5,7 +5,7 @@ mod compose;
 use std::fmt;
 
 pub use compose::scripts;
-pub(crate) use compose::{FORGET, GUARD, Scripts};
+pub(crate) use compose::{FORGET, GUARD, Lua, Scripts};
 
 /// The text of a script and the digest that the server knows it by.
 pub(crate) struct Script {
