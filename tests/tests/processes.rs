@@ -106,7 +106,7 @@ fn folders_go_with_their_guard() {
 
 #[test]
 fn what_the_tasks_install_is_found() {
-    assert!(installed("dynalite/node_modules/dynalite/cli.js").is_file());
+    assert!(installed("dynoxide/bin/dynoxide").is_file());
     assert!(installed("python/throttlekit/redis_backend.py").is_file());
 }
 
