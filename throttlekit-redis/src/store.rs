@@ -56,6 +56,8 @@ struct Queue {
     waiting: VecDeque<Waiting>,
     /// Batches under way.
     flights: usize,
+    /// Their calls.
+    flying: usize,
 }
 
 /// Where an answer is awaited.
@@ -254,6 +256,7 @@ impl Inner {
         let mut queue = self.queue();
         if queue.flights < FLIGHTS {
             queue.flights += 1;
+            queue.flying += 1;
             drop(queue);
             return Ok(Start::Now(Flight { inner: Arc::clone(self), runtime: Handle::current() }));
         }
@@ -272,11 +275,17 @@ impl Inner {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The calls of the next batch, oldest first; without any, the flight ends.
-    fn next_batch(&self) -> Option<(Vec<Call>, Vec<Answer>)> {
+    /// The calls of the next batch of a flight that is back with `done`, oldest first; without any, the flight ends.
+    ///
+    /// A batch is no more than its share of the calls that there are. If one took all, those would be asked again all at
+    /// once, and the server and this process would wait for each other by turns.
+    fn next_batch(&self, done: usize) -> Option<(Vec<Call>, Vec<Answer>)> {
         let mut queue = self.queue();
+        queue.flying -= done;
+        let share = (queue.waiting.len() + queue.flying).div_ceil(FLIGHTS);
+        let most = if queue.flights > 1 { share.min(MOST_CALLS) } else { MOST_CALLS };
         let (mut calls, mut answers) = (Vec::new(), Vec::new());
-        while calls.len() < MOST_CALLS {
+        while calls.len() < most {
             let Some(Waiting { call, answer }) = queue.waiting.pop_front() else { break };
             // Nobody waits for it any more, so it is not to be counted.
             if !answer.is_closed() {
@@ -288,6 +297,7 @@ impl Inner {
             queue.flights -= 1;
             return None;
         }
+        queue.flying += calls.len();
         Some((calls, answers))
     }
 
@@ -370,17 +380,18 @@ impl Inner {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        let Some(first) = self.inner.next_batch() else { return };
+        let Some(first) = self.inner.next_batch(1) else { return };
         // Whoever asked for this flight is not to wait for the next ones.
         let inner = Arc::clone(&self.inner);
         self.runtime.spawn(async move {
             let mut batch = Some(first);
             while let Some((calls, answers)) = batch {
+                let done = calls.len();
                 for (answer, call) in answers.into_iter().zip(inner.fly(calls).await) {
                     // The caller may have gone.
                     let _ = answer.send(call);
                 }
-                batch = inner.next_batch();
+                batch = inner.next_batch(done);
             }
         });
     }
