@@ -382,17 +382,39 @@ impl Drop for Flight {
     fn drop(&mut self) {
         let Some(first) = self.inner.next_batch(1) else { return };
         // Whoever asked for this flight is not to wait for the next ones.
-        let inner = Arc::clone(&self.inner);
+        let underway = Underway { inner: Arc::clone(&self.inner), calls: first.0.len(), landed: false };
         self.runtime.spawn(async move {
+            // All of it, so that it ends with the task.
+            let mut underway = underway;
             let mut batch = Some(first);
             while let Some((calls, answers)) = batch {
-                let done = calls.len();
+                underway.calls = calls.len();
+                let inner = Arc::clone(&underway.inner);
                 for (answer, call) in answers.into_iter().zip(inner.fly(calls).await) {
                     // The caller may have gone.
                     let _ = answer.send(call);
                 }
-                batch = inner.next_batch(done);
+                batch = inner.next_batch(mem::take(&mut underway.calls));
             }
+            underway.landed = true;
         });
+    }
+}
+
+/// A flight in a task of its own. A runtime that ends drops the task, and with it what the queue counts.
+struct Underway {
+    inner: Arc<Inner>,
+    calls: usize,
+    /// Whether the queue knows that it has ended.
+    landed: bool,
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        if !self.landed {
+            let mut queue = self.inner.queue();
+            queue.flights -= 1;
+            queue.flying -= self.calls;
+        }
     }
 }
