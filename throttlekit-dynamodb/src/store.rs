@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client;
-use throttlekit::store::{Call, Rule, Store};
+use throttlekit::store::{Call, Rule, Store, prefixed};
 use throttlekit::{BuildError, Error};
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, oneshot, watch};
@@ -87,8 +87,7 @@ impl DynamoDbStore {
     /// The names of the call's keys in the table.
     fn names(&self, call: &Call) -> Result<Vec<Arc<str>>, Error> {
         let name = |key: &String| {
-            let prefix = &self.inner.prefix;
-            let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}:{key}") };
+            let name = prefixed(&self.inner.prefix, key);
             if (1..=MAX_KEY_BYTES).contains(&name.len()) {
                 return Ok(Arc::from(name));
             }

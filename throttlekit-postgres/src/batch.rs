@@ -1,6 +1,6 @@
 //! Calls that go to the server together.
 
-use throttlekit::store::Call;
+use throttlekit::store::{Call, prefixed};
 
 use crate::exchange::Answer;
 
@@ -29,7 +29,7 @@ impl Row {
 
 impl Batch {
     pub(crate) fn new(calls: Vec<Call>, prefix: &str) -> Self {
-        let full = |key: &String| if prefix.is_empty() { key.clone() } else { format!("{prefix}:{key}") };
+        let full = |key: &String| prefixed(prefix, key);
         let of_calls: Vec<Vec<String>> = calls.iter().map(|call| call.keys().iter().map(full).collect()).collect();
         let mut keys: Vec<String> = of_calls.iter().flatten().cloned().collect();
         keys.sort_unstable();

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use throttlekit::Error;
 use throttlekit::store::script::{Script, ScriptRun as Wanted, Task};
-use throttlekit::store::{Call, Effect, Rule};
+use throttlekit::store::{Call, Effect, Rule, prefixed};
 use throttlekit::twin::Numbers;
 
 use crate::link::{Link, ScriptRun};
@@ -128,7 +128,7 @@ impl<'a> Planner<'a> {
             .filter(|(position, _)| takes(*position))
             .map(|(position, task)| {
                 let (program, ask) = asked(task.script.as_ref(), judged.get(&position));
-                Item { key: task.key, name: self.name(&call.keys()[task.key]), program, ask }
+                Item { key: task.key, name: prefixed(self.prefix, &call.keys()[task.key]), program, ask }
             })
             .collect();
         let keys = call.keys().len();
@@ -170,10 +170,6 @@ impl<'a> Planner<'a> {
         let (program, ask) = asked(None, judged);
         let items = [Item { key: 0, name: name.to_owned(), program, ask }];
         self.draft_for(self.link.slot(name), &items).take(index, 1, false, items);
-    }
-
-    fn name(&self, key: &str) -> String {
-        if self.prefix.is_empty() { key.to_owned() } else { format!("{}:{key}", self.prefix) }
     }
 
     /// The draft that is to take these.

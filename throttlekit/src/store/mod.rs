@@ -53,6 +53,13 @@ pub trait Keyspace<S: State>: Clone + Send + Sync + 'static {
 }
 
 /// `prefix:key`, or `key` alone without a prefix. The same join in every member of the family.
-pub(crate) fn prefixed(prefix: &str, key: &str) -> String {
+///
+/// ```
+/// use throttlekit::store::prefixed;
+///
+/// assert_eq!(prefixed("api", "user-1"), "api:user-1");
+/// assert_eq!(prefixed("", "user-1"), "user-1");
+/// ```
+pub fn prefixed(prefix: &str, key: &str) -> String {
     if prefix.is_empty() { key.to_owned() } else { format!("{prefix}:{key}") }
 }
