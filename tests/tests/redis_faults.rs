@@ -263,3 +263,26 @@ async fn what_the_server_refuses_is_told_apart() {
     // None of them counted.
     assert_eq!(count(&server, "k"), 2);
 }
+
+/// A runtime that ends takes its batches along, and neither the store nor callers on another runtime.
+#[test]
+fn a_runtime_that_ends_leaves_the_store_to_others() {
+    let mut server = Redis::start();
+    let limiter = Arc::new(counting(patient_store(&server), 1e9));
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let stays = runtime();
+    for round in 0..3 {
+        let ends = runtime();
+        let load = ends.block_on(async { Load::start(&limiter, "k", 64) });
+        ends.block_on(load.admits(100));
+        server.pause();
+        // It waits behind batches that will never come back.
+        let waiting = Arc::clone(&limiter);
+        let waits = stays.spawn(async move { waiting.check("other").await });
+        ends.shutdown_background();
+        server.resume();
+        let answer = stays.block_on(async { tokio::time::timeout(Duration::from_secs(30), waits).await });
+        assert!(answer.is_ok(), "a caller of round {round} waits for ever");
+        assert!(stays.block_on(recovers(&limiter, "other")) < RECOVERY, "round {round}");
+    }
+}

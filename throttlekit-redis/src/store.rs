@@ -6,7 +6,7 @@ use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use throttlekit::store::{Call, Rule, Store};
+use throttlekit::store::{Call, Rule, Store, prefixed};
 use throttlekit::{BuildError, Error};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -233,8 +233,7 @@ impl Store for RedisStore {
 impl Inner {
     /// The name of a key in the server.
     pub(crate) fn name(&self, key: &str) -> String {
-        let prefix = &self.options.prefix;
-        if prefix.is_empty() { key.to_owned() } else { format!("{prefix}:{key}") }
+        prefixed(&self.options.prefix, key)
     }
 
     async fn submit(self: &Arc<Self>, call: Call) -> Result<Call, Error> {
@@ -245,7 +244,7 @@ impl Inner {
                 drop(flight);
                 answers.into_iter().next().unwrap_or_else(|| Err(Error::store_unavailable("no answer")))
             }
-            // The sender is lost only with the runtime that the batch was on.
+            // The sender is lost only with the runtime that its batch, or the one before it, was on.
             Start::Later(answer) => {
                 answer.await.unwrap_or_else(|_| Err(Error::store_unavailable("the runtime of the connection ended")))
             }
@@ -415,6 +414,10 @@ impl Drop for Underway {
             let mut queue = self.inner.queue();
             queue.flights -= 1;
             queue.flying -= self.calls;
+            if queue.flights == 0 {
+                // No flight would come back for them. Their callers are told.
+                queue.waiting.clear();
+            }
         }
     }
 }
