@@ -331,3 +331,17 @@ fn a_change_that_panics_drops_its_key_only() {
     assert_eq!(table.apply("a", 0.0, &program, &1).unwrap(), 1);
     assert_eq!(table.apply("b", 0.0, &program, &1).unwrap(), 2);
 }
+
+#[test]
+fn a_first_change_that_panics_is_not_counted() {
+    let table: Table<Log> = Table::bounded(10).unwrap();
+    let program = Append { limit: 9 };
+    let run = || table.apply("a", 0.0, &program, &u64::MAX);
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err());
+    assert_eq!(table.len(), 0);
+    for n in 0..10 {
+        table.apply(&n.to_string(), 0.0, &program, &1).unwrap();
+    }
+    assert_eq!(table.len(), 10, "the whole bound is there to be used");
+    assert_eq!(table.apply("0", 0.0, &program, &1).unwrap(), 2, "nobody was evicted");
+}

@@ -94,11 +94,7 @@ impl<S: State> Kind<S> for Boxed {
                 core.evict_elsewhere(place, now_ms);
                 continue;
             }
-            let commit = then(!matches!(wish, Wish::Keep(_)));
-            if early && !matches!(commit, Ok(true)) {
-                shard.unreserve();
-            }
-            let commit = commit?;
+            let commit = then(!matches!(wish, Wish::Keep(_)))?;
             let outcome = match wish {
                 Wish::Keep(outcome) => outcome,
                 Wish::Remove(outcome) => {
@@ -120,7 +116,7 @@ impl<S: State> Kind<S> for Boxed {
                                 let word = deadline_word(words[0], deadline_ms);
                                 slot.set_state([word, words[1], 0]);
                             }
-                            None => insert(&mut shard, place, change, deadline_ms, now_ms, early)?,
+                            None => insert(&mut shard, place, change, deadline_ms, now_ms)?,
                         }
                     }
                     outcome
@@ -137,17 +133,11 @@ fn insert<S: State>(
     change: impl Change<S>,
     deadline_ms: f64,
     now_ms: f64,
-    reserved: bool,
 ) -> Result<(), Error> {
     let mut state = None;
     change.apply_to(&mut state);
-    let Some(state) = state else {
-        if reserved {
-            shard.unreserve();
-        }
-        return Err(no_state());
-    };
-    while !reserved && !shard.reserve(place, now_ms) {
+    let state = state.ok_or_else(no_state)?;
+    while !shard.reserve(place, now_ms) {
         // No slot of such a table is ever locked, and the shard has live ones: this ends at once.
     }
     let handle = shard.shard.arena.keep(state);

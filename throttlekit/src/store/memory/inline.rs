@@ -273,25 +273,18 @@ fn joint<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
                 Wish::Write(new, outcome) => {
                     // Room is made when the change is sure, so that a refusal evicts nobody; only a shard without keys
                     // of its own must ask its neighbours, and cannot while other locks are held.
-                    let early = !shard.has_live();
-                    if early && !shard.reserve(place, now_ms) {
+                    if !shard.has_live() && !shard.reserve(place, now_ms) {
                         drop(shard);
                         core.evict_elsewhere(place, now_ms);
                         continue;
                     }
-                    let commit = then(true);
-                    match commit {
-                        Ok(true) => {
-                            let mut wait = Backoff::new();
-                            while !early && !shard.reserve(place, now_ms) {
-                                wait.wait();
-                            }
-                            shard.insert(place, new, now_ms);
+                    if then(true)? {
+                        let mut wait = Backoff::new();
+                        while !shard.reserve(place, now_ms) {
+                            wait.wait();
                         }
-                        Ok(false) | Err(_) if early => shard.unreserve(),
-                        Ok(false) | Err(_) => {}
+                        shard.insert(place, new, now_ms);
                     }
-                    commit?;
                     outcome
                 }
             }

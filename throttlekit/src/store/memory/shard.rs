@@ -31,7 +31,7 @@ impl<H: Shape> Core<H> {
     fn lock_index(&self, index: usize) -> Guard<'_, H> {
         // A panic in a step leaves the shard whole: steps run before anything changes.
         let shard = self.shards[index].lock().unwrap_or_else(PoisonError::into_inner);
-        Guard { core: self, shard, index }
+        Guard { core: self, shard, index, promised: false }
     }
 
     /// Frees one slot of a shard other than that of `place`, for a key whose own shard has nothing to give.
@@ -51,11 +51,23 @@ impl<H: Shape> Core<H> {
     }
 }
 
-/// A shard under its mutex.
+/// A shard under its mutex. A promised slot that was not used is given back with it, also if the code of a user's that
+/// ran meanwhile panics.
 pub(super) struct Guard<'a, H: Shape> {
     core: &'a Core<H>,
     pub(super) shard: MutexGuard<'a, Shard<H::Arena>>,
     index: usize,
+    /// Whether the table's count holds a slot for the key that is about to be inserted.
+    promised: bool,
+}
+
+impl<H: Shape> Drop for Guard<'_, H> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.promised {
+            self.uncount();
+        }
+    }
 }
 
 impl<'a, H: Shape> Guard<'a, H> {
@@ -72,8 +84,13 @@ impl<'a, H: Shape> Guard<'a, H> {
     }
 
     /// Promises a slot for a new key, by evicting one of this shard if the table is at its bound. `false` if this shard
-    /// has nothing to give.
+    /// has nothing to give. A promise that is there already is enough.
     pub(super) fn reserve(&mut self, place: Place, now_ms: f64) -> bool {
+        self.promised = self.promised || self.make_room(place, now_ms);
+        self.promised
+    }
+
+    fn make_room(&mut self, place: Place, now_ms: f64) -> bool {
         // An expired slot beside the new key is the cheapest room of all.
         let home = self.words(home_line(place.tag, self.line_count()));
         if self.free_one(home, |_, live| !live, now_ms) {
@@ -86,20 +103,20 @@ impl<'a, H: Shape> Guard<'a, H> {
         self.evict(place, now_ms)
     }
 
-    /// Takes a promise back that was not used.
-    pub(super) fn unreserve(&mut self) {
+    fn uncount(&self) {
         self.core.len.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Puts a key that is not there into a promised slot.
+    /// Puts a key that is not there into the promised slot.
     pub(super) fn insert(&mut self, place: Place, words: [u64; 3], now_ms: f64) {
+        self.promised = false;
         let slots = self.line_count() * SLOTS;
         let used = (self.shard.live + self.shard.tombstones) as usize;
         if (used + 1) * 4 > slots * 3 {
             self.rebuild(now_ms);
             // A shard far fuller than chance allows, at the end of its memory.
             if self.shard.live as usize == self.line_count() * SLOTS && self.evict(place, now_ms) {
-                self.unreserve();
+                self.uncount();
             }
         }
         self.shard.live += 1;
@@ -130,7 +147,7 @@ impl<'a, H: Shape> Guard<'a, H> {
     pub(super) fn remove(&mut self, line: &[AtomicU64], slot: Slot<'_, H>, tag: Tag) -> bool {
         let freed = self.free(line, slot, tag);
         if freed {
-            self.unreserve();
+            self.uncount();
         }
         freed
     }
