@@ -39,7 +39,7 @@ async fn rows_are_those_of_the_family() {
     limiter.check_cost("u1", 2.0).await.unwrap();
     assert_eq!(postgres.sql(row), "tk:api:u1|1700000001000|1700000001000");
     // A denial writes nothing, and neither does a peek.
-    let version = "SELECT xmin, xmax FROM layout";
+    let version = "SELECT xmin, ctid, key, state, expires_at FROM layout";
     let before = postgres.sql(version);
     assert!(!limiter.check("u1").await.unwrap().allowed);
     assert!(!limiter.peek("u1").await.unwrap().allowed);

@@ -14,7 +14,7 @@ use postgres_support::{MODES, SERVER, builder, gcra, limiter, patient, start};
 use tests::postgres::Postgres;
 use tests::process::wait;
 use throttlekit::store::Remote;
-use throttlekit::{Error, ErrorKind, Gcra, Limiter, Multi};
+use throttlekit::{Error, ErrorKind, FixedWindow, Gcra, Limiter, Multi};
 use throttlekit_postgres::{Mode, PostgresStore};
 use tokio::time::Instant;
 
@@ -193,13 +193,40 @@ async fn kills_under_load_lose_and_double_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_that_the_server_ends_cost_no_answer() {
     let postgres = Postgres::start();
-    let limiter = limiter(builder(&postgres, "ended", Mode::Shared).pool_size(3).build().unwrap(), 1e6);
+    let store = builder(&postgres, "ended", Mode::Shared).pool_size(3).build().unwrap();
+    let window = FixedWindow::builder().limit(1e6).window_ms(1e15).build().unwrap();
+    let limiter = Limiter::builder(window).keyspace(Remote::new(store)).build();
     for round in 0..10 {
         limiter.check("k").await.unwrap();
         postgres.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'throttlekit'");
         // Whether the driver has heard of it yet or not: nothing was written, so it is asked again.
         let remaining = limiter.check("k").await.unwrap().remaining;
         assert_eq!(remaining, 1_000_000 - 2 - 2 * round);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_out_whole_counts_once_at_most_when_the_session_ends() {
+    let postgres = Postgres::start();
+    for mode in [Mode::Shared, Mode::Fast] {
+        let store = builder(&postgres, "whole", mode).pool_size(3).build().unwrap();
+        let limiter = limiter(store, 1e6);
+        let (mut answered, mut failed) = (0, 0);
+        for _ in 0..10 {
+            limiter.check("k").await.unwrap();
+            answered += 1;
+            postgres
+                .sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'throttlekit'");
+            match limiter.check("k").await {
+                Ok(_) => answered += 1,
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::StoreUnavailable, "{error}");
+                    failed += 1;
+                }
+            }
+        }
+        let counted = 1_000_000 - limiter.peek("k").await.unwrap().remaining;
+        assert!((answered..=answered + failed).contains(&counted), "{counted} counted, {answered} + {failed} asked");
     }
 }
 

@@ -55,35 +55,20 @@ impl Batch {
         self.calls.len()
     }
 
-    /// A call with its only key.
-    pub(crate) fn get(&self, call: usize) -> Option<(&Call, &str)> {
-        Some((self.calls.get(call)?, self.keys.get(self.place(call))?))
-    }
-
-    /// The only keys of `calls`.
-    pub(crate) fn keys_of(&self, calls: &[usize]) -> Vec<&str> {
-        calls.iter().filter_map(|call| Some(self.get(*call)?.1)).collect()
-    }
-
     /// Where the only key of a call is.
     pub(crate) fn place(&self, call: usize) -> usize {
         self.places.get(call).and_then(|places| places.first()).copied().unwrap_or_default()
     }
 
-    /// Calls in groups that have no key twice, each call in the first group that it can be in: those on one key are in
-    /// groups one after the other, and the keys of each group are among those of the one before. Every call has one key.
-    pub(crate) fn waves(&self) -> Vec<Vec<usize>> {
-        let mut met = vec![0; self.keys.len()];
-        let mut waves: Vec<Vec<usize>> = Vec::new();
-        for call in 0..self.len() {
-            let Some(wave) = met.get_mut(self.place(call)) else { continue };
-            match waves.get_mut(*wave) {
-                Some(calls) => calls.push(call),
-                None => waves.push(vec![call]),
-            }
-            *wave += 1;
-        }
-        waves
+    /// Whether some calls are about the same key.
+    pub(crate) fn meets(&self) -> bool {
+        self.keys.len() < self.places.iter().map(Vec::len).sum()
+    }
+
+    /// The first call whose only key is `key`.
+    pub(crate) fn call_on(&self, key: &str) -> Option<usize> {
+        let place = self.keys.binary_search_by(|own| own.as_str().cmp(key)).ok()?;
+        self.places.iter().position(|places| places.first() == Some(&place))
     }
 
     /// Steps every call over `rows`, one for each of [`keys`](Self::keys), and changes them.

@@ -22,8 +22,9 @@ use crate::tls::Tls;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Mode {
-    /// In the table that processes in other languages share, written only under the lock that they take too. Two
-    /// exchanges with the server for a call that writes, one for a denial or a read.
+    /// In the table that processes in other languages share, written only under the lock that they take too. GCRA is one
+    /// exchange with the server, which computes it; anything else is two for a call that writes, one for a denial or a
+    /// read.
     #[default]
     Shared,
     /// In a table of its own, named like the shared one with `_fast` appended. GCRA is one statement that the server

@@ -2,10 +2,8 @@
 //!
 //! Statements that are sent together must all be prepared before: one that is not would be sent after the others.
 
-use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::slice;
 use std::task::Poll;
 
 use deadpool_postgres::Object;
@@ -146,8 +144,8 @@ pub(crate) async fn looked(
     Ok(batch.judge(&rows, server_time.then_some(now_ms)))
 }
 
-/// Lets the server decide and write, in one exchange. Every call is the same formula on one key. What the server does not
-/// answer is lost.
+/// Lets the server decide and write, in one exchange. Every call is the same formula on one key that no other call has.
+/// What the server does not admit is lost.
 pub(crate) async fn computed(
     lease: &mut Lease,
     table: &Table,
@@ -158,67 +156,71 @@ pub(crate) async fn computed(
     let single = batch.keys().len() == 1;
     let text = if single { &table.gcra_one } else { &table.gcra_many };
     let gcra = client.prepare_cached(text).await.map_err(|error| Trouble::before(&error))?;
-    let Some((first, _)) = batch.get(0) else { return Ok(Vec::new()) };
+    let Some(first) = batch.calls().first() else { return Ok(Vec::new()) };
     let Some(Formula::Gcra { increment_ms, tolerance_ms }) = first.formula() else {
         return Err(Trouble::differs());
     };
     let now_ms = (!server_time).then(|| first.now_ms().floor());
-    // A statement can write a row once: further calls on one key go to further statements, which lock nothing new.
-    let waves = batch.waves();
-    let keys: Vec<Vec<&str>> = waves.iter().map(|wave| batch.keys_of(wave)).collect();
-    let statements = keys.iter().map(async |keys| match keys.as_slice() {
-        [key] if single => client.query(&gcra, &[key, &increment_ms, &tolerance_ms, &now_ms]).await,
+    let lines = match batch.keys() {
+        [key] => client.query(&gcra, &[key, &increment_ms, &tolerance_ms, &now_ms]).await,
         keys => client.query(&gcra, &[&keys, &increment_ms, &tolerance_ms, &now_ms]).await,
-    });
-    let statements = statements.collect::<Vec<_>>();
-    let lines = together(client, statements).await?;
+    };
+    let lines = lines.map_err(|error| Trouble::during(&error))?;
     lease.settle(false);
     let mut answers: Vec<Answer> = (0..batch.len()).map(|_| Answer::Lost).collect();
-    for (wave, lines) in waves.iter().zip(lines) {
-        let mut computed = HashMap::new();
-        for line in &lines {
-            let (key, found) = Computed::from_line(line).map_err(|error| Trouble::during(&error))?;
-            computed.insert(key, found);
-        }
-        for call in wave {
-            let found = batch.get(*call).and_then(|(_, key)| computed.remove(key));
-            if let (Some(found), Some(asked), Some(answer)) =
-                (found, batch.calls().get_mut(*call), answers.get_mut(*call))
-            {
-                *answer = found.explain(asked);
-            }
+    for line in &lines {
+        let (key, found) = Computed::from_line(line).map_err(|error| Trouble::during(&error))?;
+        let call = batch.call_on(key);
+        if let Some((answer, asked)) = call.and_then(|call| answers.get_mut(call).zip(batch.calls().get_mut(call))) {
+            *answer = found.explain(asked, increment_ms);
         }
     }
     Ok(answers)
 }
 
-/// What the server found and did.
+/// What the server admitted.
 struct Computed {
-    prior: Option<String>,
     now_ms: f64,
     /// The state of the row afterwards.
-    state: String,
+    tat_ms: Option<f64>,
 }
 
 impl Computed {
     fn from_line(line: &Line) -> Driver<(&str, Self)> {
-        Ok((line.try_get(0)?, Self { prior: line.try_get(1)?, now_ms: line.try_get(2)?, state: line.try_get(3)? }))
+        let text: &str = line.try_get(2)?;
+        Ok((line.try_get(0)?, Self { now_ms: line.try_get(1)?, tat_ms: text.parse().ok() }))
     }
 
-    /// Steps `call` over what the server found, which gives the reply, and compares the outcome.
-    fn explain(self, call: &mut Call) -> Answer {
-        let writes = match call.step(slice::from_ref(&self.prior), self.now_ms) {
+    /// Steps `call` from a state that leads to the one that the server wrote, which gives the reply.
+    fn explain(self, call: &mut Call, increment_ms: f64) -> Answer {
+        let led = self.tat_ms.and_then(|tat_ms| Some((tat_ms, before(tat_ms, self.now_ms, increment_ms)?)));
+        let Some((tat_ms, prior)) = led else { return Answer::Is(Err(Trouble::differs().to_error())) };
+        let writes = match call.step(&[prior.map(|prior| prior.to_string())], self.now_ms) {
             Ok(writes) => writes,
             Err(error) => return Answer::Is(Err(error)),
         };
-        let number = |text: &str| text.parse::<f64>().ok();
-        match writes.first().and_then(|write| write.state.as_ref()) {
-            Some((ours, _)) if number(ours).is_some() && number(ours) == number(&self.state) => Answer::Is(Ok(())),
-            // A denial leaves the row as it was.
-            None if self.prior.as_ref() == Some(&self.state) => Answer::Denied,
-            _ => Answer::Is(Err(Trouble::differs().to_error())),
-        }
+        let written =
+            writes.first().and_then(|write| write.state.as_ref()).and_then(|(text, _)| text.parse::<f64>().ok());
+        if written == Some(tat_ms) { Answer::Is(Ok(())) } else { Answer::Is(Err(Trouble::differs().to_error())) }
     }
+}
+
+/// A state from which a check at `now_ms` came to `tat_ms`: `Some(None)` for none. The arrival time that was there, or
+/// now, plus the increment was rounded to `tat_ms`; whatever else rounds to the same is as good, since replies depend on
+/// the sum alone. `None` if there is no such state.
+#[allow(clippy::float_cmp, clippy::option_option)] // bits are what is compared; no state is a state
+fn before(tat_ms: f64, now_ms: f64, increment_ms: f64) -> Option<Option<f64>> {
+    if now_ms + increment_ms == tat_ms {
+        return Some(None);
+    }
+    // The difference is rounded too, but what it is off by is at most half of the last digit of `tat_ms`: it leads back
+    // there, or one of its neighbours does where that is a tie.
+    let near = tat_ms - increment_ms;
+    let neighbour = |bits| f64::from_bits(bits);
+    [near, neighbour(near.to_bits().wrapping_sub(1)), neighbour(near.to_bits().wrapping_add(1))]
+        .into_iter()
+        .find(|prior| prior + increment_ms == tat_ms)
+        .map(Some)
 }
 
 /// Sends `statements` at once, as one transaction if there are several. Their answers, in order.
@@ -323,5 +325,26 @@ impl<'a> Changes<'a> {
             [] => Ok(0),
             keys => client.execute(delete, &[&keys]).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::before;
+
+    #[test]
+    #[allow(clippy::float_cmp)]
+    fn a_state_that_leads_to_the_one_found_is_found() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        for _ in 0..200_000 {
+            let now_ms = (rng.f64() * 2e12).floor();
+            let increment_ms = rng.f64() * 10_f64.powi(rng.i32(-2..13));
+            let prior = now_ms + rng.f64() * 10_f64.powi(rng.i32(-3..13));
+            let tat_ms = prior + increment_ms;
+            let found = before(tat_ms, now_ms, increment_ms).unwrap().map_or(now_ms, |prior| prior.max(now_ms));
+            assert_eq!(found + increment_ms, tat_ms, "{prior} + {increment_ms} at {now_ms}");
+        }
+        assert_eq!(before(1_000.0 + 100.0, 1_000.0, 100.0), Some(None));
+        assert_eq!(before(f64::NAN, 1_000.0, 100.0), None);
     }
 }

@@ -27,6 +27,11 @@ impl Lease {
         Ok(Self { client: Some(pool.get().await?), state: State::Idle })
     }
 
+    /// Whether the driver knows that the server has gone.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.client.as_ref().is_none_or(|client| client.is_closed())
+    }
+
     /// How to begin a transaction, after what is left of the last one. The isolation level is said, since at a higher one
     /// the snapshot would be older than the lock.
     pub(crate) fn begin(&self) -> &'static str {

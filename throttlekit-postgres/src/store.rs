@@ -12,7 +12,7 @@ use throttlekit::store::{Call, Store};
 use throttlekit::{BuildError, Error};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::core::Core;
 use crate::lane::{Asked, Lane, Manner};
@@ -154,20 +154,16 @@ impl PostgresStore {
         self.core.sweep().await.map_err(|trouble| trouble.to_error())
     }
 
-    /// Where calls on a key wait: in the lane of its own, so that they meet there, unless that is busy with others while
-    /// another lane is idle.
-    fn lane(&self, hash: u64) -> Option<&Arc<Lane>> {
-        let home = self.lanes.get(usize::try_from(hash % self.lanes.len() as u64).ok()?)?;
-        if home.suits(hash) {
-            return Some(home);
-        }
-        Some(self.lanes.iter().find(|lane| lane.is_idle()).unwrap_or(home))
+    /// Where a call waits: with others on its key; else in a lane that is busy, so that they go together; else in one that
+    /// is idle; else where the fewest wait.
+    fn lane(&self, hash: u64, manner: Manner) -> Option<&Arc<Lane>> {
+        let now = Instant::now();
+        self.lanes.iter().min_by_key(|lane| lane.fit(hash, manner, now))
     }
 
     /// How a call is run, whatever is known of its key.
     fn manner(&self, call: &Call) -> Manner {
-        let formula = call.formula().filter(|_| self.mode == Mode::Fast);
-        match (self.mode, formula) {
+        match (self.mode, call.formula()) {
             _ if call.read_only() => Manner::Read,
             (_, Some(formula)) => Manner::Computed(formula, (!self.core.server_time).then(|| call.now_ms())),
             (Mode::Fast, None) if call.keys().len() == 1 => Manner::Swapped,
@@ -193,7 +189,6 @@ impl Store for PostgresStore {
         };
         let runtime = Handle::try_current().map_err(|_| Error::store_unavailable("there is no tokio runtime"))?;
         let hash = self.hasher.hash_one(first);
-        let Some(lane) = self.lane(hash) else { return Err(Error::store_unavailable("there is no lane")) };
         self.core.counters.calls.fetch_add(1, Relaxed);
         self.core.sweeps.note(call.now_ms());
         let (answer, answered) = oneshot::channel();
@@ -201,6 +196,7 @@ impl Store for PostgresStore {
         // A denial can be told from a plain read.
         let looked = self.core.hints.is_denied(hash) && matches!(otherwise, Manner::Locked | Manner::Computed(..));
         let manner = if looked { Manner::Looked } else { otherwise };
+        let Some(lane) = self.lane(hash, manner) else { return Err(Error::store_unavailable("there is no lane")) };
         let empty = Call::new(call.now_ms(), call.rule());
         let asked = Asked { call: mem::replace(call, empty), manner, otherwise, hash, answer };
         lane.add(asked, self.max_waiting, &runtime, || Worker::new(Arc::clone(&self.core)))?;

@@ -33,7 +33,9 @@ pub(crate) struct Table {
     pub(crate) sweep: String,
     /// Only for the table of the fast mode.
     pub(crate) swap_in: String,
+    /// The same.
     pub(crate) swap: String,
+    /// The same.
     pub(crate) swap_out: String,
     pub(crate) gcra_one: String,
     pub(crate) gcra_many: String,
@@ -89,7 +91,8 @@ impl Table {
                              FROM unnest($1::text[]) AS keys(key) ORDER BY 1\
                          ) AS ids"
             .to_owned();
-        Self::with(name, ddl, exists, lock_one, lock_many)
+        let gcra = [gcra(&name, Keys::One, Some(&lock_one)), gcra(&name, Keys::Many, Some(&lock_many))];
+        Self::with(name, ddl, exists, [lock_one, lock_many], gcra)
     }
 
     fn fast(name: String) -> Self {
@@ -98,9 +101,7 @@ impl Table {
             "CREATE TABLE IF NOT EXISTS {name} (\n    \
                  key text PRIMARY KEY,\n    \
                  state text NOT NULL,\n    \
-                 expires_at bigint NOT NULL,\n    \
-                 prior text,\n    \
-                 stepped_at double precision\n\
+                 expires_at bigint NOT NULL\n\
              ) WITH (fillfactor = 50);\n"
         );
         let exists = format!("SELECT to_regclass('{name}') IS NOT NULL AS complete");
@@ -112,11 +113,14 @@ impl Table {
                  ORDER BY keys.key COLLATE \"C\" ON CONFLICT (key) DO UPDATE SET key = t.key WHERE false"
             )
         };
-        let (lock_one, lock_many) = (lock("(VALUES ($1::text))"), lock("unnest($1::text[])"));
-        Self::with(name, ddl, exists, lock_one, lock_many)
+        let locks = [lock("(VALUES ($1::text))"), lock("unnest($1::text[])")];
+        let gcra = [gcra(&name, Keys::One, None), gcra(&name, Keys::Many, None)];
+        Self::with(name, ddl, exists, locks, gcra)
     }
 
-    fn with(name: String, ddl: String, exists: String, lock_one: String, lock_many: String) -> Self {
+    /// The statements that come in two forms are given for one key, then for many.
+    fn with(name: String, ddl: String, exists: String, locks: [String; 2], gcra: [String; 2]) -> Self {
+        let ([lock_one, lock_many], [gcra_one, gcra_many]) = (locks, gcra);
         // Two processes that create a table at once disturb each other, so they take turns.
         let create = format!(
             "BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('throttlekit create {name}', 0)); {ddl} COMMIT"
@@ -164,44 +168,51 @@ impl Table {
             swap_out: format!(
                 "DELETE FROM {name} WHERE key = $1::text AND state = $2::text AND expires_at = $3::bigint"
             ),
-            gcra_one: gcra(&name, "(SELECT $1::text AS key) AS keys", ""),
-            // Rows are locked in the order of the keys' bytes.
-            gcra_many: gcra(&name, "unnest($1::text[]) AS keys(key)", "ORDER BY keys.key COLLATE \"C\""),
+            gcra_one,
+            gcra_many,
             ddl,
             name,
         }
     }
 }
 
-/// Checks by the generic cell rate algorithm, in one statement: distinct keys in an order, increment, tolerance, and the
-/// time if it is not the server's. Answers with each key, the state before the check, the time, and the state afterwards.
+/// How many keys a statement is about.
+#[derive(Clone, Copy)]
+enum Keys {
+    One,
+    Many,
+}
+
+/// Checks by the generic cell rate algorithm, in one statement: distinct keys, increment, tolerance, and the time if it is
+/// not the server's. Answers with each admitted key, the time, and the state afterwards, which tell the reply. Keys that
+/// are denied are left alone and not answered.
 ///
-/// A row is decided once it is locked, at a time read then; the sub-select is there to read it once. A denial leaves the
-/// row as it was, though it writes it again, so this is not for keys that are likely to be denied. A key without a row is
-/// decided on none; if that is a denial, it is not answered.
-fn gcra(name: &str, keys: &str, order: &str) -> String {
-    let now = format!("coalesce($4::float8, {NOW})");
+/// `lock` is taken first, and the time is read when it is held. The row that conflicts is the newest, whatever the
+/// statement's snapshot shows, so no transaction is needed around it.
+fn gcra(name: &str, keys: Keys, lock: Option<&str>) -> String {
+    let (keys, order) = match keys {
+        Keys::One => ("(SELECT $1::text AS key) AS keys", ""),
+        // Rows are locked in the order of the keys' bytes.
+        Keys::Many => ("unnest($1::text[]) AS keys(key)", "ORDER BY keys.key COLLATE \"C\""),
+    };
+    let held = lock.map(|lock| format!("FROM (SELECT count(*) FROM ({lock} OFFSET 0) AS l OFFSET 0) AS held"));
+    let held = held.unwrap_or_default();
+    let now = "(SELECT now FROM n)";
+    // The number of a row that is alive; the text of another is not looked at.
+    let tat = format!("greatest(CASE WHEN t.expires_at > {now} THEN t.state::float8 END, {now})");
     let ttl = |now: &str, new: &str| format!("({now} + greatest(1, ceil({new} - {now})))::bigint");
     let allowed =
         |tat: &str, now: &str| format!("{tat} + $2::float8 > {tat} AND {now} >= ({tat} + $2::float8) - $3::float8");
-    // The number of a row that is alive; the text of another is not looked at.
-    let tat = "greatest(CASE WHEN t.expires_at > n.now THEN t.state::float8 END, n.now)";
     format!(
-        "INSERT INTO {name} AS t (key, state, expires_at, stepped_at) \
-         SELECT keys.key, (n.now + $2::float8)::text, {cold_ttl}, n.now \
-         FROM (SELECT {now} AS now OFFSET 0) AS n CROSS JOIN {keys} WHERE {cold} {order} \
-         ON CONFLICT (key) DO UPDATE SET (state, expires_at, prior, stepped_at) = (\
-             SELECT CASE WHEN d.allowed THEN d.new::text ELSE t.state END, \
-                    CASE WHEN d.allowed THEN {ttl} ELSE t.expires_at END, \
-                    CASE WHEN t.expires_at > d.now THEN t.state END, d.now \
-             FROM (SELECT s.now, s.tat + $2::float8 AS new, {warm} AS allowed FROM (\
-                 SELECT n.now, {tat} AS tat FROM (SELECT {now} AS now OFFSET 0) AS n OFFSET 0\
-             ) AS s) AS d\
-         ) RETURNING t.key, t.prior, t.stepped_at, t.state",
+        "WITH n AS MATERIALIZED (SELECT coalesce($4::float8, {NOW}) AS now {held}) \
+         INSERT INTO {name} AS t (key, state, expires_at) \
+         SELECT keys.key, (n.now + $2::float8)::text, {cold_ttl} FROM n CROSS JOIN {keys} WHERE {cold} {order} \
+         ON CONFLICT (key) DO UPDATE SET state = ({tat} + $2::float8)::text, expires_at = {warm_ttl} WHERE {warm} \
+         RETURNING t.key, {now}, t.state",
         cold = allowed("n.now", "n.now"),
         cold_ttl = ttl("n.now", "(n.now + $2::float8)"),
-        warm = allowed("s.tat", "s.now"),
-        ttl = ttl("d.now", "d.new"),
+        warm = allowed(&tat, now),
+        warm_ttl = ttl(now, &format!("({tat} + $2::float8)")),
     )
 }
 

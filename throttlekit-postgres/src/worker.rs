@@ -143,8 +143,8 @@ impl Worker {
     ) -> Result<Vec<Answer>, Trouble> {
         let core = &*self.core;
         let lease = match lease {
-            Some(lease) => lease,
-            None => lease.insert(Lease::take(&core.pool).await?),
+            Some(lease) if !lease.is_closed() => lease,
+            _ => lease.insert(Lease::take(&core.pool).await?),
         };
         if core.auto_create && !core.complete.load(Relaxed) {
             within(CREATION, create(lease, core)).await?;
@@ -153,7 +153,8 @@ impl Worker {
         let (table, server_time) = (&core.table, core.server_time);
         // Two exchanges at most.
         within(core.limits.statement * 2, async {
-            if manner == Manner::Locked {
+            // The server computes each key once; calls that meet on one are stepped here.
+            if manner == Manner::Locked || (matches!(manner, Manner::Computed(..)) && batch.meets()) {
                 return exchange::locked(lease, table, batch, server_time).await;
             }
             lease.end().await?;
