@@ -64,6 +64,8 @@ mod duration;
 mod error;
 mod fallback;
 pub mod headers;
+pub mod learn;
+pub mod lease;
 mod limiter;
 mod multi;
 mod observe;
