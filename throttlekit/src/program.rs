@@ -199,6 +199,21 @@ pub trait Strategy: Program<Request = f64, Reply = Decision> {
     fn key_space(&self) -> &'static str {
         ""
     }
+
+    /// When the window of `now_ms` ends, in milliseconds since the Unix epoch: an instant that is the same for every key
+    /// and at which all that was counted ends. `None`, the default, where there is no such instant; it is then `None` at
+    /// all times.
+    ///
+    /// [Leases](crate::lease) can be coupled to such windows.
+    fn window_end_ms(&self, _now_ms: f64) -> Option<f64> {
+        None
+    }
+
+    /// Puts back `units` that a step took, and were not used, as far as the state at `now_ms` knows of them: never more
+    /// than a fresh key has. By default nothing changes, and the units are lost.
+    fn give_back(&self, _state: Option<&Self::State>, _now_ms: f64, _units: f64) -> Step<Self::Change, ()> {
+        Step::Keep(())
+    }
 }
 
 /// A strategy that can tell the future without consuming.

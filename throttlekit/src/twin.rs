@@ -19,7 +19,7 @@
 //! | `tell(key, raw, now, a)` | optional: completes `raw`, before anything is written, by what the answer needs beside |
 //!
 //! `now` is in whole milliseconds since the Unix epoch, `a` holds the numbers of the program and `r` those of the request.
-//! In scope are `call` and `try` (which raise or return the error of a command), `format`, `floor`, `ceil`, `max` and `min`; `number`,
+//! In scope are `LEASE`, `GIVE_BACK` and `lease` for strategies that [know leases](Twin::leasing); `call` and `try` (which raise or return the error of a command), `format`, `floor`, `ceil`, `max` and `min`; `number`,
 //! which reads a finite number or gives `nil`; `text`, which writes one with 17 digits; and two readers: `strings(raw,
 //! first, last)` for keys that hold a text, and `reply(raw, first, last, command, ...)` for any other command. A reader of its
 //! own that gets an error for a key of another type puts it into `raw` and sets `broken[i]`.
@@ -179,6 +179,7 @@ pub struct Twin<P: Program> {
     pub(crate) args: fn(&P) -> Numbers,
     pub(crate) request: fn(&P::Request) -> Numbers,
     pub(crate) state: ReadState<P>,
+    leasing: bool,
 }
 
 impl<P: Program> Twin<P> {
@@ -193,7 +194,29 @@ impl<P: Program> Twin<P> {
         request: fn(&P::Request) -> Numbers,
         state: ReadState<P>,
     ) -> Self {
-        Self { lua, args, request, state }
+        Self { lua, args, request, state, leasing: false }
+    }
+
+    /// Says that the text is that of a [`Strategy`](crate::Strategy) and knows leases by the second number of a request:
+    ///
+    /// | request | step |
+    /// |---|---|
+    /// | `{units}` | takes them all or none |
+    /// | `{units, LEASE}` | takes them, or else as many whole ones as are left: `lease(step, left, state, now, a, r)` |
+    /// | `{units, GIVE_BACK, end}` | puts them back if the window of `now` has this end, as [`Strategy::give_back`] does; `end` is 0 without windows |
+    ///
+    /// Without, [leases](crate::lease) are stepped in Rust over the text of the state.
+    ///
+    /// [`Strategy::give_back`]: crate::Strategy::give_back
+    #[must_use]
+    pub fn leasing(mut self) -> Self {
+        self.leasing = true;
+        self
+    }
+
+    /// Whether the text knows leases.
+    pub fn knows_leases(&self) -> bool {
+        self.leasing
     }
 
     /// The text.
@@ -203,7 +226,7 @@ impl<P: Program> Twin<P> {
 
     /// The twin of a program that forgets the key, whatever is there and whoever put it there.
     pub fn remove() -> Self {
-        Self { lua: "", args: |_| Numbers::from([]), request: |_| Numbers::from([]), state: |_, _| Ok(None) }
+        Self::new("", |_| Numbers::from([]), |_| Numbers::from([]), |_, _| Ok(None))
     }
 }
 

@@ -4,14 +4,15 @@ use super::case::{Context, Outcome, Running, START_MS, done};
 use super::join::all;
 use super::limit::{Limit, built, with_strategy};
 use super::random::Mulberry;
-use crate::clock::ManualClock;
+use crate::clock::{Clock, ManualClock};
 use crate::decision::{Decision, Forecast};
 use crate::error::Error;
+use crate::lease::{GiveBack, Grant, GrantForm, Unspent, Wanted};
 use crate::limiter::Limiter;
 use crate::multi::{InMemory, Multi, MultiBuilder};
 use crate::program::{Project, Strategy};
-use crate::store::Remote;
 use crate::store::memory::Table;
+use crate::store::{Keyspace, Remote};
 
 /// One limit in memory and on the store, with one clock.
 pub(super) struct Pair<S: Project> {
@@ -48,6 +49,22 @@ impl<S: Project> Pair<S> {
     async fn check_many(&self, step: usize, keys: &[&str], cost: f64) -> Result<Vec<Decision>, String> {
         let what = || format!("{}, step {step}, batch of {cost}", self.name);
         equal(what, self.stored.check_many(keys, cost).await, self.memory.check_many(keys, cost))
+    }
+
+    /// Leases units, and gives some of them back.
+    async fn lease(&self, step: usize, key: &str, form: GrantForm, units: f64) -> Outcome {
+        let now_ms = self.clock.now_ms();
+        let (stored, memory) = (self.stored.keyspace(), self.memory.keyspace());
+        let grant = Grant::new(self.memory.strategy().clone(), form);
+        let wanted = Wanted { units, need: (units / 2.0).ceil() };
+        let what = || format!("{}, step {step}, lease of {units}", self.name);
+        let granted =
+            equal(what, stored.run(key, now_ms, &grant, &wanted).await, memory.apply(key, now_ms, &grant, &wanted))?;
+        let give_back = GiveBack::new(self.memory.strategy().clone());
+        let unspent = Unspent { units: (granted.units / 2.0).floor().max(1.0), end_ms: granted.end_ms };
+        let what = || format!("{}, step {step}, {} units back", self.name, unspent.units);
+        let stored = stored.run(key, now_ms, &give_back, &unspent).await;
+        equal(what, stored, memory.apply(key, now_ms, &give_back, &unspent)).map(drop)
     }
 
     async fn reset(&self, step: usize, key: &str) -> Outcome {
@@ -185,6 +202,10 @@ async fn compare<S: Project>(cx: &Context<'_>, pair: &Pair<S>, max_delta: f64, s
         pair.forecast(step, key, cost).await?;
         if step % 20 == 10 {
             pair.check_many(step, &["a", "b", "c", "a", "c"], 1.0).await?;
+        }
+        if step % 8 == 5 {
+            let form = if step % 24 == 5 { GrantForm::Whole } else { GrantForm::Partial };
+            pair.lease(step, key, form, 1.0 + random.below(9.0)).await?;
         }
         if step % 50 == 30 {
             pair.reset(step, key).await?;

@@ -58,7 +58,7 @@
 //! | joint calls are made wholly or not at all; programs of a call see each other | yes | yes |
 //! | 200 calls at a time lose nothing, also from two handles; a limit of 50 admits 50 of them, by every strategy | yes | yes |
 //! | entries live for as long as they were told, to the millisecond | if they expire by that time | to [what can be waited for](Harness::wait_with) |
-//! | every decision equals that in memory; the streams of the family have their digests; golden vectors, [if given](Harness::golden) | yes | no |
+//! | every decision and every lease equals that in memory; the streams of the family have their digests; golden vectors, [if given](Harness::golden) | yes | no |
 //! | the caller's time decides nothing | no | yes |
 //!
 //! A store that can work both ways is tested in both.

@@ -1,4 +1,4 @@
--- State: {whole ms, rest below the limit}, the text `ms:rest`. Numbers: limit, period, burst. Request: cost.
+-- State: {whole ms, rest below the limit}, the text `ms:rest`. Numbers: limit, period, burst. Request: cost; or of a lease.
 -- No number here is above 2^53 where it decides something, so all of them are exact.
 local function load(raw)
   local ms, rest = string.match(raw, '^(%-?%d+):(%d+)$')
@@ -9,6 +9,12 @@ end
 local function step(tat, now, a, r)
   local limit, period, burst = a[1], a[2], a[3]
   local cost = r[1]
+  if r[2] == GIVE_BACK then
+    return nil
+  elseif r[2] == LEASE then
+    local ahead = tat and tat[1] >= now and (tat[1] - now) * limit + min(tat[2], limit - 1) or 0
+    return lease(step, floor((period * burst - ahead) / period), tat, now, a, r)
+  end
   if cost > burst or cost ~= floor(cost) then return nil end
   local tolerance, backlog = period * burst, 0
   if tat and tat[1] >= now then

@@ -198,12 +198,13 @@ impl Program for ExactGcra {
 
     #[allow(clippy::cast_precision_loss)] // none is above 2^53
     fn twin(&self) -> Option<Twin<Self>> {
-        Some(Twin::new(
+        let twin = Twin::new(
             include_str!("exact_gcra.lua"),
-            |gcra| [gcra.limit as f64, gcra.period_ms as f64, gcra.burst as f64].into(),
+            |gcra: &Self| [gcra.limit as f64, gcra.period_ms as f64, gcra.burst as f64].into(),
             |cost| [*cost].into(),
             |_, raw| readable(raw.text().and_then(ExactTat::decode)),
-        ))
+        );
+        Some(twin.leasing())
     }
 }
 

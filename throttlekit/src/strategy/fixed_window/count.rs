@@ -103,6 +103,19 @@ pub(crate) fn step(limit: f64, span: Span, state: Option<&Count>, now: f64, cost
     }
 }
 
+/// Takes `units` off the count of the window.
+pub(crate) fn give_back(span: Span, state: Option<&Count>, now: f64, units: f64) -> Step<Count, ()> {
+    let count = span.count(state);
+    if count <= 0.0 {
+        return Step::Keep(());
+    }
+    Step::Write {
+        change: Count { start: span.start, count: (count - units).max(0.0) },
+        ttl_ms: (span.reset - now).max(1.0),
+        outcome: (),
+    }
+}
+
 pub(crate) fn peek(limit: f64, span: Span, state: Option<&Count>, now: f64) -> Decision {
     let count = span.count(state);
     Verdict { allowed: count + 1.0 <= limit, count, reset: span.reset }.decision(limit, now)
@@ -131,6 +144,7 @@ pub(crate) fn twin<P: Program<State = Count, Request = f64>>(args: fn(&P) -> Num
             _ => readable(None),
         },
     )
+    .leasing()
 }
 
 /// The numbers of windows with a fixed length, for the twin.

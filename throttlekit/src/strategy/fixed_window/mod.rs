@@ -92,6 +92,14 @@ impl Strategy for FixedWindow {
     fn ttl_ms(&self) -> f64 {
         self.window_ms
     }
+
+    fn window_end_ms(&self, now_ms: f64) -> Option<f64> {
+        Some(self.span(now_ms).reset)
+    }
+
+    fn give_back(&self, state: Option<&Count>, now_ms: f64, units: f64) -> Step<Count, ()> {
+        count::give_back(self.span(now_ms), state, now_ms, units)
+    }
 }
 
 impl Project for FixedWindow {

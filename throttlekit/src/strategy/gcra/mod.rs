@@ -191,12 +191,13 @@ impl Program for Gcra {
     }
 
     fn twin(&self) -> Option<Twin<Self>> {
-        Some(Twin::new(
+        let twin = Twin::new(
             include_str!("gcra.lua"),
-            |gcra| [gcra.interval, gcra.tolerance].into(),
+            |gcra: &Self| [gcra.interval, gcra.tolerance].into(),
             |cost| [*cost].into(),
             |_, raw| readable(raw.number().map(Tat)),
-        ))
+        );
+        Some(twin.leasing())
     }
 
     fn formula(&self, cost: &f64) -> Option<Formula> {
@@ -227,6 +228,18 @@ impl Strategy for Gcra {
 
     fn ttl_ms(&self) -> f64 {
         ceil_f64(self.tolerance)
+    }
+
+    fn give_back(&self, state: Option<&Tat>, now_ms: f64, units: f64) -> Step<Tat, ()> {
+        let tat = Tat::effective(state, now_ms);
+        let back = tat - self.interval * units;
+        if tat <= now_ms {
+            Step::Keep(())
+        } else if back <= now_ms {
+            Step::Remove(())
+        } else {
+            Step::Write { change: Tat(back), ttl_ms: ceil_f64(back - now_ms).max(1.0), outcome: () }
+        }
     }
 }
 

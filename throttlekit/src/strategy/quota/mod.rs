@@ -171,6 +171,14 @@ impl Strategy for Quota {
             Period::Fixed { period_ms, .. } => period_ms,
         }
     }
+
+    fn window_end_ms(&self, now_ms: f64) -> Option<f64> {
+        Some(self.span(now_ms).reset)
+    }
+
+    fn give_back(&self, state: Option<&Count>, now_ms: f64, units: f64) -> Step<Count, ()> {
+        count::give_back(self.span(now_ms), state, now_ms, units)
+    }
 }
 
 impl Project for Quota {

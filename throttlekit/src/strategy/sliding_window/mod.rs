@@ -146,16 +146,17 @@ impl Program for SlidingWindow {
     }
 
     fn twin(&self) -> Option<Twin<Self>> {
-        Some(Twin::new(
+        let twin = Twin::new(
             include_str!("sliding_window.lua"),
-            |window| [window.limit, window.window_ms, window.buckets.into(), window.bucket_ms].into(),
+            |window: &Self| [window.limit, window.window_ms, window.buckets.into(), window.bucket_ms].into(),
             |cost| [*cost].into(),
             |window, raw| match raw.list() {
                 Some([]) => Ok(None),
                 Some(fields) => readable(Ring::from_fields(window.places(), fields)),
                 None => readable(None),
             },
-        ))
+        );
+        Some(twin.leasing())
     }
 }
 

@@ -1,6 +1,6 @@
 -- State: the counts of the buckets that matter now: {before = those of the window but the current one, current, oldest =
 -- that which leaves}. Stored as hash fields: place of the bucket -> `bucket:count`.
--- Numbers: limit, window, buckets, length of a bucket. Request: cost.
+-- Numbers: limit, window, buckets, length of a bucket. Request: cost; or of a lease.
 local function read(raw, first, last)
   reply(raw, first, last, 'HGETALL')
 end
@@ -28,6 +28,11 @@ local function step(counts, now, a, r)
   local weight = min(max((length - elapsed) / length, 0), 1)
   counts = counts or {0, 0, 0}
   local used = counts[1] + counts[2] + counts[3] * weight
+  if r[2] == GIVE_BACK then
+    return nil
+  elseif r[2] == LEASE then
+    return lease(step, floor(a[1] - used), counts, now, a, r)
+  end
   if used + r[1] > a[1] then return nil end
   return {counts[1], counts[2] + r[1], counts[3]}, a[2] + length
 end

@@ -119,12 +119,13 @@ impl Program for SlidingWindowLog {
 
     /// The script tells only as many of the oldest instants as the answers depend on.
     fn twin(&self) -> Option<Twin<Self>> {
-        Some(Twin::new(
+        let twin = Twin::new(
             include_str!("sliding_window_log.lua"),
-            |log| [log.limit, log.window_ms].into(),
+            |log: &Self| [log.limit, log.window_ms].into(),
             |cost| [*cost].into(),
             |_, raw| readable(raw.list().and_then(Log::from_oldest)),
-        ))
+        );
+        Some(twin.leasing())
     }
 }
 

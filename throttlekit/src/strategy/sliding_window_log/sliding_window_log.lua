@@ -1,5 +1,5 @@
 -- State: {units in the window, how many of them are new}. Stored as a sorted set with a member for each unit, its instant
--- as the score. Numbers: limit, window. Request: cost.
+-- as the score. Numbers: limit, window. Request: cost; or of a lease.
 -- The answer needs the oldest instants only, so `raw` is {units, latest instant, oldest instants...}.
 local function read(raw, first, last, now, a, pure)
   local stale = text(now - a[2])
@@ -24,6 +24,11 @@ local function step(log, now, a, r)
   local units = ceil(r[1])
   local used, new, raw = 0, 0, nil
   if log then used, new, raw = log[1], log[2], log[3] end
+  if r[2] == GIVE_BACK then
+    return nil
+  elseif r[2] == LEASE then
+    return lease(step, floor(a[1] - used), log, now, a, r)
+  end
   if used + units > a[1] then
     if raw then
       raw.need = max(raw.need or 1, min(ceil(used + units - a[1]), used))

@@ -159,9 +159,9 @@ impl Program for TokenBucket {
     }
 
     fn twin(&self) -> Option<Twin<Self>> {
-        Some(Twin::new(
+        let twin = Twin::new(
             include_str!("token_bucket.lua"),
-            |bucket| [bucket.capacity, bucket.refill_per_ms, bucket.ttl_ms].into(),
+            |bucket: &Self| [bucket.capacity, bucket.refill_per_ms, bucket.ttl_ms].into(),
             |cost| [*cost].into(),
             |_, raw| match raw.list() {
                 // A field that is missing or is no number makes the bucket full.
@@ -170,7 +170,8 @@ impl Program for TokenBucket {
                 }
                 _ => readable(None),
             },
-        ))
+        );
+        Some(twin.leasing())
     }
 }
 
@@ -192,6 +193,15 @@ impl Strategy for TokenBucket {
 
     fn ttl_ms(&self) -> f64 {
         self.ttl_ms
+    }
+
+    fn give_back(&self, state: Option<&Level>, now_ms: f64, units: f64) -> Step<Level, ()> {
+        // No state, or one that means none, is a full bucket.
+        if state.is_none_or(|level| *level == Level::NONE) {
+            return Step::Keep(());
+        }
+        let tokens = self.capacity.min(self.tokens(state, now_ms) + units);
+        Step::Write { change: Level { tokens, last: now_ms }, ttl_ms: self.ttl_ms, outcome: () }
     }
 }
 
