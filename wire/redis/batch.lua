@@ -44,6 +44,20 @@ local function strings(raw, first, last)
   end
 end
 
+-- What the second number of a request makes of a step: a lease, or units that come back from one.
+local LEASE, GIVE_BACK = 1, 2
+
+-- Takes all units that are asked for, or else as many whole ones as are left; rounding may make it one less.
+local function lease(step, left, state, now, a, r)
+  local new, ttl = step(state, now, a, {r[1]})
+  local units = min(left, floor(r[1]))
+  for part = units, units - 1, -1 do
+    if new ~= nil or part < 1 then break end
+    new, ttl = step(state, now, a, {part})
+  end
+  return new, ttl
+end
+
 -- The server's time in whole milliseconds, unless the caller has one.
 local now, least = tonumber(ARGV[1]), tonumber(ARGV[2])
 if now == 0 then
@@ -61,7 +75,7 @@ local twins = {}
 twins[1] = (function()
 -- State: the counts of the buckets that matter now: {before = those of the window but the current one, current, oldest =
 -- that which leaves}. Stored as hash fields: place of the bucket -> `bucket:count`.
--- Numbers: limit, window, buckets, length of a bucket. Request: cost.
+-- Numbers: limit, window, buckets, length of a bucket. Request: cost; or of a lease.
 local function read(raw, first, last)
   reply(raw, first, last, 'HGETALL')
 end
@@ -89,6 +103,11 @@ local function step(counts, now, a, r)
   local weight = min(max((length - elapsed) / length, 0), 1)
   counts = counts or {0, 0, 0}
   local used = counts[1] + counts[2] + counts[3] * weight
+  if r[2] == GIVE_BACK then
+    return nil
+  elseif r[2] == LEASE then
+    return lease(step, floor(a[1] - used), counts, now, a, r)
+  end
   if used + r[1] > a[1] then return nil end
   return {counts[1], counts[2] + r[1], counts[3]}, a[2] + length
 end
@@ -102,7 +121,7 @@ end
 return {read = read, load = load, step = step, save = save}
 end)()
 twins[2] = (function()
--- State: the theoretical arrival time, a text of its own. Numbers: interval, tolerance. Request: cost.
+-- State: the theoretical arrival time, a text of its own. Numbers: interval, tolerance. Request: cost; or of a lease.
 local function load(raw)
   local tat = number(raw)
   return tat, not tat or nil
@@ -110,6 +129,14 @@ end
 
 local function step(tat, now, a, r)
   if not tat or tat < now then tat = now end
+  if r[2] == GIVE_BACK then
+    if tat <= now then return nil end
+    local back = tat - a[1] * r[1]
+    if back <= now then return false end
+    return back, back - now
+  elseif r[2] == LEASE then
+    return lease(step, floor((a[2] - (tat - now)) / a[1]), tat, now, a, r)
+  end
   local new = tat + a[1] * r[1]
   if new <= tat or now < new - a[2] then return nil end
   return new, new - now
@@ -142,7 +169,7 @@ end
 return {read = strings, load = load, step = step, save = save}
 end)()
 twins[4] = (function()
--- State: {start of the window, count}, the hash fields s and c. Request: cost.
+-- State: {start of the window, count}, the hash fields s and c. Request: cost; or of a lease.
 -- Numbers: limit, then how the windows lie: 1 month, 2 week, 3 day, 4 fixed; period and anchor (fixed), offset (calendar),
 -- first day of the week (week).
 local DAY = 86400000
@@ -198,7 +225,14 @@ end
 
 local function step(window, now, a, r)
   local start, reset = span(now, a)
-  local count = (window and window[1] == start and window[2] or 0) + r[1]
+  local used = window and window[1] == start and window[2] or 0
+  if r[2] == GIVE_BACK then
+    if r[3] ~= reset or used <= 0 then return nil end
+    return {start, max(used - r[1], 0)}, reset - now
+  elseif r[2] == LEASE then
+    return lease(step, floor(a[1] - used), window, now, a, r)
+  end
+  local count = used + r[1]
   if count > a[1] then return nil end
   return {start, count}, reset - now
 end
@@ -212,7 +246,7 @@ return {read = read, load = load, step = step, save = save}
 end)()
 twins[5] = (function()
 -- State: {tokens, instant of that level}, the hash fields t and l. Numbers: capacity, tokens per ms, ms to fill.
--- Request: cost. A field that is missing or is no number makes the bucket full.
+-- Request: cost; or of a lease. A field that is missing or is no number makes the bucket full.
 local function read(raw, first, last)
   reply(raw, first, last, 'HMGET', 't', 'l')
 end
@@ -228,6 +262,12 @@ local function step(level, now, a, r)
     local elapsed = now > level[2] and now - level[2] or 0
     tokens = min(tokens, level[1] + elapsed * a[2])
   end
+  if r[2] == GIVE_BACK then
+    if not level then return nil end
+    return {min(a[1], tokens + r[1]), now}, a[3]
+  elseif r[2] == LEASE then
+    return lease(step, floor(tokens), level, now, a, r)
+  end
   if tokens < r[1] then return nil end
   return {tokens - r[1], now}, a[3]
 end
@@ -241,7 +281,7 @@ return {read = read, load = load, step = step, save = save}
 end)()
 twins[6] = (function()
 -- State: {units in the window, how many of them are new}. Stored as a sorted set with a member for each unit, its instant
--- as the score. Numbers: limit, window. Request: cost.
+-- as the score. Numbers: limit, window. Request: cost; or of a lease.
 -- The answer needs the oldest instants only, so `raw` is {units, latest instant, oldest instants...}.
 local function read(raw, first, last, now, a, pure)
   local stale = text(now - a[2])
@@ -266,6 +306,11 @@ local function step(log, now, a, r)
   local units = ceil(r[1])
   local used, new, raw = 0, 0, nil
   if log then used, new, raw = log[1], log[2], log[3] end
+  if r[2] == GIVE_BACK then
+    return nil
+  elseif r[2] == LEASE then
+    return lease(step, floor(a[1] - used), log, now, a, r)
+  end
   if used + units > a[1] then
     if raw then
       raw.need = max(raw.need or 1, min(ceil(used + units - a[1]), used))
@@ -300,7 +345,7 @@ end
 return {read = read, load = load, step = step, tell = tell, save = save}
 end)()
 twins[7] = (function()
--- State: {whole ms, rest below the limit}, the text `ms:rest`. Numbers: limit, period, burst. Request: cost.
+-- State: {whole ms, rest below the limit}, the text `ms:rest`. Numbers: limit, period, burst. Request: cost; or of a lease.
 -- No number here is above 2^53 where it decides something, so all of them are exact.
 local function load(raw)
   local ms, rest = string.match(raw, '^(%-?%d+):(%d+)$')
@@ -311,6 +356,12 @@ end
 local function step(tat, now, a, r)
   local limit, period, burst = a[1], a[2], a[3]
   local cost = r[1]
+  if r[2] == GIVE_BACK then
+    return nil
+  elseif r[2] == LEASE then
+    local ahead = tat and tat[1] >= now and (tat[1] - now) * limit + min(tat[2], limit - 1) or 0
+    return lease(step, floor((period * burst - ahead) / period), tat, now, a, r)
+  end
   if cost > burst or cost ~= floor(cost) then return nil end
   local tolerance, backlog = period * burst, 0
   if tat and tat[1] >= now then

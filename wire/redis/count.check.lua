@@ -44,6 +44,20 @@ local function strings(raw, first, last)
   end
 end
 
+-- What the second number of a request makes of a step: a lease, or units that come back from one.
+local LEASE, GIVE_BACK = 1, 2
+
+-- Takes all units that are asked for, or else as many whole ones as are left; rounding may make it one less.
+local function lease(step, left, state, now, a, r)
+  local new, ttl = step(state, now, a, {r[1]})
+  local units = min(left, floor(r[1]))
+  for part = units, units - 1, -1 do
+    if new ~= nil or part < 1 then break end
+    new, ttl = step(state, now, a, {part})
+  end
+  return new, ttl
+end
+
 -- The server's time in whole milliseconds, unless the caller has one.
 local now, least = tonumber(ARGV[1]), tonumber(ARGV[2])
 if now == 0 then
@@ -59,7 +73,7 @@ end
 
 local twins = {}
 twins[1] = (function()
--- State: {start of the window, count}, the hash fields s and c. Request: cost.
+-- State: {start of the window, count}, the hash fields s and c. Request: cost; or of a lease.
 -- Numbers: limit, then how the windows lie: 1 month, 2 week, 3 day, 4 fixed; period and anchor (fixed), offset (calendar),
 -- first day of the week (week).
 local DAY = 86400000
@@ -115,7 +129,14 @@ end
 
 local function step(window, now, a, r)
   local start, reset = span(now, a)
-  local count = (window and window[1] == start and window[2] or 0) + r[1]
+  local used = window and window[1] == start and window[2] or 0
+  if r[2] == GIVE_BACK then
+    if r[3] ~= reset or used <= 0 then return nil end
+    return {start, max(used - r[1], 0)}, reset - now
+  elseif r[2] == LEASE then
+    return lease(step, floor(a[1] - used), window, now, a, r)
+  end
+  local count = used + r[1]
   if count > a[1] then return nil end
   return {start, count}, reset - now
 end

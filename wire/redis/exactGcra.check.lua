@@ -44,6 +44,20 @@ local function strings(raw, first, last)
   end
 end
 
+-- What the second number of a request makes of a step: a lease, or units that come back from one.
+local LEASE, GIVE_BACK = 1, 2
+
+-- Takes all units that are asked for, or else as many whole ones as are left; rounding may make it one less.
+local function lease(step, left, state, now, a, r)
+  local new, ttl = step(state, now, a, {r[1]})
+  local units = min(left, floor(r[1]))
+  for part = units, units - 1, -1 do
+    if new ~= nil or part < 1 then break end
+    new, ttl = step(state, now, a, {part})
+  end
+  return new, ttl
+end
+
 -- The server's time in whole milliseconds, unless the caller has one.
 local now, least = tonumber(ARGV[1]), tonumber(ARGV[2])
 if now == 0 then
@@ -59,7 +73,7 @@ end
 
 local twins = {}
 twins[1] = (function()
--- State: {whole ms, rest below the limit}, the text `ms:rest`. Numbers: limit, period, burst. Request: cost.
+-- State: {whole ms, rest below the limit}, the text `ms:rest`. Numbers: limit, period, burst. Request: cost; or of a lease.
 -- No number here is above 2^53 where it decides something, so all of them are exact.
 local function load(raw)
   local ms, rest = string.match(raw, '^(%-?%d+):(%d+)$')
@@ -70,6 +84,12 @@ end
 local function step(tat, now, a, r)
   local limit, period, burst = a[1], a[2], a[3]
   local cost = r[1]
+  if r[2] == GIVE_BACK then
+    return nil
+  elseif r[2] == LEASE then
+    local ahead = tat and tat[1] >= now and (tat[1] - now) * limit + min(tat[2], limit - 1) or 0
+    return lease(step, floor((period * burst - ahead) / period), tat, now, a, r)
+  end
   if cost > burst or cost ~= floor(cost) then return nil end
   local tolerance, backlog = period * burst, 0
   if tat and tat[1] >= now then

@@ -44,6 +44,20 @@ local function strings(raw, first, last)
   end
 end
 
+-- What the second number of a request makes of a step: a lease, or units that come back from one.
+local LEASE, GIVE_BACK = 1, 2
+
+-- Takes all units that are asked for, or else as many whole ones as are left; rounding may make it one less.
+local function lease(step, left, state, now, a, r)
+  local new, ttl = step(state, now, a, {r[1]})
+  local units = min(left, floor(r[1]))
+  for part = units, units - 1, -1 do
+    if new ~= nil or part < 1 then break end
+    new, ttl = step(state, now, a, {part})
+  end
+  return new, ttl
+end
+
 -- The server's time in whole milliseconds, unless the caller has one.
 local now, least = tonumber(ARGV[1]), tonumber(ARGV[2])
 if now == 0 then
@@ -59,7 +73,7 @@ end
 
 local twins = {}
 twins[1] = (function()
--- State: the theoretical arrival time, a text of its own. Numbers: interval, tolerance. Request: cost.
+-- State: the theoretical arrival time, a text of its own. Numbers: interval, tolerance. Request: cost; or of a lease.
 local function load(raw)
   local tat = number(raw)
   return tat, not tat or nil
@@ -67,6 +81,14 @@ end
 
 local function step(tat, now, a, r)
   if not tat or tat < now then tat = now end
+  if r[2] == GIVE_BACK then
+    if tat <= now then return nil end
+    local back = tat - a[1] * r[1]
+    if back <= now then return false end
+    return back, back - now
+  elseif r[2] == LEASE then
+    return lease(step, floor((a[2] - (tat - now)) / a[1]), tat, now, a, r)
+  end
   local new = tat + a[1] * r[1]
   if new <= tat or now < new - a[2] then return nil end
   return new, new - now

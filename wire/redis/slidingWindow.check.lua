@@ -44,6 +44,20 @@ local function strings(raw, first, last)
   end
 end
 
+-- What the second number of a request makes of a step: a lease, or units that come back from one.
+local LEASE, GIVE_BACK = 1, 2
+
+-- Takes all units that are asked for, or else as many whole ones as are left; rounding may make it one less.
+local function lease(step, left, state, now, a, r)
+  local new, ttl = step(state, now, a, {r[1]})
+  local units = min(left, floor(r[1]))
+  for part = units, units - 1, -1 do
+    if new ~= nil or part < 1 then break end
+    new, ttl = step(state, now, a, {part})
+  end
+  return new, ttl
+end
+
 -- The server's time in whole milliseconds, unless the caller has one.
 local now, least = tonumber(ARGV[1]), tonumber(ARGV[2])
 if now == 0 then
@@ -61,7 +75,7 @@ local twins = {}
 twins[1] = (function()
 -- State: the counts of the buckets that matter now: {before = those of the window but the current one, current, oldest =
 -- that which leaves}. Stored as hash fields: place of the bucket -> `bucket:count`.
--- Numbers: limit, window, buckets, length of a bucket. Request: cost.
+-- Numbers: limit, window, buckets, length of a bucket. Request: cost; or of a lease.
 local function read(raw, first, last)
   reply(raw, first, last, 'HGETALL')
 end
@@ -89,6 +103,11 @@ local function step(counts, now, a, r)
   local weight = min(max((length - elapsed) / length, 0), 1)
   counts = counts or {0, 0, 0}
   local used = counts[1] + counts[2] + counts[3] * weight
+  if r[2] == GIVE_BACK then
+    return nil
+  elseif r[2] == LEASE then
+    return lease(step, floor(a[1] - used), counts, now, a, r)
+  end
   if used + r[1] > a[1] then return nil end
   return {counts[1], counts[2] + r[1], counts[3]}, a[2] + length
 end

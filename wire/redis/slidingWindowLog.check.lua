@@ -44,6 +44,20 @@ local function strings(raw, first, last)
   end
 end
 
+-- What the second number of a request makes of a step: a lease, or units that come back from one.
+local LEASE, GIVE_BACK = 1, 2
+
+-- Takes all units that are asked for, or else as many whole ones as are left; rounding may make it one less.
+local function lease(step, left, state, now, a, r)
+  local new, ttl = step(state, now, a, {r[1]})
+  local units = min(left, floor(r[1]))
+  for part = units, units - 1, -1 do
+    if new ~= nil or part < 1 then break end
+    new, ttl = step(state, now, a, {part})
+  end
+  return new, ttl
+end
+
 -- The server's time in whole milliseconds, unless the caller has one.
 local now, least = tonumber(ARGV[1]), tonumber(ARGV[2])
 if now == 0 then
@@ -60,7 +74,7 @@ end
 local twins = {}
 twins[1] = (function()
 -- State: {units in the window, how many of them are new}. Stored as a sorted set with a member for each unit, its instant
--- as the score. Numbers: limit, window. Request: cost.
+-- as the score. Numbers: limit, window. Request: cost; or of a lease.
 -- The answer needs the oldest instants only, so `raw` is {units, latest instant, oldest instants...}.
 local function read(raw, first, last, now, a, pure)
   local stale = text(now - a[2])
@@ -85,6 +99,11 @@ local function step(log, now, a, r)
   local units = ceil(r[1])
   local used, new, raw = 0, 0, nil
   if log then used, new, raw = log[1], log[2], log[3] end
+  if r[2] == GIVE_BACK then
+    return nil
+  elseif r[2] == LEASE then
+    return lease(step, floor(a[1] - used), log, now, a, r)
+  end
   if used + units > a[1] then
     if raw then
       raw.need = max(raw.need or 1, min(ceil(used + units - a[1]), used))

@@ -44,6 +44,20 @@ local function strings(raw, first, last)
   end
 end
 
+-- What the second number of a request makes of a step: a lease, or units that come back from one.
+local LEASE, GIVE_BACK = 1, 2
+
+-- Takes all units that are asked for, or else as many whole ones as are left; rounding may make it one less.
+local function lease(step, left, state, now, a, r)
+  local new, ttl = step(state, now, a, {r[1]})
+  local units = min(left, floor(r[1]))
+  for part = units, units - 1, -1 do
+    if new ~= nil or part < 1 then break end
+    new, ttl = step(state, now, a, {part})
+  end
+  return new, ttl
+end
+
 -- The server's time in whole milliseconds, unless the caller has one.
 local now, least = tonumber(ARGV[1]), tonumber(ARGV[2])
 if now == 0 then
@@ -60,7 +74,7 @@ end
 local twins = {}
 twins[1] = (function()
 -- State: {tokens, instant of that level}, the hash fields t and l. Numbers: capacity, tokens per ms, ms to fill.
--- Request: cost. A field that is missing or is no number makes the bucket full.
+-- Request: cost; or of a lease. A field that is missing or is no number makes the bucket full.
 local function read(raw, first, last)
   reply(raw, first, last, 'HMGET', 't', 'l')
 end
@@ -75,6 +89,12 @@ local function step(level, now, a, r)
   if level then
     local elapsed = now > level[2] and now - level[2] or 0
     tokens = min(tokens, level[1] + elapsed * a[2])
+  end
+  if r[2] == GIVE_BACK then
+    if not level then return nil end
+    return {min(a[1], tokens + r[1]), now}, a[3]
+  elseif r[2] == LEASE then
+    return lease(step, floor(tokens), level, now, a, r)
   end
   if tokens < r[1] then return nil end
   return {tokens - r[1], now}, a[3]
