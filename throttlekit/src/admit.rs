@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::permit::Permit;
+use crate::priority::Priority;
 use crate::run::Run;
 
 /// What a limit counts.
@@ -91,13 +92,15 @@ pub struct Ask<'a> {
     /// The raw key of each dimension, in the order in which the limiter declares them; empty if each is
     /// [`key`](Self::key).
     pub dimensions: &'a [&'a str],
+    /// How much it matters, for a limit on work in flight.
+    pub priority: Priority,
 }
 
 impl<'a> Ask<'a> {
     /// Asks for one unit.
     #[inline]
     pub fn new(key: &'a str) -> Self {
-        Self { key, cost: 1.0, value: 1.0, hold: 0.0, dimensions: &[] }
+        Self { key, cost: 1.0, value: 1.0, hold: 0.0, dimensions: &[], priority: Priority::Normal }
     }
 
     /// Sets the cost in units.
@@ -126,6 +129,13 @@ impl<'a> Ask<'a> {
     #[must_use]
     pub fn dimensions(mut self, dimensions: &'a [&'a str]) -> Self {
         self.dimensions = dimensions;
+        self
+    }
+
+    /// Sets how much it matters.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
         self
     }
 }

@@ -73,6 +73,7 @@ mod permit;
 #[cfg(feature = "config")]
 #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
 pub mod policy;
+mod priority;
 mod program;
 mod report;
 mod run;
@@ -99,6 +100,7 @@ pub use limiter::{DynLimiter, Limiter, LimiterBuilder};
 pub use multi::{Dimension, DimensionKeys, InMemory, Multi, MultiBuilder};
 pub use observe::{Event, Observer};
 pub use permit::{Outcome, Permit, Settle, Slot};
+pub use priority::Priority;
 pub use program::{Change, Formula, Program, Project, State, Step, Strategy};
 pub use report::ReportGate;
 pub use run::{BoxFuture, Run};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::admit::Axis;
 use crate::decision::Decision;
 use crate::error::Error;
+use crate::priority::Priority;
 
 /// One decision, as an [`Observer`] sees it. It carries no key text.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +24,8 @@ pub struct Event<'a> {
     pub now_ms: f64,
     /// The decision, or why there is none.
     pub result: Result<Decision, &'a Error>,
+    /// How much the request matters. A limit that knows no priorities says [`Priority::Normal`].
+    pub priority: Priority,
 }
 
 impl<'a> Event<'a> {
@@ -36,7 +39,7 @@ impl<'a> Event<'a> {
         now_ms: f64,
         result: Result<Decision, &'a Error>,
     ) -> Self {
-        Self { policy, strategy, axis, cost, now_ms, result }
+        Self { policy, strategy, axis, cost, now_ms, result, priority: Priority::Normal }
     }
 }
 

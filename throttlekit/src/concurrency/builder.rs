@@ -3,15 +3,18 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::ceiling::Ceiling;
 use super::guard::{Guard, Names, Shared};
 use super::law::{Bounds, Law};
 use super::learner::{Learner, slots};
+use super::share::GivenShares;
 use super::steady::Steady;
 use super::windowed::{ProbePlan, Windowed};
 use super::word::MOST;
 use crate::clock::{Clock, SystemClock};
 use crate::error::BuildError;
 use crate::observe::Observer;
+use crate::priority::Priority;
 
 const DEFAULT_MIN: f64 = 4.0;
 const DEFAULT_MAX: f64 = 512.0;
@@ -137,6 +140,7 @@ mod option {
 #[must_use = "a builder does nothing until it is built"]
 pub struct GuardBuilder<C = SystemClock, O = ()> {
     settings: Settings,
+    shares: GivenShares,
     name: Option<Arc<str>>,
     shadow: bool,
     clock: C,
@@ -172,7 +176,8 @@ impl GuardBuilder {
             backoff_ratio: 0.9,
             recalibration: None,
         };
-        Self { settings, name: None, shadow: false, clock: SystemClock::new(), observer: () }
+        let shares = GivenShares::NONE;
+        Self { settings, shares, name: None, shadow: false, clock: SystemClock::new(), observer: () }
     }
 }
 
@@ -240,6 +245,27 @@ impl<C, O> GuardBuilder<C, O> {
         self
     }
 
+    /// The share of the limit that requests of this priority may use: from 0.001 to 1, counted in thousandths, and not above
+    /// that of a higher priority. It comes to whole slots, rounded down, and at least to one.
+    ///
+    /// Default: 0.8 for [`Priority::Low`], 1 for the others, or what a higher priority has if that is less.
+    ///
+    /// ```
+    /// use throttlekit::{Admit, Ask, Guard, Priority};
+    ///
+    /// let guard = Guard::builder().fixed(10).priority_share(Priority::Normal, 0.9).build()?;
+    /// let held: Vec<_> = (0..9).map(|_| guard.acquire()).collect();
+    /// assert!(!guard.acquire().is_held());
+    /// let high = guard.admit(&Ask::new("").priority(Priority::High)).now().expect("without a queue nothing waits")?;
+    /// assert!(high.decision.allowed);
+    /// # drop(held);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn priority_share(mut self, priority: Priority, share: f64) -> Self {
+        self.shares.set(priority, share);
+        self
+    }
+
     /// Decides and tells the observer, but admits everything: for trying a limit before it bites.
     ///
     /// A slot is counted for everything, so more than the limit may be in flight.
@@ -250,15 +276,15 @@ impl<C, O> GuardBuilder<C, O> {
 
     /// Where the time comes from. The default is a new [`SystemClock`].
     pub fn clock<D: Clock>(self, clock: D) -> GuardBuilder<D, O> {
-        let Self { settings, name, shadow, clock: _, observer } = self;
-        GuardBuilder { settings, name, shadow, clock, observer }
+        let Self { settings, shares, name, shadow, clock: _, observer } = self;
+        GuardBuilder { settings, shares, name, shadow, clock, observer }
     }
 
     /// Who sees each decision of [`Admit::admit`](crate::Admit::admit). Put an observer into an [`Arc`] to keep a handle
     /// to it, or if it is not [`Clone`].
     pub fn observer<P: Observer + Clone>(self, observer: P) -> GuardBuilder<C, P> {
-        let Self { settings, name, shadow, clock, observer: _ } = self;
-        GuardBuilder { settings, name, shadow, clock, observer }
+        let Self { settings, shares, name, shadow, clock, observer: _ } = self;
+        GuardBuilder { settings, shares, name, shadow, clock, observer }
     }
 
     /// The name that its events carry. The default is that of the algorithm.
@@ -274,12 +300,12 @@ impl<C, O> GuardBuilder<C, O> {
     /// `concurrency.limit` if a fixed limit is out of its range. Otherwise the first of these that is:
     /// `adaptiveConcurrency.minLimit`, `maxLimit`, `initialLimit`, `rttWindow`, `smoothing`, `tolerance`, `backoffRatio`,
     /// `recalibration` (if given to an algorithm that takes none), `recalibration.intervalMs`, `recalibration.probeLimit`,
-    /// `recalibration.probeSamples`.
+    /// `recalibration.probeSamples`; then `concurrency.priorities.critical` and those below.
     pub fn build(self) -> Result<Guard<C, O>, BuildError>
     where
         C: Clock,
     {
-        let Self { settings, name, shadow, clock, observer } = self;
+        let Self { settings, shares, name, shadow, clock, observer } = self;
         let (limit, learner, strategy) = match settings.fixed {
             Some(limit) if (1..=MOST).contains(&limit) => (limit, None, "fixed"),
             Some(limit) => {
@@ -291,7 +317,8 @@ impl<C, O> GuardBuilder<C, O> {
                 (learner.limit(), Some(learner), settings.algorithm.as_str())
             }
         };
-        Ok(Guard::new(Shared::new(limit, learner, clock), Names { policy: name, strategy }, observer, shadow))
+        let ceiling = Ceiling::new(limit, learner, shares.check()?, clock);
+        Ok(Guard::new(Shared { ceiling }, Names { policy: name, strategy }, observer, shadow))
     }
 }
 
@@ -355,6 +382,7 @@ impl<C, O> fmt::Debug for GuardBuilder<C, O> {
         f.debug_struct("GuardBuilder")
             .field("name", &self.name)
             .field("settings", &self.settings)
+            .field("shares", &self.shares)
             .field("shadow", &self.shadow)
             .finish_non_exhaustive()
     }

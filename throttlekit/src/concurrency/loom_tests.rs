@@ -4,6 +4,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 
+use super::share::Share;
 use super::word::Word;
 
 fn explore(model: impl Fn() + Send + Sync + 'static) {
@@ -20,7 +21,7 @@ fn loom_no_more_than_the_limit_is_in_flight_and_all_comes_back() {
             let word = Arc::clone(&word);
             thread::spawn(move || {
                 for _ in 0..2 {
-                    if let Ok(view) = word.take() {
+                    if let Ok(view) = word.take(Share::ALL) {
                         assert!(view.in_flight() <= view.limit(), "a slot beyond the limit");
                         word.give();
                     }
@@ -41,7 +42,7 @@ fn loom_a_change_of_the_limit_loses_no_slot() {
         let workers = [(); 2].map(|()| {
             let word = Arc::clone(&word);
             thread::spawn(move || {
-                if let Ok(view) = word.take() {
+                if let Ok(view) = word.take(Share::ALL) {
                     assert!(view.in_flight() <= view.limit(), "a slot beyond the limit of that moment");
                     word.give();
                 }
@@ -63,7 +64,7 @@ fn loom_a_report_counts_every_slot_of_an_earlier_generation() {
         let word = Arc::new(Word::new(2));
         let worker = {
             let word = Arc::clone(&word);
-            thread::spawn(move || word.take().map(super::word::View::generation).ok())
+            thread::spawn(move || word.take(Share::ALL).map(super::word::View::generation).ok())
         };
         // Once a generation is installed, a slot that was given under an earlier one is in the count of any report.
         word.install(1, None);
@@ -81,11 +82,11 @@ fn loom_what_was_done_under_a_slot_is_seen_by_who_takes_it_next() {
     explore(|| {
         let word = Arc::new(Word::new(1));
         let done = Arc::new(AtomicBool::new(false));
-        assert!(word.take().is_ok());
+        assert!(word.take(Share::ALL).is_ok());
         let next = {
             let (word, done) = (Arc::clone(&word), Arc::clone(&done));
             // Relaxed: that it is seen must come from the slot.
-            thread::spawn(move || word.take().is_err() || done.load(Ordering::Relaxed))
+            thread::spawn(move || word.take(Share::ALL).is_err() || done.load(Ordering::Relaxed))
         };
         done.store(true, Ordering::Relaxed);
         word.give();

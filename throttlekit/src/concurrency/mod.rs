@@ -34,15 +34,19 @@
 
 mod baseline;
 mod builder;
+mod ceiling;
 mod guard;
 mod law;
 mod learner;
+mod learning;
 #[cfg(all(test, loom))]
 mod loom_tests;
+mod share;
 mod steady;
 mod sync;
 mod windowed;
 mod word;
 
 pub use builder::{Algorithm, GuardBuilder, Recalibration};
-pub use guard::{Guard, GuardReport, GuardStats};
+pub use ceiling::{GuardReport, GuardStats};
+pub use guard::Guard;

@@ -1,5 +1,6 @@
 //! The one word that slots are taken from and given back to.
 
+use super::share::Share;
 use super::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// The most slots that a guard can count.
@@ -66,12 +67,16 @@ impl Word {
         View(self.word.load(Ordering::Acquire))
     }
 
-    /// Takes a slot. Answers what the word then is, or, if there is no slot, what it was.
+    /// The limit, or what a running probe leaves of it.
     #[inline]
-    pub(super) fn take(&self) -> Result<View, View> {
-        self.take_below(|view| {
-            if view.probing() { view.limit().min(self.probe_ceiling.load(Ordering::Relaxed)) } else { view.limit() }
-        })
+    pub(super) fn ceiling(&self, view: View) -> u32 {
+        if view.probing() { view.limit().min(self.probe_ceiling.load(Ordering::Relaxed)) } else { view.limit() }
+    }
+
+    /// Takes a slot from that share of the ceiling. Answers what the word then is, or, if there is no slot, what it was.
+    #[inline]
+    pub(super) fn take(&self, share: Share) -> Result<View, View> {
+        self.take_below(|view| share.of(self.ceiling(view)))
     }
 
     /// Takes a slot whatever the limit is. Fails if no more can be counted.
@@ -123,12 +128,12 @@ impl Word {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::{MOST, Word};
+    use super::{MOST, Share, Word};
 
     #[test]
     fn fields_do_not_run_into_each_other() {
         let word = Word::new(MOST);
-        let taken = word.take().ok().unwrap();
+        let taken = word.take(Share::ALL).ok().unwrap();
         assert_eq!((taken.in_flight(), taken.limit(), taken.generation()), (1, MOST, 0));
         for generation in 1..=40_000 {
             word.install(generation, (generation % 2 == 0).then_some(1));
@@ -149,7 +154,7 @@ mod tests {
         assert_eq!(word.view().generation(), 0);
         word.install(5, Some(2));
         assert_eq!((word.view().generation(), word.view().limit(), word.view().probing()), (1, 5, true));
-        assert!(word.take().is_ok() && word.take().is_ok() && word.take().is_err());
+        assert!(word.take(Share::ALL).is_ok() && word.take(Share::ALL).is_ok() && word.take(Share::ALL).is_err());
         assert!(word.take_beyond().is_ok());
     }
 }

@@ -1,0 +1,137 @@
+//! The ceiling of a guard: its slots, and what learns how many there are.
+
+use super::learner::Learner;
+use super::learning::Learning;
+use super::share::{Share, Shares};
+use super::sync::{AtomicU64, Ordering};
+use super::word::{View, Word};
+use crate::clock::Clock;
+use crate::decision::Decision;
+use crate::permit::{Outcome, Slot};
+
+/// What a guard counts at one instant: one atomic read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GuardReport {
+    /// Goes up by one with each change of the limit, and starts again at 0 after 32,767. In flight are counted all slots
+    /// that were taken under this generation or an earlier one.
+    pub generation: u32,
+    /// Slots taken and not given back.
+    pub in_flight: u32,
+    /// The limit; a running probe admits less.
+    pub limit: u32,
+}
+
+/// How a guard is doing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct GuardStats {
+    /// The limit; a running probe admits less.
+    pub limit: u32,
+    /// The limit before it is rounded down.
+    pub estimate: f64,
+    /// Slots taken and not given back.
+    pub in_flight: u32,
+    /// The latency without load, as learnt, in milliseconds. 0 before the first sample, and for a fixed limit.
+    pub noload_ms: f64,
+    /// The latency of the last sample in milliseconds. 0 before the first one, and for a fixed limit.
+    pub last_ms: f64,
+    /// How many slots came back as [`Outcome::Dropped`].
+    pub dropped: u64,
+    /// Whether a probe holds the ceiling below the limit.
+    pub probing: bool,
+}
+
+/// Slots, and what sets their number.
+pub(super) struct Ceiling<C> {
+    pub(super) word: Word,
+    pub(super) clock: C,
+    pub(super) shares: Shares,
+    learning: Option<Learning>,
+    dropped: AtomicU64,
+}
+
+impl<C> Ceiling<C> {
+    /// `limit` is where a fixed limit stays, and what a learner starts with.
+    pub(super) fn new(limit: u32, learner: Option<Learner>, shares: Shares, clock: C) -> Self {
+        let learning = learner.map(Learning::new);
+        Self { word: Word::new(limit), clock, shares, learning, dropped: AtomicU64::new(0) }
+    }
+
+    /// How it is doing.
+    pub(super) fn stats(&self) -> GuardStats {
+        let view = self.word.view();
+        let learning = self.learning.as_ref();
+        GuardStats {
+            limit: view.limit(),
+            estimate: learning.map_or(f64::from(view.limit()), Learning::estimate),
+            in_flight: view.in_flight(),
+            noload_ms: learning.map_or(0.0, Learning::noload_ms),
+            last_ms: self.last_ms(),
+            dropped: self.dropped.load(Ordering::Relaxed),
+            probing: view.probing(),
+        }
+    }
+
+    /// Generation, slots in flight and limit at one instant.
+    pub(super) fn report(&self) -> GuardReport {
+        let view = self.word.view();
+        GuardReport { generation: view.generation(), in_flight: view.in_flight(), limit: view.limit() }
+    }
+
+    fn last_ms(&self) -> f64 {
+        self.learning.as_ref().map_or(0.0, Learning::last_ms)
+    }
+
+    /// What it means for a request that may use `share` of the ceiling. When a slot may come back to one that got none is
+    /// when work that started now would be done.
+    #[inline]
+    pub(super) fn decision(&self, taken: Result<View, View>, share: Share, now_ms: f64) -> Decision {
+        let (Ok(view) | Err(view)) = taken;
+        let limit = u64::from(view.limit());
+        let reset_at_ms = whole_ms(now_ms);
+        if taken.is_ok() {
+            let remaining = u64::from(share.of(view.limit()).saturating_sub(view.in_flight()));
+            Decision { allowed: true, limit, remaining, reset_at_ms, retry_after_ms: 0 }
+        } else {
+            let retry_after_ms = rounded_ms(self.last_ms()).max(1);
+            Decision { allowed: false, limit, remaining: 0, reset_at_ms, retry_after_ms }
+        }
+    }
+}
+
+impl<C: Clock> Ceiling<C> {
+    /// The time that the latency of a slot counts from; 0 where nothing is learnt from it.
+    #[inline(always)]
+    pub(super) fn taken_at(&self) -> u64 {
+        if self.learning.is_some() { self.clock.monotonic_ns() } else { 0 }
+    }
+
+    /// Learns from how the work of `slot` ended. The slot itself is given back by whoever gave it.
+    #[inline]
+    pub(super) fn learn(&self, slot: Slot, outcome: Outcome) {
+        let dropped = match outcome {
+            Outcome::Completed => false,
+            Outcome::Dropped => true,
+            Outcome::Ignored => return,
+        };
+        if dropped {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(learning) = &self.learning {
+            learning.learn(&self.word, slot, self.clock.monotonic_ns(), dropped);
+        }
+    }
+}
+
+/// The time of a decision in whole milliseconds.
+#[allow(clippy::cast_possible_truncation)] // saturates
+fn whole_ms(now_ms: f64) -> i64 {
+    now_ms.floor() as i64
+}
+
+/// The nearest whole number, halves up.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates, and is never negative
+fn rounded_ms(ms: f64) -> u64 {
+    (ms + 0.5) as u64
+}
