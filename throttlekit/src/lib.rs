@@ -91,14 +91,14 @@ pub use admit::{Admission, Admit, Ask, Axes, Axis, Meter};
 #[cfg(feature = "coarse-clock")]
 pub use clock::CoarseClock;
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use concurrency::{Algorithm, Guard, GuardBuilder, GuardReport, GuardStats, Recalibration};
+pub use concurrency::{Algorithm, Guard, GuardBuilder, GuardReport, GuardStats, Queue, Recalibration};
 pub use decision::{Decision, Forecast, MAX_SAFE};
 pub use duration::{ParseDurationError, parse_duration_ms};
 pub use error::{BuildError, Error, ErrorKind, RateLimitExceeded};
 pub use fallback::{FailMode, Fallback, MissingKey, Outage, Share};
 pub use limiter::{DynLimiter, Limiter, LimiterBuilder};
 pub use multi::{Dimension, DimensionKeys, InMemory, Multi, MultiBuilder};
-pub use observe::{Event, Observer};
+pub use observe::{Event, Observer, Wait, WaitOutcome};
 pub use permit::{Outcome, Permit, Settle, Slot};
 pub use priority::Priority;
 pub use program::{Change, Formula, Program, Project, State, Step, Strategy};

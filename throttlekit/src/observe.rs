@@ -43,6 +43,48 @@ impl<'a> Event<'a> {
     }
 }
 
+/// How a request's wait for a slot ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WaitOutcome {
+    /// It got a slot.
+    Admitted,
+    /// Its time was up: it was denied.
+    TimedOut,
+    /// Another one got its place in the queue: it was denied.
+    Displaced,
+    /// It was dropped: nobody wanted to know any more.
+    Cancelled,
+}
+
+impl WaitOutcome {
+    /// The stable name: `admitted`, `timed_out`, `displaced` or `cancelled`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admitted => "admitted",
+            Self::TimedOut => "timed_out",
+            Self::Displaced => "displaced",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// The end of a wait for a slot, as an [`Observer`] sees it.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Wait<'a> {
+    /// The name of the policy, or of the strategy where there is no policy.
+    pub policy: &'a str,
+    /// The stable name of the strategy.
+    pub strategy: &'static str,
+    /// How much the request matters.
+    pub priority: Priority,
+    /// How long it waited, in milliseconds. It is no part of the latency that a guard learns from.
+    pub waited_ms: f64,
+    /// How it ended.
+    pub outcome: WaitOutcome,
+}
+
 /// Sees one [`Event`] after each decision. Runs on the caller's thread: it must be quick and must not panic.
 ///
 /// `()` observes nothing, and a limiter with it compiles to the same code as one without.
@@ -73,6 +115,13 @@ impl<'a> Event<'a> {
 pub trait Observer: Send + Sync + 'static {
     /// Sees one decision.
     fn observe(&self, event: &Event<'_>);
+
+    /// Sees the end of one wait for a slot, after the decision that it led to, if any. Does nothing unless it is
+    /// implemented.
+    #[inline]
+    fn waited(&self, wait: &Wait<'_>) {
+        let _ = wait;
+    }
 }
 
 impl Observer for () {
@@ -84,6 +133,11 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
     #[inline]
     fn observe(&self, event: &Event<'_>) {
         (**self).observe(event);
+    }
+
+    #[inline]
+    fn waited(&self, wait: &Wait<'_>) {
+        (**self).waited(wait);
     }
 }
 

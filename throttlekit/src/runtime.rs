@@ -1,5 +1,6 @@
 //! Who polls work that no caller waits for, and who sleeps.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::run::BoxFuture;
@@ -13,6 +14,16 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Waits for `span`, however long.
     fn sleep(&self, span: Duration) -> BoxFuture<()>;
+}
+
+impl<R: Runtime + ?Sized> Runtime for Arc<R> {
+    fn spawn(&self, task: BoxFuture<()>) -> TaskHandle {
+        (**self).spawn(task)
+    }
+
+    fn sleep(&self, span: Duration) -> BoxFuture<()> {
+        (**self).sleep(span)
+    }
 }
 
 /// Ends its task when dropped, so that no task outlives its owner.

@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::ceiling::Ceiling;
-use super::guard::{Guard, Names, Shared};
+use super::guard::{Guard, Lobby, Names, Shared};
 use super::law::{Bounds, Law};
 use super::learner::{Learner, slots};
+use super::queue::{GivenQueue, Queue};
 use super::share::GivenShares;
 use super::steady::Steady;
 use super::windowed::{ProbePlan, Windowed};
@@ -15,6 +16,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::error::BuildError;
 use crate::observe::Observer;
 use crate::priority::Priority;
+use crate::runtime::Runtime;
 
 const DEFAULT_MIN: f64 = 4.0;
 const DEFAULT_MAX: f64 = 512.0;
@@ -141,6 +143,7 @@ mod option {
 pub struct GuardBuilder<C = SystemClock, O = ()> {
     settings: Settings,
     shares: GivenShares,
+    queue: Option<GivenQueue>,
     name: Option<Arc<str>>,
     shadow: bool,
     clock: C,
@@ -177,7 +180,7 @@ impl GuardBuilder {
             recalibration: None,
         };
         let shares = GivenShares::NONE;
-        Self { settings, shares, name: None, shadow: false, clock: SystemClock::new(), observer: () }
+        Self { settings, shares, queue: None, name: None, shadow: false, clock: SystemClock::new(), observer: () }
     }
 }
 
@@ -248,7 +251,8 @@ impl<C, O> GuardBuilder<C, O> {
     /// The share of the limit that requests of this priority may use: from 0.001 to 1, counted in thousandths, and not above
     /// that of a higher priority. It comes to whole slots, rounded down, and at least to one.
     ///
-    /// Default: 0.8 for [`Priority::Low`], 1 for the others, or what a higher priority has if that is less.
+    /// Default: 0.8 for [`Priority::Low`], 1 for the others, or what a higher priority has if that is less. Not for a guard
+    /// with a [`queue`](Self::queue): there each may use all, and the higher ones come first.
     ///
     /// ```
     /// use throttlekit::{Admit, Ask, Guard, Priority};
@@ -266,9 +270,35 @@ impl<C, O> GuardBuilder<C, O> {
         self
     }
 
+    /// Lets requests wait for a slot instead of refusing them at once. `runtime` sleeps until their deadline.
+    ///
+    /// ```
+    /// # #[cfg(feature = "tokio")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use throttlekit::{Admit, Ask, Guard, Outcome, Queue, TokioRuntime};
+    ///
+    /// let guard = Guard::builder().fixed(1).queue(Queue::new(100, 50.0), TokioRuntime).build()?;
+    /// let mut first = guard.admit(&Ask::new("a")).await?;
+    /// let second = guard.admit(&Ask::new("b"));
+    /// assert_eq!(guard.waiting(), 1);
+    ///
+    /// first.permit.settle(Outcome::Completed);
+    /// assert!(second.await?.decision.allowed);
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "tokio"))]
+    /// # fn main() {}
+    /// ```
+    pub fn queue(mut self, queue: Queue, runtime: impl Runtime) -> Self {
+        self.queue = Some(GivenQueue { queue, runtime: Arc::new(runtime) });
+        self
+    }
+
     /// Decides and tells the observer, but admits everything: for trying a limit before it bites.
     ///
-    /// A slot is counted for everything, so more than the limit may be in flight.
+    /// A slot is counted for everything, so more than the limit may be in flight. Nothing waits: what would have is told as
+    /// refused.
     pub fn shadow(mut self, shadow: bool) -> Self {
         self.shadow = shadow;
         self
@@ -276,15 +306,15 @@ impl<C, O> GuardBuilder<C, O> {
 
     /// Where the time comes from. The default is a new [`SystemClock`].
     pub fn clock<D: Clock>(self, clock: D) -> GuardBuilder<D, O> {
-        let Self { settings, shares, name, shadow, clock: _, observer } = self;
-        GuardBuilder { settings, shares, name, shadow, clock, observer }
+        let Self { settings, shares, queue, name, shadow, clock: _, observer } = self;
+        GuardBuilder { settings, shares, queue, name, shadow, clock, observer }
     }
 
     /// Who sees each decision of [`Admit::admit`](crate::Admit::admit). Put an observer into an [`Arc`] to keep a handle
     /// to it, or if it is not [`Clone`].
     pub fn observer<P: Observer + Clone>(self, observer: P) -> GuardBuilder<C, P> {
-        let Self { settings, shares, name, shadow, clock, observer: _ } = self;
-        GuardBuilder { settings, shares, name, shadow, clock, observer }
+        let Self { settings, shares, queue, name, shadow, clock, observer: _ } = self;
+        GuardBuilder { settings, shares, queue, name, shadow, clock, observer }
     }
 
     /// The name that its events carry. The default is that of the algorithm.
@@ -300,12 +330,13 @@ impl<C, O> GuardBuilder<C, O> {
     /// `concurrency.limit` if a fixed limit is out of its range. Otherwise the first of these that is:
     /// `adaptiveConcurrency.minLimit`, `maxLimit`, `initialLimit`, `rttWindow`, `smoothing`, `tolerance`, `backoffRatio`,
     /// `recalibration` (if given to an algorithm that takes none), `recalibration.intervalMs`, `recalibration.probeLimit`,
-    /// `recalibration.probeSamples`; then `concurrency.priorities.critical` and those below.
+    /// `recalibration.probeSamples`; then `concurrency.priorities.critical` and those below it, `concurrency.queue.max`,
+    /// `concurrency.queue.timeoutMs`.
     pub fn build(self) -> Result<Guard<C, O>, BuildError>
     where
         C: Clock,
     {
-        let Self { settings, shares, name, shadow, clock, observer } = self;
+        let Self { settings, shares, queue, name, shadow, clock, observer } = self;
         let (limit, learner, strategy) = match settings.fixed {
             Some(limit) if (1..=MOST).contains(&limit) => (limit, None, "fixed"),
             Some(limit) => {
@@ -317,8 +348,10 @@ impl<C, O> GuardBuilder<C, O> {
                 (learner.limit(), Some(learner), settings.algorithm.as_str())
             }
         };
-        let ceiling = Ceiling::new(limit, learner, shares.check()?, clock);
-        Ok(Guard::new(Shared { ceiling }, Names { policy: name, strategy }, observer, shadow))
+        let shares = shares.check(queue.is_some())?;
+        let queue = queue.map(GivenQueue::check).transpose()?.map(Lobby::new);
+        let ceiling = Ceiling::new(limit, learner, shares, clock);
+        Ok(Guard::new(Shared { ceiling, queue }, Names { policy: name, strategy }, observer, shadow))
     }
 }
 
@@ -383,6 +416,7 @@ impl<C, O> fmt::Debug for GuardBuilder<C, O> {
             .field("name", &self.name)
             .field("settings", &self.settings)
             .field("shares", &self.shares)
+            .field("queue", &self.queue.as_ref().map(|given| given.queue))
             .field("shadow", &self.shadow)
             .finish_non_exhaustive()
     }

@@ -13,7 +13,7 @@ use crate::permit::{Outcome, Slot};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GuardReport {
-    /// Goes up by one with each change of the limit, and starts again at 0 after 32,767. In flight are counted all slots
+    /// Goes up by one with each change of the limit, and starts again at 0 after 16,383. In flight are counted all slots
     /// that were taken under this generation or an earlier one.
     pub generation: u32,
     /// Slots taken and not given back.

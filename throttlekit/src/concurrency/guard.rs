@@ -1,17 +1,23 @@
 //! The guard: slots for work in flight.
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::task::Waker;
 
 use super::builder::GuardBuilder;
 use super::ceiling::{Ceiling, GuardReport, GuardStats};
+use super::line::{Joined, Line};
+use super::queue::Patience;
 use super::share::Share;
+use super::waiters::{Seat, Standing};
+use super::waiting::{Desk, Waiting};
 use super::word::View;
 use crate::admit::{Admission, Admit, Ask, Axes, Axis};
 use crate::clock::{Clock, SystemClock};
 use crate::decision::Decision;
 use crate::error::{BuildError, Error};
-use crate::observe::{Event, Observer};
+use crate::observe::{Event, Observer, Wait, WaitOutcome};
 use crate::permit::{Outcome, Permit, Settle, Slot};
 use crate::priority::Priority;
 use crate::run::Run;
@@ -37,16 +43,27 @@ use crate::run::Run;
 /// - **Bound**: a slot is given only while fewer than the limit are taken, compared and counted in one atomic step. After
 ///   the limit fell, more than it may still be in flight; none are added.
 /// - **Exactly once**: a [`Permit`] gives its slot back once, however often it is settled, wherever it is dropped.
-/// - **Lock-free**: taking and giving back never wait for another thread. Learning is behind a lock that a thread skips
+/// - **Lock-free**: as long as no request waits for a slot, taking and giving back never wait for another thread. While one
+///   does, giving back takes the lock of the queue for a moment. Learning is behind a lock that a thread skips
 ///   if another one holds it: its sample is lost, but for the fact that work was dropped, which is made up for.
-/// - **Order**: there is no queue. Whoever asks first after a slot came back gets it.
+/// - **Order**: without a [queue](GuardBuilder::queue), whoever asks first after a slot came back gets it. With one, nobody
+///   overtakes: while a request waits, [`acquire`](Self::acquire) gets nothing, and [`Admit::admit`] goes to the end. Slots
+///   go to the highest [`Priority`] that waits; within it to the [keys](Ask::key) in turns; within a key in the order of
+///   arrival.
+/// - **Waiting** starts with the call of [`Admit::admit`] and ends with a slot; with a denial at the deadline; or, if the
+///   queue is full, with a denial for one that arrives: the one of the lowest priority that came last. Of equal priority,
+///   it is the last one of the key that has most places, unless the newcomer's key would then have as many. The latency
+///   that is learnt starts when the waiting request gets on, and the wait itself goes to [`Observer::waited`]. A falling
+///   limit leaves the queue as it is; a rising one lets in as many as fit.
+/// - **Cancelling** is safe: a wait that is dropped leaves the queue, and a slot that it was handed goes to the next one,
+///   with nothing learnt.
 /// - **Time**: an adaptive guard reads [`Clock::monotonic_ns`] once for a slot it gives and once when that comes back,
 ///   unless as [`Outcome::Ignored`]. A fixed one never does. [`Admit::admit`] reads [`Clock::now_ms`] once besides.
 /// - **Samples**: [`Outcome::Completed`] is a latency; [`Outcome::Dropped`] is a sign of overload, and its latency is
 ///   none; [`Outcome::Ignored`] is nothing.
-/// - **No allocation**, no task.
+/// - **No allocation** but for a request that waits, and no task.
 ///
-/// As an [`Admit`] it looks at no field of the [`Ask`] but its [priority](Ask::priority). Low priorities leave a part of the
+/// As an [`Admit`] it looks at the [priority](Ask::priority) of an [`Ask`] and, if it has a queue, at the key. Low priorities leave a part of the
 /// limit to the others: [`GuardBuilder::priority_share`]. A denial's `retry_after_ms` is the latency of the last sample, at
 /// least 1: that is when a slot may come back. Its `reset_at_ms` is now, since a slot comes back by an event, not by time.
 ///
@@ -76,6 +93,13 @@ impl Names {
         let mut event = Event::new(self.policy(), self.strategy, Axis::Concurrency, 1.0, now_ms, Ok(decision));
         event.priority = priority;
         observer.observe(&event);
+    }
+
+    /// Tells the observer of a wait.
+    #[allow(clippy::cast_precision_loss)] // waits are far below 2^53 ns
+    pub(super) fn tell_wait(&self, observer: &impl Observer, priority: Priority, waited_ns: u64, outcome: WaitOutcome) {
+        let waited_ms = waited_ns as f64 / 1e6;
+        observer.waited(&Wait { policy: self.policy(), strategy: self.strategy, priority, waited_ms, outcome });
     }
 }
 
@@ -132,6 +156,11 @@ impl<C: Clock, O> Guard<C, O> {
         self.shared.ceiling.report()
     }
 
+    /// How many requests wait for a slot. Takes the lock of the queue for a moment, if there is a queue.
+    pub fn waiting(&self) -> usize {
+        self.shared.queue.as_ref().map_or(0, |queue| queue.line.len())
+    }
+
     /// How it is doing. Takes no lock: the figures are of about the same time.
     pub fn stats(&self) -> GuardStats {
         self.shared.ceiling.stats()
@@ -174,30 +203,84 @@ impl<C: Clock, O> Guard<C, O> {
 }
 
 impl<C: Clock, O: Observer + Clone> Guard<C, O> {
-    /// Takes a slot, and says so in a decision.
+    /// What `taken` means for the caller, who is admitted if this is a shadow; the observer is told.
     #[inline]
-    fn enter(&self, priority: Priority) -> (Decision, Permit) {
-        let share = self.share(priority);
-        let (taken, permit) = self.take(share);
+    fn decide(&self, taken: Result<View, View>, share: Share, priority: Priority) -> Decision {
         let now_ms = self.shared.ceiling.clock.now_ms();
         let decision = self.shared.ceiling.decision(taken, share, now_ms);
         self.watch.tell(&self.observer, decision, priority, now_ms);
         if self.shadow && !decision.allowed {
-            return (Decision { allowed: true, retry_after_ms: 0, ..decision }, permit);
+            return Decision { allowed: true, retry_after_ms: 0, ..decision };
         }
-        (decision, permit)
+        decision
+    }
+
+    /// For a request that found no slot.
+    #[cold]
+    fn join(&self, queue: &Lobby, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
+        let word = &self.shared.ceiling.word;
+        let (taken, permit) = match queue.line.join(word, queue.keys.hash_one(ask.key), ask.priority) {
+            Joined::Waits(ticket) => {
+                return Run::wait(Waiting::new(self.clone(), ticket, &queue.patience, ask.priority));
+            }
+            Joined::Taken(view) => (Ok(view), Shared::permit(&self.shared, view)),
+            Joined::Full => (Err(word.view()), Permit::none()),
+        };
+        let decision = self.decide(taken, self.share(ask.priority), ask.priority);
+        Run::ready(Ok(admission(decision, permit)))
     }
 }
 
 impl<C: Clock, O: Observer + Clone> Admit for Guard<C, O> {
     #[inline]
     fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
-        let (decision, permit) = self.enter(ask.priority);
+        let share = self.share(ask.priority);
+        let (taken, permit) = self.take(share);
+        if taken.is_err() && !self.shadow {
+            if let Some(queue) = &self.shared.queue {
+                return self.join(queue, ask);
+            }
+        }
+        let decision = self.decide(taken, share, ask.priority);
         let binding = if decision.allowed { None } else { Some(Axis::Concurrency) };
         // Made in place: an admission is large, and is not copied from one wrapper into the next.
         let axes = Axes { rate: None, concurrency: Some(decision), cost: None };
         Run::Ready(Some(Ok(Admission { decision, axes, binding, permit })))
     }
+}
+
+impl<C: Clock, O: Observer + Clone> Desk for Guard<C, O> {
+    fn look(&self, ticket: u64, waker: &Waker) -> Standing {
+        self.shared.queue.as_ref().map_or(Standing::Displaced, |queue| queue.line.look(ticket, waker))
+    }
+
+    fn leave(&self, ticket: u64) -> Standing {
+        let word = &self.shared.ceiling.word;
+        self.shared.queue.as_ref().map_or(Standing::Displaced, |queue| queue.line.leave(word, ticket))
+    }
+
+    fn permit(&self, seat: Seat, now_ns: u64) -> Permit {
+        let owner: Arc<dyn Settle> = Arc::<Shared<C>>::clone(&self.shared);
+        Permit::new(owner, Slot { taken_at: now_ns, detail: u64::from(seat.view.in_flight()) })
+    }
+
+    fn answer(&self, seat: Option<Seat>, permit: Permit, priority: Priority) -> Admission {
+        let taken = seat.map(|seat| seat.view).ok_or_else(|| self.shared.ceiling.word.view());
+        admission(self.decide(taken, self.share(priority), priority), permit)
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.shared.ceiling.clock.monotonic_ns()
+    }
+
+    fn tell_wait(&self, priority: Priority, waited_ns: u64, outcome: WaitOutcome) {
+        self.watch.tell_wait(&self.observer, priority, waited_ns, outcome);
+    }
+}
+
+/// An admission by the concurrency axis alone.
+pub(super) fn admission(decision: Decision, permit: Permit) -> Admission {
+    Admission::from_axes(Axes { rate: None, concurrency: Some(decision), cost: None }, permit)
 }
 
 impl<C, O: Clone> Clone for Guard<C, O> {
@@ -227,6 +310,21 @@ impl<C, O> fmt::Debug for Guard<C, O> {
 /// What the handles and the permits of a guard share.
 pub(super) struct Shared<C> {
     pub(super) ceiling: Ceiling<C>,
+    pub(super) queue: Option<Lobby>,
+}
+
+/// Where requests wait.
+pub(super) struct Lobby {
+    line: Line,
+    /// Keys are kept as keyed hashes, never as text.
+    keys: RandomState,
+    patience: Patience,
+}
+
+impl Lobby {
+    pub(super) fn new(patience: Patience) -> Self {
+        Self { line: Line::new(patience.max), keys: RandomState::new(), patience }
+    }
 }
 
 impl<C: Clock> Shared<C> {
@@ -238,10 +336,22 @@ impl<C: Clock> Shared<C> {
     }
 }
 
+impl<C> Shared<C> {
+    #[cold]
+    fn serve(&self) {
+        if let Some(queue) = &self.queue {
+            queue.line.serve(&self.ceiling.word);
+        }
+    }
+}
+
 impl<C: Clock> Settle for Shared<C> {
     #[inline]
     fn settle(&self, slot: Slot, outcome: Outcome) {
-        self.ceiling.word.give();
+        // First the limit, then the slot: one look at the word then says whether somebody waits for either.
         self.ceiling.learn(slot, outcome);
+        if self.ceiling.word.give().waiting() {
+            self.serve();
+        }
     }
 }

@@ -8,7 +8,7 @@
 //! use throttlekit::{Admit, Ask, Guard, ManualClock, Outcome};
 //!
 //! let guard = Guard::builder().clock(ManualClock::new(0.0)).build()?;
-//! let mut admission = guard.admit(&Ask::new("")).now().expect("a guard never waits")?;
+//! let mut admission = guard.admit(&Ask::new("")).now().expect("without a queue nothing waits")?;
 //! assert!(admission.decision.allowed);
 //!
 //! admission.permit.begin(); // the work starts: a permit that is lost from here on means that the work was cut off
@@ -17,6 +17,8 @@
 //! assert_eq!(guard.in_flight(), 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! Instead of being refused at once, a request may [wait](GuardBuilder::queue) for a slot.
 //!
 //! # Which limit
 //!
@@ -39,14 +41,19 @@ mod guard;
 mod law;
 mod learner;
 mod learning;
+mod line;
 #[cfg(all(test, loom))]
 mod loom_tests;
+mod queue;
 mod share;
 mod steady;
 mod sync;
+mod waiters;
+mod waiting;
 mod windowed;
 mod word;
 
 pub use builder::{Algorithm, GuardBuilder, Recalibration};
 pub use ceiling::{GuardReport, GuardStats};
 pub use guard::Guard;
+pub use queue::Queue;

@@ -50,7 +50,19 @@ impl GivenShares {
         self.0[priority.index()] = Some(share);
     }
 
-    pub(super) fn check(self) -> Result<Shares, BuildError> {
+    /// A queue orders by priority: there is nothing to share out.
+    pub(super) fn check(self, queued: bool) -> Result<Shares, BuildError> {
+        if queued {
+            let given = Priority::ALL.into_iter().zip(self.0).find_map(|(priority, share)| Some((priority, share?)));
+            return match given {
+                Some((priority, share)) => Err(BuildError::new(
+                    option(priority),
+                    share,
+                    "must not be given with a queue, which orders by priority",
+                )),
+                None => Ok(Shares([Share::ALL; Priority::ALL.len()])),
+            };
+        }
         let mut shares = Shares([Share::ALL; Priority::ALL.len()]);
         let mut most = Share::ALL;
         for priority in Priority::ALL.into_iter().rev() {
@@ -103,7 +115,7 @@ mod tests {
 
     #[test]
     fn what_is_not_given_leaves_all_but_the_lowest_the_whole() {
-        let shares = GivenShares::NONE.check().unwrap();
+        let shares = GivenShares::NONE.check(false).unwrap();
         assert_eq!(Priority::ALL.map(|priority| shares.of(priority).of(10)), [8, 10, 10, 10]);
     }
 }

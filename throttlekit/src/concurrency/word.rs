@@ -6,11 +6,12 @@ use super::sync::{AtomicU32, AtomicU64, Ordering};
 /// The most slots that a guard can count.
 pub(super) const MOST: u32 = (1 << COUNT_BITS) - 1;
 
-// From the lowest bit: in flight, limit, probing, generation.
+// From the lowest bit: in flight, limit, probing, waiting, generation.
 const COUNT_BITS: u32 = 24;
 const LIMIT_SHIFT: u32 = COUNT_BITS;
 const PROBING: u64 = 1 << (2 * COUNT_BITS);
-const GENERATION_SHIFT: u32 = 2 * COUNT_BITS + 1;
+const WAITING: u64 = PROBING << 1;
+const GENERATION_SHIFT: u32 = 2 * COUNT_BITS + 2;
 const COUNT_MASK: u64 = MOST as u64;
 
 /// Generation, limit and slots in flight: what one atomic read sees.
@@ -31,6 +32,11 @@ impl View {
         self.0 & PROBING != 0
     }
 
+    /// Whether somebody waits for a slot.
+    pub(super) fn waiting(self) -> bool {
+        self.0 & WAITING != 0
+    }
+
     pub(super) fn generation(self) -> u32 {
         (self.0 >> GENERATION_SHIFT) as u32
     }
@@ -40,7 +46,7 @@ impl View {
         let generation = (self.0 >> GENERATION_SHIFT).wrapping_add(1) << GENERATION_SHIFT;
         let limit = u64::from(limit.min(MOST)) << LIMIT_SHIFT;
         let probing = if probing { PROBING } else { 0 };
-        Self(generation | probing | limit | self.0 & COUNT_MASK)
+        Self(generation | probing | limit | self.0 & (WAITING | COUNT_MASK))
     }
 }
 
@@ -73,10 +79,36 @@ impl Word {
         if view.probing() { view.limit().min(self.probe_ceiling.load(Ordering::Relaxed)) } else { view.limit() }
     }
 
-    /// Takes a slot from that share of the ceiling. Answers what the word then is, or, if there is no slot, what it was.
+    /// Takes a slot from that share of the ceiling, unless somebody waits. Answers what the word then is, or, if there is no
+    /// slot, what it was.
     #[inline]
     pub(super) fn take(&self, share: Share) -> Result<View, View> {
-        self.take_below(|view| share.of(self.ceiling(view)))
+        self.take_below(|view| if view.waiting() { 0 } else { share.of(self.ceiling(view)) })
+    }
+
+    /// Takes a slot for somebody whose turn it is.
+    pub(super) fn take_in_turn(&self) -> Result<View, View> {
+        self.take_below(|view| self.ceiling(view))
+    }
+
+    /// Takes a slot, or else marks that somebody waits, in one step.
+    pub(super) fn take_or_wait(&self) -> Result<View, View> {
+        let mut seen = self.word.load(Ordering::Relaxed);
+        loop {
+            let view = View(seen);
+            let free = view.in_flight() < self.ceiling(view);
+            let next = if free { seen + 1 } else { seen | WAITING };
+            match self.word.compare_exchange_weak(seen, next, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) if free => return Ok(View(next)),
+                Ok(_) => return Err(View(next)),
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Takes back the mark that somebody waits.
+    pub(super) fn nobody_waits(&self) {
+        self.word.fetch_and(!WAITING, Ordering::Relaxed);
     }
 
     /// Takes a slot whatever the limit is. Fails if no more can be counted.
@@ -100,11 +132,12 @@ impl Word {
         }
     }
 
-    /// Gives back a slot that was taken.
+    /// Gives back a slot that was taken. Answers what the word was.
     #[inline]
-    pub(super) fn give(&self) {
-        let before = self.word.fetch_sub(1, Ordering::Release);
-        debug_assert!(View(before).in_flight() > 0, "a slot is given back once");
+    pub(super) fn give(&self) -> View {
+        let before = View(self.word.fetch_sub(1, Ordering::Release));
+        debug_assert!(before.in_flight() > 0, "a slot is given back once");
+        before
     }
 
     /// Sets the limit, and the lower ceiling of a probe if one runs. Writes nothing if nothing changes. One thread at a
@@ -139,7 +172,7 @@ mod tests {
             word.install(generation, (generation % 2 == 0).then_some(1));
             let view = word.view();
             assert_eq!((view.in_flight(), view.limit(), view.probing()), (1, generation, generation % 2 == 0));
-            assert_eq!(view.generation(), generation % (1 << 15), "the generation wraps and spills nowhere");
+            assert_eq!(view.generation(), generation % (1 << 14), "the generation wraps and spills nowhere");
         }
         word.install(u32::MAX, None);
         assert_eq!(word.view().limit(), MOST);

@@ -6,6 +6,7 @@ pub(crate) mod key;
 pub(crate) mod outage;
 #[path = "../../src/testkit/random.rs"]
 mod random;
+pub(crate) mod waits;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
