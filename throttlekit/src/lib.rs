@@ -101,7 +101,7 @@ pub use multi::{Dimension, DimensionKeys, InMemory, Multi, MultiBuilder};
 pub use observe::{Event, Observer, Wait, WaitOutcome};
 pub use permit::{Outcome, Permit, Settle, Slot};
 pub use priority::Priority;
-pub use program::{Change, Formula, Program, Project, State, Step, Strategy};
+pub use program::{Change, Formula, Program, Project, Refund, State, Step, Strategy};
 pub use report::ReportGate;
 pub use run::{BoxFuture, Run};
 #[cfg(feature = "tokio")]

@@ -3,7 +3,7 @@
 use crate::decision::{Decision, Forecast};
 use crate::error::Error;
 use crate::store::memory::Layout;
-use crate::twin::Twin;
+use crate::twin::{GIVE_BACK, Numbers, Twin};
 
 /// What is kept under a key.
 ///
@@ -209,10 +209,78 @@ pub trait Strategy: Program<Request = f64, Reply = Decision> {
         None
     }
 
-    /// Puts back `units` that a step took, and were not used, as far as the state at `now_ms` knows of them: never more
-    /// than a fresh key has. By default nothing changes, and the units are lost.
-    fn give_back(&self, _state: Option<&Self::State>, _now_ms: f64, _units: f64) -> Step<Self::Change, ()> {
-        Step::Keep(())
+    /// Whether [`refund`](Self::refund) gives back what was taken.
+    const REFUNDS: bool = false;
+
+    /// Gives back units that were taken and not used: as many as are still missing from the key, never more. What has
+    /// come back by itself meanwhile is kept.
+    ///
+    /// The outcome is described by [`reply`](Program::reply) for a cost of 0.
+    fn refund(&self, state: Option<&Self::State>, now_ms: f64, refund: &Refund) -> Step<Self::Change, Self::Outcome> {
+        let _ = (state, now_ms, refund);
+        Step::Fail(no_refunds(self.name()))
+    }
+}
+
+/// The error of a strategy that takes no units back.
+#[cold]
+pub(crate) fn no_refunds(strategy: &str) -> Error {
+    Error::unsupported(format!("a limit by {strategy} takes no units back"))
+}
+
+/// Units to give back to a key.
+///
+/// ```
+/// use throttlekit::{Gcra, Limiter, ManualClock, Refund};
+///
+/// let limiter = Limiter::builder(Gcra::per_hour(10)?).clock(ManualClock::new(0.0)).build();
+/// let taken = limiter.check_cost("user-1", 6.0)?;
+/// let refund = Refund::new(4.0).of(&taken);
+/// let decision = limiter.run_refund("user-1", refund).now().expect("memory does not wait")?;
+/// assert_eq!(decision.remaining, 8);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Refund {
+    /// How many: as a cost, finite, above 0, at most 2^53 - 1.
+    pub units: f64,
+    /// [`Decision::reset_at_ms`] of the decision that took them. Once it has passed, or in another window, they have come
+    /// back by themselves. If it is not known, a window that began since gives back what was not taken from it.
+    pub reset_at_ms: Option<i64>,
+}
+
+impl Refund {
+    /// `units` that were taken a moment ago.
+    pub fn new(units: f64) -> Self {
+        Self { units, reset_at_ms: None }
+    }
+
+    /// Says which decision took them.
+    #[must_use]
+    pub fn of(mut self, taken: &Decision) -> Self {
+        self.reset_at_ms = Some(taken.reset_at_ms);
+        self
+    }
+
+    /// The request to a twin that [knows](Twin::leasing) refunds.
+    pub(crate) fn numbers(&self) -> Numbers {
+        #[allow(clippy::cast_precision_loss)] // whole milliseconds
+        let reset_at_ms = self.reset_at_ms.map(|reset| reset as f64);
+        [self.units, GIVE_BACK, f64::from(u8::from(reset_at_ms.is_some())), reset_at_ms.unwrap_or(0.0)].into()
+    }
+
+    /// Whether what was taken has come back by itself at `now_ms`.
+    #[inline]
+    pub(crate) fn lapsed(&self, now_ms: f64) -> bool {
+        #[allow(clippy::cast_precision_loss)] // a reset is whole milliseconds
+        self.reset_at_ms.is_some_and(|reset| reset as f64 <= now_ms)
+    }
+
+    /// Whether it was taken from another window than that which ends at `reset_ms`.
+    #[inline]
+    pub(crate) fn of_another(&self, reset_ms: i64) -> bool {
+        self.reset_at_ms.is_some_and(|reset| reset != reset_ms)
     }
 }
 

@@ -32,6 +32,10 @@ use crate::program::Program;
 /// The most numbers that one [`Numbers`] holds.
 const MOST: usize = 8;
 
+/// The second number of a request to a twin that knows leases and refunds; see [`Twin::leasing`].
+pub(crate) const LEASE: f64 = 1.0;
+pub(crate) const GIVE_BACK: f64 = 2.0;
+
 /// Numbers for a script, each passed so that it arrives exactly: at most eight.
 ///
 /// ```
@@ -197,24 +201,25 @@ impl<P: Program> Twin<P> {
         Self { lua, args, request, state, leasing: false }
     }
 
-    /// Says that the text is that of a [`Strategy`](crate::Strategy) and knows leases by the second number of a request:
+    /// Says that the text is that of a [`Strategy`](crate::Strategy) and knows leases and refunds by the second number of a
+    /// request:
     ///
     /// | request | step |
     /// |---|---|
     /// | `{units}` | takes them all or none |
     /// | `{units, LEASE}` | takes them, or else as many whole ones as are left: `lease(step, left, state, now, a, r)` |
-    /// | `{units, GIVE_BACK, end}` | puts them back if the window of `now` has this end, as [`Strategy::give_back`] does; `end` is 0 without windows |
+    /// | `{units, GIVE_BACK, known, reset}` | puts them back as [`Strategy::refund`] does, or keeps the state if that fails; `known` is 1 if the reset is, else 0 |
     ///
-    /// Without, [leases](crate::lease) are stepped in Rust over the text of the state.
+    /// Without, [leases](crate::lease) and refunds are stepped in Rust over the text of the state.
     ///
-    /// [`Strategy::give_back`]: crate::Strategy::give_back
+    /// [`Strategy::refund`]: crate::Strategy::refund
     #[must_use]
     pub fn leasing(mut self) -> Self {
         self.leasing = true;
         self
     }
 
-    /// Whether the text knows leases.
+    /// Whether the text knows leases and refunds.
     pub fn knows_leases(&self) -> bool {
         self.leasing
     }

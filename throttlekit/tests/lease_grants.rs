@@ -172,9 +172,9 @@ proptest! {
         follows_checks(&FixedWindow::builder().limit(11.5).window_ms(1_000.5).build().unwrap(), &steps, true)?;
         let quota = Quota::builder().limit(12.0).cadence(Cadence::Fixed).period_ms(900.0).anchor_ms(-7);
         follows_checks(&quota.build().unwrap(), &steps, true)?;
-        follows_checks(&ExactGcra::builder().limit(6).period_ms(1_000).burst(9).build().unwrap(), &steps, false)?;
+        follows_checks(&ExactGcra::builder().limit(6).period_ms(1_000).burst(9).build().unwrap(), &steps, true)?;
         let sliding = SlidingWindow::builder().limit(12.5).window_ms(1_000.0).buckets(3);
-        follows_checks(&sliding.build().unwrap(), &steps, false)?;
+        follows_checks(&sliding.build().unwrap(), &steps, true)?;
         follows_checks(&SlidingWindowLog::builder().limit(9.0).window_ms(1_000.0).build().unwrap(), &steps, false)?;
     }
 }

@@ -75,7 +75,7 @@ local twins = {}
 twins[1] = (function()
 -- State: the counts of the buckets that matter now: {before = those of the window but the current one, current, oldest =
 -- that which leaves}. Stored as hash fields: place of the bucket -> `bucket:count`.
--- Numbers: limit, window, buckets, length of a bucket. Request: cost; or of a lease.
+-- Numbers: limit, window, buckets, length of a bucket. Request: cost; or of a lease or refund.
 local function read(raw, first, last)
   reply(raw, first, last, 'HGETALL')
 end
@@ -104,7 +104,9 @@ local function step(counts, now, a, r)
   counts = counts or {0, 0, 0}
   local used = counts[1] + counts[2] + counts[3] * weight
   if r[2] == GIVE_BACK then
-    return nil
+    local reset = ceil((floor(now / length) + 1) * length + a[2])
+    if counts[2] <= 0 or r[3] == 1 and r[4] ~= reset then return nil end
+    return {counts[1], counts[2] - min(r[1], counts[2]), counts[3]}, a[2] + length
   elseif r[2] == LEASE then
     return lease(step, floor(a[1] - used), counts, now, a, r)
   end
@@ -121,7 +123,7 @@ end
 return {read = read, load = load, step = step, save = save}
 end)()
 twins[2] = (function()
--- State: the theoretical arrival time, a text of its own. Numbers: interval, tolerance. Request: cost; or of a lease.
+-- State: the theoretical arrival time, a text of its own. Numbers: interval, tolerance. Request: cost; or of a lease or refund.
 local function load(raw)
   local tat = number(raw)
   return tat, not tat or nil
@@ -130,7 +132,7 @@ end
 local function step(tat, now, a, r)
   if not tat or tat < now then tat = now end
   if r[2] == GIVE_BACK then
-    if tat <= now then return nil end
+    if tat <= now or r[3] == 1 and r[4] <= now then return nil end
     local back = tat - a[1] * r[1]
     if back <= now then return false end
     return back, back - now
@@ -169,7 +171,7 @@ end
 return {read = strings, load = load, step = step, save = save}
 end)()
 twins[4] = (function()
--- State: {start of the window, count}, the hash fields s and c. Request: cost; or of a lease.
+-- State: {start of the window, count}, the hash fields s and c. Request: cost; or of a lease or refund.
 -- Numbers: limit, then how the windows lie: 1 month, 2 week, 3 day, 4 fixed; period and anchor (fixed), offset (calendar),
 -- first day of the week (week).
 local DAY = 86400000
@@ -227,8 +229,9 @@ local function step(window, now, a, r)
   local start, reset = span(now, a)
   local used = window and window[1] == start and window[2] or 0
   if r[2] == GIVE_BACK then
-    if r[3] ~= reset or used <= 0 then return nil end
-    return {start, max(used - r[1], 0)}, reset - now
+    if used <= 0 or r[3] == 1 and r[4] ~= ceil(reset) then return nil end
+    if used <= r[1] then return false end
+    return {start, used - r[1]}, reset - now
   elseif r[2] == LEASE then
     return lease(step, floor(a[1] - used), window, now, a, r)
   end
@@ -246,7 +249,7 @@ return {read = read, load = load, step = step, save = save}
 end)()
 twins[5] = (function()
 -- State: {tokens, instant of that level}, the hash fields t and l. Numbers: capacity, tokens per ms, ms to fill.
--- Request: cost; or of a lease. A field that is missing or is no number makes the bucket full.
+-- Request: cost; or of a lease or refund. A field that is missing or is no number makes the bucket full.
 local function read(raw, first, last)
   reply(raw, first, last, 'HMGET', 't', 'l')
 end
@@ -263,8 +266,10 @@ local function step(level, now, a, r)
     tokens = min(tokens, level[1] + elapsed * a[2])
   end
   if r[2] == GIVE_BACK then
-    if not level then return nil end
-    return {min(a[1], tokens + r[1]), now}, a[3]
+    if tokens >= a[1] or r[3] == 1 and r[4] <= now then return nil end
+    tokens = tokens + r[1]
+    if tokens >= a[1] then return false end
+    return {tokens, now}, a[3]
   elseif r[2] == LEASE then
     return lease(step, floor(tokens), level, now, a, r)
   end
@@ -281,7 +286,7 @@ return {read = read, load = load, step = step, save = save}
 end)()
 twins[6] = (function()
 -- State: {units in the window, how many of them are new}. Stored as a sorted set with a member for each unit, its instant
--- as the score. Numbers: limit, window. Request: cost; or of a lease.
+-- as the score. Numbers: limit, window. Request: cost; or of a lease or refund.
 -- The answer needs the oldest instants only, so `raw` is {units, latest instant, oldest instants...}.
 local function read(raw, first, last, now, a, pure)
   local stale = text(now - a[2])
@@ -345,7 +350,7 @@ end
 return {read = read, load = load, step = step, tell = tell, save = save}
 end)()
 twins[7] = (function()
--- State: {whole ms, rest below the limit}, the text `ms:rest`. Numbers: limit, period, burst. Request: cost; or of a lease.
+-- State: {whole ms, rest below the limit}, the text `ms:rest`. Numbers: limit, period, burst. Request: cost; or of a lease or refund.
 -- No number here is above 2^53 where it decides something, so all of them are exact.
 local function load(raw)
   local ms, rest = string.match(raw, '^(%-?%d+):(%d+)$')
@@ -356,21 +361,27 @@ end
 local function step(tat, now, a, r)
   local limit, period, burst = a[1], a[2], a[3]
   local cost = r[1]
-  if r[2] == GIVE_BACK then
-    return nil
-  elseif r[2] == LEASE then
+  if r[2] == LEASE then
     local ahead = tat and tat[1] >= now and (tat[1] - now) * limit + min(tat[2], limit - 1) or 0
     return lease(step, floor((period * burst - ahead) / period), tat, now, a, r)
   end
-  if cost > burst or cost ~= floor(cost) then return nil end
+  local back = r[2] == GIVE_BACK
+  if cost > burst and not back or cost ~= floor(cost) then return nil end
   local tolerance, backlog = period * burst, 0
   if tat and tat[1] >= now then
     local ahead = tat[1] - now
     if ahead > tolerance / limit then return nil end
     backlog = ahead * limit + min(tat[2], limit - 1)
   end
-  if period * cost > tolerance - backlog then return nil end
-  local next = backlog + period * cost
+  local next
+  if back then
+    if backlog == 0 or r[3] == 1 and r[4] <= now then return nil end
+    next = backlog - period * cost
+    if next <= 0 then return false end
+  else
+    if period * cost > tolerance - backlog then return nil end
+    next = backlog + period * cost
+  end
   local rest = math.fmod(next, limit)
   local ms = (next - rest) / limit
   return {now + ms, rest}, rest > 0 and ms + 1 or ms

@@ -73,7 +73,7 @@ end
 
 local twins = {}
 twins[1] = (function()
--- State: {start of the window, count}, the hash fields s and c. Request: cost; or of a lease.
+-- State: {start of the window, count}, the hash fields s and c. Request: cost; or of a lease or refund.
 -- Numbers: limit, then how the windows lie: 1 month, 2 week, 3 day, 4 fixed; period and anchor (fixed), offset (calendar),
 -- first day of the week (week).
 local DAY = 86400000
@@ -131,8 +131,9 @@ local function step(window, now, a, r)
   local start, reset = span(now, a)
   local used = window and window[1] == start and window[2] or 0
   if r[2] == GIVE_BACK then
-    if r[3] ~= reset or used <= 0 then return nil end
-    return {start, max(used - r[1], 0)}, reset - now
+    if used <= 0 or r[3] == 1 and r[4] ~= ceil(reset) then return nil end
+    if used <= r[1] then return false end
+    return {start, used - r[1]}, reset - now
   elseif r[2] == LEASE then
     return lease(step, floor(a[1] - used), window, now, a, r)
   end

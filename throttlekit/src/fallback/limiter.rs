@@ -10,6 +10,7 @@ use crate::decision::{Decision, Forecast};
 use crate::error::{BuildError, Error};
 use crate::limiter::DynLimiter;
 use crate::multi::Dimension;
+use crate::program::Refund;
 use crate::run::Run;
 
 /// A limiter over a store with one in memory that decides while the store is out: the fail mode `local`.
@@ -168,6 +169,15 @@ impl DynLimiter for Fallback {
         let answer = self.shared.forecast(key, cost);
         let key: Box<str> = key.into();
         self.or_local(answer, move |local| local.forecast(&key, cost))
+    }
+
+    fn refunds(&self) -> bool {
+        self.shared.refunds()
+    }
+
+    /// To the shared limiter alone: a limit that stood in has not taken these units, or is soon forgotten.
+    fn give_back(&self, key: &str, refund: Refund) -> Run<Result<Decision, Error>> {
+        self.shared.give_back(key, refund)
     }
 
     fn reset(&self, key: &str) -> Run<Result<(), Error>> {

@@ -1,14 +1,10 @@
 //! Leases as programs: units leave the state of a key in one step, and go back in another.
 
-use crate::decision::Decision;
+use crate::decision::{Decision, ceil_ms};
 use crate::error::Error;
-use crate::program::{Program, Step, Strategy};
+use crate::program::{Program, Refund, Step, Strategy};
 use crate::strategy::floor_f64;
-use crate::twin::{Numbers, Raw, Twin};
-
-/// The second number of a request to a twin that knows leases; see [`Twin::leasing`].
-const LEASE: f64 = 1.0;
-const GIVE_BACK: f64 = 2.0;
+use crate::twin::{LEASE, Numbers, Raw, Twin};
 
 /// What a lease asks for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -177,7 +173,7 @@ impl<S: Strategy> Grant<S> {
 /// Gives units of a lease back to the key that they were taken from.
 ///
 /// Where the strategy has windows, only units of the window that the store is in go back; those of others have expired.
-/// A strategy may be one that [takes nothing back](Strategy::give_back); the units are then lost to all.
+/// A strategy may be one that [takes nothing back](Strategy::REFUNDS); the units are then lost to all.
 ///
 /// The reply says whether the state changed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -201,6 +197,12 @@ pub struct Unspent {
     pub end_ms: Option<f64>,
 }
 
+impl Unspent {
+    fn refund(&self) -> Refund {
+        Refund { units: self.units, reset_at_ms: self.end_ms.map(ceil_ms) }
+    }
+}
+
 impl<S: Strategy> Program for GiveBack<S> {
     type State = S::State;
     type Change = S::Change;
@@ -209,13 +211,13 @@ impl<S: Strategy> Program for GiveBack<S> {
     type Reply = bool;
 
     fn step(&self, state: Option<&S::State>, now_ms: f64, unspent: &Unspent) -> Step<S::Change, bool> {
-        if self.strategy.window_end_ms(now_ms) != unspent.end_ms {
+        if !S::REFUNDS {
             return Step::Keep(false);
         }
-        match self.strategy.give_back(state, now_ms, unspent.units) {
-            Step::Keep(()) => Step::Keep(false),
-            Step::Write { change, ttl_ms, outcome: () } => Step::Write { change, ttl_ms, outcome: true },
-            Step::Remove(()) => Step::Remove(true),
+        match self.strategy.refund(state, now_ms, &unspent.refund()) {
+            Step::Keep(_) => Step::Keep(false),
+            Step::Write { change, ttl_ms, outcome: _ } => Step::Write { change, ttl_ms, outcome: true },
+            Step::Remove(_) => Step::Remove(true),
             Step::Fail(error) => Step::Fail(error),
         }
     }
@@ -227,8 +229,7 @@ impl<S: Strategy> Program for GiveBack<S> {
     /// That of the strategy, if it knows leases.
     fn twin(&self) -> Option<Twin<Self>> {
         let twin = self.strategy.twin().filter(Twin::knows_leases)?;
-        let request = |unspent: &Unspent| [unspent.units, GIVE_BACK, unspent.end_ms.unwrap_or(0.0)].into();
-        Some(Twin::new(twin.lua(), numbers, request, read))
+        Some(Twin::new(twin.lua(), numbers, |unspent| unspent.refund().numbers(), read))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::decision::{Decision, Forecast};
 use crate::error::Error;
 use crate::multi::Dimension;
 use crate::observe::Observer;
-use crate::program::Project;
+use crate::program::{Project, Refund, no_refunds};
 use crate::run::Run;
 use crate::store::memory::Table;
 use crate::store::{Keyspace, Remote};
@@ -73,6 +73,21 @@ pub trait DynLimiter: Admit + Meter {
     /// As [`check`](Self::check).
     fn forecast(&self, key: &str, cost: f64) -> Run<Result<Forecast, Error>>;
 
+    /// Whether [`give_back`](Self::give_back) gives back what was taken.
+    fn refunds(&self) -> bool {
+        false
+    }
+
+    /// Gives units back that were taken from `key` and not used; see [`Limiter::run_refund`].
+    ///
+    /// # Errors
+    ///
+    /// `throttlekit_error` if it [takes no units back](Self::refunds); otherwise as [`check`](Self::check).
+    fn give_back(&self, key: &str, refund: Refund) -> Run<Result<Decision, Error>> {
+        let _ = (key, refund);
+        Run::ready(Err(no_refunds(self.strategy_name())))
+    }
+
     /// Forgets `key`.
     ///
     /// # Errors
@@ -120,6 +135,14 @@ impl<S: Project, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> DynLimite
 
     fn forecast(&self, key: &str, cost: f64) -> Run<Result<Forecast, Error>> {
         self.run_forecast(key, cost)
+    }
+
+    fn refunds(&self) -> bool {
+        S::REFUNDS
+    }
+
+    fn give_back(&self, key: &str, refund: Refund) -> Run<Result<Decision, Error>> {
+        self.run_refund(key, refund)
     }
 
     fn reset(&self, key: &str) -> Run<Result<(), Error>> {

@@ -17,12 +17,12 @@ use crate::clock::{Clock, SystemClock};
 use crate::decision::{Decision, Forecast};
 use crate::error::Error;
 use crate::observe::Observer;
-use crate::program::{Program, Project, Strategy};
+use crate::program::{Program, Project, Refund, Strategy, no_refunds};
 use crate::run::Run;
 use crate::store::memory::Table;
 use crate::store::{Keyspace, Remote};
 use crate::strategy::validate_cost;
-use programs::{Ahead, Peek};
+use programs::{Ahead, GiveBack, Peek};
 
 /// The cost of a check that names none.
 const ONE: f64 = 1.0;
@@ -348,6 +348,26 @@ impl<S: Strategy, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> Limiter<
         self.watch.follow_many(keys.len(), cost, now_ms, self.keys.run_many(keys, now_ms, &self.strategy, &cost))
     }
 
+    /// Gives units back that were taken from `key` and not used; the decision shows what there is then. It gives no
+    /// event.
+    ///
+    /// A key never gets more than it lacks. Units that have come back by themselves are not given back twice, as far as the
+    /// refund [says](Refund::of) when they were taken.
+    ///
+    /// # Errors
+    ///
+    /// `throttlekit_error` if the strategy takes no units back, as a [sliding log](crate::SlidingWindowLog) does not;
+    /// otherwise as [`run_check`](Self::run_check).
+    pub fn run_refund(&self, key: &str, refund: Refund) -> Run<Result<Decision, Error>> {
+        if !S::REFUNDS {
+            return Run::ready(Err(no_refunds(self.strategy.name())));
+        }
+        match validate_cost(refund.units) {
+            Ok(_) => self.keys.run(key, self.clock.now_ms(), &GiveBack(self.strategy.clone()), &refund),
+            Err(error) => Run::ready(Err(error)),
+        }
+    }
+
     /// Forgets `key`: it starts afresh.
     ///
     /// # Errors
@@ -398,6 +418,10 @@ impl<S: Strategy, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> Meter fo
     #[inline]
     fn debit(&self, key: &str, units: f64) -> Run<Result<Decision, Error>> {
         self.run_check(key, units)
+    }
+
+    fn refund(&self, key: &str, units: f64) -> Run<Result<Decision, Error>> {
+        self.run_refund(key, Refund::new(units))
     }
 }
 

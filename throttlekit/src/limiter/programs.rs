@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use crate::decision::{Decision, Forecast};
 use crate::error::Error;
-use crate::program::{Program, Project, State, Step, Strategy};
+use crate::program::{Program, Project, Refund, State, Step, Strategy};
 use crate::twin::{Numbers, Raw, Twin};
 
 /// What a check of cost 1 would find.
@@ -58,6 +58,32 @@ impl<S: Project> Program for Ahead<S> {
     /// Reads as the strategy does.
     fn twin(&self) -> Option<Twin<Self>> {
         Some(Twin::new(self.0.twin()?.lua, |ahead| args(&ahead.0), |_| [].into(), |ahead, raw| state(&ahead.0, raw)))
+    }
+}
+
+/// Gives units back. Only for a strategy that [does](Strategy::REFUNDS).
+#[derive(Clone)]
+pub(super) struct GiveBack<S>(pub(super) S);
+
+impl<S: Strategy> Program for GiveBack<S> {
+    type State = S::State;
+    type Change = S::Change;
+    type Request = Refund;
+    type Outcome = S::Outcome;
+    type Reply = Decision;
+
+    fn step(&self, state: Option<&S::State>, now_ms: f64, refund: &Refund) -> Step<S::Change, S::Outcome> {
+        self.0.refund(state, now_ms, refund)
+    }
+
+    fn reply(&self, now_ms: f64, _refund: &Refund, outcome: S::Outcome) -> Decision {
+        self.0.reply(now_ms, &0.0, outcome)
+    }
+
+    /// That of the strategy, if it knows refunds.
+    fn twin(&self) -> Option<Twin<Self>> {
+        let twin = self.0.twin().filter(Twin::knows_leases)?;
+        Some(Twin::new(twin.lua(), |back| args(&back.0), Refund::numbers, |back, raw| state(&back.0, raw)))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::lease::{GiveBack, Grant, GrantForm, Unspent, Wanted};
 use crate::limiter::Limiter;
 use crate::multi::{InMemory, Multi, MultiBuilder};
-use crate::program::{Project, Strategy};
+use crate::program::{Project, Refund, Strategy};
 use crate::store::memory::Table;
 use crate::store::{Keyspace, Remote};
 
@@ -65,6 +65,13 @@ impl<S: Project> Pair<S> {
         let what = || format!("{}, step {step}, {} units back", self.name, unspent.units);
         let stored = stored.run(key, now_ms, &give_back, &unspent).await;
         equal(what, stored, memory.apply(key, now_ms, &give_back, &unspent)).map(drop)
+    }
+
+    /// A refund of the decision that took the units, or of one that is not known.
+    async fn refund(&self, step: usize, key: &str, refund: Refund) -> Result<Decision, String> {
+        let what = || format!("{}, step {step}, {refund:?}", self.name);
+        let memory = self.memory.run_refund(key, refund).await;
+        equal(what, self.stored.run_refund(key, refund).await, memory)
     }
 
     async fn reset(&self, step: usize, key: &str) -> Outcome {
@@ -192,12 +199,21 @@ async fn compare<S: Project>(cx: &Context<'_>, pair: &Pair<S>, max_delta: f64, s
     // The exact form takes whole costs only.
     let whole = pair.memory.strategy().key_space() == "exact";
     let mut random = Mulberry::new(seed);
+    let mut taken = None;
     for step in 0..STEPS.min(cx.harness.steps()) {
         pair.clock.advance(random.below(max_delta));
         let key = if random.draw() < 0.7 { "a" } else { "b" };
         let tenths = 1.0 + random.below(30.0);
         let cost = if whole || step % 3 == 0 { (tenths / 10.0).ceil() } else { tenths / 10.0 };
-        pair.check(step, key, cost).await?;
+        let decision = pair.check(step, key, cost).await?;
+        if S::REFUNDS && step % 4 == 3 {
+            // Of what was just taken, of what may have lapsed, and of nothing in particular.
+            taken = taken.filter(|_| step % 8 == 7).or(Some(decision));
+            let refund = Refund::new(if whole { cost } else { cost / 2.0 });
+            let refund = taken.filter(|_| step % 12 != 11).map_or(refund, |taken| refund.of(&taken));
+            pair.refund(step, key, refund).await?;
+            pair.peek(step, key).await?;
+        }
         pair.peek(step, key).await?;
         pair.forecast(step, key, cost).await?;
         if step % 20 == 10 {

@@ -42,7 +42,10 @@ async fn two_hundred<S: Project>(cx: &Context<'_>, strategy: S) -> Outcome {
         decisions.iter().filter(|decision| decision.allowed).map(|decision| decision.remaining).collect();
     same(format!("how many of 200 concurrent checks {name} admitted"), &left.len(), &50)?;
     left.sort_unstable();
-    if !left.iter().copied().eq(0..50) {
+    // Checks may be stepped in another order than that of their instants; to an earlier one a part of a unit more is
+    // missing.
+    let fits = |(left, rank): (u64, u64)| left == rank || left + 1 == rank;
+    if !left.iter().copied().zip(0..50).all(fits) {
         return Err(format!("what {name} left to those it admitted: got {left:?}, expected each from 0 to 49"));
     }
     let peek = done(format!("a peek by {name}"), limiters[0].peek("k").await)?;

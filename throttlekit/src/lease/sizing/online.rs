@@ -86,7 +86,7 @@ impl EoqOptions {
         }
         let scale = match self.step_scale {
             Some(scale) => positive("adaptive.stepScale", scale)?,
-            None => (max.ln() - min.ln()).max(1e-6).min(1.0),
+            None => (max.ln() - min.ln()).clamp(1e-6, 1.0),
         };
         let epsilon = positive("adaptive.epsilon", self.epsilon)?;
         let start = initial.max(min).min(max).ln();

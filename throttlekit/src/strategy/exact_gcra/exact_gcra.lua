@@ -1,4 +1,4 @@
--- State: {whole ms, rest below the limit}, the text `ms:rest`. Numbers: limit, period, burst. Request: cost; or of a lease.
+-- State: {whole ms, rest below the limit}, the text `ms:rest`. Numbers: limit, period, burst. Request: cost; or of a lease or refund.
 -- No number here is above 2^53 where it decides something, so all of them are exact.
 local function load(raw)
   local ms, rest = string.match(raw, '^(%-?%d+):(%d+)$')
@@ -9,21 +9,27 @@ end
 local function step(tat, now, a, r)
   local limit, period, burst = a[1], a[2], a[3]
   local cost = r[1]
-  if r[2] == GIVE_BACK then
-    return nil
-  elseif r[2] == LEASE then
+  if r[2] == LEASE then
     local ahead = tat and tat[1] >= now and (tat[1] - now) * limit + min(tat[2], limit - 1) or 0
     return lease(step, floor((period * burst - ahead) / period), tat, now, a, r)
   end
-  if cost > burst or cost ~= floor(cost) then return nil end
+  local back = r[2] == GIVE_BACK
+  if cost > burst and not back or cost ~= floor(cost) then return nil end
   local tolerance, backlog = period * burst, 0
   if tat and tat[1] >= now then
     local ahead = tat[1] - now
     if ahead > tolerance / limit then return nil end
     backlog = ahead * limit + min(tat[2], limit - 1)
   end
-  if period * cost > tolerance - backlog then return nil end
-  local next = backlog + period * cost
+  local next
+  if back then
+    if backlog == 0 or r[3] == 1 and r[4] <= now then return nil end
+    next = backlog - period * cost
+    if next <= 0 then return false end
+  else
+    if period * cost > tolerance - backlog then return nil end
+    next = backlog + period * cost
+  end
   local rest = math.fmod(next, limit)
   local ms = (next - rest) / limit
   return {now + ms, rest}, rest > 0 and ms + 1 or ms

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use crate::decision::{Decision, Forecast, MAX_SAFE};
 use crate::error::{BuildError, Error};
-use crate::program::{Program, Project, State, Step, Strategy};
+use crate::program::{Program, Project, Refund, State, Step, Strategy};
 use crate::store::memory::{AsPair, Pair};
 use crate::strategy::{MAX, floor_f64};
 use crate::twin::{Twin, readable};
@@ -237,6 +237,34 @@ impl Strategy for ExactGcra {
     /// `exact`, since the compatible form's states are other numbers under the same prefix.
     fn key_space(&self) -> &'static str {
         "exact"
+    }
+
+    const REFUNDS: bool = true;
+
+    /// Moves the TAT back, to now at the earliest. Fails with `invalid_argument` on units that are not whole.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)] // as in a step
+    fn refund(&self, state: Option<&ExactTat>, now_ms: f64, refund: &Refund) -> Step<ExactTat, Verdict> {
+        let units = refund.units as u64;
+        if units as f64 != refund.units {
+            return Step::Fail(fractional(refund.units));
+        }
+        let now = whole(now_ms);
+        let backlog = self.backlog(state, now);
+        // Beyond the tolerance there is only what a clock left there that went back since.
+        let held = u64::try_from(backlog).ok().filter(|held| (1..=self.tolerance()).contains(held));
+        let Some(held) = held.filter(|_| !refund.lapsed(now_ms)) else {
+            return Step::Keep(Verdict { backlog, missing: 0 });
+        };
+        let left = u128::from(held).saturating_sub(u128::from(self.period_ms) * u128::from(units));
+        let left = u64::try_from(left).unwrap_or(held);
+        if left == 0 {
+            return Step::Remove(Verdict { backlog: 0, missing: 0 });
+        }
+        Step::Write {
+            change: ExactTat { ms: now.saturating_add_unsigned(left / self.limit), rest: left % self.limit },
+            ttl_ms: (left.div_ceil(self.limit) as f64).max(1.0),
+            outcome: Verdict { backlog: left.into(), missing: 0 },
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Counting in one window, however its bounds came about.
 
 use crate::decision::{Decision, Forecast, ceil_ms, ceil_wait, floor_units};
-use crate::program::{Program, State, Step};
+use crate::program::{Program, Refund, State, Step};
 use crate::store::memory::{AsPair, Pair};
 use crate::strategy::text::{Value, read_object, write_number};
 use crate::twin::{Numbers, Raw, Twin, readable};
@@ -103,16 +103,21 @@ pub(crate) fn step(limit: f64, span: Span, state: Option<&Count>, now: f64, cost
     }
 }
 
-/// Takes `units` off the count of the window.
-pub(crate) fn give_back(span: Span, state: Option<&Count>, now: f64, units: f64) -> Step<Count, ()> {
+/// Takes units out of the count again, if they are in it.
+pub(crate) fn refund(span: Span, state: Option<&Count>, now: f64, refund: &Refund) -> Step<Count, Verdict> {
     let count = span.count(state);
-    if count <= 0.0 {
-        return Step::Keep(());
+    let verdict = |count| Verdict { allowed: true, count, reset: span.reset };
+    if count <= 0.0 || refund.of_another(ceil_ms(span.reset)) {
+        return Step::Keep(verdict(count));
     }
+    if count <= refund.units {
+        return Step::Remove(verdict(0.0));
+    }
+    let count = count - refund.units;
     Step::Write {
-        change: Count { start: span.start, count: (count - units).max(0.0) },
+        change: Count { start: span.start, count },
         ttl_ms: (span.reset - now).max(1.0),
-        outcome: (),
+        outcome: verdict(count),
     }
 }
 

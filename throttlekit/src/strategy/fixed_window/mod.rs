@@ -28,7 +28,7 @@ pub use count::{Count, Verdict};
 
 use crate::decision::{Decision, Forecast, floor_units};
 use crate::error::BuildError;
-use crate::program::{Program, Project, Step, Strategy};
+use crate::program::{Program, Project, Refund, Step, Strategy};
 use crate::strategy::fixed_window::count::Span;
 use crate::strategy::floor_f64;
 use crate::strategy::options::{finite_window, millis, positive};
@@ -97,8 +97,11 @@ impl Strategy for FixedWindow {
         Some(self.span(now_ms).reset)
     }
 
-    fn give_back(&self, state: Option<&Count>, now_ms: f64, units: f64) -> Step<Count, ()> {
-        count::give_back(self.span(now_ms), state, now_ms, units)
+    const REFUNDS: bool = true;
+
+    /// Takes the units out of the count of the window, if they are of this window.
+    fn refund(&self, state: Option<&Count>, now_ms: f64, refund: &Refund) -> Step<Count, Verdict> {
+        count::refund(self.span(now_ms), state, now_ms, refund)
     }
 }
 

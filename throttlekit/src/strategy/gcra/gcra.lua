@@ -1,4 +1,4 @@
--- State: the theoretical arrival time, a text of its own. Numbers: interval, tolerance. Request: cost; or of a lease.
+-- State: the theoretical arrival time, a text of its own. Numbers: interval, tolerance. Request: cost; or of a lease or refund.
 local function load(raw)
   local tat = number(raw)
   return tat, not tat or nil
@@ -7,7 +7,7 @@ end
 local function step(tat, now, a, r)
   if not tat or tat < now then tat = now end
   if r[2] == GIVE_BACK then
-    if tat <= now then return nil end
+    if tat <= now or r[3] == 1 and r[4] <= now then return nil end
     local back = tat - a[1] * r[1]
     if back <= now then return false end
     return back, back - now

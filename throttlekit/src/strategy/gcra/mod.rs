@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use crate::decision::{Decision, Forecast, ceil_ms, ceil_wait, floor_units};
 use crate::error::{BuildError, Error};
-use crate::program::{Formula, Program, Project, State, Step, Strategy};
+use crate::program::{Formula, Program, Project, Refund, State, Step, Strategy};
 use crate::store::memory::{AsInstant, Instant};
 use crate::strategy::options::{at_most, millis, positive};
 use crate::strategy::text::{read_number, write_number};
@@ -230,16 +230,20 @@ impl Strategy for Gcra {
         ceil_f64(self.tolerance)
     }
 
-    fn give_back(&self, state: Option<&Tat>, now_ms: f64, units: f64) -> Step<Tat, ()> {
+    const REFUNDS: bool = true;
+
+    /// Moves the TAT back, to now at the earliest.
+    fn refund(&self, state: Option<&Tat>, now_ms: f64, refund: &Refund) -> Step<Tat, Verdict> {
         let tat = Tat::effective(state, now_ms);
-        let back = tat - self.interval * units;
-        if tat <= now_ms {
-            Step::Keep(())
-        } else if back <= now_ms {
-            Step::Remove(())
-        } else {
-            Step::Write { change: Tat(back), ttl_ms: ceil_f64(back - now_ms).max(1.0), outcome: () }
+        if tat <= now_ms || refund.lapsed(now_ms) {
+            return Step::Keep(Verdict { tat, wait: 0.0 });
         }
+        let new = tat - self.interval * refund.units;
+        if new <= now_ms {
+            return Step::Remove(Verdict { tat: now_ms, wait: 0.0 });
+        }
+        let ttl_ms = ceil_f64(new - now_ms).max(1.0);
+        Step::Write { change: Tat(new), ttl_ms, outcome: Verdict { tat: new, wait: 0.0 } }
     }
 }
 

@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use crate::decision::{Decision, Forecast, floor_units};
 use crate::error::BuildError;
-use crate::program::{Program, Project, Step, Strategy};
+use crate::program::{Program, Project, Refund, Step, Strategy};
 use crate::strategy::fixed_window::count::{self, Count, Span, Verdict};
 use crate::strategy::options::{finite_window, millis, positive};
 use crate::strategy::sliding_window::SlidingWindowBuilder;
@@ -176,8 +176,11 @@ impl Strategy for Quota {
         Some(self.span(now_ms).reset)
     }
 
-    fn give_back(&self, state: Option<&Count>, now_ms: f64, units: f64) -> Step<Count, ()> {
-        count::give_back(self.span(now_ms), state, now_ms, units)
+    const REFUNDS: bool = true;
+
+    /// Takes the units out of the count of the period, if they are of this period.
+    fn refund(&self, state: Option<&Count>, now_ms: f64, refund: &Refund) -> Step<Count, Verdict> {
+        count::refund(self.span(now_ms), state, now_ms, refund)
     }
 }
 

@@ -28,7 +28,7 @@ pub use builder::SlidingWindowBuilder;
 pub use ring::{Bump, Ring};
 
 use crate::decision::{Decision, Forecast, ceil_ms, ceil_wait, floor_units};
-use crate::program::{Program, Project, Step, Strategy};
+use crate::program::{Program, Project, Refund, Step, Strategy};
 use crate::strategy::{ceil_f64, floor_f64};
 use crate::twin::{Twin, readable};
 
@@ -178,6 +178,25 @@ impl Strategy for SlidingWindow {
     #[inline]
     fn ttl_ms(&self) -> f64 {
         ceil_f64(self.window_ms + self.bucket_ms)
+    }
+
+    const REFUNDS: bool = true;
+
+    /// Takes the units out of the current bucket, if they are in it. What was taken in an earlier one leaves with that.
+    fn refund(&self, state: Option<&Ring>, now_ms: f64, refund: &Refund) -> Step<Bump, Verdict> {
+        let mut estimate = self.estimate(state, now_ms);
+        let held = state.filter(|ring| ring.places() == self.places());
+        let held = held.map_or(0.0, |ring| ring.count(estimate.current));
+        if held <= 0.0 || refund.of_another(self.reset_at(estimate.current)) {
+            return Step::Keep(Verdict { allowed: true, estimate });
+        }
+        let units = refund.units.min(held);
+        estimate.used -= units;
+        Step::Write {
+            change: Bump::new(estimate.current, -units, self.places()),
+            ttl_ms: self.ttl_ms(),
+            outcome: Verdict { allowed: true, estimate },
+        }
     }
 }
 

@@ -58,6 +58,12 @@ impl Ring {
         (bucket as i64).checked_rem_euclid(places).unwrap_or(0) as usize
     }
 
+    /// The count of a bucket.
+    pub(super) fn count(&self, bucket: f64) -> f64 {
+        let place = self.places.get(self.place_of(bucket)).filter(|place| place.bucket == bucket);
+        place.map_or(0.0, |place| place.count)
+    }
+
     /// The count of the bucket that leaves the window of `current`, and the sum of those within, oldest first.
     #[inline]
     pub(super) fn sums(&self, current: f64) -> (f64, f64) {
@@ -105,7 +111,7 @@ impl State for Ring {
     }
 }
 
-/// Adds to the count of one bucket, in place.
+/// Adds to the count of one bucket, or takes from it, in place.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bump {
     bucket: f64,

@@ -1,6 +1,6 @@
 -- State: the counts of the buckets that matter now: {before = those of the window but the current one, current, oldest =
 -- that which leaves}. Stored as hash fields: place of the bucket -> `bucket:count`.
--- Numbers: limit, window, buckets, length of a bucket. Request: cost; or of a lease.
+-- Numbers: limit, window, buckets, length of a bucket. Request: cost; or of a lease or refund.
 local function read(raw, first, last)
   reply(raw, first, last, 'HGETALL')
 end
@@ -29,7 +29,9 @@ local function step(counts, now, a, r)
   counts = counts or {0, 0, 0}
   local used = counts[1] + counts[2] + counts[3] * weight
   if r[2] == GIVE_BACK then
-    return nil
+    local reset = ceil((floor(now / length) + 1) * length + a[2])
+    if counts[2] <= 0 or r[3] == 1 and r[4] ~= reset then return nil end
+    return {counts[1], counts[2] - min(r[1], counts[2]), counts[3]}, a[2] + length
   elseif r[2] == LEASE then
     return lease(step, floor(a[1] - used), counts, now, a, r)
   end

@@ -1,5 +1,5 @@
 -- State: {units in the window, how many of them are new}. Stored as a sorted set with a member for each unit, its instant
--- as the score. Numbers: limit, window. Request: cost; or of a lease.
+-- as the score. Numbers: limit, window. Request: cost; or of a lease or refund.
 -- The answer needs the oldest instants only, so `raw` is {units, latest instant, oldest instants...}.
 local function read(raw, first, last, now, a, pure)
   local stale = text(now - a[2])

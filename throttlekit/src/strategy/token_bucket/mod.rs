@@ -22,7 +22,7 @@
 
 use crate::decision::{Decision, Forecast, ceil_ms, ceil_wait, floor_units};
 use crate::error::BuildError;
-use crate::program::{Program, Project, State, Step, Strategy};
+use crate::program::{Program, Project, Refund, State, Step, Strategy};
 use crate::store::memory::{AsPair, Pair};
 use crate::strategy::options::positive;
 use crate::strategy::text::{Value, read_object, write_number};
@@ -195,13 +195,20 @@ impl Strategy for TokenBucket {
         self.ttl_ms
     }
 
-    fn give_back(&self, state: Option<&Level>, now_ms: f64, units: f64) -> Step<Level, ()> {
-        // No state, or one that means none, is a full bucket.
-        if state.is_none_or(|level| *level == Level::NONE) {
-            return Step::Keep(());
+    const REFUNDS: bool = true;
+
+    /// Puts the tokens back, up to the capacity.
+    fn refund(&self, state: Option<&Level>, now_ms: f64, refund: &Refund) -> Step<Level, Verdict> {
+        let tokens = self.tokens(state, now_ms);
+        let verdict = |tokens| Verdict { tokens, missing: 0.0 };
+        if tokens >= self.capacity || refund.lapsed(now_ms) {
+            return Step::Keep(verdict(tokens));
         }
-        let tokens = self.capacity.min(self.tokens(state, now_ms) + units);
-        Step::Write { change: Level { tokens, last: now_ms }, ttl_ms: self.ttl_ms, outcome: () }
+        let tokens = tokens + refund.units;
+        if tokens >= self.capacity {
+            return Step::Remove(verdict(self.capacity));
+        }
+        Step::Write { change: Level { tokens, last: now_ms }, ttl_ms: self.ttl_ms, outcome: verdict(tokens) }
     }
 }
 

@@ -1,5 +1,5 @@
 -- State: {tokens, instant of that level}, the hash fields t and l. Numbers: capacity, tokens per ms, ms to fill.
--- Request: cost; or of a lease. A field that is missing or is no number makes the bucket full.
+-- Request: cost; or of a lease or refund. A field that is missing or is no number makes the bucket full.
 local function read(raw, first, last)
   reply(raw, first, last, 'HMGET', 't', 'l')
 end
@@ -16,8 +16,10 @@ local function step(level, now, a, r)
     tokens = min(tokens, level[1] + elapsed * a[2])
   end
   if r[2] == GIVE_BACK then
-    if not level then return nil end
-    return {min(a[1], tokens + r[1]), now}, a[3]
+    if tokens >= a[1] or r[3] == 1 and r[4] <= now then return nil end
+    tokens = tokens + r[1]
+    if tokens >= a[1] then return false end
+    return {tokens, now}, a[3]
   elseif r[2] == LEASE then
     return lease(step, floor(tokens), level, now, a, r)
   end
