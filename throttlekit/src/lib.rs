@@ -21,6 +21,7 @@
 //! | limit each key by one of the [strategies](strategy) | [`Limiter`] |
 //! | limit in several dimensions, all or none charged | [`Multi`] |
 //! | limit how much work is in flight, by a number that is given or learnt | [`Guard`] |
+//! | share that among tenants | [`KeyedGuard`] |
 //! | admit by rate, work in flight and cost at once | [`Unified`] |
 //! | delay work instead of refusing it | [`Shaper`] |
 //! | load named limits from a file, and reload them | `config` and `policy`, with the feature `config` |
@@ -91,7 +92,9 @@ pub use admit::{Admission, Admit, Ask, Axes, Axis, Meter};
 #[cfg(feature = "coarse-clock")]
 pub use clock::CoarseClock;
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use concurrency::{Algorithm, Guard, GuardBuilder, GuardReport, GuardStats, Queue, Recalibration};
+pub use concurrency::{
+    Algorithm, Guard, GuardBuilder, GuardReport, GuardStats, KeyedGuard, KeyedGuardBuilder, Queue, Recalibration,
+};
 pub use decision::{Decision, Forecast, MAX_SAFE};
 pub use duration::{ParseDurationError, parse_duration_ms};
 pub use error::{BuildError, Error, ErrorKind, RateLimitExceeded};

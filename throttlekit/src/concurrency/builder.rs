@@ -7,7 +7,7 @@ use super::ceiling::Ceiling;
 use super::guard::{Guard, Lobby, Names, Shared};
 use super::law::{Bounds, Law};
 use super::learner::{Learner, slots};
-use super::queue::{GivenQueue, Queue};
+use super::queue::{GivenQueue, Patience, Queue};
 use super::share::GivenShares;
 use super::steady::Steady;
 use super::windowed::{ProbePlan, Windowed};
@@ -336,6 +336,14 @@ impl<C, O> GuardBuilder<C, O> {
     where
         C: Clock,
     {
+        let Parts { ceiling, patience, names, observer, shadow } = self.parts()?;
+        Ok(Guard::new(Shared { ceiling, queue: patience.map(Lobby::new) }, names, observer, shadow))
+    }
+
+    pub(super) fn parts(self) -> Result<Parts<C, O>, BuildError>
+    where
+        C: Clock,
+    {
         let Self { settings, shares, queue, name, shadow, clock, observer } = self;
         let (limit, learner, strategy) = match settings.fixed {
             Some(limit) if (1..=MOST).contains(&limit) => (limit, None, "fixed"),
@@ -349,10 +357,19 @@ impl<C, O> GuardBuilder<C, O> {
             }
         };
         let shares = shares.check(queue.is_some())?;
-        let queue = queue.map(GivenQueue::check).transpose()?.map(Lobby::new);
+        let patience = queue.map(GivenQueue::check).transpose()?;
         let ceiling = Ceiling::new(limit, learner, shares, clock);
-        Ok(Guard::new(Shared { ceiling, queue }, Names { policy: name, strategy }, observer, shadow))
+        Ok(Parts { ceiling, patience, names: Names { policy: name, strategy }, observer, shadow })
     }
+}
+
+/// What a guard is made of, whether it tells tenants apart or not.
+pub(super) struct Parts<C, O> {
+    pub(super) ceiling: Ceiling<C>,
+    pub(super) patience: Option<Patience>,
+    pub(super) names: Names,
+    pub(super) observer: O,
+    pub(super) shadow: bool,
 }
 
 impl Settings {

@@ -83,19 +83,24 @@ impl<C> Ceiling<C> {
         self.learning.as_ref().map_or(0.0, Learning::last_ms)
     }
 
-    /// What it means for a request that may use `share` of the ceiling. When a slot may come back to one that got none is
-    /// when work that started now would be done.
+    /// What it means for a request that may use `share` of the ceiling.
     #[inline]
     pub(super) fn decision(&self, taken: Result<View, View>, share: Share, now_ms: f64) -> Decision {
         let (Ok(view) | Err(view)) = taken;
-        let limit = u64::from(view.limit());
+        let remaining = share.of(view.limit()).saturating_sub(view.in_flight());
+        self.decide(taken.is_ok(), view.limit(), remaining, now_ms)
+    }
+
+    /// A decision. When a slot may come back to one that got none is when work that started now would be done.
+    #[inline(always)]
+    pub(super) fn decide(&self, allowed: bool, limit: u32, remaining: u32, now_ms: f64) -> Decision {
+        let limit = u64::from(limit);
         let reset_at_ms = whole_ms(now_ms);
-        if taken.is_ok() {
-            let remaining = u64::from(share.of(view.limit()).saturating_sub(view.in_flight()));
-            Decision { allowed: true, limit, remaining, reset_at_ms, retry_after_ms: 0 }
+        if allowed {
+            Decision { allowed, limit, remaining: u64::from(remaining), reset_at_ms, retry_after_ms: 0 }
         } else {
             let retry_after_ms = rounded_ms(self.last_ms()).max(1);
-            Decision { allowed: false, limit, remaining: 0, reset_at_ms, retry_after_ms }
+            Decision { allowed, limit, remaining: 0, reset_at_ms, retry_after_ms }
         }
     }
 }

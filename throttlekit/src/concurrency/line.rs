@@ -58,7 +58,7 @@ impl Line {
             return Joined::Full;
         };
         drop(waiters);
-        if let Some(waker) = place.displaced {
+        if let Some(waker) = place.displaced.and_then(|displaced| displaced.waker) {
             waker.wake();
         }
         Joined::Waits(place.ticket)

@@ -225,7 +225,7 @@ fn loom_trying_overtakes_nobody_and_loses_nothing() {
     });
 }
 
-/// A guard that learns, from 2 on: one more with each good sample, half with each drop.
+/// A guard that learns: one more with each good sample, half with each drop.
 fn learning(initial: f64) -> Guard<ManualClock> {
     let builder = Guard::builder().algorithm(Algorithm::Aimd).backoff_ratio(0.5).min_limit(1.0);
     let builder = builder.max_limit(64.0).initial_limit(initial).queue(Queue::new(4, 1.0), Patient);

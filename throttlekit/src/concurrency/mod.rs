@@ -20,6 +20,8 @@
 //!
 //! Instead of being refused at once, a request may [wait](GuardBuilder::queue) for a slot.
 //!
+//! A [`KeyedGuard`] gives each tenant a share of the slots.
+//!
 //! # Which limit
 //!
 //! [`Guard::fixed`] where the capacity is known. Otherwise the guard learns it from the latency of the work, by one of
@@ -38,6 +40,7 @@ mod baseline;
 mod builder;
 mod ceiling;
 mod guard;
+mod keyed;
 mod law;
 mod learner;
 mod learning;
@@ -56,4 +59,5 @@ mod word;
 pub use builder::{Algorithm, GuardBuilder, Recalibration};
 pub use ceiling::{GuardReport, GuardStats};
 pub use guard::Guard;
+pub use keyed::{KeyedGuard, KeyedGuardBuilder};
 pub use queue::Queue;

@@ -17,6 +17,11 @@ pub(super) struct Rank {
 impl Rank {
     /// The same for all, where slots are not counted for each key.
     pub(super) const EQUAL: Self = Self { slots: 1, weight: 1 };
+
+    /// `weight` is above 0.
+    pub(super) fn after(held: u32, weight: u64) -> Self {
+        Self { slots: held.saturating_add(1), weight }
+    }
 }
 
 impl Ord for Rank {
@@ -46,6 +51,7 @@ impl Eq for Rank {}
 pub(super) struct Seat {
     /// The slots at that moment.
     pub(super) view: View,
+    pub(super) key: u64,
 }
 
 /// Where one stands who took a ticket.
@@ -69,7 +75,12 @@ struct Ticket {
 pub(super) struct Place {
     pub(super) ticket: u64,
     /// Who lost theirs for it, and has to be told.
-    pub(super) displaced: Option<Waker>,
+    pub(super) displaced: Option<Displaced>,
+}
+
+pub(super) struct Displaced {
+    pub(super) key: u64,
+    pub(super) waker: Option<Waker>,
 }
 
 /// Those who wait of one priority.
@@ -185,6 +196,21 @@ impl Waiters {
         self.waiting
     }
 
+    /// Whether anybody waits who may be served.
+    pub(super) fn any_next(&self) -> bool {
+        self.levels.iter().any(|level| !level.ring.is_empty())
+    }
+
+    /// Whose ticket it is, if it is in use.
+    pub(super) fn key_of(&self, ticket: u64) -> Option<u64> {
+        self.tickets.get(&ticket).map(|held| held.key)
+    }
+
+    /// Whether anybody waits under `key`.
+    pub(super) fn has(&self, key: u64) -> bool {
+        self.levels.iter().any(|level| level.lines.contains_key(&key))
+    }
+
     /// Takes a place at the end. If the queue is full, somebody has to give way: the last one of the lowest priority below this
     /// one; or, of the same priority, the last one of the key that has most places, if it keeps as many as this key then has.
     pub(super) fn push(&mut self, key: u64, priority: Priority, rank: Option<Rank>) -> Option<Place> {
@@ -194,7 +220,7 @@ impl Waiters {
         } else {
             let victim = self.victim(key, index)?;
             let ticket = self.take_out(victim)?;
-            ticket.waker
+            Some(Displaced { key: ticket.key, waker: ticket.waker })
         };
         let ticket = self.next_ticket;
         self.next_ticket += 1;
@@ -246,8 +272,17 @@ impl Waiters {
         self.levels[index].remove(key, ticket, Some(turn));
         self.waiting -= 1;
         let ticket = self.tickets.get_mut(&ticket)?;
-        ticket.seat = Some(Seat { view });
+        ticket.seat = Some(Seat { view, key });
         ticket.waker.take()
+    }
+
+    /// Sets the rank of a key; none while it may not be served.
+    pub(super) fn rank(&mut self, key: u64, rank: Option<Rank>) {
+        for level in &mut self.levels {
+            if level.lines.contains_key(&key) {
+                level.change(key, Line { length: 0, rank, turn: 0 }, |line| line.rank = rank);
+            }
+        }
     }
 
     /// Where a ticket stands. One that waits is told through `waker` when that changes; one that does not is used up.

@@ -86,6 +86,11 @@ impl Word {
         self.take_below(|view| if view.waiting() { 0 } else { share.of(self.ceiling(view)) })
     }
 
+    /// Takes a slot from that share of the ceiling, less `kept`. Does not look whether somebody waits.
+    pub(super) fn take_leaving(&self, share: Share, kept: u32) -> Result<View, View> {
+        self.take_below(|view| share.of(self.ceiling(view)).saturating_sub(kept))
+    }
+
     /// Takes a slot for somebody whose turn it is.
     pub(super) fn take_in_turn(&self) -> Result<View, View> {
         self.take_below(|view| self.ceiling(view))
@@ -178,6 +183,19 @@ mod tests {
         assert_eq!(word.view().limit(), MOST);
         word.give();
         assert_eq!(word.view().in_flight(), 0);
+    }
+
+    #[test]
+    fn while_somebody_waits_slots_go_in_turn_only() {
+        let word = Word::new(2);
+        assert!(word.take_or_wait().is_ok() && word.take_or_wait().is_ok());
+        assert!(!word.view().waiting() && word.take_or_wait().is_err_and(super::View::waiting));
+        assert!(word.give().waiting());
+        word.install(3, None);
+        assert!(word.view().waiting() && word.take(Share::ALL).is_err());
+        assert!(word.take_in_turn().is_ok_and(|view| view.in_flight() == 2));
+        word.nobody_waits();
+        assert!(word.take(Share::ALL).is_ok() && word.take(Share::ALL).is_err());
     }
 
     #[test]

@@ -1,0 +1,234 @@
+//! Who shares the slots, and what each is guaranteed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::concurrency::waiters::Rank;
+
+/// Thousandths: weights are counted in these, so that their sum is exact whoever comes and goes.
+pub(super) const WEIGHT_ONE: u64 = 1_000;
+
+/// The bounds of tenants.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub(super) max_keys: usize,
+    pub(super) max_per_key: u32,
+    pub(super) active_ns: u64,
+}
+
+struct Tenant {
+    fingerprint: u64,
+    weight: u64,
+    held: u32,
+    /// Since when it holds nothing and waits for nothing; none while it does.
+    idle_since_ns: Option<u64>,
+}
+
+/// The tenants that are active: that hold a slot, wait for one, or did something of late. All others are forgotten.
+///
+/// A tenant that is not idle keeps its number.
+pub(super) struct Tenants {
+    rules: Rules,
+    numbers: HashMap<u64, u32>,
+    known: Vec<Tenant>,
+    free: Vec<u32>,
+    /// Idle tenants, the longest idle first.
+    idle: BTreeSet<(u64, u32)>,
+    /// Tenants that hold slots.
+    holding: BTreeSet<u32>,
+    /// How many are active of each weight.
+    weights: BTreeMap<u64, u32>,
+    total_weight: u64,
+    unused: Option<Unused>,
+}
+
+/// What all tenants together are guaranteed and do not use, under a ceiling.
+#[derive(Clone, Copy)]
+struct Unused {
+    ceiling: u32,
+    slots: u64,
+}
+
+impl Tenants {
+    pub(super) fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            numbers: HashMap::new(),
+            known: Vec::new(),
+            free: Vec::new(),
+            idle: BTreeSet::new(),
+            holding: BTreeSet::new(),
+            weights: BTreeMap::new(),
+            total_weight: 0,
+            unused: None,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.numbers.len()
+    }
+
+    pub(super) fn find(&self, fingerprint: u64) -> Option<u32> {
+        self.numbers.get(&fingerprint).copied()
+    }
+
+    fn get(&self, number: u32) -> Option<&Tenant> {
+        self.known.get(number as usize)
+    }
+
+    pub(super) fn held(&self, number: u32) -> u32 {
+        self.get(number).map_or(0, |tenant| tenant.held)
+    }
+
+    /// The tenant that asks at `now_ns`. One that is not known yet takes the number of the longest idle one if there is no
+    /// other. None if there is none at all.
+    pub(super) fn enter(&mut self, fingerprint: u64, weight: u64, now_ns: u64) -> Option<u32> {
+        if let Some(number) = self.find(fingerprint) {
+            self.touch(number, now_ns);
+            return Some(number);
+        }
+        if self.numbers.len() >= self.rules.max_keys {
+            let (_, oldest) = self.idle.pop_first()?;
+            self.forget(oldest);
+        }
+        let tenant = Tenant { fingerprint, weight, held: 0, idle_since_ns: Some(now_ns) };
+        let number = if let Some(number) = self.free.pop() {
+            *self.known.get_mut(number as usize)? = tenant;
+            number
+        } else {
+            self.known.push(tenant);
+            u32::try_from(self.known.len() - 1).ok()?
+        };
+        self.numbers.insert(fingerprint, number);
+        self.idle.insert((now_ns, number));
+        *self.weights.entry(weight).or_default() += 1;
+        self.total_weight += weight;
+        self.unused = None;
+        Some(number)
+    }
+
+    /// Forgets who has been idle for too long by `now_ns`.
+    pub(super) fn expire(&mut self, now_ns: u64) {
+        while let Some((since_ns, number)) = self.idle.first().copied() {
+            if since_ns.saturating_add(self.rules.active_ns) > now_ns {
+                break;
+            }
+            self.idle.pop_first();
+            self.forget(number);
+        }
+    }
+
+    /// For one that was taken out of the idle ones.
+    fn forget(&mut self, number: u32) {
+        let Some(Tenant { fingerprint, weight, .. }) = self.get(number) else { return };
+        let (fingerprint, weight) = (*fingerprint, *weight);
+        self.numbers.remove(&fingerprint);
+        self.free.push(number);
+        if let Some(count) = self.weights.get_mut(&weight) {
+            *count -= 1;
+            if *count == 0 {
+                self.weights.remove(&weight);
+            }
+        }
+        self.total_weight -= weight;
+        self.unused = None;
+    }
+
+    fn touch(&mut self, number: u32, now_ns: u64) {
+        let Some(tenant) = self.known.get_mut(number as usize) else { return };
+        if let Some(since_ns) = tenant.idle_since_ns.as_mut() {
+            self.idle.remove(&(*since_ns, number));
+            *since_ns = now_ns;
+            self.idle.insert((now_ns, number));
+        }
+    }
+
+    /// Says whether a tenant waits for slots, as far as its being idle goes.
+    pub(super) fn set_waiting(&mut self, number: u32, waits: bool, now_ns: u64) {
+        let Some(tenant) = self.known.get_mut(number as usize) else { return };
+        let idle = tenant.held == 0 && !waits;
+        match tenant.idle_since_ns {
+            Some(since_ns) if !idle => {
+                self.idle.remove(&(since_ns, number));
+                tenant.idle_since_ns = None;
+            }
+            None if idle => {
+                self.idle.insert((now_ns, number));
+                tenant.idle_since_ns = Some(now_ns);
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts one more slot of a tenant.
+    pub(super) fn hold(&mut self, number: u32) {
+        let below = self.unused.is_some_and(|unused| self.is_below(number, unused.ceiling));
+        let Some(tenant) = self.known.get_mut(number as usize) else { return };
+        tenant.held += 1;
+        if tenant.held == 1 {
+            self.holding.insert(number);
+        }
+        if let (true, Some(unused)) = (below, &mut self.unused) {
+            unused.slots -= 1;
+        }
+    }
+
+    /// Counts one slot less.
+    pub(super) fn release(&mut self, number: u32) {
+        let Some(tenant) = self.known.get_mut(number as usize) else { return };
+        debug_assert!(tenant.held > 0, "a slot is given back once");
+        tenant.held = tenant.held.saturating_sub(1);
+        if tenant.held == 0 {
+            self.holding.remove(&number);
+        }
+        let below = self.unused.is_some_and(|unused| self.is_below(number, unused.ceiling));
+        if let (true, Some(unused)) = (below, &mut self.unused) {
+            unused.slots += 1;
+        }
+    }
+
+    /// What is guaranteed to a weight under `ceiling`, if it is among `total_weight`.
+    pub(super) fn share(&self, weight: u64, total_weight: u64, ceiling: u32) -> u32 {
+        let slots = (weight * u64::from(ceiling)).checked_div(total_weight).unwrap_or(0);
+        u32::try_from(slots).unwrap_or(u32::MAX).min(self.rules.max_per_key)
+    }
+
+    /// What a tenant is guaranteed under `ceiling`.
+    pub(super) fn guaranteed(&self, number: u32, ceiling: u32) -> u32 {
+        self.get(number).map_or(0, |tenant| self.share(tenant.weight, self.total_weight, ceiling))
+    }
+
+    /// What a tenant of this weight would be guaranteed if it came now.
+    pub(super) fn guaranteed_if_new(&self, weight: u64, ceiling: u32) -> u32 {
+        self.share(weight, self.total_weight + weight, ceiling)
+    }
+
+    /// Whether a tenant holds less than it is guaranteed.
+    pub(super) fn is_below(&self, number: u32, ceiling: u32) -> bool {
+        self.held(number) < self.guaranteed(number, ceiling)
+    }
+
+    /// How many more a tenant may hold.
+    pub(super) fn room(&self, number: u32) -> u32 {
+        self.rules.max_per_key.saturating_sub(self.held(number))
+    }
+
+    /// The order in which tenants get slots; none while it may hold no more.
+    pub(super) fn rank(&self, number: u32) -> Option<Rank> {
+        let tenant = self.get(number)?;
+        if tenant.held < self.rules.max_per_key { Some(Rank::after(tenant.held, tenant.weight)) } else { None }
+    }
+
+    /// What all tenants together are guaranteed and do not use.
+    pub(super) fn unused(&mut self, ceiling: u32) -> u64 {
+        if let Some(unused) = self.unused.filter(|unused| unused.ceiling == ceiling) {
+            return unused.slots;
+        }
+        let share = |weight: u64| u64::from(self.share(weight, self.total_weight, ceiling));
+        let all: u64 = self.weights.iter().map(|(weight, count)| share(*weight) * u64::from(*count)).sum();
+        let holders = self.holding.iter().filter_map(|number| self.get(*number));
+        let used: u64 = holders.map(|tenant| share(tenant.weight).min(u64::from(tenant.held))).sum();
+        let slots = all.saturating_sub(used);
+        self.unused = Some(Unused { ceiling, slots });
+        slots
+    }
+}
