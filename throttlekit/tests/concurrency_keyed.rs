@@ -6,11 +6,12 @@ mod support;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
+use allocation_counter::measure;
 use proptest::prelude::*;
 use support::outage::ManualRuntime;
 use support::waits::{Told, call, call_as, now};
 use throttlekit::{
-    Admit, Algorithm, Axis, Decision, Gcra, Guard, KeyedGuard, KeyedGuardBuilder, Limiter, ManualClock, Outcome,
+    Admit, Algorithm, Ask, Axis, Decision, Gcra, Guard, KeyedGuard, KeyedGuardBuilder, Limiter, ManualClock, Outcome,
     Permit, Priority, Queue, Unified, WaitOutcome,
 };
 
@@ -459,6 +460,26 @@ fn threads_never_hold_more_than_the_limit_or_the_bound() {
         }
     });
     assert_eq!((guard.in_flight(), ["a", "b", "c"].map(|key| guard.in_flight_of(key))), (0, [0; 3]));
+}
+
+#[test]
+fn tenants_that_are_known_cost_no_allocation() {
+    let clock = ManualClock::new(0.0);
+    let builder = Guard::builder().fixed(64).clock(clock.clone());
+    let guard = KeyedGuard::builder(builder).max_keys(64).active_ms(1e9).build().unwrap();
+    let keys: Vec<_> = (0..64).map(|key| key.to_string()).collect();
+    let mut held = Vec::with_capacity(keys.len());
+    let mut rounds = || {
+        for _ in 0..20 {
+            held.extend(keys.iter().map(|key| guard.admit(&Ask::new(key)).now().unwrap().unwrap()));
+            assert!(held.iter().all(|admission| admission.decision.allowed));
+            clock.advance(1.0);
+            held.clear();
+        }
+    };
+    rounds();
+    let counted = measure(rounds);
+    assert_eq!((guard.tenants(), counted.count_total), (64, 0));
 }
 
 #[test]

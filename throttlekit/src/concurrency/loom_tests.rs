@@ -11,6 +11,7 @@ use loom::thread;
 
 use super::builder::Algorithm;
 use super::guard::Guard;
+use super::keyed::KeyedGuard;
 use super::queue::Queue;
 use super::share::Share;
 use super::word::Word;
@@ -137,10 +138,14 @@ fn poll(run: &mut Run<Result<Admission, Error>>, waker: &Waker) -> Option<Admiss
 }
 
 /// Waits for the answer. Loom takes it for a deadlock if nobody rings.
-fn wait(guard: &Guard<ManualClock>) -> Admission {
+fn wait(guard: &impl Admit) -> Admission {
+    wait_as(guard, "")
+}
+
+fn wait_as(guard: &impl Admit, key: &str) -> Admission {
     let bell = std::sync::Arc::new(Bell(Notify::new()));
     let waker = Waker::from(std::sync::Arc::clone(&bell));
-    let mut run = guard.admit(&Ask::new(""));
+    let mut run = guard.admit(&Ask::new(key));
     loop {
         if let Some(admission) = poll(&mut run, &waker) {
             return admission;
@@ -295,5 +300,88 @@ fn loom_a_busy_learner_is_skipped_and_no_drop_is_lost() {
         // What was owed is made up for with the next sample.
         guard.acquire().settle(Outcome::Dropped);
         assert_eq!((guard.limit(), guard.in_flight()), (8, 0));
+    });
+}
+
+/// For tenants, with that limit to start with; learning as above.
+fn keyed(initial: f64) -> KeyedGuard<ManualClock> {
+    let builder = Guard::builder().algorithm(Algorithm::Aimd).backoff_ratio(0.5).min_limit(1.0).max_limit(64.0);
+    let builder = builder.initial_limit(initial).queue(Queue::new(4, 1.0), Patient).clock(ManualClock::new(0.0));
+    KeyedGuard::builder(builder).build().unwrap()
+}
+
+fn no_tenant_holds(guard: &KeyedGuard<ManualClock>) -> bool {
+    let held = guard.in_flight_of("a") + guard.in_flight_of("b") + guard.in_flight();
+    held == 0 && guard.waiting() == 0 && guard.acquire("c").is_held()
+}
+
+#[test]
+fn loom_no_tenant_that_waits_is_forgotten() {
+    explore(|| {
+        let guard = keyed(1.0);
+        let mut held = guard.acquire("a");
+        let workers = ["a", "b"].map(|key| {
+            let guard = guard.clone();
+            thread::spawn(move || {
+                let admission = wait_as(&guard, key);
+                assert!(admission.permit.is_held() && guard.in_flight() == 1);
+            })
+        });
+        held.settle(Outcome::Ignored);
+        for worker in workers {
+            worker.join().unwrap();
+        }
+        assert!(no_tenant_holds(&guard));
+    });
+}
+
+#[test]
+fn loom_a_tenant_that_leaves_passes_on_what_it_was_handed() {
+    explore(|| {
+        let guard = keyed(1.0);
+        let mut held = guard.acquire("a");
+        let leaver = {
+            let guard = guard.clone();
+            thread::spawn(move || {
+                let mut run = guard.admit(&Ask::new("b"));
+                drop(poll(&mut run, Waker::noop()));
+            })
+        };
+        let stayer = {
+            let guard = guard.clone();
+            thread::spawn(move || assert!(wait_as(&guard, "a").permit.is_held()))
+        };
+        held.settle(Outcome::Ignored);
+        leaver.join().unwrap();
+        stayer.join().unwrap();
+        assert!(no_tenant_holds(&guard));
+    });
+}
+
+#[test]
+fn loom_a_rising_limit_lets_in_all_tenants_that_fit() {
+    explore(|| {
+        let guard = keyed(1.0);
+        let mut held = guard.acquire("a");
+        let both = Arc::new(Notify::new());
+        let (first, second) = (guard.clone(), guard.clone());
+        let one = {
+            let both = Arc::clone(&both);
+            thread::spawn(move || {
+                let admission = wait_as(&first, "a");
+                both.wait();
+                drop(admission);
+            })
+        };
+        let other = thread::spawn(move || {
+            let admission = wait_as(&second, "b");
+            both.notify();
+            drop(admission);
+        });
+        held.settle(Outcome::Completed);
+        one.join().unwrap();
+        other.join().unwrap();
+        assert_eq!(guard.limit(), 2);
+        assert!(no_tenant_holds(&guard));
     });
 }

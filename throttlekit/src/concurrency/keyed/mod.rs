@@ -67,7 +67,9 @@ use floor::Floor;
 /// - **Exactly once**: as with a [`Guard`](crate::Guard), a [`Permit`] gives its slot back once.
 /// - **Time**: [`Clock::monotonic_ns`] is read once for each request and once when a slot comes back, once more if something
 ///   is learnt from it. [`Admit::admit`] reads [`Clock::now_ms`] besides.
-/// - **One short lock** is taken by each request and when a slot comes back.
+/// - **One short lock** is taken by each request and when a slot comes back. It is never held across an await, nor while a
+///   function of [weights](KeyedGuardBuilder::weight_of), an observer or a waker runs.
+/// - **No allocation** for a tenant that is known, but for a request that waits.
 ///
 /// Whoever can invent keys can make many small shares out of a few large ones. Take tenants from what was authenticated.
 ///

@@ -1,6 +1,6 @@
 //! Who shares the slots, and what each is guaranteed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use crate::concurrency::waiters::Rank;
 
@@ -19,8 +19,18 @@ struct Tenant {
     fingerprint: u64,
     weight: u64,
     held: u32,
-    /// Since when it holds nothing and waits for nothing; none while it does.
-    idle_since_ns: Option<u64>,
+    /// Where it stands among the idle ones; none while it holds something or waits.
+    idle: Option<Idle>,
+    /// Where it stands among the holders, while it holds something.
+    place: usize,
+}
+
+/// A link of the list of idle tenants.
+#[derive(Clone, Copy)]
+struct Idle {
+    since_ns: u64,
+    before: Option<u32>,
+    after: Option<u32>,
 }
 
 /// The tenants that are active: that hold a slot, wait for one, or did something of late. All others are forgotten.
@@ -31,10 +41,10 @@ pub(super) struct Tenants {
     numbers: HashMap<u64, u32>,
     known: Vec<Tenant>,
     free: Vec<u32>,
-    /// Idle tenants, the longest idle first.
-    idle: BTreeSet<(u64, u32)>,
-    /// Tenants that hold slots.
-    holding: BTreeSet<u32>,
+    longest_idle: Option<u32>,
+    last_idle: Option<u32>,
+    /// Tenants that hold slots, in no order.
+    holding: Vec<u32>,
     /// How many are active of each weight.
     weights: BTreeMap<u64, u32>,
     total_weight: u64,
@@ -55,8 +65,9 @@ impl Tenants {
             numbers: HashMap::new(),
             known: Vec::new(),
             free: Vec::new(),
-            idle: BTreeSet::new(),
-            holding: BTreeSet::new(),
+            longest_idle: None,
+            last_idle: None,
+            holding: Vec::new(),
             weights: BTreeMap::new(),
             total_weight: 0,
             unused: None,
@@ -83,14 +94,17 @@ impl Tenants {
     /// other. None if there is none at all.
     pub(super) fn enter(&mut self, fingerprint: u64, weight: u64, now_ns: u64) -> Option<u32> {
         if let Some(number) = self.find(fingerprint) {
-            self.touch(number, now_ns);
+            if self.end_idle(number) {
+                self.start_idle(number, now_ns);
+            }
             return Some(number);
         }
         if self.numbers.len() >= self.rules.max_keys {
-            let (_, oldest) = self.idle.pop_first()?;
-            self.forget(oldest);
+            let longest = self.longest_idle?;
+            self.end_idle(longest);
+            self.forget(longest);
         }
-        let tenant = Tenant { fingerprint, weight, held: 0, idle_since_ns: Some(now_ns) };
+        let tenant = Tenant { fingerprint, weight, held: 0, idle: None, place: 0 };
         let number = if let Some(number) = self.free.pop() {
             *self.known.get_mut(number as usize)? = tenant;
             number
@@ -99,7 +113,7 @@ impl Tenants {
             u32::try_from(self.known.len() - 1).ok()?
         };
         self.numbers.insert(fingerprint, number);
-        self.idle.insert((now_ns, number));
+        self.start_idle(number, now_ns);
         *self.weights.entry(weight).or_default() += 1;
         self.total_weight += weight;
         self.unused = None;
@@ -108,13 +122,50 @@ impl Tenants {
 
     /// Forgets who has been idle for too long by `now_ns`.
     pub(super) fn expire(&mut self, now_ns: u64) {
-        while let Some((since_ns, number)) = self.idle.first().copied() {
-            if since_ns.saturating_add(self.rules.active_ns) > now_ns {
+        while let Some(number) = self.longest_idle {
+            let idle = self.get(number).and_then(|tenant| tenant.idle);
+            if idle.is_none_or(|idle| idle.since_ns.saturating_add(self.rules.active_ns) > now_ns) {
                 break;
             }
-            self.idle.pop_first();
+            self.end_idle(number);
             self.forget(number);
         }
+    }
+
+    /// Puts a tenant at the end of the idle ones. No time is before that of an earlier one, so that they are in order.
+    fn start_idle(&mut self, number: u32, now_ns: u64) {
+        let last = self.last_idle.and_then(|last| self.idle_mut(last));
+        let since_ns = last.as_ref().map_or(now_ns, |last| last.since_ns.max(now_ns));
+        if let Some(last) = last {
+            last.after = Some(number);
+        }
+        let before = self.last_idle.replace(number);
+        if before.is_none() {
+            self.longest_idle = Some(number);
+        }
+        if let Some(tenant) = self.known.get_mut(number as usize) {
+            tenant.idle = Some(Idle { since_ns, before, after: None });
+        }
+    }
+
+    /// Takes a tenant out of the idle ones, if it is one. Whether it was.
+    fn end_idle(&mut self, number: u32) -> bool {
+        let Some(idle) = self.known.get_mut(number as usize).and_then(|tenant| tenant.idle.take()) else {
+            return false;
+        };
+        match idle.before.and_then(|before| self.idle_mut(before)) {
+            Some(before) => before.after = idle.after,
+            None => self.longest_idle = idle.after,
+        }
+        match idle.after.and_then(|after| self.idle_mut(after)) {
+            Some(after) => after.before = idle.before,
+            None => self.last_idle = idle.before,
+        }
+        true
+    }
+
+    fn idle_mut(&mut self, number: u32) -> Option<&mut Idle> {
+        self.known.get_mut(number as usize)?.idle.as_mut()
     }
 
     /// For one that was taken out of the idle ones.
@@ -133,28 +184,15 @@ impl Tenants {
         self.unused = None;
     }
 
-    fn touch(&mut self, number: u32, now_ns: u64) {
-        let Some(tenant) = self.known.get_mut(number as usize) else { return };
-        if let Some(since_ns) = tenant.idle_since_ns.as_mut() {
-            self.idle.remove(&(*since_ns, number));
-            *since_ns = now_ns;
-            self.idle.insert((now_ns, number));
-        }
-    }
-
     /// Says whether a tenant waits for slots, as far as its being idle goes.
     pub(super) fn set_waiting(&mut self, number: u32, waits: bool, now_ns: u64) {
-        let Some(tenant) = self.known.get_mut(number as usize) else { return };
+        let Some(tenant) = self.get(number) else { return };
         let idle = tenant.held == 0 && !waits;
-        match tenant.idle_since_ns {
-            Some(since_ns) if !idle => {
-                self.idle.remove(&(since_ns, number));
-                tenant.idle_since_ns = None;
+        match tenant.idle {
+            Some(_) if !idle => {
+                self.end_idle(number);
             }
-            None if idle => {
-                self.idle.insert((now_ns, number));
-                tenant.idle_since_ns = Some(now_ns);
-            }
+            None if idle => self.start_idle(number, now_ns),
             _ => {}
         }
     }
@@ -165,7 +203,8 @@ impl Tenants {
         let Some(tenant) = self.known.get_mut(number as usize) else { return };
         tenant.held += 1;
         if tenant.held == 1 {
-            self.holding.insert(number);
+            tenant.place = self.holding.len();
+            self.holding.push(number);
         }
         if let (true, Some(unused)) = (below, &mut self.unused) {
             unused.slots -= 1;
@@ -177,8 +216,12 @@ impl Tenants {
         let Some(tenant) = self.known.get_mut(number as usize) else { return };
         debug_assert!(tenant.held > 0, "a slot is given back once");
         tenant.held = tenant.held.saturating_sub(1);
-        if tenant.held == 0 {
-            self.holding.remove(&number);
+        if tenant.held == 0 && tenant.place < self.holding.len() {
+            let place = tenant.place;
+            self.holding.swap_remove(place);
+            if let Some(moved) = self.holding.get(place).and_then(|moved| self.known.get_mut(*moved as usize)) {
+                moved.place = place;
+            }
         }
         let below = self.unused.is_some_and(|unused| self.is_below(number, unused.ceiling));
         if let (true, Some(unused)) = (below, &mut self.unused) {
