@@ -8,7 +8,7 @@ use std::thread;
 
 use allocation_counter::measure;
 use proptest::prelude::*;
-use support::Recorder;
+use support::{CountingClock, Recorder};
 use throttlekit::{
     Admission, Admit, Algorithm, Ask, Axis, Clock, Decision, Guard, GuardBuilder, ManualClock, Observer, Outcome,
     Permit, Recalibration,
@@ -142,6 +142,52 @@ fn shadow_admits_all_and_tells_the_truth() {
     assert_eq!((events[1].policy.as_str(), events[1].strategy, events[1].now_ms), ("trial", "fixed", 5.0));
     drop((first, second));
     assert_eq!(guard.in_flight(), 0);
+}
+
+#[test]
+fn what_is_ignored_is_not_the_last_latency() {
+    let clock = ManualClock::new(0.0);
+    let guard = Guard::builder().algorithm(Algorithm::Aimd).clock(clock.clone()).build().unwrap();
+    for (outcome, last_ms) in [(Outcome::Completed, 7.0), (Outcome::Ignored, 7.0), (Outcome::Dropped, 9.0)] {
+        let mut permit = guard.acquire();
+        clock.advance(if outcome == Outcome::Completed { 7.0 } else { 9.0 });
+        permit.settle(outcome);
+        assert_eq!((guard.stats().last_ms, guard.stats().noload_ms), (last_ms, 7.0));
+    }
+}
+
+#[test]
+fn a_clock_that_goes_back_measures_nothing() {
+    let clock = ManualClock::new(1_000.0);
+    let guard = Guard::builder().algorithm(Algorithm::Gradient2).clock(clock.clone()).build().unwrap();
+    let mut permit = guard.acquire();
+    clock.set(400.0);
+    permit.settle(Outcome::Completed);
+    let stats = guard.stats();
+    assert_eq!((stats.last_ms, stats.noload_ms, stats.in_flight), (0.0, 0.0, 0));
+}
+
+#[test]
+fn the_clock_is_read_once_for_a_slot_and_once_when_it_comes_back() {
+    let clock = CountingClock::default();
+    let builder = || Guard::builder().min_limit(1.0).max_limit(1.0).clock(clock.clone());
+    for (fixed, each) in [(true, 0), (false, 1)] {
+        let guard = if fixed { builder().fixed(1).build() } else { builder().build() }.unwrap();
+        assert_eq!(clock.take_readings(), 0, "none at construction");
+        for (outcome, back) in [(Outcome::Completed, each), (Outcome::Dropped, each), (Outcome::Ignored, 0)] {
+            let mut permit = guard.acquire();
+            assert_eq!(clock.take_readings(), each);
+            drop(guard.acquire());
+            assert_eq!(clock.take_readings(), 0, "none for a refusal");
+            permit.settle(outcome);
+            assert_eq!(clock.take_readings(), back, "{outcome:?}");
+        }
+        let admission = admit(&guard);
+        assert_eq!(clock.take_readings(), each + 1);
+        let _ = admit(&guard);
+        assert_eq!(clock.take_readings(), 1);
+        drop(admission);
+    }
 }
 
 #[test]
