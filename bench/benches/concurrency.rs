@@ -18,7 +18,8 @@ use bench::measure::{Plan, Slice, median};
 use bench::report::{self, Claims, Table, one};
 use serde_json::json;
 use throttlekit::{
-    Admit, Algorithm, Ask, Clock, Consume, Gcra, Guard, Limiter, Outcome, SystemClock, TokenBucket, Unified,
+    Admit, Algorithm, Ask, BoxFuture, Clock, Consume, Gcra, Guard, KeyedGuard, Limiter, Outcome, Queue, Runtime,
+    SystemClock, TaskHandle, TokenBucket, Unified,
 };
 use tokio::sync::Semaphore;
 use tower::limit::ConcurrencyLimit;
@@ -51,6 +52,48 @@ fn acquire(name: &'static str, guard: Guard) -> Candidate {
     })
 }
 
+/// For a queue in which no deadline comes.
+struct Patient;
+
+impl Runtime for Patient {
+    fn spawn(&self, _task: BoxFuture<()>) -> TaskHandle {
+        TaskHandle::new(|| ())
+    }
+
+    fn sleep(&self, _span: Duration) -> BoxFuture<()> {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// Takes and gives back for one of a hundred tenants.
+fn acquire_keyed(name: &'static str, guard: KeyedGuard) -> Candidate {
+    let keys: Vec<_> = (0..100).map(|key| format!("tenant-{key}")).collect();
+    let mut next = 0;
+    Candidate::new(name, move || {
+        next = (next + 1) % keys.len();
+        let mut permit = black_box(&guard).acquire(&keys[next]);
+        let held = permit.is_held();
+        black_box(&mut permit).settle(Outcome::Completed);
+        held
+    })
+}
+
+/// Waits for the one slot, gets it handed over, and goes on with it.
+fn hand_over(name: &'static str, guard: impl Admit) -> Candidate {
+    let ask = Ask::new("tenant-1");
+    let mut context = Context::from_waker(Waker::noop());
+    let mut held = guard.admit(&ask).now().ok().and_then(Result::ok);
+    Candidate::new(name, move || {
+        let mut waiting = black_box(&guard).admit(&ask);
+        let early = Pin::new(&mut waiting).poll(&mut context).is_ready();
+        drop(held.take());
+        if let Poll::Ready(Ok(admission)) = Pin::new(&mut waiting).poll(&mut context) {
+            held = Some(admission);
+        }
+        !early && held.is_some()
+    })
+}
+
 /// Takes and gives back by what a door asks.
 fn admit(name: &'static str, admit: impl Admit) -> Candidate {
     let ask = Ask::new("tenant-1");
@@ -71,6 +114,7 @@ fn rate(clock: &SystemClock) -> Result<Limiter<Gcra>, Box<dyn Error>> {
 fn candidates() -> Result<Vec<Candidate>, Box<dyn Error>> {
     let clock = SystemClock::new();
     let fixed = || Guard::builder().fixed(SLOTS).build();
+    let queued = |limit| Guard::builder().fixed(limit).queue(Queue::new(100, 1_000.0), Patient);
     let adaptive = |algorithm| Guard::builder().algorithm(algorithm).build();
     let bucket = TokenBucket::builder().capacity(1e12).refill_per_sec(1e9).build()?;
     let cost = Limiter::builder(bucket).clock(clock.clone()).build();
@@ -96,6 +140,14 @@ fn candidates() -> Result<Vec<Candidate>, Box<dyn Error>> {
         acquire("Guard::acquire, steady", adaptive(Algorithm::Steady)?),
         acquire("Guard::acquire, gradient2", adaptive(Algorithm::Gradient2)?),
         acquire("Guard::acquire, aimd", adaptive(Algorithm::Aimd)?),
+        acquire("Guard::acquire, fixed, with a queue", queued(SLOTS).build()?),
+        acquire_keyed(
+            "KeyedGuard::acquire, fixed, 100 tenants",
+            KeyedGuard::builder(Guard::builder().fixed(SLOTS)).build()?,
+        ),
+        acquire_keyed("KeyedGuard::acquire, with a queue", KeyedGuard::builder(queued(SLOTS)).build()?),
+        hand_over("admit: guard, a slot handed over", queued(1).build()?),
+        hand_over("admit: keyed guard, a slot handed over", KeyedGuard::builder(queued(1)).build()?),
         Candidate::new("tokio Semaphore::try_acquire", move || black_box(&semaphore).try_acquire().is_ok()),
         Candidate::new("tokio Semaphore::try_acquire_owned", move || {
             Arc::clone(black_box(&owned)).try_acquire_owned().is_ok()
