@@ -211,6 +211,12 @@ impl BuildError {
         Self { kind: BuildKind::Invalid, option, value: None, allowed: Cow::Borrowed("required") }
     }
 
+    /// An option that was not given and is required under a condition: what `allowed` says.
+    #[cold]
+    pub(crate) fn required(option: &'static str, allowed: &'static str) -> Self {
+        Self { kind: BuildKind::Invalid, option, value: None, allowed: Cow::Borrowed(allowed) }
+    }
+
     /// Options that are legal each for itself and make nothing that works.
     #[cold]
     pub(crate) fn unsupported(option: &'static str, allowed: &'static str) -> Self {

@@ -26,6 +26,9 @@ pub struct Event<'a> {
     pub result: Result<Decision, &'a Error>,
     /// How much the request matters. A limit that knows no priorities says [`Priority::Normal`].
     pub priority: Priority,
+    /// Whether it was decided from what was known in process, and the store was not asked; `false` for a limiter in
+    /// memory, which is its own store.
+    pub local: bool,
 }
 
 impl<'a> Event<'a> {
@@ -39,7 +42,7 @@ impl<'a> Event<'a> {
         now_ms: f64,
         result: Result<Decision, &'a Error>,
     ) -> Self {
-        Self { policy, strategy, axis, cost, now_ms, result, priority: Priority::Normal }
+        Self { policy, strategy, axis, cost, now_ms, result, priority: Priority::Normal, local: false }
     }
 }
 
@@ -85,6 +88,24 @@ pub struct Wait<'a> {
     pub outcome: WaitOutcome,
 }
 
+/// The answer of a store to one lease, as an [`Observer`] sees it. It carries no key text.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct LeaseEvent<'a> {
+    /// The name of the policy, or of the strategy where there is no policy.
+    pub policy: &'a str,
+    /// The stable name of the strategy.
+    pub strategy: &'static str,
+    /// Units that were asked for.
+    pub asked: f64,
+    /// Units that were granted, or why there was no answer.
+    pub granted: Result<f64, &'a Error>,
+    /// Whether they may be spent: their window was not over and their key not forgotten when they came.
+    pub spendable: bool,
+    /// How long the answer took, in nanoseconds.
+    pub took_ns: u64,
+}
+
 /// Sees one [`Event`] after each decision. Runs on the caller's thread: it must be quick and must not panic.
 ///
 /// `()` observes nothing, and a limiter with it compiles to the same code as one without.
@@ -122,6 +143,12 @@ pub trait Observer: Send + Sync + 'static {
     fn waited(&self, wait: &Wait<'_>) {
         let _ = wait;
     }
+
+    /// Sees the answer to one [lease](crate::lease). Does nothing unless it is implemented.
+    #[inline]
+    fn leased(&self, lease: &LeaseEvent<'_>) {
+        let _ = lease;
+    }
 }
 
 impl Observer for () {
@@ -138,6 +165,11 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
     #[inline]
     fn waited(&self, wait: &Wait<'_>) {
         (**self).waited(wait);
+    }
+
+    #[inline]
+    fn leased(&self, lease: &LeaseEvent<'_>) {
+        (**self).leased(lease);
     }
 }
 

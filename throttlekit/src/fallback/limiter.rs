@@ -85,6 +85,8 @@ impl Fallback {
     ) -> Run<Result<T, Error>> {
         let standby = Arc::clone(&self.standby);
         match answer.now() {
+            // No store was asked.
+            Ok(Ok(answer)) if self.shared.decides_locally() => Run::ready(Ok(answer)),
             Ok(result) => match judge(result, &standby, ask) {
                 Ok(result) => Run::ready(result),
                 Err(run) => run,

@@ -101,6 +101,12 @@ pub trait DynLimiter: Admit + Meter {
     ///
     /// `throttlekit_error` if the keys are neither in a [`Table`] nor on a [`Remote`] store.
     fn dimension(&self) -> Result<Dimension, Error>;
+
+    /// Whether it may decide without asking the store. Its answers then say nothing about an outage, where they are
+    /// ready.
+    fn decides_locally(&self) -> bool {
+        false
+    }
 }
 
 impl<S: Project, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> DynLimiter for Limiter<S, K, C, O> {

@@ -9,7 +9,7 @@ use crate::twin::{Numbers, Raw, Twin};
 
 /// What a check of cost 1 would find.
 #[derive(Clone)]
-pub(super) struct Peek<S>(pub(super) S);
+pub(crate) struct Peek<S>(pub(crate) S);
 
 impl<S: Project> Program for Peek<S> {
     type State = S::State;
@@ -36,7 +36,7 @@ impl<S: Project> Program for Peek<S> {
 
 /// How much of a cost fits, and when more does.
 #[derive(Clone)]
-pub(super) struct Ahead<S>(pub(super) S);
+pub(crate) struct Ahead<S>(pub(crate) S);
 
 impl<S: Project> Program for Ahead<S> {
     type State = S::State;

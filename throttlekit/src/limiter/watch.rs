@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::admit::Axis;
 use crate::decision::Decision;
 use crate::error::Error;
-use crate::observe::{Event, Observer};
+use crate::observe::{Event, LeaseEvent, Observer};
 use crate::run::Run;
 
 /// An observer with the names that its events carry.
@@ -34,6 +34,19 @@ impl<O: Observer> Watch<O> {
     pub(crate) fn tell(&self, cost: f64, now_ms: f64, result: &Result<Decision, Error>) {
         let result = result.as_ref().copied();
         self.observer.observe(&Event::new(&self.policy, self.strategy, Axis::Rate, cost, now_ms, result));
+    }
+
+    /// Gives one event, of a decision that was made in process or by the store.
+    #[inline(always)]
+    pub(crate) fn tell_from(&self, local: bool, cost: f64, now_ms: f64, result: &Result<Decision, Error>) {
+        let result = result.as_ref().copied();
+        let event = Event::new(&self.policy, self.strategy, Axis::Rate, cost, now_ms, result);
+        self.observer.observe(&Event { local, ..event });
+    }
+
+    /// Gives the event that `event` makes of the names.
+    pub(crate) fn tell_lease<'a>(&'a self, event: impl FnOnce(&'a str, &'static str) -> LeaseEvent<'a>) {
+        self.observer.leased(&event(&self.policy, self.strategy));
     }
 
     /// Gives one event for each of the `count` decisions of a batch; if it failed, each carries the error.

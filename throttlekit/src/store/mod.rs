@@ -19,6 +19,9 @@ use crate::run::Run;
 ///
 /// [`memory::Table`] is one for its state type, [`Remote`] for every state type. A clone is a handle to the same keys.
 pub trait Keyspace<S: State>: Clone + Send + Sync + 'static {
+    /// Whether [`run`](Self::run) answers at once, always: it then may be called anywhere, without a caller who waits.
+    const IMMEDIATE: bool = false;
+
     /// A handle to the keys below `prefix`, which do not meet those of another prefix or of none. An empty prefix
     /// changes nothing.
     #[must_use]

@@ -65,6 +65,11 @@ impl EoqOptions {
         self
     }
 
+    /// These options, with `units` to start with unless they name another number.
+    pub(crate) fn starting_at(self, units: Option<f64>) -> Self {
+        Self { initial_size: self.initial_size.or(units), ..self }
+    }
+
     /// The sizer.
     ///
     /// # Errors

@@ -271,6 +271,8 @@ impl<S: State> fmt::Debug for Table<S> {
 }
 
 impl<S: State> Keyspace<S> for Table<S> {
+    const IMMEDIATE: bool = true;
+
     fn scoped(&self, prefix: &str) -> Self {
         let key = if prefix.is_empty() { self.key } else { self.key.scoped(prefix) };
         Self { core: Arc::clone(&self.core), key }

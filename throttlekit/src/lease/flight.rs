@@ -1,0 +1,201 @@
+//! Work that several callers wait for, and that none of them can lose.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::task::{Context, Poll, Wake, Waker};
+
+use crate::error::Error;
+use crate::run::BoxFuture;
+
+/// A shared future. Whoever waits polls it; if all of them go away, it stays where it is until somebody polls again.
+pub(super) struct Flight<T> {
+    id: u64,
+    state: Mutex<State<T>>,
+    /// Whether it is worth polling: something happened since the last poll.
+    rung: AtomicBool,
+    done: AtomicBool,
+    waiting: AtomicUsize,
+    wakers: Mutex<Vec<Option<Waker>>>,
+}
+
+enum State<T> {
+    Running(BoxFuture<Result<T, Error>>),
+    Done(Result<T, Error>),
+}
+
+impl<T: Copy + Send + 'static> Flight<T> {
+    pub(super) fn new(id: u64, work: BoxFuture<Result<T, Error>>) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            state: Mutex::new(State::Running(work)),
+            rung: AtomicBool::new(true),
+            done: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
+            wakers: Mutex::new(Vec::new()),
+        })
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.done.load(Ordering::Acquire)
+    }
+
+    /// Whether nobody waits for it and a poll may bring it further.
+    pub(super) fn wants_driver(&self) -> bool {
+        !self.is_done() && self.rung.load(Ordering::Acquire) && self.waiting.load(Ordering::Acquire) == 0
+    }
+
+    /// Whether a poll may bring it further, or has an answer.
+    pub(super) fn is_rung(&self) -> bool {
+        self.rung.load(Ordering::Acquire) || self.is_done()
+    }
+
+    /// Whether it goes on and nobody waits for it.
+    pub(super) fn is_orphan(&self) -> bool {
+        !self.is_done() && self.waiting.load(Ordering::Acquire) == 0
+    }
+
+    /// Polls once, unless somebody else is polling.
+    pub(super) fn drive(self: &Arc<Self>) -> Poll<Result<T, Error>> {
+        let mut state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Who polls wakes all who wait when it is done, and what it waits for wakes all too.
+            Err(TryLockError::WouldBlock) => return Poll::Pending,
+        };
+        let State::Running(work) = &mut *state else { return state.answer() };
+        if !self.rung.swap(false, Ordering::AcqRel) {
+            return Poll::Pending;
+        }
+        let mut work = std::mem::replace(work, Box::pin(std::future::pending()));
+        // What stands if the poll panics.
+        *state = State::Done(Err(Error::state_invalid("a lease panicked")));
+        let mut landing = Landing { flight: self, over: true };
+        let bell = Waker::from(Arc::clone(self));
+        match work.as_mut().poll(&mut Context::from_waker(&bell)) {
+            Poll::Pending => {
+                landing.over = false;
+                *state = State::Running(work);
+                drop(state);
+                // Who was woken meanwhile found it being polled, and must not wait for one who only polls once.
+                if self.rung.load(Ordering::Acquire) {
+                    self.wake_all();
+                }
+                Poll::Pending
+            }
+            Poll::Ready(result) => {
+                *state = State::Done(result);
+                let answer = state.answer();
+                drop(state);
+                answer
+            }
+        }
+    }
+
+    /// Waits for its end.
+    pub(super) fn wait(self: &Arc<Self>) -> Waiting<T> {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        Waiting { flight: Arc::clone(self), place: None }
+    }
+}
+
+/// Says that a flight is over, also if a poll panicked.
+struct Landing<'a, T> {
+    flight: &'a Flight<T>,
+    over: bool,
+}
+
+impl<T> Drop for Landing<'_, T> {
+    fn drop(&mut self) {
+        if self.over {
+            self.flight.done.store(true, Ordering::Release);
+            self.flight.wake_all();
+        }
+    }
+}
+
+impl<T: Copy> State<T> {
+    fn answer(&self) -> Poll<Result<T, Error>> {
+        match self {
+            Self::Running(_) => Poll::Pending,
+            Self::Done(result) => Poll::Ready(result.clone()),
+        }
+    }
+}
+
+impl<T> Flight<T> {
+    fn wakers(&self) -> MutexGuard<'_, Vec<Option<Waker>>> {
+        // A list of wakers is whole whatever panicked.
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes in the order in which they began to wait.
+    fn wake_all(&self) {
+        // Not under the lock: a waker may do anything.
+        let wakers: Vec<Waker> = self.wakers().iter().flatten().cloned().collect();
+        wakers.iter().for_each(Waker::wake_by_ref);
+    }
+}
+
+impl<T: Send + 'static> Wake for Flight<T> {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.rung.store(true, Ordering::Release);
+        self.wake_all();
+    }
+}
+
+/// One who waits for a flight.
+pub(super) struct Waiting<T> {
+    flight: Arc<Flight<T>>,
+    place: Option<usize>,
+}
+
+impl<T> Waiting<T> {
+    pub(super) fn flight(&self) -> &Arc<Flight<T>> {
+        &self.flight
+    }
+}
+
+impl<T: Copy + Send + 'static> Future for Waiting<T> {
+    type Output = Result<T, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        {
+            let mut wakers = this.flight.wakers();
+            match this.place.and_then(|place| wakers.get_mut(place)) {
+                Some(Some(waker)) => waker.clone_from(cx.waker()),
+                Some(place) => *place = Some(cx.waker().clone()),
+                None => {
+                    this.place = Some(wakers.len());
+                    wakers.push(Some(cx.waker().clone()));
+                }
+            }
+        }
+        // After the waker is in its place: what happens from here on wakes it.
+        this.flight.drive()
+    }
+}
+
+impl<T> Drop for Waiting<T> {
+    fn drop(&mut self) {
+        let mut wakers = self.flight.wakers();
+        if let Some(waker) = self.place.and_then(|place| wakers.get_mut(place)) {
+            *waker = None;
+        }
+        while wakers.last().is_some_and(Option::is_none) {
+            wakers.pop();
+        }
+        drop(wakers);
+        self.flight.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,508 @@
+//! The leased tier: who asks the store, who waits, and what comes of it.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Poll;
+
+use super::background::{Background, Sweep};
+use super::book::{Book, Mark, Place};
+use super::flight::Waiting;
+use super::grant::{Granted, Unspent, Wanted};
+use super::holding::{Holding, Landed, Lease, Terms, Verdict};
+use super::two_tier::{Core, Tier};
+use crate::clock::Clock;
+use crate::decision::Decision;
+use crate::error::Error;
+use crate::observe::{LeaseEvent, Observer};
+use crate::program::Strategy;
+use crate::run::Run;
+use crate::store::Keyspace;
+
+/// How often a request waits for a lease before the store decides it as it is. Others may take the units first, again and
+/// again.
+const ROUNDS: u32 = 64;
+
+/// How often a request waits for a lease whose window then is over. Where answers take longer than a window, none can
+/// ever be spent.
+const LATE_ROUNDS: u32 = 3;
+
+/// What is held for all keys.
+pub(super) struct Leases {
+    pub(super) terms: Terms,
+    pub(super) book: Book<Holding>,
+    background: OnceLock<Arc<Background>>,
+    /// How long a key is idle before its units go back.
+    pub(super) idle_ns: Option<u64>,
+    ids: AtomicU64,
+    closed: AtomicBool,
+    stats: Mutex<LeaseStats>,
+}
+
+/// What became of leases so far; from [`TwoTier::stats`](super::TwoTier::stats).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct LeaseStats {
+    /// Answers of the store to leases, granted or denied.
+    pub leases: u64,
+    /// Leases that the store did not answer.
+    pub failed: u64,
+    /// Units granted.
+    pub granted: f64,
+    /// Units granted that came when their window was over, and were not spent.
+    pub late: f64,
+    /// Units granted for keys that were forgotten meanwhile.
+    pub lost: f64,
+    /// Units that were sent back to the store.
+    pub returned: f64,
+    /// Keys that had to go to make room for others.
+    pub evicted: u64,
+}
+
+impl Leases {
+    pub(super) fn new(terms: Terms, most: usize, idle_ns: Option<u64>) -> Self {
+        Self {
+            terms,
+            book: Book::new(most),
+            background: OnceLock::new(),
+            idle_ns,
+            ids: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            stats: Mutex::default(),
+        }
+    }
+
+    /// From now on a task does what no caller waits for.
+    pub(super) fn start(&self, background: Arc<Background>) {
+        // There is none before, since this happens once, when the limiter is built.
+        let _ = self.background.set(background);
+    }
+
+    pub(super) fn stats(&self) -> LeaseStats {
+        *self.edit()
+    }
+
+    fn edit(&self) -> MutexGuard<'_, LeaseStats> {
+        // Numbers are whole whatever panicked.
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Hands a flight to the task, if there is one; otherwise gives it back.
+    fn hand_over(&self, flight: Arc<Lease>) -> Option<Arc<Lease>> {
+        match self.background.get() {
+            Some(background) => (!background.push(Arc::clone(&flight))).then_some(flight),
+            None => Some(flight),
+        }
+    }
+}
+
+impl<S, K, C, O> Core<S, K, C, O>
+where
+    S: Strategy,
+    K: Keyspace<S::State>,
+    C: Clock,
+    O: Observer + Clone,
+{
+    /// Decides from what is held, if that is possible, and says which flight should be driven on.
+    #[inline]
+    pub(super) fn try_local(
+        self: &Arc<Self>,
+        leases: &Leases,
+        mark: Mark,
+        cost: f64,
+    ) -> Option<(Decision, Option<Arc<Lease>>)> {
+        let now_ns = self.clock.monotonic_ns();
+        let terms = &leases.terms;
+        let (decision, new, stray) = leases.book.with(mark, |holding| {
+            let decision = holding.try_local(terms, cost, now_ns)?;
+            let due = decision.allowed && holding.refill_due(terms, now_ns);
+            let new = due.then(|| self.refill(leases, mark, holding));
+            let stray = if new.is_none() { holding.stray().cloned() } else { None };
+            Some((decision, new, stray))
+        })??;
+        Some((decision, new.and_then(|flight| leases.hand_over(flight)).or(stray)))
+    }
+
+    /// Asks for units before they are needed.
+    #[cold]
+    fn refill(self: &Arc<Self>, leases: &Leases, mark: Mark, holding: &mut Holding) -> Arc<Lease> {
+        let key = Arc::clone(&holding.key);
+        holding.start_refill(&leases.terms, |wanted| self.fly(leases, mark, key, wanted))
+    }
+
+    /// A check that may wait.
+    pub(super) fn check_leased(
+        self: &Arc<Self>,
+        leases: &Leases,
+        key: &str,
+        cost: f64,
+    ) -> Run<Result<Decision, Error>> {
+        let mark = leases.book.mark(key);
+        match self.try_local(leases, mark, cost) {
+            Some((decision, None)) => {
+                self.tell_local(cost, decision);
+                Run::ready(Ok(decision))
+            }
+            Some((decision, Some(flight))) => {
+                self.tell_local(cost, decision);
+                if K::IMMEDIATE {
+                    let _ = flight.drive();
+                    return Run::ready(Ok(decision));
+                }
+                // The store may only be asked where this is polled.
+                Run::wait(async move {
+                    let _ = flight.drive();
+                    Ok(decision)
+                })
+            }
+            None => {
+                let mut deciding = Box::pin(Arc::clone(self).decide(key.into(), mark, cost));
+                if K::IMMEDIATE {
+                    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+                    if let Poll::Ready(result) = deciding.as_mut().poll(&mut context) {
+                        return Run::ready(result);
+                    }
+                }
+                Run::Wait(deciding)
+            }
+        }
+    }
+
+    /// Decides one request, by as many leases as it takes.
+    async fn decide(self: Arc<Self>, key: Arc<str>, mark: Mark, cost: f64) -> Result<Decision, Error> {
+        let now_ms = self.event_now_ms();
+        let mut errand = Errand(None);
+        let (result, asked) = self.rounds(&key, mark, cost, &mut errand).await;
+        errand.finish().await;
+        self.watch.tell_from(!asked, cost, now_ms, &result);
+        result
+    }
+
+    /// The decision, and whether the store took part in it.
+    async fn rounds(
+        self: &Arc<Self>,
+        key: &Arc<str>,
+        mark: Mark,
+        cost: f64,
+        errand: &mut Errand,
+    ) -> (Result<Decision, Error>, bool) {
+        let Tier::Leased(leases) = &self.tier else { return (self.plain(key, cost).await, true) };
+        let (mut late, mut denial) = (0, None);
+        for round in 0..ROUNDS {
+            let (verdict, started) = self.ask(leases, key, mark, cost, round == 0, denial.take(), errand);
+            let flight = match verdict {
+                Verdict::Decided(decision, chore) => {
+                    if let Some(flight) = chore.and_then(|flight| leases.hand_over(flight)) {
+                        let _ = flight.drive();
+                    }
+                    return (Ok(decision), round > 0);
+                }
+                Verdict::Direct => break,
+                Verdict::Wait(flight) => flight,
+            };
+            let waiting = Deserting { core: self, waiting: Some(flight.wait()) };
+            match errand.beside(waiting).await {
+                Ok(Landed::Credited | Landed::Lost) => {}
+                // What one lease was denied says nothing about others who joined it, but where leases are all or nothing.
+                Ok(Landed::Denied(decision)) => {
+                    let mine = started == Some(flight.id());
+                    denial = (mine || leases.terms.form == super::GrantForm::Whole).then_some(decision);
+                }
+                Ok(Landed::Late) if late + 1 < LATE_ROUNDS => late += 1,
+                Ok(Landed::Late) => return (Ok(self.too_late(leases)), true),
+                Err(error) => return (Err(error), true),
+            }
+        }
+        let asked_ns = self.clock.monotonic_ns();
+        let result = self.plain(key, cost).await;
+        if let Ok(decision @ Decision { allowed: false, .. }) = &result {
+            leases.book.with(mark, |holding| holding.refused(cost, asked_ns, decision));
+        }
+        (result, true)
+    }
+
+    /// What to do with a request now, and the lease that it started.
+    #[allow(clippy::too_many_arguments)] // one caller
+    fn ask(
+        self: &Arc<Self>,
+        leases: &Leases,
+        key: &Arc<str>,
+        mark: Mark,
+        cost: f64,
+        offer: bool,
+        denial: Option<Decision>,
+        errand: &mut Errand,
+    ) -> (Verdict, Option<u64>) {
+        let terms = &leases.terms;
+        let now_ns = self.clock.monotonic_ns();
+        let (mut started, mut gone) = (None, None);
+        let fly = |wanted: Wanted| {
+            let flight = self.fly(leases, mark, Arc::clone(key), wanted);
+            started = Some(flight.id());
+            flight
+        };
+        let verdict = leases.book.with_new(
+            mark,
+            || Holding::new(Arc::clone(key), terms),
+            |place| {
+                let holding = match place {
+                    Place::Here(holding) => holding,
+                    Place::New(holding, evicted) => {
+                        gone = evicted;
+                        holding
+                    }
+                    Place::Full => return Verdict::Direct,
+                };
+                if leases.is_closed() {
+                    return Verdict::Direct;
+                }
+                holding.decide(terms, cost, now_ns, offer, denial, fly)
+            },
+        );
+        if let Some(mut gone) = gone {
+            leases.edit().evicted += 1;
+            let errand_of = gone.unspent(now_ns).map(|unspent| self.send_back(leases, gone.key, unspent));
+            if let Some(flight) = errand_of.and_then(|flight| leases.hand_over(flight)) {
+                errand.0 = Some(flight.wait());
+            }
+        }
+        (verdict, started)
+    }
+
+    /// A lease that nobody has asked the store for yet: that happens when it is first polled.
+    fn fly(self: &Arc<Self>, leases: &Leases, mark: Mark, key: Arc<str>, wanted: Wanted) -> Arc<Lease> {
+        let id = leases.ids.fetch_add(1, Ordering::Relaxed);
+        // Weak: the flight is held by what it would hold.
+        let core = Arc::downgrade(self);
+        let work = async move {
+            let (running, asked_ns) = match core.upgrade() {
+                None => return Ok(Landed::Lost),
+                Some(core) => {
+                    // Before the wall clock: the end of the window must not be found too late.
+                    let asked_ns = core.clock.monotonic_ns();
+                    (core.keys.run(&key, core.clock.now_ms(), &core.grant, &wanted), asked_ns)
+                }
+            };
+            let granted = running.await;
+            match core.upgrade() {
+                None => Ok(Landed::Lost),
+                Some(core) => core.land(mark, id, &wanted, asked_ns, granted),
+            }
+        };
+        Lease::new(id, Box::pin(work))
+    }
+
+    /// Takes in the answer to a lease.
+    fn land(
+        &self,
+        mark: Mark,
+        id: u64,
+        wanted: &Wanted,
+        asked_ns: u64,
+        granted: Result<Granted, Error>,
+    ) -> Result<Landed, Error> {
+        let Tier::Leased(leases) = &self.tier else { return Ok(Landed::Lost) };
+        let now_ns = self.clock.monotonic_ns();
+        let (result, units) = match &granted {
+            Ok(granted) => {
+                let land = |holding: &mut Holding| holding.land(&leases.terms, id, wanted, asked_ns, now_ns, granted);
+                let landed = leases.book.with(mark, land).unwrap_or(Landed::Lost);
+                let mut stats = leases.edit();
+                stats.leases += 1;
+                stats.granted += granted.units;
+                match landed {
+                    Landed::Late => stats.late += granted.units,
+                    Landed::Lost => stats.lost += granted.units,
+                    Landed::Credited | Landed::Denied(_) => {}
+                }
+                (Ok(landed), Ok(granted.units))
+            }
+            Err(error) => {
+                leases.book.with(mark, |holding| holding.release(id));
+                leases.edit().failed += 1;
+                (Err(error.clone()), Err(error))
+            }
+        };
+        let spendable = matches!(result, Ok(Landed::Credited | Landed::Denied(_)));
+        self.watch.tell_lease(|policy, strategy| LeaseEvent {
+            policy,
+            strategy,
+            asked: wanted.units,
+            granted: units,
+            spendable,
+            took_ns: now_ns.saturating_sub(asked_ns),
+        });
+        result
+    }
+
+    /// Units on their way back to the store.
+    fn send_back(self: &Arc<Self>, leases: &Leases, key: Arc<str>, unspent: Unspent) -> Arc<Lease> {
+        leases.edit().returned += unspent.units;
+        let id = leases.ids.fetch_add(1, Ordering::Relaxed);
+        let core = Arc::downgrade(self);
+        let work = async move {
+            let running = match core.upgrade() {
+                None => return Ok(Landed::Lost),
+                Some(core) => core.keys.run(&key, core.clock.now_ms(), &core.give_back, &unspent),
+            };
+            // Units that do not arrive are lost to all, and never spent twice.
+            running.await.map(|_| Landed::Credited)
+        };
+        Lease::new(id, Box::pin(work))
+    }
+
+    /// The denial of a request whose leases all came too late.
+    fn too_late(&self, leases: &Leases) -> Decision {
+        let reset_at_ms = crate::decision::ceil_ms(self.clock.now_ms() + self.strategy.ttl_ms());
+        Decision { allowed: false, limit: leases.terms.limit, remaining: 0, reset_at_ms, retry_after_ms: 1 }
+    }
+
+    /// Takes the holdings of idle keys, and what there is to send back of them.
+    fn idle(self: &Arc<Self>, leases: &Leases, idle_ns: u64) -> Vec<Arc<Lease>> {
+        let now_ns = self.clock.monotonic_ns();
+        let idle = leases.book.take(|holding| !holding.has_flights() && holding.idle_ns(now_ns) > idle_ns);
+        self.send_back_all(leases, idle)
+    }
+
+    fn send_back_all(self: &Arc<Self>, leases: &Leases, holdings: Vec<Holding>) -> Vec<Arc<Lease>> {
+        let now_ns = self.clock.monotonic_ns();
+        let unspent = |mut holding: Holding| Some((Arc::clone(&holding.key), holding.unspent(now_ns)?));
+        let unspent = holdings.into_iter().filter_map(unspent);
+        unspent.map(|(key, unspent)| self.send_back(leases, key, unspent)).collect()
+    }
+
+    /// Gives the units of idle keys back, and waits until that is done.
+    pub(super) async fn return_idle(self: Arc<Self>, idle_ns: u64) {
+        if let Tier::Leased(leases) = &self.tier {
+            all(self.idle(leases, idle_ns)).await;
+        }
+    }
+
+    /// Gives everything back and leases no more.
+    pub(super) async fn close(self: Arc<Self>) {
+        let Tier::Leased(leases) = &self.tier else { return };
+        leases.closed.store(true, Ordering::Release);
+        if let Some(background) = leases.background.get() {
+            background.stop();
+        }
+        // No new flights are started, so this ends.
+        loop {
+            let mut flights = Vec::new();
+            let holdings = leases.book.take(|holding| {
+                flights.extend(holding.flights().cloned());
+                !holding.has_flights()
+            });
+            flights.extend(self.send_back_all(leases, holdings));
+            if flights.is_empty() {
+                return;
+            }
+            all(flights).await;
+        }
+    }
+}
+
+impl<S, K, C, O> Sweep for Core<S, K, C, O>
+where
+    S: Strategy,
+    K: Keyspace<S::State>,
+    C: Clock,
+    O: Observer + Clone,
+{
+    fn sweep(&self) {
+        let (Tier::Leased(leases), Some(core)) = (&self.tier, self.me.upgrade()) else { return };
+        if let Some(idle_ns) = leases.idle_ns {
+            for flight in core.idle(leases, idle_ns) {
+                leases.hand_over(flight);
+            }
+        }
+    }
+}
+
+/// Waits for all of them, a bounded number at a time. What they answer does not matter.
+async fn all(flights: Vec<Arc<Lease>>) {
+    const AT_ONCE: usize = 64;
+    for some in flights.chunks(AT_ONCE) {
+        let mut waiting: Vec<Waiting<Landed>> = some.iter().map(Lease::wait).collect();
+        std::future::poll_fn(|cx| {
+            waiting.retain_mut(|waiting| Pin::new(waiting).poll(cx).is_pending());
+            if waiting.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+/// Units on their way back that the caller has to see to, since no task does.
+struct Errand(Option<Waiting<Landed>>);
+
+impl Errand {
+    /// Waits for `main`, and meanwhile lets the errand go on.
+    async fn beside<T>(&mut self, main: impl Future<Output = T>) -> T {
+        let mut main = pin!(main);
+        std::future::poll_fn(|cx| {
+            if self.0.as_mut().is_some_and(|errand| Pin::new(errand).poll(cx).is_ready()) {
+                self.0 = None;
+            }
+            main.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    async fn finish(self) {
+        if let Some(errand) = self.0 {
+            // What does not arrive is lost to all, and never spent twice.
+            let _ = errand.await;
+        }
+    }
+}
+
+/// One who waits, and who hands the flight to the task if everybody left it.
+struct Deserting<'a, S, K, C, O>
+where
+    S: Strategy,
+    K: Keyspace<S::State>,
+    C: Clock,
+    O: Observer + Clone,
+{
+    core: &'a Arc<Core<S, K, C, O>>,
+    waiting: Option<Waiting<Landed>>,
+}
+
+impl<S, K, C, O> Future for Deserting<'_, S, K, C, O>
+where
+    S: Strategy,
+    K: Keyspace<S::State>,
+    C: Clock,
+    O: Observer + Clone,
+{
+    type Output = Result<Landed, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Self::Output> {
+        match &mut self.waiting {
+            Some(waiting) => Pin::new(waiting).poll(cx),
+            None => Poll::Ready(Ok(Landed::Lost)),
+        }
+    }
+}
+
+impl<S, K, C, O> Drop for Deserting<'_, S, K, C, O>
+where
+    S: Strategy,
+    K: Keyspace<S::State>,
+    C: Clock,
+    O: Observer + Clone,
+{
+    fn drop(&mut self) {
+        let Some(waiting) = self.waiting.take() else { return };
+        let flight = Arc::clone(waiting.flight());
+        drop(waiting);
+        if let (Tier::Leased(leases), true) = (&self.core.tier, flight.is_orphan()) {
+            // Without a task the next caller on the key drives it on.
+            leases.hand_over(flight);
+        }
+    }
+}

@@ -1,0 +1,492 @@
+//! The limiter with a tier in process and one behind it.
+
+use std::any::TypeId;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::Poll;
+
+use super::cached::Denials;
+use super::grant::{GiveBack, Grant};
+use super::leases::{LeaseStats, Leases};
+use super::{Mode, TwoTierBuilder};
+use crate::admit::{Admission, Admit, Ask, Meter};
+use crate::clock::{Clock, SystemClock};
+use crate::decision::{Decision, Forecast};
+use crate::error::Error;
+use crate::limiter::{Ahead, DynLimiter, Forget, Peek, Watch};
+use crate::multi::Dimension;
+use crate::observe::Observer;
+use crate::program::{Program, Project, Strategy};
+use crate::run::Run;
+use crate::store::memory::Table;
+use crate::store::{Keyspace, Remote};
+use crate::strategy::validate_cost;
+
+/// Limits keys that many processes share, with as few trips to the store as the [`Mode`] allows.
+///
+/// Leased, it fetches units in batches and takes requests from them; a check that finds enough units takes no trip, no
+/// allocation and well under a microsecond. See the [module](super) for what that promises and costs.
+///
+/// ```
+/// use throttlekit::lease::TwoTier;
+/// use throttlekit::store::memory::Table;
+/// use throttlekit::{FixedWindow, ManualClock};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let window = FixedWindow::builder().limit(10.0).window_ms(1_000.0).build()?;
+/// let clock = ManualClock::new(0.0);
+/// // A table stands for the store that the processes share.
+/// let limiter = TwoTier::builder(window)
+///     .keyspace(Table::new())
+///     .clock(clock.clone())
+///     .batch(4.0)
+///     .window_coupled(true)
+///     .build()?;
+///
+/// let decision = limiter.check("user-1").await?;
+/// assert_eq!((decision.allowed, decision.remaining), (true, 3));
+/// assert_eq!(limiter.stats().leases, 1);
+/// limiter.check_cost("user-1", 3.0).await?;
+/// assert_eq!(limiter.stats().leases, 1);
+/// # Ok(())
+/// # }
+/// # let run = std::pin::pin!(example());
+/// # let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+/// # assert!(matches!(run.poll(&mut context), std::task::Poll::Ready(Ok(()))));
+/// ```
+///
+/// A clone is a handle to the same units. What is still held when the last handle goes is lost to all until the window
+/// ends, unless [`close`](Self::close) gave it back.
+pub struct TwoTier<S: Strategy, K = Remote, C = SystemClock, O = ()> {
+    core: Arc<Core<S, K, C, O>>,
+}
+
+/// What the handles share.
+pub(super) struct Core<S, K, C, O> {
+    pub(super) strategy: S,
+    pub(super) grant: Grant<S>,
+    pub(super) give_back: GiveBack<S>,
+    pub(super) keys: K,
+    pub(super) clock: C,
+    pub(super) watch: Watch<O>,
+    pub(super) tier: Tier,
+    /// Itself, for the task that sweeps.
+    pub(super) me: Weak<Self>,
+}
+
+/// What is kept in process.
+pub(super) enum Tier {
+    Strict,
+    CachedDeny(Denials),
+    Leased(Leases),
+}
+
+impl<S: Strategy> TwoTier<S> {
+    /// A builder, to be given a keyspace and how much to lease.
+    pub fn builder(strategy: S) -> TwoTierBuilder<S, Table<<S as Program>::State>> {
+        TwoTierBuilder::new(strategy)
+    }
+}
+
+impl<S, K, C, O> TwoTier<S, K, C, O>
+where
+    S: Strategy,
+    K: Keyspace<S::State>,
+    C: Clock,
+    O: Observer + Clone,
+{
+    pub(super) fn from_core(core: Arc<Core<S, K, C, O>>) -> Self {
+        Self { core }
+    }
+
+    /// Takes one unit from `key`, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// `store_unavailable` and `state_invalid` from the store, where it had to be asked.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before its first poll it does nothing. Dropped while it waits for a lease, the request takes nothing, and the
+    /// lease goes on: the runtime drives it, or the next caller on the key, and its units are held for others.
+    pub async fn check(&self, key: &str) -> Result<Decision, Error> {
+        self.run_check(key, 1.0).await
+    }
+
+    /// Takes `cost` units from `key`, all or none. A cost above the ceiling is legal, and always denied.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_argument` if `cost` is not finite, not above 0 or above 2^53 - 1; otherwise as [`check`](Self::check).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`check`](Self::check).
+    pub async fn check_cost(&self, key: &str, cost: f64) -> Result<Decision, Error> {
+        self.run_check(key, cost).await
+    }
+
+    /// Takes `cost` units from each key, each at an instant of its own; decisions in the order of `keys`. Leases of
+    /// different keys are under way together, and a repeated key shares one.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_cost`](Self::check_cost). One failure fails the batch, and does not undo what was taken.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`check`](Self::check); keys that were decided by then stay charged.
+    pub async fn check_many(&self, keys: &[&str], cost: f64) -> Result<Vec<Decision>, Error> {
+        self.run_check_many(keys, cost).await
+    }
+
+    /// As [`check_cost`](Self::check_cost), without waiting: `None` if the store would have to be asked. Then nothing is
+    /// taken.
+    ///
+    /// ```
+    /// use throttlekit::FixedWindow;
+    /// use throttlekit::lease::TwoTier;
+    ///
+    /// let window = FixedWindow::builder().limit(10.0).window_ms(60_000.0).build()?;
+    /// let limiter = TwoTier::builder(window).batch(4.0).build()?;
+    /// assert!(limiter.try_check("user-1", 1.0)?.is_none());
+    /// assert!(limiter.run_check("user-1", 1.0).now().is_ok_and(|decision| decision.is_ok()));
+    /// assert!(limiter.try_check("user-1", 3.0)?.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `invalid_argument` if `cost` is not finite, not above 0 or above 2^53 - 1.
+    #[inline]
+    pub fn try_check(&self, key: &str, cost: f64) -> Result<Option<Decision>, Error> {
+        let cost = validate_cost(cost)?;
+        let decision = match &self.core.tier {
+            Tier::Strict => None,
+            Tier::CachedDeny(denials) => denials.get(key, cost, self.core.clock.monotonic_ns()),
+            // A flight that wants to be driven waits for a caller who may.
+            Tier::Leased(leases) => {
+                self.core.try_local(leases, leases.book.mark(key), cost).map(|(decision, _)| decision)
+            }
+        };
+        if let Some(decision) = decision {
+            self.core.tell_local(cost, decision);
+        }
+        Ok(decision)
+    }
+
+    /// As [`check_cost`](Self::check_cost), with an answer that is ready where no trip was needed.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_cost`](Self::check_cost).
+    #[inline]
+    pub fn run_check(&self, key: &str, cost: f64) -> Run<Result<Decision, Error>> {
+        let cost = match validate_cost(cost) {
+            Ok(cost) => cost,
+            Err(error) => return Run::ready(Err(error)),
+        };
+        match &self.core.tier {
+            Tier::Leased(leases) => self.core.check_leased(leases, key, cost),
+            Tier::CachedDeny(denials) => self.core.check_cached(denials, key, cost),
+            Tier::Strict => {
+                let now_ms = self.core.clock.now_ms();
+                let run = self.core.keys.run(key, now_ms, &self.core.strategy, &cost);
+                self.core.watch.follow(cost, now_ms, run)
+            }
+        }
+    }
+
+    /// As [`check_many`](Self::check_many), with an answer that is ready where no trip was needed.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_many`](Self::check_many).
+    pub fn run_check_many(&self, keys: &[&str], cost: f64) -> Run<Result<Vec<Decision>, Error>> {
+        let mut runs: Vec<Result<Result<Decision, Error>, Run<_>>> =
+            keys.iter().map(|key| self.run_check(key, cost).now()).collect();
+        if runs.iter().all(Result::is_ok) {
+            return Run::ready(runs.into_iter().filter_map(Result::ok).collect());
+        }
+        Run::wait(async move {
+            std::future::poll_fn(|cx| {
+                for run in &mut runs {
+                    if let Err(waiting) = run {
+                        if let Poll::Ready(result) = Pin::new(waiting).poll(cx) {
+                            *run = Ok(result);
+                        }
+                    }
+                }
+                if runs.iter().all(Result::is_ok) { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+            runs.into_iter().filter_map(Result::ok).collect()
+        })
+    }
+
+    /// Forgets `key`: what is held for it here, and then what the store has of it. What others hold stays with them, and
+    /// leases under way are not spent.
+    ///
+    /// # Errors
+    ///
+    /// `store_unavailable` from the store. What was held here is then forgotten all the same.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it answers, the store may or may not have forgotten the key.
+    pub async fn reset(&self, key: &str) -> Result<(), Error> {
+        self.run_reset(key).await
+    }
+
+    /// As [`reset`](Self::reset).
+    ///
+    /// # Errors
+    ///
+    /// As [`reset`](Self::reset).
+    pub fn run_reset(&self, key: &str) -> Run<Result<(), Error>> {
+        match &self.core.tier {
+            Tier::Strict => {}
+            Tier::CachedDeny(denials) => denials.forget(key),
+            Tier::Leased(leases) => {
+                leases.book.remove(leases.book.mark(key));
+            }
+        }
+        self.core.keys.run(key, self.core.clock.now_ms(), &Forget::new(), &())
+    }
+
+    /// Gives the units of keys that were not asked for longer than `idle` back to the store, and forgets those keys here.
+    /// What does not arrive is lost to all until its window ends.
+    ///
+    /// A limiter with [`return_idle_after_ms`](TwoTierBuilder::return_idle_after_ms) does so by itself.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before its end, units that were on their way may be lost to all until their window ends.
+    pub async fn return_idle(&self, idle: std::time::Duration) {
+        let idle_ns = u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX);
+        Arc::clone(&self.core).return_idle(idle_ns).await;
+    }
+
+    /// Gives all units back to the store and ends the work in the background. From then on every check asks the store, which
+    /// stays open.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`return_idle`](Self::return_idle); calling it again goes on.
+    pub async fn close(&self) {
+        Arc::clone(&self.core).close().await;
+    }
+
+    /// What became of leases so far; all 0 where there are none.
+    pub fn stats(&self) -> LeaseStats {
+        match &self.core.tier {
+            Tier::Leased(leases) => leases.stats(),
+            _ => LeaseStats::default(),
+        }
+    }
+
+    /// How many keys are known here.
+    pub fn keys_held(&self) -> usize {
+        match &self.core.tier {
+            Tier::Strict => 0,
+            Tier::CachedDeny(denials) => denials.len(),
+            Tier::Leased(leases) => leases.book.len(),
+        }
+    }
+
+    /// How it uses the tier in process.
+    pub fn mode(&self) -> Mode {
+        match &self.core.tier {
+            Tier::Strict => Mode::Strict,
+            Tier::CachedDeny(_) => Mode::CachedDeny,
+            Tier::Leased(_) => Mode::Leased,
+        }
+    }
+
+    /// The strategy.
+    pub fn strategy(&self) -> &S {
+        &self.core.strategy
+    }
+
+    /// The keys in the store, scoped by the prefix.
+    pub fn keyspace(&self) -> &K {
+        &self.core.keys
+    }
+
+    /// The name that its events carry.
+    pub fn name(&self) -> &str {
+        self.core.watch.policy()
+    }
+}
+
+impl<S, K, C, O> Core<S, K, C, O>
+where
+    S: Strategy,
+    K: Keyspace<S::State>,
+    C: Clock,
+    O: Observer + Clone,
+{
+    /// The decision of the store.
+    pub(super) fn plain(&self, key: &str, cost: f64) -> Run<Result<Decision, Error>> {
+        self.keys.run(key, self.clock.now_ms(), &self.strategy, &cost)
+    }
+
+    fn check_cached(self: &Arc<Self>, denials: &Denials, key: &str, cost: f64) -> Run<Result<Decision, Error>> {
+        let asked_ns = self.clock.monotonic_ns();
+        if let Some(decision) = denials.get(key, cost, asked_ns) {
+            self.tell_local(cost, decision);
+            return Run::ready(Ok(decision));
+        }
+        let now_ms = self.clock.now_ms();
+        let answer = match self.keys.run(key, now_ms, &self.strategy, &cost).now() {
+            Ok(result) => {
+                if let Ok(decision) = &result {
+                    denials.put(key, cost, asked_ns, *decision);
+                }
+                Run::ready(result)
+            }
+            Err(waiting) => {
+                let (core, key) = (Arc::clone(self), Box::<str>::from(key));
+                Run::wait(async move {
+                    let result = waiting.await;
+                    if let (Ok(decision), Tier::CachedDeny(denials)) = (&result, &core.tier) {
+                        denials.put(&key, cost, asked_ns, *decision);
+                    }
+                    result
+                })
+            }
+        };
+        self.watch.follow(cost, now_ms, answer)
+    }
+
+    /// Tells of a decision for which the store was not asked.
+    #[inline]
+    pub(super) fn tell_local(&self, cost: f64, decision: Decision) {
+        if TypeId::of::<O>() != TypeId::of::<()>() {
+            self.watch.tell_from(true, cost, self.clock.now_ms(), &Ok(decision));
+        }
+    }
+
+    /// The time for an event. Without an observer it need not be read.
+    pub(super) fn event_now_ms(&self) -> f64 {
+        if TypeId::of::<O>() == TypeId::of::<()>() { 0.0 } else { self.clock.now_ms() }
+    }
+}
+
+/// Decides by [`Ask::key`] and [`Ask::cost`]; the other fields do not matter to it.
+impl<S, K, C, O> Admit for TwoTier<S, K, C, O>
+where
+    S: Strategy,
+    K: Keyspace<S::State>,
+    C: Clock,
+    O: Observer + Clone,
+{
+    fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
+        self.run_check(ask.key, ask.cost).map(|result| result.map(Admission::rate))
+    }
+}
+
+impl<S, K, C, O> Meter for TwoTier<S, K, C, O>
+where
+    S: Strategy,
+    K: Keyspace<S::State>,
+    C: Clock,
+    O: Observer + Clone,
+{
+    #[inline]
+    fn debit(&self, key: &str, units: f64) -> Run<Result<Decision, Error>> {
+        self.run_check(key, units)
+    }
+}
+
+impl<S, K, C, O> DynLimiter for TwoTier<S, K, C, O>
+where
+    S: Project,
+    K: Keyspace<S::State>,
+    C: Clock,
+    O: Observer + Clone,
+{
+    fn strategy_name(&self) -> &'static str {
+        self.core.strategy.name()
+    }
+
+    fn limit(&self) -> u64 {
+        self.core.strategy.limit()
+    }
+
+    fn window_ms(&self) -> Option<f64> {
+        self.core.strategy.window_ms()
+    }
+
+    fn now_ms(&self) -> f64 {
+        self.core.clock.now_ms()
+    }
+
+    fn check(&self, key: &str, cost: f64) -> Run<Result<Decision, Error>> {
+        self.run_check(key, cost)
+    }
+
+    fn check_many(&self, keys: &[&str], cost: f64) -> Run<Result<Vec<Decision>, Error>> {
+        self.run_check_many(keys, cost)
+    }
+
+    /// What a check would find in the units held here, or else in the store.
+    fn peek(&self, key: &str) -> Run<Result<Decision, Error>> {
+        let now_ns = self.core.clock.monotonic_ns();
+        let local = match &self.core.tier {
+            Tier::Strict => None,
+            Tier::CachedDeny(denials) => denials.get(key, 1.0, now_ns),
+            Tier::Leased(leases) => {
+                leases.book.with(leases.book.mark(key), |holding| holding.peek(&leases.terms, now_ns)).flatten()
+            }
+        };
+        match local {
+            Some(decision) => Run::ready(Ok(decision)),
+            None => self.core.keys.run(key, self.core.clock.now_ms(), &Peek(self.core.strategy.clone()), &()),
+        }
+    }
+
+    /// What the store knows. Units held here, and by others, count as used.
+    fn forecast(&self, key: &str, cost: f64) -> Run<Result<Forecast, Error>> {
+        match validate_cost(cost) {
+            Ok(cost) => self.core.keys.run(key, self.core.clock.now_ms(), &Ahead(self.core.strategy.clone()), &cost),
+            Err(error) => Run::ready(Err(error)),
+        }
+    }
+
+    fn reset(&self, key: &str) -> Run<Result<(), Error>> {
+        self.run_reset(key)
+    }
+
+    fn dimension(&self) -> Result<Dimension, Error> {
+        Err(Error::unsupported("a limiter in two tiers takes no part in joint checks"))
+    }
+
+    fn decides_locally(&self) -> bool {
+        self.mode() != Mode::Strict
+    }
+}
+
+impl<S: Strategy, K, C, O> Clone for TwoTier<S, K, C, O> {
+    fn clone(&self) -> Self {
+        Self { core: Arc::clone(&self.core) }
+    }
+}
+
+impl<S: Strategy + fmt::Debug, K, C, O> fmt::Debug for TwoTier<S, K, C, O> {
+    /// Shows no keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mode = match &self.core.tier {
+            Tier::Strict => Mode::Strict,
+            Tier::CachedDeny(_) => Mode::CachedDeny,
+            Tier::Leased(_) => Mode::Leased,
+        };
+        f.debug_struct("TwoTier")
+            .field("name", &self.core.watch.policy())
+            .field("strategy", &self.core.strategy)
+            .field("mode", &mode)
+            .finish_non_exhaustive()
+    }
+}
