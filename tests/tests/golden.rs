@@ -2,11 +2,12 @@
 #![allow(clippy::unwrap_used)] // also in the helpers a failing unwrap is a failing test
 
 use serde_json::Value;
+use throttlekit::lease::LeaseSpender;
 use throttlekit::store::memory::Table;
-use throttlekit::{FixedWindow, Gcra, SlidingWindow, SlidingWindowLog, Strategy, TokenBucket};
+use throttlekit::{Decision, FixedWindow, Gcra, SlidingWindow, SlidingWindowLog, Strategy, TokenBucket};
 
 /// Kinds of suites that exercise parts that this project does not have yet. Any other kind must run.
-const NOT_COVERED: [&str; 2] = ["tokenBudget", "lease"];
+const NOT_COVERED: [&str; 1] = ["tokenBudget"];
 
 fn vectors() -> Value {
     serde_json::from_str(&tests::golden_vectors()).expect("the golden vectors are JSON")
@@ -28,6 +29,16 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     member(value, name).as_str().unwrap_or_else(|| panic!("`{name}` is no text in {value}"))
 }
 
+/// Compares every field.
+fn compare(context: &str, decision: &Decision, expected: &Value) {
+    assert_eq!(decision.allowed, member(expected, "allowed").as_bool().unwrap(), "{context}: allowed");
+    assert_eq!(decision.limit, member(expected, "limit").as_u64().unwrap(), "{context}: limit");
+    assert_eq!(decision.remaining, member(expected, "remaining").as_u64().unwrap(), "{context}: remaining");
+    assert_eq!(decision.reset_at_ms, member(expected, "resetAt").as_i64().unwrap(), "{context}: resetAt");
+    let retry = member(expected, "retryAfterMs").as_u64().unwrap();
+    assert_eq!(decision.retry_after_ms, retry, "{context}: retryAfterMs");
+}
+
 /// Runs one suite on a fresh table; how many checks it had.
 fn replay<S: Strategy>(suite: &Value, strategy: &S) -> usize {
     let table = Table::<S::State>::new();
@@ -35,16 +46,34 @@ fn replay<S: Strategy>(suite: &Value, strategy: &S) -> usize {
     let ops = member(suite, "ops").as_array().expect("`ops` is a list");
     for (at, op) in ops.iter().enumerate() {
         let decision = table.apply(key, number(op, "now"), strategy, &number(op, "cost")).unwrap();
-        let expected = member(op, "expect");
-        let context = format!("{name}, check {at}");
-        assert_eq!(decision.allowed, member(expected, "allowed").as_bool().unwrap(), "{context}: allowed");
-        assert_eq!(decision.limit, member(expected, "limit").as_u64().unwrap(), "{context}: limit");
-        assert_eq!(decision.remaining, member(expected, "remaining").as_u64().unwrap(), "{context}: remaining");
-        assert_eq!(decision.reset_at_ms, member(expected, "resetAt").as_i64().unwrap(), "{context}: resetAt");
-        let retry = member(expected, "retryAfterMs").as_u64().unwrap();
-        assert_eq!(decision.retry_after_ms, retry, "{context}: retryAfterMs");
+        compare(&format!("{name}, check {at}"), &decision, member(op, "expect"));
     }
     ops.len()
+}
+
+/// Runs one suite of a lease that a client holds; how many grants and spends it had.
+fn lease(suite: &Value) -> usize {
+    let mut spender = LeaseSpender::new(member(suite, "limit").as_u64().unwrap())
+        .ttl_ms(number(suite, "ttlMs"))
+        .window_coupled(member(suite, "windowCoupled").as_bool().unwrap());
+    let events = member(suite, "events").as_array().expect("`events` is a list");
+    for (at, event) in events.iter().enumerate() {
+        match text(event, "op") {
+            "grant" => spender.apply(number(event, "capacity"), number(event, "expiresAt")),
+            "spend" => {
+                let context = format!("{}, event {at}", text(suite, "name"));
+                let spent = spender.spend(number(event, "now"), number(event, "cost")).unwrap();
+                let expected = member(event, "expect");
+                let refresh = member(expected, "needsRefresh").as_bool().unwrap();
+                assert_eq!(spent.is_none(), refresh, "{context}: needsRefresh");
+                if let Some(decision) = spent {
+                    compare(&context, &decision, member(expected, "decision"));
+                }
+            }
+            other => panic!("unknown event `{other}` of a lease in the golden vectors"),
+        }
+    }
+    events.len()
 }
 
 fn rate_limit(suite: &Value) -> usize {
@@ -81,16 +110,18 @@ fn rate_limit(suite: &Value) -> usize {
 fn every_suite_of_a_strategy_passes() {
     let vectors = vectors();
     assert_eq!(text(&vectors, "contractVersion"), "1");
-    let (mut suites, mut checks) = (0, 0);
+    let (mut suites, mut checks, mut leases) = (0, 0, 0);
     for suite in member(&vectors, "suites").as_array().expect("`suites` is a list") {
         match text(suite, "primitive") {
             "rateLimit" => {
                 suites += 1;
                 checks += rate_limit(suite);
             }
+            "lease" => leases += lease(suite),
             primitive if NOT_COVERED.contains(&primitive) => {}
             other => panic!("unknown kind of suite `{other}` ({})", text(suite, "name")),
         }
     }
+    assert!(leases >= 6 * 4, "only {leases} grants and spends ran");
     assert!(suites >= 9 && checks >= suites, "only {suites} suites with {checks} checks ran");
 }
