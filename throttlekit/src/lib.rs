@@ -23,6 +23,7 @@
 //! | limit how much work is in flight, by a number that is given or learnt | [`Guard`] |
 //! | share that among tenants | [`KeyedGuard`] |
 //! | admit by rate, work in flight and cost at once | [`Unified`] |
+//! | limit keys that many processes share, with few trips to their store | [`TwoTier`](lease::TwoTier) |
 //! | delay work instead of refusing it | [`Shaper`] |
 //! | load named limits from a file, and reload them | `config` and `policy`, with the feature `config` |
 //! | show a decision to HTTP clients | [`headers`] |

@@ -1,4 +1,5 @@
 //! The learners: the numbers that every member of the family comes to.
+#![allow(clippy::unwrap_used)] // a helper of a test is a test too
 
 use throttlekit::learn::{AdaGrad, Hedge, LearningRate};
 use throttlekit::lease::{EoqOptions, EoqSizer, PredictiveSizer, Sizer, eoq};

@@ -1,4 +1,5 @@
 //! Leases on their way: dropped callers, late and failed answers, keys that go meanwhile, and work in the background.
+#![allow(clippy::unwrap_used)] // a helper of a test is a test too
 
 mod support;
 
@@ -7,31 +8,9 @@ use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use support::held::{Held, Task, done};
-use throttlekit::lease::{GrantForm, TwoTier, TwoTierBuilder};
-use throttlekit::strategy::fixed_window::Count;
-use throttlekit::{
-    BoxFuture, DynLimiter, Fallback, FixedWindow, Gcra, Limiter, ManualClock, Outage, Runtime, SlidingWindowLog,
-    TaskHandle,
-};
-
-fn window(limit: f64, window_ms: f64) -> FixedWindow {
-    FixedWindow::builder().limit(limit).window_ms(window_ms).build().unwrap()
-}
-
-type Node = TwoTier<FixedWindow, Held<Count>, ManualClock>;
-type Builder = TwoTierBuilder<FixedWindow, Held<Count>, ManualClock>;
-
-fn node(store: &Held<Count>, clock: &ManualClock, configure: impl FnOnce(Builder) -> Builder) -> Node {
-    let builder = TwoTier::builder(window(100.0, 1_000.0)).keyspace(store.clone()).clock(clock.clone());
-    configure(builder.batch(10.0)).build().unwrap()
-}
-
-/// How many units the store has given out in the window of `now`.
-fn debited(store: &Held<Count>, now: f64) -> u64 {
-    let clock = ManualClock::new(now);
-    let plain = Limiter::builder(window(100.0, 1_000.0)).keyspace(store.clone()).clock(clock).build();
-    100 - done(plain.run_peek("k")).unwrap().remaining
-}
+use support::lease::{Node, debited, node, window};
+use throttlekit::lease::{GrantForm, TwoTier};
+use throttlekit::{DynLimiter, Fallback, Gcra, Limiter, ManualClock, Outage, SlidingWindowLog};
 
 /// Checks until nothing is admitted without asking the store; how many were.
 fn drain(node: &Node) -> u64 {
@@ -351,128 +330,6 @@ fn closing_gives_all_back_and_waits_for_what_is_on_its_way() {
     assert_eq!(done(node.check("k")).unwrap().remaining, 98);
     assert_eq!(done(node.check("k")).unwrap().remaining, 97);
     assert_eq!(store.calls(), calls + 2);
-}
-
-/// Tasks that a test polls by hand.
-#[derive(Clone, Default)]
-struct ByHand {
-    tasks: Arc<Mutex<Vec<Option<BoxFuture<()>>>>>,
-    clock: ManualClock,
-}
-
-impl ByHand {
-    fn poll(&self) {
-        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap());
-        for task in &mut tasks {
-            let over =
-                |task: &mut BoxFuture<()>| task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
-            if task.as_mut().is_some_and(over) {
-                *task = None;
-            }
-        }
-        self.tasks.lock().unwrap().extend(tasks);
-    }
-
-    fn running(&self) -> usize {
-        self.tasks.lock().unwrap().iter().flatten().count()
-    }
-}
-
-impl Runtime for ByHand {
-    fn spawn(&self, task: BoxFuture<()>) -> TaskHandle {
-        let mut tasks = self.tasks.lock().unwrap();
-        tasks.push(Some(task));
-        let (tasks, at) = (Arc::clone(&self.tasks), tasks.len() - 1);
-        TaskHandle::new(move || {
-            if let Some(task) = tasks.lock().unwrap().get_mut(at) {
-                *task = None;
-            }
-        })
-    }
-
-    fn sleep(&self, span: Duration) -> BoxFuture<()> {
-        support::outage::ManualRuntime::new(&self.clock).sleep(span)
-    }
-}
-
-#[test]
-fn a_task_fetches_units_before_they_are_needed() {
-    let (store, runtime) = (Held::new(), ByHand::default());
-    let node = node(&store, &runtime.clock, |it| it.low_water(4.0).runtime(runtime.clone()));
-    done(node.check_cost("k", 5.0)).unwrap();
-    assert_eq!(store.calls(), 1);
-    assert!(node.run_check("k", 1.0).now().is_ok(), "the caller does not wait");
-    runtime.poll();
-    assert_eq!(store.calls(), 2);
-    assert_eq!(node.try_check("k", 1.0).unwrap().unwrap().remaining, 13);
-}
-
-#[test]
-fn without_a_task_the_next_caller_fetches_them() {
-    let (store, clock) = (Held::new(), ManualClock::new(0.0));
-    let node = node(&store, &clock, |it| it.low_water(4.0));
-    done(node.check_cost("k", 5.0)).unwrap();
-    assert_eq!(done(node.check("k")).unwrap().remaining, 4);
-    assert_eq!(store.calls(), 2);
-    assert_eq!(node.try_check("k", 1.0).unwrap().unwrap().remaining, 13);
-}
-
-#[test]
-fn an_exhausted_store_is_not_asked_for_refills() {
-    let (store, clock) = (Held::new(), ManualClock::new(0.0));
-    let node = node(&store, &clock, |it| it.batch(60.0).low_water(30.0).window_coupled(true));
-    done(node.check_cost("k", 40.0)).unwrap();
-    let calls = store.calls();
-    assert_eq!(done(node.check_cost("k", 50.0)).unwrap().remaining, 10);
-    (0..10).for_each(|_| assert!(done(node.check("k")).unwrap().allowed));
-    assert!(!done(node.check("k")).unwrap().allowed);
-    assert_eq!((calls, store.calls()), (2, 2));
-}
-
-#[test]
-fn a_task_drives_leases_that_everybody_left() {
-    let (store, runtime) = (Held::new(), ByHand::default());
-    let node = node(&store, &runtime.clock, |it| it.runtime(runtime.clone()));
-    store.hold();
-    drop(Task::started(node.run_check("k", 1.0)));
-    store.release_oldest();
-    runtime.poll();
-    assert_eq!(node.try_check("k", 1.0).unwrap().unwrap().remaining, 9);
-}
-
-#[test]
-fn a_task_returns_idle_units_and_ends_with_its_limiter() {
-    let (store, runtime) = (Held::new(), ByHand::default());
-    let node =
-        node(&store, &runtime.clock, |it| it.window_coupled(true).return_idle_after_ms(100.0).runtime(runtime.clone()));
-    runtime.poll();
-    done(node.check("k")).unwrap();
-    runtime.clock.set(100.0);
-    runtime.poll();
-    assert_eq!(node.stats().returned, 0.0, "it was used 100 ms ago, and not longer");
-    runtime.clock.set(200.0);
-    runtime.poll();
-    assert_eq!((node.stats().returned, debited(&store, 200.0), node.keys_held()), (9.0, 1, 0));
-    assert_eq!(runtime.running(), 1);
-    drop(node);
-    assert_eq!(runtime.running(), 0);
-}
-
-#[test]
-fn a_task_gives_back_what_makes_room() {
-    let (store, runtime) = (Held::new(), ByHand::default());
-    let node = node(&store, &runtime.clock, |it| it.max_keys(1).window_coupled(true).runtime(runtime.clone()));
-    done(node.check("k")).unwrap();
-    store.hold();
-    let check = Task::started(node.run_check("a", 1.0));
-    runtime.poll();
-    store.flow();
-    assert_eq!(store.held().len(), 2);
-    store.release_oldest();
-    assert!(check.answer().unwrap().allowed, "who came for the other key does not wait for it");
-    store.release_oldest();
-    runtime.poll();
-    assert_eq!(debited(&store, 0.0), 1);
 }
 
 #[test]

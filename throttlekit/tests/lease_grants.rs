@@ -1,4 +1,5 @@
 //! Leases and units that come back, as steps on the state of a strategy.
+#![allow(clippy::unwrap_used)] // a helper of a test is a test too
 
 use proptest::prelude::*;
 use throttlekit::lease::{GiveBack, Grant, GrantForm, Granted, Unspent, Wanted};

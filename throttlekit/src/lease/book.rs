@@ -111,10 +111,7 @@ impl<E: Entry> Book<E> {
                 }
             }
         }
-        let (place, gone) = match part.place() {
-            Some(found) => found,
-            None => return look(Place::Full),
-        };
+        let Some((place, gone)) = part.place() else { return look(Place::Full) };
         part.places.insert(mark.0, place);
         let slot = &mut part.slots[place];
         *slot = Slot { mark: mark.0, used: false, entry: None };

@@ -181,7 +181,7 @@ impl Holding {
             && self.credits <= terms.low_water
             && self.refill.is_none()
             && self.demanded.is_none()
-            && !self.exhausted.is_some_and(|known| now_ns < known.until_ns)
+            && self.exhausted.is_none_or(|known| now_ns >= known.until_ns)
     }
 
     pub(super) fn start_refill(&mut self, terms: &Terms, fly: impl FnOnce(Wanted) -> Arc<Lease>) -> Arc<Lease> {

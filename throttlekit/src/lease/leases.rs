@@ -1,17 +1,15 @@
 //! The leased tier: who asks the store, who waits, and what comes of it.
 
-use std::future::Future;
-use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
 
 use super::background::{Background, Sweep};
 use super::book::{Book, Mark, Place};
-use super::flight::Waiting;
 use super::grant::{Granted, Unspent, Wanted};
 use super::holding::{Holding, Landed, Lease, Terms, Verdict};
 use super::two_tier::{Core, Tier};
+use super::waiting::{Deserting, Errand, all};
 use crate::clock::Clock;
 use crate::decision::Decision;
 use crate::error::Error;
@@ -93,7 +91,7 @@ impl Leases {
     }
 
     /// Hands a flight to the task, if there is one; otherwise gives it back.
-    fn hand_over(&self, flight: Arc<Lease>) -> Option<Arc<Lease>> {
+    pub(super) fn hand_over(&self, flight: Arc<Lease>) -> Option<Arc<Lease>> {
         match self.background.get() {
             Some(background) => (!background.push(Arc::clone(&flight))).then_some(flight),
             None => Some(flight),
@@ -205,7 +203,7 @@ where
                 Verdict::Direct => break,
                 Verdict::Wait(flight) => flight,
             };
-            let waiting = Deserting { core: self, waiting: Some(flight.wait()) };
+            let waiting = Deserting::new(leases, &flight);
             match errand.beside(waiting).await {
                 Ok(Landed::Credited | Landed::Lost) => {}
                 // What one lease was denied says nothing about others who joined it, but where leases are all or nothing.
@@ -291,7 +289,7 @@ where
             let granted = running.await;
             match core.upgrade() {
                 None => Ok(Landed::Lost),
-                Some(core) => core.land(mark, id, &wanted, asked_ns, granted),
+                Some(core) => core.land(mark, id, &wanted, asked_ns, &granted),
             }
         };
         Lease::new(id, Box::pin(work))
@@ -304,11 +302,11 @@ where
         id: u64,
         wanted: &Wanted,
         asked_ns: u64,
-        granted: Result<Granted, Error>,
+        granted: &Result<Granted, Error>,
     ) -> Result<Landed, Error> {
         let Tier::Leased(leases) = &self.tier else { return Ok(Landed::Lost) };
         let now_ns = self.clock.monotonic_ns();
-        let (result, units) = match &granted {
+        let (result, units) = match granted {
             Ok(granted) => {
                 let land = |holding: &mut Holding| holding.land(&leases.terms, id, wanted, asked_ns, now_ns, granted);
                 let landed = leases.book.with(mark, land).unwrap_or(Landed::Lost);
@@ -419,90 +417,6 @@ where
             for flight in core.idle(leases, idle_ns) {
                 leases.hand_over(flight);
             }
-        }
-    }
-}
-
-/// Waits for all of them, a bounded number at a time. What they answer does not matter.
-async fn all(flights: Vec<Arc<Lease>>) {
-    const AT_ONCE: usize = 64;
-    for some in flights.chunks(AT_ONCE) {
-        let mut waiting: Vec<Waiting<Landed>> = some.iter().map(Lease::wait).collect();
-        std::future::poll_fn(|cx| {
-            waiting.retain_mut(|waiting| Pin::new(waiting).poll(cx).is_pending());
-            if waiting.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-    }
-}
-
-/// Units on their way back that the caller has to see to, since no task does.
-struct Errand(Option<Waiting<Landed>>);
-
-impl Errand {
-    /// Waits for `main`, and meanwhile lets the errand go on.
-    async fn beside<T>(&mut self, main: impl Future<Output = T>) -> T {
-        let mut main = pin!(main);
-        std::future::poll_fn(|cx| {
-            if self.0.as_mut().is_some_and(|errand| Pin::new(errand).poll(cx).is_ready()) {
-                self.0 = None;
-            }
-            main.as_mut().poll(cx)
-        })
-        .await
-    }
-
-    async fn finish(self) {
-        if let Some(errand) = self.0 {
-            // What does not arrive is lost to all, and never spent twice.
-            let _ = errand.await;
-        }
-    }
-}
-
-/// One who waits, and who hands the flight to the task if everybody left it.
-struct Deserting<'a, S, K, C, O>
-where
-    S: Strategy,
-    K: Keyspace<S::State>,
-    C: Clock,
-    O: Observer + Clone,
-{
-    core: &'a Arc<Core<S, K, C, O>>,
-    waiting: Option<Waiting<Landed>>,
-}
-
-impl<S, K, C, O> Future for Deserting<'_, S, K, C, O>
-where
-    S: Strategy,
-    K: Keyspace<S::State>,
-    C: Clock,
-    O: Observer + Clone,
-{
-    type Output = Result<Landed, Error>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Self::Output> {
-        match &mut self.waiting {
-            Some(waiting) => Pin::new(waiting).poll(cx),
-            None => Poll::Ready(Ok(Landed::Lost)),
-        }
-    }
-}
-
-impl<S, K, C, O> Drop for Deserting<'_, S, K, C, O>
-where
-    S: Strategy,
-    K: Keyspace<S::State>,
-    C: Clock,
-    O: Observer + Clone,
-{
-    fn drop(&mut self) {
-        let Some(waiting) = self.waiting.take() else { return };
-        let flight = Arc::clone(waiting.flight());
-        drop(waiting);
-        if let (Tier::Leased(leases), true) = (&self.core.tier, flight.is_orphan()) {
-            // Without a task the next caller on the key drives it on.
-            leases.hand_over(flight);
         }
     }
 }

@@ -2,8 +2,10 @@
 #![allow(dead_code)]
 #![allow(clippy::unwrap_used)] // a helper of a test is a test too
 
+pub(crate) mod bed;
 pub(crate) mod held;
 pub(crate) mod key;
+pub(crate) mod lease;
 pub(crate) mod outage;
 #[path = "../../src/testkit/random.rs"]
 mod random;

@@ -1,0 +1,213 @@
+//! What a check costs that takes units held in process, and what leases save of the trips to a Redis server.
+//!
+//! The figures in process are of one thread: medians over the rounds, in each of which every candidate gets a slice. Those
+//! on the server are of one thread with 64 callers, plain checks and leased ones in turn, on the same connection.
+
+use std::error::Error;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bench::args::Args;
+use bench::measure::{Plan, Slice, median};
+use bench::report::{self, Claims, Table, one, two};
+use quanta::Instant;
+use serde_json::json;
+use tests::redis::Redis;
+use throttlekit::lease::{LeaseSpender, TwoTier};
+use throttlekit::store::memory::Table as Keys;
+use throttlekit::store::{Keyspace, Remote};
+use throttlekit::strategy::fixed_window::Count;
+use throttlekit::{Admit, Ask, Clock, FixedWindow, Limiter, SystemClock};
+use throttlekit_redis::{RedisOptions, RedisStore};
+
+/// Repetitions in a stretch.
+const STRETCH: usize = 1_024;
+/// Keys in turn.
+const KEYS: usize = 1_000;
+/// Units of a lease.
+const BATCH: f64 = 100.0;
+/// Callers at a time on the server.
+const CALLERS: usize = 64;
+
+/// More units than a run takes, in windows that do not turn within it.
+fn plenty() -> Result<FixedWindow, Box<dyn Error>> {
+    Ok(FixedWindow::builder().limit(1e15).window_ms(86_400_000.0).build()?)
+}
+
+fn leased<K: Keyspace<Count>>(keys: K, batch: f64) -> Result<TwoTier<FixedWindow, K>, Box<dyn Error>> {
+    Ok(TwoTier::builder(plenty()?).keyspace(keys).prefix("leased").batch(batch).window_coupled(true).build()?)
+}
+
+struct Candidate {
+    name: &'static str,
+    work: Box<dyn FnMut(usize) -> bool>,
+    rounds: Vec<f64>,
+}
+
+impl Candidate {
+    fn new(name: &'static str, work: impl FnMut(usize) -> bool + 'static) -> Self {
+        Self { name, work: Box::new(work), rounds: Vec::new() }
+    }
+}
+
+fn names() -> Vec<String> {
+    (0..KEYS).map(|key| format!("user-{key}")).collect()
+}
+
+/// Spends what is held: no lease is needed within a run.
+fn spend(name: &'static str, keys: usize) -> Result<Candidate, Box<dyn Error>> {
+    let (limiter, names) = (leased(Keys::new(), 1e12)?, names());
+    for name in &names {
+        assert!(limiter.run_check(name, 1.0).now().is_ok_and(|decision| decision.is_ok()), "memory does not wait");
+    }
+    Ok(Candidate::new(name, move |at| {
+        black_box(&limiter).try_check(&names[at % keys], 1.0).is_ok_and(|decision| decision.is_some())
+    }))
+}
+
+fn in_process() -> Result<Vec<Candidate>, Box<dyn Error>> {
+    let clock = SystemClock::new();
+    let mut spender = LeaseSpender::new(100);
+    spender.apply(1e15, 1e15);
+    let (steady, steady_names) = (leased(Keys::new(), BATCH)?, names());
+    let (asked, asked_names) = (leased(Keys::new(), 1e12)?, names());
+    let (plain, plain_names) = (Limiter::new(plenty()?), names());
+    Ok(vec![
+        Candidate::new("clock, monotonic", move |_| black_box(&clock).monotonic_ns() > 0),
+        Candidate::new("LeaseSpender::spend", move |_| {
+            black_box(&mut spender).spend(black_box(5.0), black_box(1.0)).is_ok_and(|decision| decision.is_some())
+        }),
+        spend("TwoTier::try_check, one key", 1)?,
+        spend("TwoTier::try_check, 1,000 keys", KEYS)?,
+        Candidate::new("TwoTier, admit, 1,000 keys", move |at| {
+            let admission = black_box(&asked).admit(&Ask::new(&asked_names[at % KEYS])).now();
+            admission.is_ok_and(|admission| admission.is_ok_and(|admission| admission.decision.allowed))
+        }),
+        Candidate::new("TwoTier, with a lease from memory for each 100", move |at| {
+            let decision = black_box(&steady).run_check(&steady_names[at % KEYS], 1.0).now();
+            decision.is_ok_and(|decision| decision.is_ok_and(|decision| decision.allowed))
+        }),
+        Candidate::new("Limiter in memory, 1,000 keys", move |at| {
+            black_box(&plain).check(&plain_names[at % KEYS]).is_ok_and(|decision| decision.allowed)
+        }),
+    ])
+}
+
+fn measure_in_process(quick: bool) -> Result<Vec<(&'static str, f64)>, Box<dyn Error>> {
+    let plan = Plan::new(quick);
+    let mut candidates = in_process()?;
+    let mut at = 0;
+    for round in 0..=plan.rounds {
+        for candidate in &mut candidates {
+            let mut slice = Slice::new(Duration::from_millis(if quick { 5 } else { 30 }));
+            while !slice.is_full() {
+                at += STRETCH;
+                slice.time(STRETCH, || (at..at + STRETCH).filter(|at| (candidate.work)(*at)).count());
+            }
+            let sample = slice.sample();
+            assert_eq!(sample.allowed, sample.checks, "{} refused", candidate.name);
+            // The first round warms up.
+            if round > 0 {
+                candidate.rounds.push(sample.ns);
+            }
+        }
+    }
+    Ok(candidates.into_iter().map(|candidate| (candidate.name, median(candidate.rounds))).collect())
+}
+
+/// Checks of one kind on the server.
+#[derive(Clone)]
+enum Rival {
+    Plain(Arc<Limiter<FixedWindow, Remote>>),
+    Leased(TwoTier<FixedWindow, Remote>),
+}
+
+/// Checks in a second, made by all callers together.
+#[allow(clippy::cast_precision_loss)] // counts of one run
+async fn per_sec(rival: &Rival, checks: usize) -> f64 {
+    const LIVES: &str = "the server lives as long as the run";
+    let (next, names) = (Arc::new(AtomicUsize::new(0)), Arc::new(names()));
+    let start = Instant::now();
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|_| {
+            let (rival, next, names) = (rival.clone(), Arc::clone(&next), Arc::clone(&names));
+            tokio::spawn(async move {
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    if n >= checks {
+                        return;
+                    }
+                    // In an order without a pattern, each key as often as another.
+                    let key = &names[n.wrapping_mul(2_654_435_761) % KEYS];
+                    let decision = match &rival {
+                        Rival::Plain(limiter) => limiter.check(key).await.expect(LIVES),
+                        Rival::Leased(limiter) => limiter.check(key).await.expect(LIVES),
+                    };
+                    assert!(decision.allowed, "there is plenty");
+                }
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.await.expect("a caller ends when the checks are done");
+    }
+    checks as f64 / start.elapsed().as_secs_f64()
+}
+
+/// Medians over the rounds: plain checks in a second, leased ones, and their ratio within a round.
+async fn on_a_server(quick: bool) -> Result<[f64; 3], Box<dyn Error>> {
+    let (rounds, checks) = if quick { (3, 20_000) } else { (9, 100_000) };
+    let server = Redis::start();
+    let options = RedisOptions::single(&server.url())?.response_timeout(Duration::from_secs(30))?;
+    let keys = Remote::new(RedisStore::new(&options)?);
+    let plain = Limiter::builder(plenty()?).prefix("plain").keyspace(keys.clone()).build();
+    let rivals = [Rival::Plain(Arc::new(plain)), Rival::Leased(leased(keys, BATCH)?)];
+    let (mut each, mut ratios) = ([Vec::new(), Vec::new()], Vec::new());
+    for round in 0..=rounds {
+        let mut figures = [0.0; 2];
+        for (at, rival) in rivals.iter().enumerate() {
+            // As long as the plain ones take, or so.
+            figures[at] = per_sec(rival, if at == 0 { checks } else { checks * 50 }).await;
+        }
+        if round > 0 {
+            each[0].push(figures[0]);
+            each[1].push(figures[1]);
+            ratios.push(figures[1] / figures[0]);
+        }
+    }
+    let [plain, leased] = each;
+    Ok([median(plain), median(leased), median(ratios)])
+}
+
+/// One thread, so that one core is all that the load takes.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let args = Args::from_env();
+    report::header("Leases");
+    let figures = measure_in_process(args.quick)?;
+    let ns = |name: &str| figures.iter().find(|(known, _)| *known == name).map_or(f64::NAN, |(_, ns)| *ns);
+    let mut table = Table::new(["in process", "ns", "million a second"]);
+    for (name, ns) in &figures {
+        table.row([(*name).to_owned(), one(*ns), two(1e3 / ns)]);
+    }
+    table.print();
+
+    let [plain, leased, ratio] = on_a_server(args.quick).await?;
+    let mut table = Table::new(["on Redis, 64 callers, 1,000 keys", "thousand a second"]);
+    table.row(["plain checks".to_owned(), one(plain / 1e3)]);
+    table.row(["leased, 100 at a time".to_owned(), one(leased / 1e3)]);
+    table.print();
+
+    let mut claims = Claims::default();
+    claims.at_most("spending what a client holds, ns", ns("LeaseSpender::spend"), 12.0);
+    let steady = 1e3 / ns("TwoTier, with a lease from memory for each 100");
+    claims.at_least("steady state on one core, million checks a second", steady, 5.0);
+    claims.at_least("leased over plain checks on Redis", ratio, 50.0);
+    claims.print();
+    let in_process: Vec<_> = figures.iter().map(|(name, ns)| json!({ "name": name, "ns": ns })).collect();
+    let on_redis = json!({ "plain_per_sec": plain, "leased_per_sec": leased, "ratio": ratio });
+    report::save("lease", json!({ "figures": in_process, "on_redis": on_redis, "claims": claims.json() }));
+    Ok(())
+}
