@@ -297,11 +297,11 @@ fn what_cannot_work_is_not_built() {
     assert!(Unified::builder().rate(stored("a")).cost(stored("b")).build().is_ok());
 
     let elsewhere = Limiter::builder(gcra(1.0, 1_000.0)).keyspace(Remote::new(CasStore::default())).build();
-    for cost in
+    for apart in
         [Unified::builder().rate(rate()).cost(elsewhere.clone()), Unified::builder().rate(stored("a")).cost(elsewhere)]
     {
-        let error = cost.build().unwrap_err();
-        assert_eq!((error.option(), error.value()), ("unified.consume", Some("all-or-nothing")));
+        let error = apart.consume(Consume::PerAxisAtOnce).build().unwrap_err();
+        assert_eq!((error.option(), error.value()), ("unified.consume", Some("per-axis-at-once")));
     }
     let mixed = Unified::builder().rate(stored("a")).cost(cost()).consume(Consume::PerAxis);
     assert!(mixed.build().is_ok());

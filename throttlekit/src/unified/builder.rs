@@ -1,9 +1,10 @@
 //! The builder of a unified admission.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use super::joint::{Joint, apart};
+use super::apart::Order;
+use super::joint::{Joint, apart, irrevocable};
 use super::price::{Prices, Pricing, Workload};
 use super::{Consume, Parts, Plan, UNIFIED, Unified, Watch};
 use crate::admit::Admit;
@@ -11,6 +12,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::error::BuildError;
 use crate::limiter::DynLimiter;
 use crate::observe::Observer;
+use crate::store::Rule;
 
 /// Builds a [`Unified`]; from [`Unified::builder`].
 ///
@@ -33,6 +35,8 @@ pub struct UnifiedBuilder<C = SystemClock> {
     pricing: Option<PricingPlan>,
     observer: Option<Arc<dyn Observer>>,
     name: Option<Arc<str>>,
+    remember_last: bool,
+    hash_tag: bool,
     clock: C,
 }
 
@@ -52,6 +56,8 @@ impl UnifiedBuilder {
             pricing: None,
             observer: None,
             name: None,
+            remember_last: false,
+            hash_tag: false,
             clock: SystemClock::new(),
         }
     }
@@ -132,10 +138,25 @@ impl<C> UnifiedBuilder<C> {
         self
     }
 
-    /// Where the time of all-or-nothing, and of events, comes from. The default is a new [`SystemClock`].
+    /// Keeps the decisions of the request that was decided last, for [`Unified::last_axes`]. Default: not, since every
+    /// request then takes a lock for it.
+    pub fn remember_last(mut self, remember: bool) -> Self {
+        self.remember_last = remember;
+        self
+    }
+
+    /// Asks rate and cost for `{key}` instead of `key`. In a Redis cluster the braces put both into one slot, where they
+    /// can be asked together. The key must not be empty there: an empty tag is none. Default: not.
+    pub fn hash_tag(mut self, hash_tag: bool) -> Self {
+        self.hash_tag = hash_tag;
+        self
+    }
+
+    /// Where the time of what is asked together, and of events, comes from. The default is a new [`SystemClock`].
     pub fn clock<D: Clock>(self, clock: D) -> UnifiedBuilder<D> {
-        let Self { concurrency, rate, cost, consume, pricing, observer, name, clock: _ } = self;
-        UnifiedBuilder { concurrency, rate, cost, consume, pricing, observer, name, clock }
+        let Self { concurrency, rate, cost, consume, pricing, observer, name, remember_last, hash_tag, clock: _ } =
+            self;
+        UnifiedBuilder { concurrency, rate, cost, consume, pricing, observer, name, remember_last, hash_tag, clock }
     }
 
     /// Builds it.
@@ -143,20 +164,17 @@ impl<C> UnifiedBuilder<C> {
     /// # Errors
     ///
     /// `unified` if there is no axis (code `throttlekit_error`); `unified.consume` or `unified.cost` if rate and cost
-    /// cannot be charged together; `unified.jointLp` and below for prices without a cost axis, and for numbers out of range.
+    /// cannot be charged in the way that [`consume`](Self::consume) says; `unified.jointLp` and below for prices without a cost axis, and for numbers out of range.
     pub fn build(self) -> Result<Unified<C>, BuildError>
     where
         C: Clock,
     {
-        let Self { concurrency, rate, cost, consume, pricing, observer, name, clock } = self;
+        let Self { concurrency, rate, cost, consume, pricing, observer, name, remember_last, hash_tag, clock } = self;
         if concurrency.is_none() && rate.is_none() && cost.is_none() {
             return Err(BuildError::unsupported("unified", "must have at least one axis"));
         }
         let plan = match (&rate, &cost) {
-            (Some(rate), Some(cost)) if consume == Consume::AllOrNothing => {
-                let dimension = |limiter: &Arc<dyn DynLimiter>| limiter.dimension().map_err(|_| apart());
-                Plan::Together(Joint::new(dimension(rate)?, dimension(cost)?)?)
-            }
+            (Some(rate), Some(cost)) => plan(&**rate, &**cost, consume)?,
             _ => Plan::EachForItself,
         };
         let pricing = match pricing {
@@ -169,8 +187,31 @@ impl<C> UnifiedBuilder<C> {
                 Some(Pricing::from_workload(&workload, sample_window, horizon)?)
             }
         };
-        let watch = observer.map(|observer| Watch { observer, name: name.unwrap_or_else(|| UNIFIED.into()) });
-        Ok(Unified { parts: Arc::new(Parts { concurrency, rate, cost, plan, pricing, watch, clock }) })
+        let watch = (observer.is_some() || remember_last).then(|| Watch {
+            observer,
+            name: name.unwrap_or_else(|| UNIFIED.into()),
+            last: remember_last.then(Mutex::default),
+        });
+        Ok(Unified { parts: Arc::new(Parts { concurrency, rate, cost, plan, pricing, watch, hash_tag, clock }) })
+    }
+}
+
+/// How both are charged.
+fn plan(rate: &dyn DynLimiter, cost: &dyn DynLimiter, consume: Consume) -> Result<Plan, BuildError> {
+    let rule = match consume {
+        Consume::PerAxis => return Ok(Plan::EachForItself),
+        Consume::PerAxisAtOnce => Rule::Each,
+        Consume::AllOrNothing => Rule::All,
+    };
+    let joint = match (rate.dimension(), cost.dimension()) {
+        (Ok(rate), Ok(cost)) => Joint::new(rate, cost, rule)?,
+        // One of them takes no part in joint checks.
+        _ => None,
+    };
+    match (joint, rule) {
+        (Some(joint), _) => Ok(Plan::Together(joint)),
+        (None, Rule::Each) => Err(apart()),
+        (None, Rule::All) => Order::of(rate, cost).map(Plan::Apart).ok_or_else(irrevocable),
     }
 }
 

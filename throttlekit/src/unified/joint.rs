@@ -14,10 +14,18 @@ pub(super) const ONE: f64 = 1.0;
 pub(super) struct Both {
     pub(super) rate: Decision,
     pub(super) cost: Decision,
+    /// Whether one that allows was charged though the other one refused.
+    pub(super) spares_none: bool,
 }
 
 /// Rate and cost where one atomic section holds both.
-pub(super) enum Joint {
+pub(super) struct Joint {
+    site: Place,
+    /// What becomes of one if the other refuses.
+    rule: Rule,
+}
+
+enum Place {
     Local { rate: Box<dyn Local>, cost: Box<dyn Local> },
     Stored { rate: Box<dyn Stored>, cost: Box<dyn Stored>, store: Remote },
 }
@@ -27,14 +35,17 @@ const CONSUME: &str = "unified.consume";
 const COST: &str = "unified.cost";
 
 impl Joint {
-    pub(super) fn new(rate: Dimension, cost: Dimension) -> Result<Self, BuildError> {
-        match (rate.0, cost.0) {
-            (Site::Local(rate), Site::Local(cost)) if rate.table_id() == cost.table_id() => Err(BuildError::new(
-                COST,
-                "the table of the rate",
-                "must have a table of its own, or states of the two would meet under one key",
-            )),
-            (Site::Local(rate), Site::Local(cost)) => Ok(Self::Local { rate, cost }),
+    /// `None` if no section holds both.
+    pub(super) fn new(rate: Dimension, cost: Dimension, rule: Rule) -> Result<Option<Self>, BuildError> {
+        let site = match (rate.0, cost.0) {
+            (Site::Local(rate), Site::Local(cost)) if rate.table_id() == cost.table_id() => {
+                return Err(BuildError::new(
+                    COST,
+                    "the table of the rate",
+                    "must have a table of its own, or states of the two would meet under one key",
+                ));
+            }
+            (Site::Local(rate), Site::Local(cost)) => Place::Local { rate, cost },
             (Site::Stored(rate), Site::Stored(cost)) if rate.keys().same_store(cost.keys()) => {
                 if rate.full_key("") == cost.full_key("") {
                     return Err(BuildError::new(
@@ -44,34 +55,40 @@ impl Joint {
                     ));
                 }
                 let store = rate.keys().clone();
-                Ok(Self::Stored { rate, cost, store })
+                Place::Stored { rate, cost, store }
             }
-            _ => Err(apart()),
-        }
+            _ => return Ok(None),
+        };
+        Ok(Some(Self { site, rule }))
     }
 
     /// In memory: at once. `None` if a store has to be asked.
     pub(super) fn charge(&self, key: &str, now_ms: f64, units: f64) -> Option<Result<Both, Error>> {
-        let Self::Local { rate, cost } = self else { return None };
+        let Place::Local { rate, cost } = &self.site else { return None };
+        if self.rule == Rule::Each {
+            return Some(one_by_one((&**rate, ONE), (&**cost, units), key, now_ms));
+        }
+        let both = |rate, cost| Both { rate, cost, spares_none: false };
         // The order of the locks is that of every joint run of the process: ascending by table.
         Some(if rate.table_id() < cost.table_id() {
-            nested((&**rate, ONE), (&**cost, units), key, now_ms).map(|(rate, cost)| Both { rate, cost })
+            nested((&**rate, ONE), (&**cost, units), key, now_ms).map(|(rate, cost)| both(rate, cost))
         } else {
-            nested((&**cost, units), (&**rate, ONE), key, now_ms).map(|(cost, rate)| Both { rate, cost })
+            nested((&**cost, units), (&**rate, ONE), key, now_ms).map(|(cost, rate)| both(rate, cost))
         })
     }
 
     /// In a store: one call.
     pub(super) fn call(&self, key: &str, now_ms: f64, units: f64) -> Option<BoxFuture<Result<Both, Error>>> {
-        let Self::Stored { rate, cost, store } = self else { return None };
-        let mut call = Call::new(now_ms, Rule::All);
+        let Place::Stored { rate, cost, store } = &self.site else { return None };
+        let spares_none = self.rule == Rule::Each;
+        let mut call = Call::new(now_ms, self.rule);
         rate.push(&mut call, rate.full_key(key), ONE);
         cost.push(&mut call, cost.full_key(key), units);
         let running = store.run_call(call);
         Some(Box::pin(async move {
             let replies: Vec<Decision> = running.await?.into_replies()?;
             match replies[..] {
-                [rate, cost] => Ok(Both { rate, cost }),
+                [rate, cost] => Ok(Both { rate, cost, spares_none }),
                 _ => Err(Error::state_invalid("the store answered another number of checks than it was asked")),
             }
         }))
@@ -80,8 +97,26 @@ impl Joint {
 
 #[cold]
 pub(super) fn apart() -> BuildError {
-    let allowed = "must be per-axis where rate and cost are neither both in memory nor in one store";
+    let allowed = "must be per-axis or all-or-nothing where rate and cost are neither both in memory nor in one store";
+    BuildError::new(CONSUME, "per-axis-at-once", allowed)
+}
+
+#[cold]
+pub(super) fn irrevocable() -> BuildError {
+    let allowed = "must be per-axis where rate and cost are neither both in memory nor in one store, and neither takes \
+                   units back";
     BuildError::new(CONSUME, "all-or-nothing", allowed)
+}
+
+/// Charges each by its own verdict.
+fn one_by_one(
+    (rate, rate_units): (&dyn Local, f64),
+    (cost, cost_units): (&dyn Local, f64),
+    key: &str,
+    now_ms: f64,
+) -> Result<Both, Error> {
+    let alone = |limit: &dyn Local, units| limit.joint(key, now_ms, units, &mut Ok);
+    Ok(Both { rate: alone(rate, rate_units)?, cost: alone(cost, cost_units)?, spares_none: true })
 }
 
 /// Holds the key of `outer` while `inner` is judged and, if both want it, charged.

@@ -37,6 +37,7 @@
 //! keep it out though nothing better comes. Where that can happen, let them be solved again
 //! ([`UnifiedBuilder::resolving_workload`]).
 
+mod apart;
 mod builder;
 mod joint;
 mod lp;
@@ -46,7 +47,7 @@ pub use builder::UnifiedBuilder;
 pub use lp::{Plan as WorkloadPlan, Prices, Workload};
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::admit::{Admission, Admit, Ask, Axes, Axis};
 use crate::clock::{Clock, SystemClock};
@@ -57,6 +58,7 @@ use crate::observe::{Event, Observer};
 use crate::permit::Permit;
 use crate::run::Run;
 use crate::strategy::validate_cost;
+use apart::Order;
 use joint::{Both, Joint, ONE};
 use price::Pricing;
 
@@ -64,13 +66,21 @@ use price::Pricing;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Consume {
-    /// Nothing. Rate and cost are in memory or in one store, and are judged and charged in one atomic section; their
-    /// clocks and observers are not asked.
+    /// Nothing.
+    ///
+    /// Where rate and cost are both in memory, or both in one store, they are judged and charged in one atomic section;
+    /// their clocks and observers are not asked. Elsewhere one is asked after the other, each by a check of its own
+    /// limiter, and a refusal or an error of the second one gives back what the first one took. Until then that is missing
+    /// to others. It is given back by best effort: it stays taken if its store is out, or if the request is dropped while it
+    /// waits. Not so in memory: therefore a limit in memory is asked first, and gets its units back whatever happens.
     #[default]
     AllOrNothing,
     /// What was asked before the refusal: the rate is asked first and keeps its unit if the cost then refuses. Each is a
     /// check of its own limiter, wherever that is. What other members of the family do.
     PerAxis,
+    /// What the one that does not refuse takes, whichever it is. Both are asked at one instant, in memory or by one call of
+    /// one store. What other members of the family do in one script.
+    PerAxisAtOnce,
 }
 
 /// Admits by rate, work in flight and cost at once; from [`builder`](Self::builder).
@@ -78,7 +88,8 @@ pub enum Consume {
 /// # What it promises
 ///
 /// - **Order**: a slot first, then the prices, then rate and cost. A refusal ends it: what comes later is not asked. With
-///   [`Consume::AllOrNothing`] rate and cost are asked together, and both decisions are in the answer.
+///   [`Consume::AllOrNothing`] rate and cost are asked together where one place holds both, and both decisions are in the
+///   answer.
 /// - **Slots** are given back as [`Outcome::Ignored`](crate::Outcome::Ignored) on every denial and error, and if the
 ///   returned [`Run`] is dropped or panics. They never teach the guard a latency of nothing.
 /// - **The answer** has the decision of each axis that was asked; the joint one is their [`combine`](Decision::combine), and
@@ -99,21 +110,27 @@ struct Parts<C> {
     plan: Plan,
     pricing: Option<Pricing>,
     watch: Option<Watch>,
+    /// Whether keys are put into braces.
+    hash_tag: bool,
     clock: C,
 }
 
 /// The strategy name of its events.
 const UNIFIED: &str = "unified";
 
-/// Who is told about decisions, and under which name.
+/// Who is told about decisions.
 struct Watch {
-    observer: Arc<dyn Observer>,
+    observer: Option<Arc<dyn Observer>>,
+    /// The name that events carry.
     name: Arc<str>,
+    /// The decisions of the request that was decided last.
+    last: Option<Mutex<Axes>>,
 }
 
 /// How rate and cost are charged.
 enum Plan {
     Together(Joint),
+    Apart(Order),
     EachForItself,
 }
 
@@ -145,6 +162,14 @@ impl<C> Unified<C> {
     pub fn prices(&self) -> Option<Prices> {
         self.parts.pricing.as_ref().map(Pricing::prices)
     }
+
+    /// The decisions of the request that was decided last, whichever that was: for a look from outside. A request's own
+    /// are in its [`Admission::axes`]. `None` unless [`UnifiedBuilder::remember_last`] was asked for.
+    pub fn last_axes(&self) -> Option<Axes> {
+        let last = self.parts.watch.as_ref()?.last.as_ref()?;
+        // Axes are replaced as a whole.
+        Some(*last.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 // A request that never waits goes straight through: an admission is large, and is not copied from one step to the next.
@@ -173,8 +198,17 @@ impl<C: Clock> Parts<C> {
                 return Run::ready(Ok(Admission { decision, axes: held.axes, binding: None, permit }));
             }
         }
+        if self.hash_tag {
+            return self.ask(held, &format!("{{{key}}}"), wish);
+        }
+        self.ask(held, key, wish)
+    }
+
+    #[inline(always)]
+    fn ask(self: &Arc<Self>, held: Held, key: &str, wish: Wish) -> Run<Answer> {
         match &self.plan {
             Plan::Together(joint) => self.together(joint, held, key, wish),
+            Plan::Apart(order) => self.apart(*order, held, key, wish),
             Plan::EachForItself => self.ask_rate(held, key, wish),
         }
     }
@@ -202,6 +236,7 @@ impl<C: Clock> Parts<C> {
         held.axes.rate = Some(both.rate);
         held.axes.cost = Some(both.cost);
         let spared = match (both.rate.allowed, both.cost.allowed) {
+            _ if both.spares_none => None,
             (true, false) => self.rate.as_ref(),
             (false, true) => self.cost.as_ref(),
             _ => return Run::ready(Ok(self.answer(held, wish))),
@@ -209,13 +244,8 @@ impl<C: Clock> Parts<C> {
         let Some(spared) = spared else { return Run::ready(Ok(self.answer(held, wish))) };
         let parts = Arc::clone(self);
         let show = move |state: Decision| {
-            let as_it_is = |decision: Decision| Decision {
-                remaining: state.remaining,
-                reset_at_ms: state.reset_at_ms,
-                ..decision
-            };
             let axis = if both.rate.allowed { &mut held.axes.rate } else { &mut held.axes.cost };
-            *axis = axis.map(as_it_is);
+            *axis = axis.map(|decision| as_it_is(decision, &state));
             parts.answer(held, wish)
         };
         spared.peek(key).map(move |state| state.map(show))
@@ -263,10 +293,14 @@ impl<C: Clock> Parts<C> {
         }
     }
 
-    /// Gives one event for each axis that was asked.
+    /// Remembers the decisions, and gives one event for each axis that was asked.
     #[inline]
     fn tell(&self, axes: &Axes, wish: Wish) {
         let Some(watch) = &self.watch else { return };
+        if let Some(last) = &watch.last {
+            *last.lock().unwrap_or_else(PoisonError::into_inner) = *axes;
+        }
+        let Some(observer) = &watch.observer else { return };
         let now_ms = self.clock.now_ms();
         let asked = [
             (Axis::Concurrency, axes.concurrency, ONE),
@@ -275,7 +309,7 @@ impl<C: Clock> Parts<C> {
         ];
         for (axis, decision, units) in asked {
             if let Some(decision) = decision {
-                watch.observer.observe(&Event::new(&watch.name, UNIFIED, axis, units, now_ms, Ok(decision)));
+                observer.observe(&Event::new(&watch.name, UNIFIED, axis, units, now_ms, Ok(decision)));
             }
         }
     }
@@ -292,6 +326,11 @@ impl<C: Clock> Parts<C> {
         }
         Admission { decision: axes.combined(), axes, binding, permit }
     }
+}
+
+/// The decision of an axis that allows and was not charged: with what it has as `state` has it.
+fn as_it_is(decision: Decision, state: &Decision) -> Decision {
+    Decision { remaining: state.remaining, reset_at_ms: state.reset_at_ms, ..decision }
 }
 
 impl<C: Clock> Admit for Unified<C> {

@@ -1,0 +1,148 @@
+//! Rate and cost where nothing holds both: one after the other, and the first one back if the second one refuses.
+
+use std::sync::Arc;
+
+use super::joint::ONE;
+use super::{Answer, Held, Parts, Wish, as_it_is};
+use crate::admit::{Axes, Axis};
+use crate::clock::Clock;
+use crate::decision::Decision;
+use crate::error::Error;
+use crate::limiter::DynLimiter;
+use crate::multi::Site;
+use crate::program::Refund;
+use crate::run::Run;
+
+/// Which one is asked first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    RateFirst,
+    CostFirst,
+}
+
+impl Order {
+    /// First comes one that takes units back; of two one in memory, which does so at once and without fail. `None` if
+    /// neither takes units back.
+    pub(super) fn of(rate: &dyn DynLimiter, cost: &dyn DynLimiter) -> Option<Self> {
+        let in_memory =
+            |limit: &dyn DynLimiter| matches!(limit.dimension().map(|dimension| dimension.0), Ok(Site::Local(_)));
+        match (rate.refunds(), cost.refunds()) {
+            (true, true) if in_memory(cost) && !in_memory(rate) => Some(Self::CostFirst),
+            (true, _) => Some(Self::RateFirst),
+            (false, true) => Some(Self::CostFirst),
+            (false, false) => None,
+        }
+    }
+
+    fn axes(self) -> (Axis, Axis) {
+        match self {
+            Self::RateFirst => (Axis::Rate, Axis::Cost),
+            Self::CostFirst => (Axis::Cost, Axis::Rate),
+        }
+    }
+}
+
+/// What was taken from one limit for a request that is not admitted yet. Given back unless it is kept.
+struct Owed {
+    limiter: Arc<dyn DynLimiter>,
+    key: String,
+    refund: Option<Refund>,
+}
+
+impl Owed {
+    fn keep(mut self) {
+        self.refund = None;
+    }
+
+    /// Gives it back. In memory that has happened when this returns.
+    fn give_back(&mut self) -> Option<Run<Result<Decision, Error>>> {
+        Some(self.limiter.give_back(&self.key, self.refund.take()?))
+    }
+}
+
+impl Drop for Owed {
+    /// The request was dropped, or something panicked. A store would have to be waited for.
+    fn drop(&mut self) {
+        drop(self.give_back());
+    }
+}
+
+/// The place of one of the two axes.
+fn slot(axes: &mut Axes, axis: Axis) -> &mut Option<Decision> {
+    if axis == Axis::Rate { &mut axes.rate } else { &mut axes.cost }
+}
+
+impl<C: Clock> Parts<C> {
+    fn limiter(&self, axis: Axis) -> Option<&Arc<dyn DynLimiter>> {
+        if axis == Axis::Rate { self.rate.as_ref() } else { self.cost.as_ref() }
+    }
+
+    pub(super) fn apart(self: &Arc<Self>, order: Order, held: Held, key: &str, wish: Wish) -> Run<Answer> {
+        let Some(first) = self.limiter(order.axes().0) else { return self.ask_rate(held, key, wish) };
+        match first.check(key, units(order.axes().0, wish)).now() {
+            Ok(Ok(decision)) => self.go_on(order, decision, held, key, wish),
+            Ok(Err(error)) => Run::ready(Err(error)),
+            Err(waiting) => {
+                let (parts, key) = (Arc::clone(self), key.to_owned());
+                Run::wait(async move {
+                    let decision = waiting.await?;
+                    parts.go_on(order, decision, held, &key, wish).await
+                })
+            }
+        }
+    }
+
+    /// Goes on once the first one has answered.
+    fn go_on(self: &Arc<Self>, order: Order, taken: Decision, mut held: Held, key: &str, wish: Wish) -> Run<Answer> {
+        let (first, second) = order.axes();
+        *slot(&mut held.axes, first) = Some(taken);
+        let (Some(one), Some(other)) = (self.limiter(first).filter(|_| taken.allowed), self.limiter(second)) else {
+            return Run::ready(Ok(self.answer(held, wish)));
+        };
+        let refund = Some(Refund::new(units(first, wish)).of(&taken));
+        let owed = Owed { limiter: Arc::clone(one), key: key.to_owned(), refund };
+        match other.check(key, units(second, wish)).now() {
+            Ok(result) => self.conclude(order, result, owed, held, wish),
+            Err(waiting) => {
+                let parts = Arc::clone(self);
+                Run::wait(async move {
+                    let result = waiting.await;
+                    parts.conclude(order, result, owed, held, wish).await
+                })
+            }
+        }
+    }
+
+    /// Answers once the second one has.
+    fn conclude(
+        self: &Arc<Self>,
+        order: Order,
+        result: Result<Decision, Error>,
+        mut owed: Owed,
+        mut held: Held,
+        wish: Wish,
+    ) -> Run<Answer> {
+        let (first, second) = order.axes();
+        if let Ok(decision) = &result {
+            *slot(&mut held.axes, second) = Some(*decision);
+            if decision.allowed {
+                owed.keep();
+                return Run::ready(Ok(self.answer(held, wish)));
+            }
+        }
+        let Some(refund) = owed.give_back() else { return Run::ready(Ok(self.answer(held, wish))) };
+        let parts = Arc::clone(self);
+        refund.map(move |refunded| {
+            result?;
+            // If it could not be given back, the decision shows what there was after it was taken.
+            if let (Ok(state), Some(decision)) = (refunded, slot(&mut held.axes, first)) {
+                *decision = as_it_is(*decision, &state);
+            }
+            Ok(parts.answer(held, wish))
+        })
+    }
+}
+
+fn units(axis: Axis, wish: Wish) -> f64 {
+    if axis == Axis::Rate { ONE } else { wish.cost }
+}
