@@ -192,9 +192,9 @@ async fn a_file_names_the_store() {
     let policies = Policies::load(&text(&authority.display().to_string()), options()).unwrap();
     let api = policies.get("api").unwrap();
     for remaining in [2, 1, 0] {
-        assert_eq!(api.limiter().admit(&Ask::new("k")).await.unwrap().decision.remaining, remaining);
+        assert_eq!(api.limiter().unwrap().admit(&Ask::new("k")).await.unwrap().decision.remaining, remaining);
     }
-    assert!(!api.limiter().admit(&Ask::new("k")).await.unwrap().decision.allowed);
+    assert!(!api.limiter().unwrap().admit(&Ask::new("k")).await.unwrap().decision.allowed);
     assert_eq!(secure.server.sql("SELECT count(*) FROM from_file_fast"), "1");
     let error = Policies::load(&text("/nowhere/root.pem"), options()).unwrap_err();
     assert!(error.to_string().contains("caFile"), "{error}");

@@ -19,7 +19,7 @@ fn load(store: &str) -> Policies {
 
 async fn remaining(policies: &Policies) -> u64 {
     let limiter = policies.get("api").unwrap();
-    limiter.limiter().check("k", 1.0).await.unwrap().remaining
+    limiter.limiter().unwrap().check("k", 1.0).await.unwrap().remaining
 }
 
 #[tokio::test]
@@ -58,14 +58,14 @@ async fn a_master_under_sentinels() {
 /// Checks until the limits are back, as the breaker in front of the store has it; how long that took.
 async fn recovers(policies: &Policies) -> Duration {
     let limiter = policies.get("api").unwrap();
-    redis_support::until_answered(Duration::from_secs(60), || limiter.limiter().check("other", 1.0)).await
+    redis_support::until_answered(Duration::from_secs(60), || limiter.limiter().unwrap().check("other", 1.0)).await
 }
 
 async fn fails(policies: &Policies) {
     let limiter = policies.get("api").unwrap();
     // More than the breaker takes until it leaves the store alone.
     for _ in 0..10 {
-        let error = limiter.limiter().check("k", 1.0).await.unwrap_err();
+        let error = limiter.limiter().unwrap().check("k", 1.0).await.unwrap_err();
         assert!(error.is_store_unavailable(), "{error}");
     }
 }

@@ -184,7 +184,7 @@ impl ThrottleLayerBuilder {
         Rule {
             asked: self.asked,
             clock: self.clock,
-            limits: vec![Limit { name: self.name, fields: Fields::new(self.headers, self.limit) }],
+            limits: vec![Limit { name: self.name, fields: Fields::new(self.headers, self.limit), slots: false }],
             key: self.key,
             missing: self.missing,
             cost: self.cost,
@@ -212,9 +212,9 @@ impl fmt::Debug for ThrottleLayerBuilder {
 }
 
 /// The clock of a limiter.
-pub(crate) struct LimiterClock<L: ?Sized>(pub(crate) Arc<L>);
+struct LimiterClock<L>(Arc<L>);
 
-impl<L: DynLimiter + ?Sized> Clock for LimiterClock<L> {
+impl<L: DynLimiter> Clock for LimiterClock<L> {
     fn now_ms(&self) -> f64 {
         self.0.now_ms()
     }

@@ -1,10 +1,15 @@
 //! From a request to what becomes of it.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
+#[cfg(feature = "config")]
+use throttlekit::policy::Entry;
 use throttlekit::{Admission, Ask, Decision, Error, FailMode, Permit, Run};
 
 use crate::fields::Present;
@@ -50,17 +55,46 @@ pub(crate) struct Pass {
     permit: Permit,
     /// The rule whose limit is shown to the client; `None` if nothing is.
     shown: Option<Arc<Rule>>,
-    decision: Decision,
+    /// `None` if the fail mode lets it pass.
+    decision: Option<Decision>,
     /// Whether a response that ends a permit will have no body, by the method.
     bodiless: bool,
 }
 
 /// A request whose decision is on its way.
 pub(crate) struct Waiting {
-    answer: Run<Result<Admission, Error>>,
+    answer: Answering,
     rule: Arc<Rule>,
     key: Box<str>,
     cost: f64,
+}
+
+/// An answer on its way.
+pub(crate) enum Answering {
+    Limits(Run<Result<Admission, Error>>),
+    #[cfg(feature = "config")]
+    Guarded(Run<Entry>),
+}
+
+/// What was answered, and the slots that a request holds whose limits failed.
+pub(crate) type Answer = (Result<Admission, Error>, Permit);
+
+impl Future for Answering {
+    type Output = Answer;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        match self.get_mut() {
+            Self::Limits(run) => Pin::new(run).poll(cx).map(|result| (result, Permit::none())),
+            #[cfg(feature = "config")]
+            Self::Guarded(run) => Pin::new(run).poll(cx).map(apart),
+        }
+    }
+}
+
+#[cfg(feature = "config")]
+fn apart(entry: Entry) -> Answer {
+    let Entry { result, permit, .. } = entry;
+    (result, permit)
 }
 
 impl Shared {
@@ -109,12 +143,19 @@ impl Shared {
         let limiter = match &rule.asked {
             Asked::Limiter(limiter) => limiter,
             Asked::Admit(admit) => return self.settle(head, rule, &ask, admit.admit(&ask), pass),
+            #[cfg(feature = "config")]
+            Asked::Guarded(guarded) => {
+                return match guarded.enter(&ask).now() {
+                    Ok(entry) => self.conclude(head, rule, &ask, apart(entry), pass),
+                    Err(answer) => Some(wait(rule, &ask, Answering::Guarded(answer))),
+                };
+            }
         };
         match limiter.check(key, cost) {
             Run::Ready(Some(Ok(decision))) if decision.allowed => {
                 if self.takes_along(rule) {
                     let shown = rule.shows_allows().then(|| Arc::clone(rule));
-                    *pass = Some(Pass { permit: Permit::none(), shown, decision, bodiless: false });
+                    *pass = Some(Pass { permit: Permit::none(), shown, decision: Some(decision), bodiless: false });
                 }
                 None
             }
@@ -138,11 +179,8 @@ impl Shared {
         pass: &mut Option<Pass>,
     ) -> Verdict {
         match answer.now() {
-            Ok(answer) => self.conclude(head, rule, ask, answer, pass),
-            Err(answer) => {
-                let waiting = Waiting { answer, rule: Arc::clone(rule), key: ask.key.into(), cost: ask.cost };
-                Some(Box::new(Stop::Wait(waiting)))
-            }
+            Ok(answer) => self.conclude(head, rule, ask, (answer, Permit::none()), pass),
+            Err(answer) => Some(wait(rule, ask, Answering::Limits(answer))),
         }
     }
 
@@ -152,7 +190,7 @@ impl Shared {
         head: &RequestHead<'_>,
         rule: &Arc<Rule>,
         ask: &Ask<'_>,
-        answer: Result<Admission, Error>,
+        (answer, slots): Answer,
         pass: &mut Option<Pass>,
     ) -> Verdict {
         match answer {
@@ -163,34 +201,58 @@ impl Shared {
                 None
             }
             Ok(admission) => Some(self.deny(head, rule, ask.key, &admission)),
-            Err(error) => self.stand_in(head, rule, ask, &error, pass),
+            Err(error) => self.stand_in(head, rule, ask, (&error, slots), pass),
         }
     }
 
-    /// Lets the limit in memory decide, if there is one and `error` says that the store is out.
+    /// Lets the limit in memory decide, if there is one and `error` says that the store is out. The slots stay those that
+    /// are held.
     #[cold]
     fn stand_in(
         &self,
         head: &RequestHead<'_>,
         rule: &Arc<Rule>,
         ask: &Ask<'_>,
-        error: &Error,
+        (error, slots): (&Error, Permit),
         pass: &mut Option<Pass>,
     ) -> Verdict {
         let standby = rule.standby.as_ref().filter(|_| error.is_store_unavailable());
-        let Some(standby) = standby else { return self.fail(head, rule, error) };
+        let Some(standby) = standby else { return self.let_pass(head, rule, error, slots, pass) };
         self.hooks.failed(&Failure { request: *head, policy: rule.name(), error });
         match standby.admit(ask).now() {
-            Ok(Ok(admission)) => self.conclude(head, rule, ask, Ok(admission), pass),
-            Ok(Err(error)) => self.fail(head, rule, &error),
+            Ok(Ok(mut admission)) => {
+                admission.permit = slots;
+                self.conclude(head, rule, ask, (Ok(admission), Permit::none()), pass)
+            }
+            Ok(Err(error)) => self.let_pass(head, rule, &error, slots, pass),
             // It is in memory, so this does not happen; if it did, nothing would be decided.
-            Err(_) => self.fail(head, rule, &Error::store_unavailable("what stands in for it has to be waited for")),
+            Err(_) => {
+                let error = Error::store_unavailable("what stands in for it has to be waited for");
+                self.let_pass(head, rule, &error, slots, pass)
+            }
         }
+    }
+
+    /// Applies the fail mode to a request that holds `slots`.
+    #[cold]
+    fn let_pass(
+        &self,
+        head: &RequestHead<'_>,
+        rule: &Arc<Rule>,
+        error: &Error,
+        slots: Permit,
+        pass: &mut Option<Pass>,
+    ) -> Verdict {
+        let verdict = self.fail(head, rule, error);
+        if verdict.is_none() && slots.is_held() {
+            *pass = Some(Pass::undecided(head, slots));
+        }
+        verdict
     }
 
     #[cold]
     fn deny(&self, head: &RequestHead<'_>, rule: &Rule, key: &str, admission: &Admission) -> Box<Stop> {
-        let limit = rule.limit_of(&admission.decision);
+        let limit = rule.denier(admission);
         let policy = limit.map_or("", |limit| &limit.name);
         let limited = Limited { request: *head, key, policy, admission };
         self.hooks.limited(&limited);
@@ -239,9 +301,14 @@ impl Shared {
     }
 }
 
+/// Says that an answer has to be waited for.
+fn wait(rule: &Arc<Rule>, ask: &Ask<'_>, answer: Answering) -> Box<Stop> {
+    Box::new(Stop::Wait(Waiting { answer, rule: Arc::clone(rule), key: ask.key.into(), cost: ask.cost }))
+}
+
 impl Waiting {
     /// The answer to wait for.
-    pub(crate) fn answer(&mut self) -> &mut Run<Result<Admission, Error>> {
+    pub(crate) fn answer(&mut self) -> &mut Answering {
         &mut self.answer
     }
 
@@ -250,7 +317,7 @@ impl Waiting {
         &self,
         shared: &Shared,
         request: &Request<B>,
-        answer: Result<Admission, Error>,
+        answer: Answer,
         pass: &mut Option<Pass>,
     ) -> Verdict {
         let head = RequestHead::within(request, &*shared.hooks.framework);
@@ -261,16 +328,21 @@ impl Waiting {
 impl Pass {
     /// A request that was admitted.
     fn admitted(head: &RequestHead<'_>, rule: &Arc<Rule>, admission: Admission) -> Self {
-        let bodiless = admission.permit.is_held() && *head.method() == Method::HEAD;
         let shown = rule.shows_allows().then(|| Arc::clone(rule));
-        Self { permit: admission.permit, shown, decision: admission.decision, bodiless }
+        Self { shown, decision: Some(admission.decision), ..Self::undecided(head, admission.permit) }
+    }
+
+    /// A request that passes without a decision.
+    fn undecided(head: &RequestHead<'_>, permit: Permit) -> Self {
+        let bodiless = permit.is_held() && *head.method() == Method::HEAD;
+        Self { permit, shown: None, decision: None, bodiless }
     }
 
     /// The work starts.
     #[inline]
     pub(crate) fn begin<B>(&mut self, hooks: &Hooks, request: &mut Request<B>) {
-        if hooks.share_decision {
-            request.extensions_mut().insert(self.decision);
+        if let Some(decision) = self.decision.filter(|_| hooks.share_decision) {
+            request.extensions_mut().insert(decision);
         }
         self.permit.begin();
     }
@@ -278,9 +350,9 @@ impl Pass {
     /// Tells the client, and gives what the body has to hold and whether there will be no body.
     #[inline]
     pub(crate) fn finish(self, status: StatusCode, headers: &mut HeaderMap) -> (Permit, bool) {
-        if let Some(rule) = &self.shown {
-            if let Some(limit) = rule.limit_of(&self.decision) {
-                limit.fields.write(&self.decision, rule.clock.now_ms(), Present::Replace, headers);
+        if let (Some(rule), Some(decision)) = (&self.shown, &self.decision) {
+            if let Some(limit) = rule.limit_of(decision) {
+                limit.fields.write(decision, rule.clock.now_ms(), Present::Replace, headers);
             }
         }
         let no_body = self.bodiless || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;

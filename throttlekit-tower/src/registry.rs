@@ -3,12 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
+use throttlekit::BuildError;
 use throttlekit::config::{HttpRule, KeySource};
 use throttlekit::headers::Headers;
-use throttlekit::policy::{self, Policies, PolicySet, RuleLimit};
-use throttlekit::{BuildError, DynLimiter};
+use throttlekit::policy::{self, Policies, Policy, PolicySet, RuleLimit};
 
-use crate::builder::LimiterClock;
 use crate::fields::Fields;
 use crate::key::{ConstantKey, HeaderKey, PeerIp};
 use crate::request::RequestHead;
@@ -91,17 +90,18 @@ impl Compiled {
 
 fn compile(rule: &policy::Rule) -> Result<Rule, BuildError> {
     let spec = rule.spec();
-    let first = rule.policies().first().ok_or(BuildError::missing("http.rules.policies"))?;
-    let clock = Arc::new(LimiterClock(Arc::clone(first.limiter())));
-    let asked = match rule.limit() {
-        RuleLimit::One(limiter) => Asked::Limiter(Arc::clone(limiter)),
-        RuleLimit::Joint(admit) => Asked::Admit(Arc::clone(admit)),
-        other => return Err(BuildError::new("http.rules.policies", format!("{other:?}"), "must be one or joint")),
+    let asked = match (rule.guarded(), rule.limit()) {
+        (Some(guarded), _) => Asked::Guarded(guarded.clone()),
+        (None, RuleLimit::One(limiter)) => Asked::Limiter(Arc::clone(limiter)),
+        (None, RuleLimit::Joint(admit)) => Asked::Admit(Arc::clone(admit)),
+        (None, other) => {
+            return Err(BuildError::new("http.rules.policies", format!("{other:?}"), "must be one or joint"));
+        }
     };
-    let limits = rule.policies().iter().map(|policy| limit(policy.name(), &**policy.limiter(), spec)).collect();
+    let limits = rule.policies().iter().map(|policy| limit(policy, spec)).collect();
     Ok(Rule {
         asked,
-        clock,
+        clock: Arc::clone(rule.clock()),
         limits,
         key: key(&spec.key)?,
         missing: spec.missing,
@@ -113,12 +113,15 @@ fn compile(rule: &policy::Rule) -> Result<Rule, BuildError> {
     })
 }
 
-fn limit(name: &str, limiter: &dyn DynLimiter, spec: &HttpRule) -> Limit {
-    let mut headers = Headers::new(spec.headers).policy(name);
-    if let Some(window_ms) = limiter.window_ms() {
+fn limit(policy: &Policy, spec: &HttpRule) -> Limit {
+    let mut headers = Headers::new(spec.headers).policy(policy.name());
+    let limiter = policy.limiter();
+    if let Some(window_ms) = limiter.and_then(|limiter| limiter.window_ms()) {
         headers = headers.window_ms(window_ms);
     }
-    Limit { name: name.into(), fields: Fields::new(headers, limiter.limit()) }
+    let shown = limiter.map_or(0, |limiter| limiter.limit());
+    let slots = policy.spec().concurrency.is_some();
+    Limit { name: policy.name().into(), fields: Fields::new(headers, shown), slots }
 }
 
 fn key(source: &KeySource) -> Result<Source, BuildError> {

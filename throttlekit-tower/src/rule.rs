@@ -5,7 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::Method;
-use throttlekit::{Admit, Clock, Decision, DynLimiter, FailMode, MissingKey};
+#[cfg(feature = "config")]
+use throttlekit::policy::Guarded;
+use throttlekit::{Admission, Admit, Axis, Clock, Decision, DynLimiter, FailMode, MissingKey};
 
 use crate::fields::Fields;
 use crate::hooks::unwound;
@@ -28,6 +30,9 @@ pub(crate) enum Asked {
     Limiter(Arc<dyn DynLimiter>),
     /// Anything else.
     Admit(Arc<dyn Admit>),
+    /// Slots first, which are held also where the fail mode decides.
+    #[cfg(feature = "config")]
+    Guarded(Guarded),
 }
 
 /// Where the key comes from.
@@ -53,6 +58,8 @@ pub(crate) struct Limit {
     /// The name of the policy.
     pub(crate) name: Box<str>,
     pub(crate) fields: Fields,
+    /// Whether it limits the work in flight.
+    pub(crate) slots: bool,
 }
 
 /// What happens to the requests of one route.
@@ -164,6 +171,15 @@ impl Rule {
     #[inline]
     pub(crate) fn shows_allows(&self) -> bool {
         self.limits.first().is_some_and(|limit| limit.fields.set().shows_allows())
+    }
+
+    /// The limit that denied with this admission.
+    pub(crate) fn denier(&self, admission: &Admission) -> Option<&Limit> {
+        let slots = self.limits.iter().find(|limit| limit.slots);
+        match admission.binding {
+            Some(Axis::Concurrency) => slots.or_else(|| self.limit_of(&admission.decision)),
+            _ => self.limit_of(&admission.decision),
+        }
     }
 
     /// The limit whose decision this is. Of several limits it is the first that grants as much: what is shown of it

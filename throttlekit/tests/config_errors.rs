@@ -66,7 +66,7 @@ http:
             r#"5:45: config.limiters[api].period: "5 M" is not a duration: write a number of milliseconds, or a number with ms, s, m, h or d, such as 30s, 1m or 1h"#,
             r#"5:50: config.limiters[api].burts: unknown field, did you mean "burst"?"#,
             r#"7:15: config.limiters[up].strategy: unknown strategy "fixedwindow", did you mean "fixedWindow"?"#,
-            "9:5: config.limiters[up].nonsens: unknown field, known are limit, period, periodMs, windowMs, burst, exact, capacity, refillPerSec, buckets, resetCadence, offsetMinutes, weekStartsOn, anchor, strategy, prefix, maxKeys, failMode",
+            "9:5: config.limiters[up].nonsens: unknown field, known are limit, period, periodMs, windowMs, burst, exact, capacity, refillPerSec, buckets, resetCadence, offsetMinutes, weekStartsOn, anchor, strategy, prefix, maxKeys, failMode, concurrency",
             r#"10:5: config.limiters[up].twoTier: this build does not know the block "twoTier""#,
             r#"14:19: config.limiters[bucket].refillPerSec: expected a number, found the text "yes""#,
             "15:5: config.limiters[bucket].period: not used by this strategy, only by: gcra, fixedWindow, slidingWindow, slidingWindowLog, quota (fixed, rolling)",
@@ -117,7 +117,7 @@ fn json_has_the_same_places() {
         Format::Json,
         &[
             r#"3:41: config.limiters[é].limit: expected a number, found the text "5"; write it without quotes"#,
-            "3:62: config.limiters[é].ürst: unknown field, known are prefix, maxKeys, failMode, strategy, limit, period, periodMs, windowMs, exact, burst",
+            "3:62: config.limiters[é].ürst: unknown field, known are prefix, maxKeys, failMode, concurrency, strategy, limit, period, periodMs, windowMs, exact, burst",
             r#"4:61: config.limiters[b].resetCadence: unknown cadence "weekly", known are calendar-month, calendar-week, calendar-day, fixed, rolling"#,
             "4:71: config.limiters[b].limit: given twice, first at line 4, column 33",
             "5:5: config.limiters[c].period: required: a duration such as 30s or 1m",
@@ -300,7 +300,6 @@ fn fields_of_other_strategies_are_no_typos() {
         "fleetBudget",
         "fairEscrow",
         "federatedFairEscrow",
-        "concurrency",
         "distributedConcurrency",
         "federated",
     ] {

@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used)] // a helper of a test is a test too
 
 use proptest::prelude::*;
-use throttlekit::ManualClock;
 use throttlekit::config::{Config, ConfigErrors, Format};
 use throttlekit::policy::{LoadOptions, Policies};
+use throttlekit::{Admit, Ask, ManualClock};
 
 const FORMATS: [Format; 3] = [Format::Yaml, Format::Json, Format::Toml];
 
@@ -96,7 +96,7 @@ fn assert_total(text: &str) {
                 let options = LoadOptions::new().clock(ManualClock::new(1_700_000_000_123.0));
                 let policies = Policies::from_config(config, options).unwrap();
                 for policy in policies.current().iter() {
-                    let decision = policy.limiter().check("k", 1.0).now().unwrap().unwrap();
+                    let decision = policy.admit().admit(&Ask::new("k")).now().unwrap().unwrap().decision;
                     assert_eq!(decision.allowed, decision.retry_after_ms == 0, "{text:?}");
                 }
             }

@@ -18,7 +18,7 @@ fn load(text: &str) -> (Policies, ManualClock) {
 
 fn check(policies: &Policies, name: &str, key: &str) -> Decision {
     let policy = policies.get(name).unwrap();
-    policy.limiter().check(key, 1.0).now().unwrap().unwrap()
+    policy.limiter().unwrap().check(key, 1.0).now().unwrap().unwrap()
 }
 
 /// How many of `n` checks are allowed.
@@ -42,7 +42,7 @@ fn policies_limit_by_name_and_do_not_meet() {
     assert_eq!(policies.names(), ["api", "uploads", "monthly"]);
     assert_eq!(allowed(&policies, "api", 4), 3);
     assert_eq!(allowed(&policies, "uploads", 4), 2, "the same key, another policy");
-    assert_eq!(policies.get("monthly").unwrap().limiter().limit(), 5);
+    assert_eq!(policies.get("monthly").unwrap().limiter().unwrap().limit(), 5);
     assert!(policies.get("other").is_none());
 }
 
@@ -52,7 +52,7 @@ fn a_text_that_starts_with_a_brace_is_json() {
         r#"{"defaults": {"prefix": "tk"}, "limiters": {"api": {"strategy": "gcra", "limit": 10, "period": "1s"}}}"#;
     let (policies, _) = load(text);
     let api = policies.get("api").unwrap();
-    assert_eq!((api.limiter().strategy_name(), api.prefix()), ("gcra", "tk:api"));
+    assert_eq!((api.limiter().unwrap().strategy_name(), api.prefix()), ("gcra", "tk:api"));
     assert!(Policies::load(text, LoadOptions::new().format(Format::Toml)).is_err(), "told otherwise");
 }
 
@@ -70,8 +70,10 @@ fn every_strategy_is_built_under_its_name() {
          h: { strategy: quota, limit: 4, resetCadence: rolling, period: 2s }",
     );
     let set = policies.current();
-    let described: Vec<_> =
-        set.iter().map(|policy| (policy.name(), policy.limiter().strategy_name(), policy.limiter().limit())).collect();
+    let described: Vec<_> = set
+        .iter()
+        .map(|policy| (policy.name(), policy.limiter().unwrap().strategy_name(), policy.limiter().unwrap().limit()))
+        .collect();
     let expected = [
         ("a", "gcra", 6),
         ("b", "gcra", 6),
@@ -84,10 +86,10 @@ fn every_strategy_is_built_under_its_name() {
     ];
     assert_eq!(described, expected);
     for policy in set.iter() {
-        let limit = policy.limiter().limit();
-        let fresh = policy.limiter().check("k", 1.0).now().unwrap().unwrap();
+        let limit = policy.limiter().unwrap().limit();
+        let fresh = policy.limiter().unwrap().check("k", 1.0).now().unwrap().unwrap();
         assert!(fresh.allowed && fresh.remaining == limit - 1, "{}: {fresh:?}", policy.name());
-        assert!(!policy.limiter().check("other", 1_000.0).now().unwrap().unwrap().allowed);
+        assert!(!policy.limiter().unwrap().check("other", 1_000.0).now().unwrap().unwrap().allowed);
     }
 }
 
@@ -105,7 +107,7 @@ fn compatible_and_exact_gcra_are_told_apart() {
 #[test]
 fn a_bad_cost_is_an_error_and_never_an_admit() {
     let (policies, _) = load(&one("strategy: fixedWindow, limit: 2, period: 1s"));
-    let limiter = policies.get("x").unwrap().limiter().clone();
+    let limiter = policies.get("x").unwrap().limiter().unwrap().clone();
     for cost in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e300] {
         assert_eq!(limiter.check("k", cost).now().unwrap().unwrap_err().code(), "invalid_argument");
     }
@@ -329,10 +331,10 @@ fn readers_never_see_half_a_reload() {
                     let set = policies.current();
                     assert!(set.version() >= version && set.version() >= last);
                     last = set.version();
-                    let limit = set.get("x").unwrap().limiter().limit();
+                    let limit = set.get("x").unwrap().limiter().unwrap().limit();
                     assert_eq!(limit, set.version());
                     assert_eq!(set.rule_for("GET", &format!("/{limit}")), Some(0));
-                    assert_eq!(set.rules()[0].policies()[0].limiter().limit(), limit);
+                    assert_eq!(set.rules()[0].policies()[0].limiter().unwrap().limit(), limit);
                     reads.fetch_add(1, Ordering::Relaxed);
                 }
             });
@@ -406,7 +408,7 @@ fn a_file_is_read_again_on_demand() {
     assert!(errors.to_string().starts_with(&format!("{}:3:9: config.limiters[x].limit: ", file.display())), "{errors}");
     std::fs::remove_file(&file).unwrap();
     assert!(policies.reload_file().is_err());
-    assert_eq!(policies.get("x").unwrap().limiter().limit(), 3);
+    assert_eq!(policies.get("x").unwrap().limiter().unwrap().limit(), 3);
     // A text replaces it too, in the format of the file.
     let text = "[limiters.x]\nstrategy = 'fixedWindow'\nlimit = 4\nperiod = '1h'\n";
     assert_eq!(policies.reload(text).unwrap().fate("x"), Some(Fate::Kept));

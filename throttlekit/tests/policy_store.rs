@@ -40,7 +40,7 @@ impl Setup {
     }
 
     fn check(&self, policy: &str) -> Result<Decision, Error> {
-        polled(self.policies.get(policy).unwrap().limiter().check("k", 1.0), 1).expect("an answer at once")
+        polled(self.policies.get(policy).unwrap().limiter().unwrap().check("k", 1.0), 1).expect("an answer at once")
     }
 
     fn rule(&self, index: usize) -> Rule {
@@ -165,7 +165,7 @@ fn every_strategy_stands_in_for_itself() {
          h: { strategy: quota, limit: 8, resetCadence: rolling, period: 2s, failMode: { local: { share: 0.5 } } }",
     );
     for policy in setup.policies.names() {
-        let limiter = setup.policies.get(&policy).unwrap().limiter().clone();
+        let limiter = setup.policies.get(&policy).unwrap().limiter().unwrap().clone();
         let name = limiter.strategy_name();
         setup.set(Mood::Down);
         let allowed = (0..10).filter(|_| setup.check(&policy).unwrap().allowed).count();
@@ -325,9 +325,9 @@ fn old_policies_go_on_over_the_store_they_had() {
     let setup = load(API);
     let old = setup.policies.get("api").unwrap();
     setup.policies.reload(API).unwrap();
-    assert_eq!(polled(old.limiter().check("k", 1.0), 1).unwrap().unwrap().remaining, 4);
+    assert_eq!(polled(old.limiter().unwrap().check("k", 1.0), 1).unwrap().unwrap().remaining, 4);
     setup.set(Mood::Down);
-    assert_eq!(polled(old.limiter().check("k", 1.0), 1).unwrap().unwrap().remaining, 4);
+    assert_eq!(polled(old.limiter().unwrap().check("k", 1.0), 1).unwrap().unwrap().remaining, 4);
 }
 
 #[test]

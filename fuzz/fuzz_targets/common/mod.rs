@@ -2,6 +2,7 @@
 
 use throttlekit::config::{Config, Format};
 use throttlekit::policy::{LoadOptions, Policies};
+use throttlekit::{Admit, Ask};
 
 /// Reads `text`, and builds what it describes. Problems are in the text and one line each.
 pub fn read(text: &str, format: Format) {
@@ -13,7 +14,7 @@ pub fn read(text: &str, format: Format) {
             }
             let policies = Policies::from_config(config, LoadOptions::new()).expect("what was read is right");
             for policy in policies.current().iter() {
-                let _ = policy.limiter().check("key", 1.0).now();
+                let _ = policy.admit().admit(&Ask::new("key")).now();
             }
         }
         Err(errors) => {

@@ -31,7 +31,7 @@ async fn a_file_opens_the_store_that_it_describes() {
     let (ours, theirs) = (Policies::load(&text, options()).unwrap(), Policies::load(&text, options()).unwrap());
     // Two registries, as two processes would have them.
     for (policies, allowed) in [(&ours, true), (&theirs, true), (&ours, false)] {
-        let decision = policies.get("api").unwrap().limiter().check("u1", 1.0).await.unwrap();
+        let decision = policies.get("api").unwrap().limiter().unwrap().check("u1", 1.0).await.unwrap();
         assert_eq!(decision.allowed, allowed);
     }
     assert!(table.text("api:u1").await.is_some());
@@ -42,7 +42,7 @@ async fn options_of_a_file_reach_the_store() {
     let table = Table::new("file-options").await;
     let text = file(&table, "hashKey: id\n    autoCreate: true").replace("file-options", "file-options-made");
     let policies = Policies::load(&text, LoadOptions::new().connector(DynamoDbConnector::new())).unwrap();
-    assert!(policies.get("api").unwrap().limiter().check("u1", 1.0).await.unwrap().allowed);
+    assert!(policies.get("api").unwrap().limiter().unwrap().check("u1", 1.0).await.unwrap().allowed);
     let made = table.client().describe_table().table_name("file-options-made").send().await.unwrap().table.unwrap();
     assert_eq!(made.key_schema()[0].attribute_name, "id");
 }

@@ -1,5 +1,6 @@
 //! From nodes to a [`Config`]: names, types and what belongs together.
 
+use super::decode_concurrency::concurrency;
 use super::decode_http::http;
 use super::decode_store::{Env, store};
 use super::error::Position;
@@ -12,12 +13,11 @@ use crate::fallback::{FailMode, Share};
 use crate::store::memory::TableBuilder;
 
 /// Blocks of a configuration that other members of the family know and this one does not.
-const FOREIGN_BLOCKS: [&str; 9] = [
+const FOREIGN_BLOCKS: [&str; 8] = [
     "tokenBudget",
     "fleetBudget",
     "fairEscrow",
     "federatedFairEscrow",
-    "concurrency",
     "distributedConcurrency",
     "twoTier",
     "federated",
@@ -143,13 +143,20 @@ fn limiter(name: &str, mut fields: Fields<'_>, cx: &mut Context) -> Option<Limit
     let most = i64::try_from(TableBuilder::MAX_KEYS).unwrap_or(i64::MAX);
     let max_keys = fields.optional(cx, "maxKeys", whole(1, most));
     let fail_mode = fail_mode(&mut fields, cx);
+    let guarded = fields.has("concurrency");
+    let concurrency = concurrency(&mut fields, cx);
+    if guarded && !fields.has("strategy") {
+        slots_alone(fields, cx);
+        let limiter = LimiterSpec::of_slots(name, concurrency?);
+        return (cx.problems.len() == problems).then_some(limiter);
+    }
     let Some(decode) = fields.required(cx, "strategy", one_of("strategy", &STRATEGIES)) else {
         // Without a strategy nothing can be said about the fields that only some strategies use.
         let some_use = || USED_BY.iter().map(|(field, _)| *field);
         fields.finish(cx, |name| match foreign_or_unknown(name) {
             Leftover::Unknown if some_use().any(|field| field == name) => Leftover::Fine,
             Leftover::Unknown => {
-                let known = some_use().chain(["strategy", "prefix", "maxKeys", "failMode"]);
+                let known = some_use().chain(["strategy", "prefix", "maxKeys", "failMode", "concurrency"]);
                 Leftover::Because(format!("unknown field, {}", suggestion(name, known)))
             }
             other => other,
@@ -162,12 +169,30 @@ fn limiter(name: &str, mut fields: Fields<'_>, cx: &mut Context) -> Option<Limit
         None => foreign_or_unknown(name),
     });
     let mut limiter = LimiterSpec::new(name, strategy?);
+    limiter.concurrency = concurrency;
     limiter.prefix = prefix;
     if let Some(max_keys) = max_keys {
         limiter.max_keys = usize::try_from(max_keys).unwrap_or(usize::MAX);
     }
     limiter.fail_mode = fail_mode.unwrap_or_default();
     (cx.problems.len() == problems).then_some(limiter)
+}
+
+/// What is left of a limiter that limits the work in flight and nothing else.
+fn slots_alone(mut fields: Fields<'_>, cx: &mut Context) {
+    fields.know("strategy");
+    for name in ["prefix", "maxKeys", "failMode"] {
+        if cx.positions.contains_key(&fields.path_of(name)) {
+            fields.problem(cx, name, "not used without a strategy");
+        }
+    }
+    fields.finish(cx, |name| {
+        if USED_BY.iter().any(|(field, _)| *field == name) {
+            Leftover::Because("not used without a strategy".to_owned())
+        } else {
+            foreign_or_unknown(name)
+        }
+    });
 }
 
 /// `open`, `closed`, `local` or `{ local: { share: ... } }`.

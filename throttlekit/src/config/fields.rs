@@ -82,6 +82,19 @@ impl<'n> Fields<'n> {
         if matches!(entry.node.value, Value::Null) { None } else { Some(entry) }
     }
 
+    /// Says that there is a field of this name, which is not asked for here.
+    pub(super) fn know(&mut self, name: &'static str) {
+        self.known.push(name);
+    }
+
+    /// Takes a field that has no value; reports it if it is there.
+    pub(super) fn blank(&mut self, cx: &mut Context, name: &'static str, message: &str) {
+        if self.peek(name).is_some() {
+            self.problem(cx, name, message);
+        }
+        self.take(name);
+    }
+
     /// The value of a field that was not taken yet, and stays so.
     pub(super) fn peek(&self, name: &str) -> Option<&'n Entry> {
         self.left.iter().find(|(_, entry)| entry.key == name).map(|(_, entry)| *entry)

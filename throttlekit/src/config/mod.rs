@@ -24,7 +24,8 @@
 //!     - { path: /api/upload, methods: [POST], policies: [api, uploads], cost: 2 }
 //! "#,
 //! )?;
-//! assert_eq!(config.limiters[1].strategy, StrategySpec::TokenBucket { capacity: 10.0, refill_per_sec: 0.5 });
+//! let bucket = StrategySpec::TokenBucket { capacity: 10.0, refill_per_sec: 0.5 };
+//! assert_eq!(config.limiters[1].strategy, Some(bucket));
 //! assert_eq!(config.effective_prefix(&config.limiters[0]), "shop:api");
 //! # Ok::<(), throttlekit::config::ConfigErrors>(())
 //! ```
@@ -44,7 +45,8 @@
 //!
 //! | key | used by | value | default |
 //! |---|---|---|---|
-//! | `strategy` | all | `gcra`, `tokenBucket`, `fixedWindow`, `slidingWindow`, `slidingWindowLog` or `quota` | required |
+//! | `strategy` | all | `gcra`, `tokenBucket`, `fixedWindow`, `slidingWindow`, `slidingWindowLog` or `quota` | required, unless there is `concurrency` |
+//! | `concurrency` | all | how much work may be in flight, see below | no limit |
 //! | `limit` | all but `tokenBucket` | units per span | required |
 //! | `period` | all but `tokenBucket` and calendar quotas | a duration | required |
 //! | `burst` | `gcra` | units at once | the limit |
@@ -66,6 +68,22 @@
 //! Without a prefix of its own and without `defaults.prefix` a limiter's keys are stored below its name. No prefix may
 //! equal another or continue it at a colon, since keys could then meet; an empty prefix is only possible for a limiter
 //! that is alone.
+//!
+//! # Work in flight
+//!
+//! `concurrency`, alone or beside a strategy, is a map:
+//!
+//! | key | used by | value | default |
+//! |---|---|---|---|
+//! | `limit` | a fixed limit | 1 to 16,777,215; no key of a learnt limit is then allowed | a learnt limit |
+//! | `profile` | learnt limits | `steady`, `gradient2` or `aimd`; see [`Algorithm`](crate::Algorithm). Other members of the family call the latter two `algorithm` | `steady` |
+//! | `minLimit`, `maxLimit` | learnt limits | bounds of the limit, from 1 | 4, 512 |
+//! | `initialLimit` | learnt limits | where it starts | `minLimit` |
+//! | `rttWindow`, `tolerance` | `gradient2`, `aimd` | samples, and how many times the least latency is good | 100, 2 |
+//! | `smoothing` | `gradient2` | above 0, at most 1 | 0.2 |
+//! | `backoffRatio` | `aimd` | from 0.5, below 1 | 0.9 |
+//! | `recalibration` | `gradient2`, `aimd` | `intervalMs`, `probeLimit`, `probeSamples`; `{}` takes the defaults | none |
+//! | `shadow` | all | `true` admits everything, and only tells the decisions | `false` |
 //!
 //! # The `http` section
 //!
@@ -97,7 +115,9 @@
 //! where a name looks misspelt, the nearest known one. A text may have [`MAX_CONFIG_BYTES`] and 64 levels; YAML's
 //! anchors, aliases, tags and further documents are refused too.
 
+mod concurrency;
 mod decode;
+mod decode_concurrency;
 mod decode_http;
 mod decode_store;
 mod error;
@@ -118,6 +138,7 @@ mod yaml;
 
 use std::path::Path;
 
+pub use concurrency::{ConcurrencySpec, LearntLimit, RecalibrationSpec, SlotLimit};
 pub use error::{ConfigErrors, Position, Problem};
 pub use http::{HttpRule, HttpSpec, KeySource};
 pub use secret::Secret;

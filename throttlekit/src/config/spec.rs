@@ -1,5 +1,6 @@
 //! What a configuration says, as types.
 
+use super::concurrency::ConcurrencySpec;
 use super::http::HttpSpec;
 use super::store::StoreSpec;
 use crate::fallback::{FailMode, Share};
@@ -57,8 +58,10 @@ impl Config {
 pub struct LimiterSpec {
     /// The name of the policy: not empty, no control characters.
     pub name: String,
-    /// What it limits, and how.
-    pub strategy: StrategySpec,
+    /// What it limits over time, and how. `None` if it limits nothing but the work in flight.
+    pub strategy: Option<StrategySpec>,
+    /// How much of it may be in flight.
+    pub concurrency: Option<ConcurrencySpec>,
     /// What precedes its stored keys, instead of the default.
     pub prefix: Option<String>,
     /// How many keys it keeps in memory, 1 to 2^32. Default: [`DEFAULT_MAX_KEYS`].
@@ -70,7 +73,23 @@ pub struct LimiterSpec {
 impl LimiterSpec {
     /// A limiter with the default prefix and the default bound of keys.
     pub fn new(name: impl Into<String>, strategy: StrategySpec) -> Self {
-        Self { name: name.into(), strategy, prefix: None, max_keys: DEFAULT_MAX_KEYS, fail_mode: FailMode::Open }
+        Self { strategy: Some(strategy), ..Self::named(name) }
+    }
+
+    /// A limiter of nothing but the work in flight.
+    pub fn of_slots(name: impl Into<String>, concurrency: ConcurrencySpec) -> Self {
+        Self { concurrency: Some(concurrency), ..Self::named(name) }
+    }
+
+    fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            strategy: None,
+            concurrency: None,
+            prefix: None,
+            max_keys: DEFAULT_MAX_KEYS,
+            fail_mode: FailMode::Open,
+        }
     }
 }
 

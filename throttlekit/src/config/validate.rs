@@ -70,7 +70,7 @@ pub(super) fn validate(
         http_rule(rule, &path, &names, &mut findings);
         let named = config.limiters.iter().filter(|limiter| rule.policies.contains(&limiter.name));
         // A limiter that is wrong by itself has been reported.
-        for limiter in named.filter(|limiter| build_strategy(&limiter.strategy).is_ok()) {
+        for limiter in named {
             share(limiter, rule.fail_mode.unwrap_or_default(), &path, &mut findings);
         }
     }
@@ -104,18 +104,44 @@ fn limiters(config: &Config, findings: &mut Findings<'_>) {
             let allowed = format!("must be a whole number from 1 to {}", TableBuilder::MAX_KEYS);
             findings.add(&[format!("{path}.maxKeys"), path.clone()], format!("{allowed} (found {})", limiter.max_keys));
         }
-        if let Err(error) = build_strategy(&limiter.strategy) {
+        if let Some(Err(error)) = limiter.strategy.as_ref().map(build_strategy) {
             refused(&error, &path, findings);
         } else {
             share(limiter, limiter.fail_mode, &path, findings);
         }
+        if let Some(Err(error)) = limiter.concurrency.as_ref().map(|spec| spec.guard().build()) {
+            refused_guard(&error, &path, findings);
+        }
+        if limiter.strategy.is_none() && limiter.concurrency.is_none() {
+            findings.add(std::slice::from_ref(&path), "a strategy or concurrency is required");
+        }
     }
+}
+
+/// What the builder of a guard refuses, at the field that it is about.
+fn refused_guard(error: &BuildError, limiter: &str, findings: &mut Findings<'_>) {
+    let option = error.option().split_once('.').map_or(error.option(), |(_, option)| option);
+    let block = format!("{limiter}.concurrency");
+    let mut paths = vec![format!("{block}.{option}")];
+    // What was left out follows from the least limit.
+    let given = findings.positions.is_empty() || paths.iter().any(|path| findings.positions.contains_key(path));
+    let subject = if given { String::new() } else { format!("{option} ") };
+    paths.extend([format!("{block}.minLimit"), block, limiter.to_owned()]);
+    let found = error.value().map_or_else(String::new, |value| {
+        let shown = value.parse().map_or_else(|_| value.to_owned(), number_text);
+        format!(" (found {shown})")
+    });
+    findings.add(&paths, format!("{subject}{}{found}", error.allowed()));
 }
 
 /// A share of a limit must be a limit too.
 fn share(limiter: &LimiterSpec, mode: FailMode, path: &str, findings: &mut Findings<'_>) {
-    let FailMode::Local(share) = mode else { return };
-    if let Err(error) = build_strategy(&limiter.strategy.scaled(share)) {
+    let (FailMode::Local(share), Some(strategy)) = (mode, &limiter.strategy) else { return };
+    // A limiter that is wrong by itself has been reported.
+    if build_strategy(strategy).is_err() {
+        return;
+    }
+    if let Err(error) = build_strategy(&strategy.scaled(share)) {
         let at = ["failMode.local.share", "failMode"].map(|field| format!("{path}.{field}"));
         let message = format!("a share of {share} of limiter {} is refused: {error}", quoted(&limiter.name));
         findings.add(&[&at[..], &[path.to_owned()]].concat(), message);
@@ -149,14 +175,16 @@ fn prefixes(config: &Config, findings: &mut Findings<'_>) {
     let shares = |limiter: &LimiterSpec| {
         config.shared_default_prefix && limiter.prefix.is_none() && config.default_prefix.is_some()
     };
-    for (index, limiter) in config.limiters.iter().enumerate() {
+    // Slots are kept nowhere.
+    let stored: Vec<&LimiterSpec> = config.limiters.iter().filter(|limiter| limiter.strategy.is_some()).collect();
+    for (index, limiter) in stored.iter().enumerate() {
         let path = limiter_path(&limiter.name);
         let prefix = config.effective_prefix(limiter);
         let at = [format!("{path}.prefix"), path];
         if prefix.chars().any(char::is_control) {
             findings.add(&at, format!("the prefix must not contain control characters (found {})", quoted(&prefix)));
         }
-        for earlier in &config.limiters[..index] {
+        for earlier in &stored[..index] {
             // Names that are empty or given twice have been reported.
             let misnamed = earlier.name == limiter.name || earlier.name.is_empty() || limiter.name.is_empty();
             if misnamed || (shares(earlier) && shares(limiter)) {

@@ -2,17 +2,18 @@
 //!
 //! ```
 //! use throttlekit::policy::{Fate, Policies};
+//! use throttlekit::{Admit, Ask};
 //!
 //! let policies = Policies::from_yaml("limiters: { api: { strategy: fixedWindow, limit: 2, period: 1h } }")?;
-//! let check = || policies.get("api").expect("the text has it").limiter().check("a", 1.0).now().expect("in memory");
-//! assert!(check()?.allowed);
+//! let admit = || policies.get("api").expect("the text has it").admit().admit(&Ask::new("a")).now().expect("in memory");
+//! assert!(admit()?.decision.allowed);
 //!
 //! let report = policies.reload("limiters: { api: { strategy: fixedWindow, limit: 3, period: 1h } }")?;
 //! assert_eq!(report.fate("api"), Some(Fate::Kept));
-//! assert_eq!(check()?.remaining, 1);
+//! assert_eq!(admit()?.decision.remaining, 1);
 //!
 //! assert!(policies.reload("limiters: { api: { strategy: fixedWindow, limit: 0 } }").is_err());
-//! assert_eq!(check()?.remaining, 0); // a configuration that is wrong changes nothing
+//! assert_eq!(admit()?.decision.remaining, 0); // a configuration that is wrong changes nothing
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -26,6 +27,8 @@
 //! | `tokenBucket`: capacity, refill | goes on: a key has the tokens it had, at most the new capacity |
 //! | `fixedWindow`, `slidingWindow`, `quota`: limit | goes on: what was counted stays counted |
 //! | `slidingWindowLog`: limit, window | goes on: admissions stay where they were in time |
+//! | anything but the `concurrency` block | work in flight stays counted |
+//! | the `concurrency` block | keys as above; slots are counted anew, and what is in flight stays with the guard before |
 //! | another strategy, window, period, number of buckets, prefix or `maxKeys` | starts afresh |
 //!
 //! Over a store the keys stay where they are: a change of the last row, but for the prefix, is [`Fate::Stored`]. A `store`
@@ -34,6 +37,7 @@
 //! A key that was drained under generous options waits until it has paid off what it took, also under strict ones.
 
 mod connect;
+mod guarded;
 mod options;
 #[allow(clippy::module_inception)] // one type per file
 mod policy;
@@ -41,9 +45,11 @@ mod registry;
 mod reload;
 mod rule;
 mod set;
+mod slots;
 mod store;
 
 pub use connect::Connect;
+pub use guarded::{Entry, Guarded};
 pub use options::LoadOptions;
 pub use policy::Policy;
 pub use registry::Policies;

@@ -11,7 +11,7 @@ use crate::observe::Observer;
 /// How policies are loaded.
 ///
 /// ```
-/// use throttlekit::ManualClock;
+/// use throttlekit::{Admit, Ask, ManualClock};
 /// use throttlekit::config::Format;
 /// use throttlekit::policy::{LoadOptions, Policies};
 ///
@@ -19,10 +19,10 @@ use crate::observe::Observer;
 /// let options = LoadOptions::new().format(Format::Yaml).clock(clock.clone());
 /// let policies = Policies::load("limiters: { api: { strategy: gcra, limit: 1, period: 1s } }", options)?;
 /// let api = policies.get("api").expect("the text has it");
-/// let check = || api.limiter().check("a", 1.0).now().expect("memory does not wait");
-/// assert!(check()?.allowed && !check()?.allowed);
+/// let allowed = || api.admit().admit(&Ask::new("a")).now().is_ok_and(|answer| answer.is_ok_and(|a| a.decision.allowed));
+/// assert!(allowed() && !allowed());
 /// clock.advance(1_000.0);
-/// assert!(check()?.allowed);
+/// assert!(allowed());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Default)]

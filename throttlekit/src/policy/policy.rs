@@ -5,27 +5,38 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::options::LoadOptions;
+use super::slots::{self, Slots};
 use super::store::OpenStore;
+use crate::admit::Admit;
+use crate::clock::Clock;
+use crate::concurrency::{GuardReport, GuardStats};
 use crate::config::{AnyStrategy, LimiterSpec, StrategySpec, build_strategy};
 use crate::error::BuildError;
 use crate::fallback::{FailMode, Fallback, Outage, Share, Standby, standby};
 use crate::limiter::{DynLimiter, Limiter};
 use crate::program::Project;
 use crate::store::memory::Table;
+use crate::unified::Unified;
 
-/// A limiter with a name.
+/// A limiter with a name: of a strategy, of the work in flight, or of both.
 ///
 /// In memory each policy has a table of its own, so policies cannot disturb each other whatever their keys are. In a store
 /// their keys are below their [prefixes](Self::prefix), none of which is part of another.
 pub struct Policy {
     spec: LimiterSpec,
     prefix: String,
-    limiter: Arc<dyn DynLimiter>,
+    /// `None` without a strategy.
+    limiter: Option<Arc<dyn DynLimiter>>,
+    /// `None` if the work in flight is not limited.
+    guard: Option<Arc<dyn Slots>>,
+    admit: Arc<dyn Admit>,
     place: Place,
 }
 
 /// Where the keys of a policy are.
 enum Place {
+    /// There are no keys.
+    Nowhere,
     /// In a table, to go on with after a reload.
     Memory(Box<dyn Any + Send + Sync>),
     Store(Stored),
@@ -35,6 +46,7 @@ enum Place {
 struct Stored {
     /// The limiter without what stands in for it.
     shared: Arc<dyn DynLimiter>,
+    strategy: StrategySpec,
     outage: Outage,
     options: LoadOptions,
     /// What stands in for it, one for each share that somebody asks for.
@@ -45,30 +57,34 @@ type LimiterStandby = Arc<Standby<dyn DynLimiter>>;
 
 impl Policy {
     /// Builds the limiter, in `store` or in memory. There `heir_of` is a policy whose table goes on, if its state is of
-    /// the same type.
+    /// the same type. `slots_of` is a policy whose guard goes on.
     pub(super) fn new(
         spec: LimiterSpec,
         prefix: String,
         options: &LoadOptions,
         store: Option<&OpenStore>,
         heir_of: Option<&Self>,
+        slots_of: Option<&Self>,
     ) -> Result<Self, BuildError> {
-        let Some(store) = store else {
-            let table = match heir_of.map(|policy| &policy.place) {
-                Some(Place::Memory(table)) => Some(&**table),
-                Some(Place::Store(_)) | None => None,
-            };
-            let (limiter, table) = bind_any(&spec, &spec.strategy, options, Site::Memory(table))?;
-            return Ok(Self { spec, prefix, limiter, place: Place::Memory(table) });
+        let kept = slots_of.and_then(|policy| policy.guard.clone());
+        let guard = match (&spec.concurrency, kept) {
+            (Some(_), Some(kept)) => Some(kept),
+            (Some(slots), None) => Some(slots::open(slots, &spec.name, options)?),
+            (None, _) => None,
         };
-        let (shared, _) = bind_any(&spec, &spec.strategy, options, Site::Store(store, &prefix))?;
-        let (outage, options) = (store.outage().clone(), options.clone());
-        let stored = Stored { shared: Arc::clone(&shared), outage, options, standbys: Mutex::default() };
-        let limiter: Arc<dyn DynLimiter> = match spec.fail_mode {
-            FailMode::Local(share) => Arc::new(Fallback::over(shared, stored.standby(&spec, share))),
-            FailMode::Open | FailMode::Closed => shared,
+        let (limiter, place) = match &spec.strategy {
+            None => (None, Place::Nowhere),
+            Some(strategy) => {
+                let (limiter, place) = limiter(&spec, strategy, &prefix, options, store, heir_of)?;
+                (Some(limiter), place)
+            }
         };
-        Ok(Self { spec, prefix, limiter, place: Place::Store(stored) })
+        let admit: Arc<dyn Admit> = match (&limiter, &guard) {
+            (Some(limiter), None) => Arc::new(Arc::clone(limiter)),
+            (None, Some(guard)) => Arc::new(Arc::clone(guard)),
+            (limiter, guard) => Arc::new(unified(limiter.as_ref(), guard.as_ref(), options)?),
+        };
+        Ok(Self { spec, prefix, limiter, guard, admit, place })
     }
 
     /// Its name.
@@ -86,26 +102,50 @@ impl Policy {
         &self.prefix
     }
 
-    /// The limiter. Keep it to go on limiting with this version of the policy, whatever is loaded later.
+    /// All that the policy limits: a slot first, then the units of the strategy. With both it is a
+    /// [`Unified`]. Keep it to go on limiting with this version of the policy, whatever is loaded later.
+    ///
+    /// If the policy's fail mode is local, it goes on in memory while the store is out. Otherwise it fails then, having
+    /// given the slot back.
+    pub fn admit(&self) -> &Arc<dyn Admit> {
+        &self.admit
+    }
+
+    /// The limiter of the strategy, if there is one. It takes no slots.
     ///
     /// If the policy's fail mode is local, it is a [`Fallback`]. Otherwise it fails while the store is out, and the caller
     /// applies the fail mode.
-    pub fn limiter(&self) -> &Arc<dyn DynLimiter> {
-        &self.limiter
+    pub fn limiter(&self) -> Option<&Arc<dyn DynLimiter>> {
+        self.limiter.as_ref()
+    }
+
+    /// Slots in flight and their limit at one instant; `None` if the work in flight is not limited.
+    pub fn guard_report(&self) -> Option<GuardReport> {
+        self.guard.as_ref().map(|guard| guard.report())
+    }
+
+    /// How its guard is doing; `None` if the work in flight is not limited.
+    pub fn guard_stats(&self) -> Option<GuardStats> {
+        self.guard.as_ref().map(|guard| guard.stats())
+    }
+
+    /// Its guard.
+    pub(super) fn guard(&self) -> Option<&Arc<dyn Slots>> {
+        self.guard.as_ref()
     }
 
     /// The limiter without what stands in for it.
-    pub(super) fn shared(&self) -> &Arc<dyn DynLimiter> {
+    pub(super) fn shared(&self) -> Option<&Arc<dyn DynLimiter>> {
         match &self.place {
-            Place::Memory(_) => &self.limiter,
-            Place::Store(stored) => &stored.shared,
+            Place::Memory(_) | Place::Nowhere => self.limiter.as_ref(),
+            Place::Store(stored) => Some(&stored.shared),
         }
     }
 
     /// What stands in for the limiter with this share; nothing does in memory.
     pub(super) fn standby(&self, share: Share) -> Option<LimiterStandby> {
         match &self.place {
-            Place::Memory(_) => None,
+            Place::Memory(_) | Place::Nowhere => None,
             Place::Store(stored) => Some(stored.standby(&self.spec, share)),
         }
     }
@@ -121,11 +161,8 @@ impl Stored {
         }
         // Those that only this list holds are of rules that are gone.
         standbys.retain(|(_, known)| Arc::strong_count(known) > 1);
-        let (spec, options) = (spec.clone(), self.options.clone());
-        let made = standby(&self.outage, move || {
-            let local = bind_any(&spec, &spec.strategy.scaled(share), &options, Site::Memory(None))?;
-            Ok(local.0)
-        });
+        let (spec, strategy, options) = (spec.clone(), self.strategy.scaled(share), self.options.clone());
+        let made = standby(&self.outage, move || Ok(bind_any(&spec, &strategy, &options, Site::Memory(None))?.0));
         standbys.push((share, Arc::clone(&made)));
         made
     }
@@ -135,6 +172,54 @@ impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Policy").field("spec", &self.spec).field("prefix", &self.prefix).finish_non_exhaustive()
     }
+}
+
+/// The limiter of a strategy, and where its keys are.
+fn limiter(
+    spec: &LimiterSpec,
+    strategy: &StrategySpec,
+    prefix: &str,
+    options: &LoadOptions,
+    store: Option<&OpenStore>,
+    heir_of: Option<&Policy>,
+) -> Result<(Arc<dyn DynLimiter>, Place), BuildError> {
+    let Some(store) = store else {
+        let table = match heir_of.map(|policy| &policy.place) {
+            Some(Place::Memory(table)) => Some(&**table),
+            _ => None,
+        };
+        let (limiter, table) = bind_any(spec, strategy, options, Site::Memory(table))?;
+        return Ok((limiter, Place::Memory(table)));
+    };
+    let (shared, _) = bind_any(spec, strategy, options, Site::Store(store, prefix))?;
+    let stored = Stored {
+        shared: Arc::clone(&shared),
+        strategy: *strategy,
+        outage: store.outage().clone(),
+        options: options.clone(),
+        standbys: Mutex::default(),
+    };
+    let limiter: Arc<dyn DynLimiter> = match spec.fail_mode {
+        FailMode::Local(share) => Arc::new(Fallback::over(shared, stored.standby(spec, share))),
+        FailMode::Open | FailMode::Closed => shared,
+    };
+    Ok((limiter, Place::Store(stored)))
+}
+
+/// A strategy beside a guard. The parts tell the observer themselves.
+fn unified(
+    limiter: Option<&Arc<dyn DynLimiter>>,
+    guard: Option<&Arc<dyn Slots>>,
+    options: &LoadOptions,
+) -> Result<Unified<Arc<dyn Clock>>, BuildError> {
+    let mut builder = Unified::builder().rate_by_cost(true);
+    if let Some(limiter) = limiter {
+        builder = builder.shared_rate(Arc::clone(limiter));
+    }
+    if let Some(guard) = guard {
+        builder = builder.concurrency(Arc::clone(guard));
+    }
+    builder.clock(options.clock_of_all()).build()
 }
 
 /// Where the keys of a limiter are to be.

@@ -11,8 +11,11 @@ use crate::config::{LimiterSpec, QuotaPeriod, StrategySpec};
 pub enum Fate {
     /// The configuration says the same as before; the policy goes on as it is.
     Unchanged,
-    /// The policy changed, and counts on from the state that its keys had.
+    /// The policy changed, and counts on from the state that its keys had, and from what is in flight.
     Kept,
+    /// As [`Kept`](Self::Kept), but the limit of work in flight is another one, which starts empty. What is in flight stays
+    /// with the one before, and is not counted by this one.
+    NewSlots,
     /// The policy changed and every key starts afresh, because of what is named here.
     Reset(&'static str),
     /// The policy changed over a store that still holds its states as they were, and what is named here gives them
@@ -29,6 +32,7 @@ impl fmt::Display for Fate {
         match self {
             Self::Unchanged => f.write_str("unchanged"),
             Self::Kept => f.write_str("changed, state kept"),
+            Self::NewSlots => f.write_str("changed, state kept, but work in flight is counted anew"),
             Self::Reset(why) => write!(f, "changed, state reset: {why}"),
             Self::Stored(why) => write!(f, "changed, the states in the store are of the policy as it was: {why}"),
             Self::Added => f.write_str("added"),
@@ -88,6 +92,21 @@ impl fmt::Display for ReloadReport {
 /// What becomes of `before` under a new configuration, if it stays where it is: in a store that is `stored`, or in memory.
 pub(super) fn fate(before: &Policy, spec: &LimiterSpec, prefix: &str, stored: bool) -> Fate {
     let old = before.spec();
+    let keys = fate_of_keys(before, spec, prefix, stored);
+    match keys {
+        Fate::Unchanged | Fate::Kept if old.concurrency != spec.concurrency => Fate::NewSlots,
+        keys => keys,
+    }
+}
+
+/// What becomes of the states of keys.
+fn fate_of_keys(before: &Policy, spec: &LimiterSpec, prefix: &str, stored: bool) -> Fate {
+    let old = before.spec();
+    let (old_strategy, new_strategy) = match (&old.strategy, &spec.strategy) {
+        (None, None) => return Fate::Unchanged,
+        (Some(old), Some(new)) => (old, new),
+        _ => return Fate::Reset(STRATEGY),
+    };
     if prefix != before.prefix() {
         return Fate::Reset("the prefix changed");
     }
@@ -95,20 +114,21 @@ pub(super) fn fate(before: &Policy, spec: &LimiterSpec, prefix: &str, stored: bo
     if resized && !stored {
         return Fate::Reset("maxKeys changed");
     }
-    if old.strategy == spec.strategy && old.fail_mode == spec.fail_mode && !resized {
+    if old_strategy == new_strategy && old.fail_mode == spec.fail_mode && !resized {
         return Fate::Unchanged;
     }
-    match carries(&old.strategy, &spec.strategy) {
+    match carries(old_strategy, new_strategy) {
         Ok(()) => Fate::Kept,
         Err(why) if stored => Fate::Stored(why),
         Err(why) => Fate::Reset(why),
     }
 }
 
+const STRATEGY: &str = "the strategy changed";
+
 /// Whether the state of one strategy means the same to another; if not, why.
 fn carries(old: &StrategySpec, new: &StrategySpec) -> Result<(), &'static str> {
     use StrategySpec as S;
-    const STRATEGY: &str = "the strategy changed";
     const WINDOW: &str = "the window changed";
     let same = |same: bool, why| if same { Ok(()) } else { Err(why) };
     match (old, new) {

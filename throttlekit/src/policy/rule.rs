@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::guarded::Guarded;
 use super::options::LoadOptions;
 use super::policy::Policy;
 use super::store::OpenStore;
 use crate::admit::Admit;
+use crate::clock::Clock;
 use crate::config::HttpRule;
 use crate::error::{BuildError, Error};
 use crate::fallback::{FailMode, Standby};
@@ -20,17 +22,21 @@ pub struct Rule {
     spec: HttpRule,
     policies: Vec<Arc<Policy>>,
     limit: RuleLimit,
+    guarded: Option<Guarded>,
     fail_mode: FailMode,
     standby: Option<Arc<dyn Admit>>,
+    clock: Arc<dyn Clock>,
 }
 
-/// Who decides about the requests of a [`Rule`]. It fails while the store is out, whatever the fail mode.
+/// Who decides about the requests of a [`Rule`], slots aside. It fails while the store is out, whatever the fail mode.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum RuleLimit {
+    /// Nobody: none of its policies has a strategy.
+    None,
     /// The limiter of its only policy.
     One(Arc<dyn DynLimiter>),
-    /// All of its policies: each is charged, or none.
+    /// All of its policies that have a strategy: each is charged, or none.
     Joint(Arc<dyn Admit>),
 }
 
@@ -41,19 +47,23 @@ impl Rule {
         store: Option<&OpenStore>,
         options: &LoadOptions,
     ) -> Result<Self, BuildError> {
-        let limit = match policies.as_slice() {
-            [policy] => RuleLimit::One(Arc::clone(policy.shared())),
-            _ => {
-                RuleLimit::Joint(joint(policies.iter().map(|policy| (policy.name(), policy.shared())), store, options)?)
-            }
+        let limiters: Vec<(&str, &Arc<dyn DynLimiter>)> =
+            policies.iter().filter_map(|policy| Some((policy.name(), policy.shared()?))).collect();
+        let limit = match limiters.as_slice() {
+            [] => RuleLimit::None,
+            [(_, limiter)] => RuleLimit::One(Arc::clone(limiter)),
+            _ => RuleLimit::Joint(joint(limiters.into_iter(), store, options)?),
         };
-        let modes = || policies.iter().map(|policy| spec.fail_mode.unwrap_or(policy.spec().fail_mode));
+        let guards: Vec<_> = policies.iter().filter_map(|policy| policy.guard().cloned()).collect();
+        let guarded = (!guards.is_empty()).then(|| Guarded::new(guards, limit.clone()));
+        let stored = || policies.iter().filter(|policy| policy.limiter().is_some());
+        let modes = || stored().map(|policy| spec.fail_mode.unwrap_or(policy.spec().fail_mode));
         let fail_mode = modes().reduce(stricter).unwrap_or_default();
         let standby = match (fail_mode, store) {
-            (FailMode::Local(_), Some(store)) => Some(stand_in(policies.iter().zip(modes()), store, options)),
+            (FailMode::Local(_), Some(store)) => Some(stand_in(stored().zip(modes()), store, options)),
             _ => None,
         };
-        Ok(Self { spec, policies, limit, fail_mode, standby })
+        Ok(Self { spec, policies, limit, guarded, fail_mode, standby, clock: options.clock_of_all() })
     }
 
     /// What the configuration says about it.
@@ -66,9 +76,19 @@ impl Rule {
         &self.policies
     }
 
-    /// Who decides.
+    /// Who decides, slots aside.
     pub fn limit(&self) -> &RuleLimit {
         &self.limit
+    }
+
+    /// Who decides if the rule limits the work in flight: slots and limits together, in place of [`limit`](Self::limit).
+    pub fn guarded(&self) -> Option<&Guarded> {
+        self.guarded.as_ref()
+    }
+
+    /// The clock that its policies decide by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
     }
 
     /// What happens while the store is out: what the rule says, else what its policies say. If these differ, one that is
@@ -140,6 +160,7 @@ impl fmt::Debug for Rule {
         f.debug_struct("Rule")
             .field("spec", &self.spec)
             .field("policies", &self.policies)
+            .field("guarded", &self.guarded.is_some())
             .field("fail_mode", &self.fail_mode)
             .finish_non_exhaustive()
     }
@@ -148,6 +169,7 @@ impl fmt::Debug for Rule {
 impl fmt::Debug for RuleLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::None => "None",
             Self::One(_) => "One",
             Self::Joint(_) => "Joint",
         })

@@ -45,15 +45,16 @@ impl PolicySet {
             let before = old.and_then(|old| old.get(&spec.name));
             let fate = match before {
                 None => Fate::Added,
-                Some(_) if kept.is_none() => Fate::Reset("the store changed"),
+                Some(_) if kept.is_none() && spec.strategy.is_some() => Fate::Reset("the store changed"),
                 Some(before) => reload::fate(before, spec, &prefix, store.is_some()),
             };
             let policy = match (before, fate) {
                 (Some(before), Fate::Unchanged) => before.clone(),
                 (before, fate) => {
-                    let heir_of = before.filter(|_| fate == Fate::Kept);
-                    let heir_of = heir_of.map(|policy| &**policy);
-                    let policy = Policy::new(spec.clone(), prefix, options, store.as_deref(), heir_of);
+                    let before = before.map(|policy| &**policy);
+                    let heir_of = before.filter(|_| matches!(fate, Fate::Kept | Fate::NewSlots));
+                    let slots_of = before.filter(|before| before.spec().concurrency == spec.concurrency);
+                    let policy = Policy::new(spec.clone(), prefix, options, store.as_deref(), heir_of, slots_of);
                     Arc::new(policy.map_err(|error| ConfigErrors::refused(&spec.name, &error))?)
                 }
             };

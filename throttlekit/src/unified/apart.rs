@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::joint::ONE;
 use super::{Answer, Held, Parts, Wish, as_it_is};
 use crate::admit::{Axes, Axis};
 use crate::clock::Clock;
@@ -144,5 +143,5 @@ impl<C: Clock> Parts<C> {
 }
 
 fn units(axis: Axis, wish: Wish) -> f64 {
-    if axis == Axis::Rate { ONE } else { wish.cost }
+    if axis == Axis::Rate { wish.rate } else { wish.cost }
 }

@@ -37,6 +37,7 @@ pub struct UnifiedBuilder<C = SystemClock> {
     name: Option<Arc<str>>,
     remember_last: bool,
     hash_tag: bool,
+    rate_by_cost: bool,
     clock: C,
 }
 
@@ -58,6 +59,7 @@ impl UnifiedBuilder {
             name: None,
             remember_last: false,
             hash_tag: false,
+            rate_by_cost: false,
             clock: SystemClock::new(),
         }
     }
@@ -70,9 +72,23 @@ impl<C> UnifiedBuilder<C> {
         self
     }
 
-    /// What limits the rate. It is asked for one unit of each request.
+    /// What limits the rate. It is asked for one unit of each request, unless [told otherwise](Self::rate_by_cost).
     pub fn rate(mut self, limiter: impl DynLimiter) -> Self {
         self.rate = Some(Arc::new(limiter));
+        self
+    }
+
+    /// As [`rate`](Self::rate), for one that others have too.
+    #[cfg(feature = "config")]
+    pub(crate) fn shared_rate(mut self, limiter: Arc<dyn DynLimiter>) -> Self {
+        self.rate = Some(limiter);
+        self
+    }
+
+    /// Asks the rate for [`Ask::cost`](crate::Ask::cost) units of a request instead of one: for a rate of units, beside a
+    /// guard. Default: not.
+    pub fn rate_by_cost(mut self, by_cost: bool) -> Self {
+        self.rate_by_cost = by_cost;
         self
     }
 
@@ -154,9 +170,32 @@ impl<C> UnifiedBuilder<C> {
 
     /// Where the time of what is asked together, and of events, comes from. The default is a new [`SystemClock`].
     pub fn clock<D: Clock>(self, clock: D) -> UnifiedBuilder<D> {
-        let Self { concurrency, rate, cost, consume, pricing, observer, name, remember_last, hash_tag, clock: _ } =
-            self;
-        UnifiedBuilder { concurrency, rate, cost, consume, pricing, observer, name, remember_last, hash_tag, clock }
+        let Self {
+            concurrency,
+            rate,
+            cost,
+            consume,
+            pricing,
+            observer,
+            name,
+            remember_last,
+            hash_tag,
+            rate_by_cost,
+            clock: _,
+        } = self;
+        UnifiedBuilder {
+            concurrency,
+            rate,
+            cost,
+            consume,
+            pricing,
+            observer,
+            name,
+            remember_last,
+            hash_tag,
+            rate_by_cost,
+            clock,
+        }
     }
 
     /// Builds it.
@@ -169,7 +208,19 @@ impl<C> UnifiedBuilder<C> {
     where
         C: Clock,
     {
-        let Self { concurrency, rate, cost, consume, pricing, observer, name, remember_last, hash_tag, clock } = self;
+        let Self {
+            concurrency,
+            rate,
+            cost,
+            consume,
+            pricing,
+            observer,
+            name,
+            remember_last,
+            hash_tag,
+            rate_by_cost,
+            clock,
+        } = self;
         if concurrency.is_none() && rate.is_none() && cost.is_none() {
             return Err(BuildError::unsupported("unified", "must have at least one axis"));
         }
@@ -192,7 +243,9 @@ impl<C> UnifiedBuilder<C> {
             name: name.unwrap_or_else(|| UNIFIED.into()),
             last: remember_last.then(Mutex::default),
         });
-        Ok(Unified { parts: Arc::new(Parts { concurrency, rate, cost, plan, pricing, watch, hash_tag, clock }) })
+        Ok(Unified {
+            parts: Arc::new(Parts { concurrency, rate, cost, plan, pricing, watch, hash_tag, rate_by_cost, clock }),
+        })
     }
 }
 

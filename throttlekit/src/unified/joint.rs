@@ -1,13 +1,11 @@
 //! Rate and cost in one step: both are charged, or neither is.
 
+use super::Wish;
 use crate::decision::Decision;
 use crate::error::{BuildError, Error};
 use crate::multi::{Dimension, Local, Site, Stored};
 use crate::run::BoxFuture;
 use crate::store::{Call, Remote, Rule};
-
-/// The units that a request takes from the rate.
-pub(super) const ONE: f64 = 1.0;
 
 /// The decisions of rate and cost, as of one instant.
 #[derive(Clone, Copy, Debug)]
@@ -63,27 +61,27 @@ impl Joint {
     }
 
     /// In memory: at once. `None` if a store has to be asked.
-    pub(super) fn charge(&self, key: &str, now_ms: f64, units: f64) -> Option<Result<Both, Error>> {
+    pub(super) fn charge(&self, key: &str, now_ms: f64, wish: Wish) -> Option<Result<Both, Error>> {
         let Place::Local { rate, cost } = &self.site else { return None };
         if self.rule == Rule::Each {
-            return Some(one_by_one((&**rate, ONE), (&**cost, units), key, now_ms));
+            return Some(one_by_one((&**rate, wish.rate), (&**cost, wish.cost), key, now_ms));
         }
         let both = |rate, cost| Both { rate, cost, spares_none: false };
         // The order of the locks is that of every joint run of the process: ascending by table.
         Some(if rate.table_id() < cost.table_id() {
-            nested((&**rate, ONE), (&**cost, units), key, now_ms).map(|(rate, cost)| both(rate, cost))
+            nested((&**rate, wish.rate), (&**cost, wish.cost), key, now_ms).map(|(rate, cost)| both(rate, cost))
         } else {
-            nested((&**cost, units), (&**rate, ONE), key, now_ms).map(|(cost, rate)| both(rate, cost))
+            nested((&**cost, wish.cost), (&**rate, wish.rate), key, now_ms).map(|(cost, rate)| both(rate, cost))
         })
     }
 
     /// In a store: one call.
-    pub(super) fn call(&self, key: &str, now_ms: f64, units: f64) -> Option<BoxFuture<Result<Both, Error>>> {
+    pub(super) fn call(&self, key: &str, now_ms: f64, wish: Wish) -> Option<BoxFuture<Result<Both, Error>>> {
         let Place::Stored { rate, cost, store } = &self.site else { return None };
         let spares_none = self.rule == Rule::Each;
         let mut call = Call::new(now_ms, self.rule);
-        rate.push(&mut call, rate.full_key(key), ONE);
-        cost.push(&mut call, cost.full_key(key), units);
+        rate.push(&mut call, rate.full_key(key), wish.rate);
+        cost.push(&mut call, cost.full_key(key), wish.cost);
         let running = store.run_call(call);
         Some(Box::pin(async move {
             let replies: Vec<Decision> = running.await?.into_replies()?;

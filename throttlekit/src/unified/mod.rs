@@ -59,7 +59,7 @@ use crate::permit::Permit;
 use crate::run::Run;
 use crate::strategy::validate_cost;
 use apart::Order;
-use joint::{Both, Joint, ONE};
+use joint::{Both, Joint};
 use price::Pricing;
 
 /// What a request takes that one of rate and cost refuses.
@@ -112,8 +112,13 @@ struct Parts<C> {
     watch: Option<Watch>,
     /// Whether keys are put into braces.
     hash_tag: bool,
+    /// Whether the rate is asked for the cost of a request.
+    rate_by_cost: bool,
     clock: C,
 }
+
+/// The slots, and usually the units of the rate, that a request takes.
+const ONE: f64 = 1.0;
 
 /// The strategy name of its events.
 const UNIFIED: &str = "unified";
@@ -137,6 +142,8 @@ enum Plan {
 /// What a request asks for, as far as rate and cost go.
 #[derive(Clone, Copy)]
 struct Wish {
+    /// Units of the rate.
+    rate: f64,
     cost: f64,
     value: f64,
     hold: f64,
@@ -215,13 +222,13 @@ impl<C: Clock> Parts<C> {
 
     fn together(self: &Arc<Self>, joint: &Joint, held: Held, key: &str, wish: Wish) -> Run<Answer> {
         let now_ms = self.clock.now_ms();
-        if let Some(result) = joint.charge(key, now_ms, wish.cost) {
+        if let Some(result) = joint.charge(key, now_ms, wish) {
             return match result {
                 Ok(both) => self.charged(both, held, key, wish),
                 Err(error) => Run::ready(Err(error)),
             };
         }
-        let Some(call) = joint.call(key, now_ms, wish.cost) else {
+        let Some(call) = joint.call(key, now_ms, wish) else {
             return Run::ready(Err(Error::unsupported("rate and cost are in no place")));
         };
         let (parts, key) = (Arc::clone(self), key.to_owned());
@@ -254,7 +261,7 @@ impl<C: Clock> Parts<C> {
     #[inline(always)]
     fn ask_rate(self: &Arc<Self>, mut held: Held, key: &str, wish: Wish) -> Run<Answer> {
         let Some(rate) = &self.rate else { return self.ask_cost(held, key, wish) };
-        match rate.check(key, ONE) {
+        match rate.check(key, wish.rate) {
             Run::Ready(Some(Ok(decision))) => {
                 held.axes.rate = Some(decision);
                 self.ask_cost(held, key, wish)
@@ -304,7 +311,7 @@ impl<C: Clock> Parts<C> {
         let now_ms = self.clock.now_ms();
         let asked = [
             (Axis::Concurrency, axes.concurrency, ONE),
-            (Axis::Rate, axes.rate, ONE),
+            (Axis::Rate, axes.rate, wish.rate),
             (Axis::Cost, axes.cost, wish.cost),
         ];
         for (axis, decision, units) in asked {
@@ -336,12 +343,13 @@ fn as_it_is(decision: Decision, state: &Decision) -> Decision {
 impl<C: Clock> Admit for Unified<C> {
     fn admit(&self, ask: &Ask<'_>) -> Run<Answer> {
         let parts = &self.parts;
-        if parts.cost.is_some() {
+        if parts.cost.is_some() || parts.rate_by_cost {
             if let Err(error) = validate_cost(ask.cost) {
                 return Run::ready(Err(error));
             }
         }
-        let wish = Wish { cost: ask.cost, value: ask.value, hold: ask.hold };
+        let rate = if parts.rate_by_cost { ask.cost } else { ONE };
+        let wish = Wish { rate, cost: ask.cost, value: ask.value, hold: ask.hold };
         let Some(concurrency) = &parts.concurrency else {
             return parts.price(Held { axes: Axes::default(), permit: Permit::none() }, ask.key, wish);
         };

@@ -1,0 +1,170 @@
+//! Policies that limit the work in flight: what they decide, and what a reload leaves of them.
+#![cfg(feature = "config")]
+#![allow(clippy::unwrap_used)] // a helper of a test is a test too
+
+mod support;
+
+use std::sync::Arc;
+
+use support::Recorder;
+use throttlekit::policy::{Entry, Fate, Guarded, LoadOptions, Policies, RuleLimit};
+use throttlekit::{Admission, Admit, Ask, Axis, ManualClock, Outcome};
+
+fn load(text: &str) -> Policies {
+    Policies::load(text, LoadOptions::new().clock(ManualClock::new(1_000.0))).unwrap()
+}
+
+fn admit(policies: &Policies, name: &str, cost: f64) -> Admission {
+    policies.get(name).unwrap().admit().admit(&Ask::new("k").cost(cost)).now().unwrap().unwrap()
+}
+
+fn in_flight(policies: &Policies, name: &str) -> u32 {
+    policies.get(name).unwrap().guard_report().unwrap().in_flight
+}
+
+const THREE: &str = "
+limiters:
+  slots: { concurrency: { limit: 2 } }
+  rate: { strategy: fixedWindow, limit: 5, period: 1d }
+  both: { strategy: fixedWindow, limit: 5, period: 1d, concurrency: { limit: 3 } }
+";
+
+#[test]
+fn a_policy_limits_what_it_says() {
+    let policies = load(THREE);
+    let held: Vec<_> = (0..2).map(|_| admit(&policies, "slots", 9.0)).collect();
+    assert!(held.iter().all(|admission| admission.decision.allowed && admission.permit.is_held()));
+    let denied = admit(&policies, "slots", 1.0);
+    assert_eq!(
+        (denied.binding, denied.decision.limit, denied.decision.reset_at_ms),
+        (Some(Axis::Concurrency), 2, 1_000)
+    );
+    drop(held);
+    assert_eq!(in_flight(&policies, "slots"), 0);
+    let slots = policies.get("slots").unwrap();
+    assert!(slots.limiter().is_none());
+    assert_eq!(slots.guard_stats().unwrap().limit, 2);
+
+    assert!(!admit(&policies, "rate", 1.0).permit.is_held());
+    assert!(policies.get("rate").unwrap().guard_report().is_none());
+
+    // The rate is asked for the units that a request costs, as it is without a guard.
+    let mut first = admit(&policies, "both", 3.0);
+    assert_eq!((first.axes.rate.unwrap().remaining, first.axes.concurrency.unwrap().remaining), (2, 2));
+    assert_eq!((first.decision.limit, first.decision.remaining), (3, 2));
+    let denied = admit(&policies, "both", 3.0);
+    assert_eq!((denied.binding, denied.permit.is_held(), in_flight(&policies, "both")), (Some(Axis::Rate), false, 1));
+    first.permit.settle(Outcome::Completed);
+    assert_eq!(in_flight(&policies, "both"), 0);
+}
+
+#[test]
+fn shadow_admits_and_tells() {
+    let told = Arc::new(Recorder::default());
+    let text = "limiters: { trial: { concurrency: { limit: 1, shadow: true } } }";
+    let options = LoadOptions::new().clock(ManualClock::new(0.0)).observer(Arc::clone(&told));
+    let policies = Policies::load(text, options).unwrap();
+    let held: Vec<_> = (0..3).map(|_| admit(&policies, "trial", 1.0)).collect();
+    assert!(held.iter().all(|admission| admission.decision.allowed));
+    let events: Vec<_> = told.take().into_iter().map(|event| (event.policy, event.result.unwrap().allowed)).collect();
+    assert_eq!(events, [("trial".to_owned(), true), ("trial".to_owned(), false), ("trial".to_owned(), false)]);
+}
+
+#[test]
+fn what_is_in_flight_survives_a_reload_that_leaves_the_block() {
+    let policies = load(THREE);
+    let held: Vec<_> = ["slots", "both"].map(|name| admit(&policies, name, 1.0)).into();
+    let report = policies.reload(&THREE.replace("limit: 5", "limit: 7")).unwrap();
+    assert_eq!((report.fate("slots"), report.fate("both")), (Some(Fate::Unchanged), Some(Fate::Kept)));
+    assert_eq!((in_flight(&policies, "slots"), in_flight(&policies, "both")), (1, 1));
+    assert_eq!(admit(&policies, "both", 1.0).axes.rate.unwrap().remaining, 5);
+    // Keys that start afresh are no reason to forget what is in flight.
+    let report = policies.reload(&THREE.replace("period: 1d", "period: 2d")).unwrap();
+    assert_eq!(report.fate("both"), Some(Fate::Reset("the window changed")));
+    assert_eq!(in_flight(&policies, "both"), 1);
+    drop(held);
+    assert_eq!((in_flight(&policies, "slots"), in_flight(&policies, "both")), (0, 0));
+}
+
+#[test]
+fn another_block_is_another_guard() {
+    let policies = load(THREE);
+    let held = admit(&policies, "both", 2.0);
+    let report = policies.reload(&THREE.replace("concurrency: { limit: 3 }", "concurrency: { limit: 1 }")).unwrap();
+    assert_eq!(report.fate("both"), Some(Fate::NewSlots));
+    assert_eq!(report.to_string(), "version 2\nboth: changed, state kept, but work in flight is counted anew");
+    let next = admit(&policies, "both", 1.0);
+    assert_eq!((next.decision.limit, next.axes.rate.unwrap().remaining, in_flight(&policies, "both")), (1, 2, 1));
+    drop((held, next));
+    assert_eq!(in_flight(&policies, "both"), 0);
+
+    // The block comes and goes.
+    let without = THREE.replace(", concurrency: { limit: 3 }", "");
+    assert_eq!(policies.reload(&without).unwrap().fate("both"), Some(Fate::NewSlots));
+    assert_eq!(admit(&policies, "both", 1.0).decision.remaining, 1);
+    assert_eq!(policies.reload(THREE).unwrap().fate("both"), Some(Fate::NewSlots));
+    assert_eq!(admit(&policies, "both", 1.0).axes.rate.unwrap().remaining, 0);
+    let strategy =
+        THREE.replace("slots: { concurrency: { limit: 2 } }", "slots: { strategy: gcra, limit: 1, period: 1s }");
+    assert_eq!(policies.reload(&strategy).unwrap().fate("slots"), Some(Fate::Reset("the strategy changed")));
+}
+
+const RULES: &str = "
+limiters:
+  slots: { concurrency: { limit: 2 } }
+  more: { concurrency: { limit: 5 } }
+  rate: { strategy: fixedWindow, limit: 3, period: 1d }
+  other: { strategy: fixedWindow, limit: 2, period: 1d }
+http:
+  rules:
+    - { path: /slots, policy: slots }
+    - { path: /rate, policy: rate }
+    - { path: /both, policies: [slots, rate] }
+    - { path: /all, policies: [rate, more, other, slots] }
+";
+
+fn enter(guarded: &Guarded) -> Admission {
+    let Entry { result, permit, .. } = guarded.enter(&Ask::new("k")).now().unwrap();
+    assert!(!permit.is_held());
+    result.unwrap()
+}
+
+#[test]
+fn rules_take_slots_before_units() {
+    let set = load(RULES).current();
+    let rule = |path| &set.rules()[set.rule_for("GET", path).unwrap()];
+    assert!(rule("/rate").guarded().is_none() && matches!(rule("/rate").limit(), RuleLimit::One(_)));
+    assert!(matches!(rule("/slots").limit(), RuleLimit::None));
+    let flight = || ["slots", "more"].map(|name| set.get(name).unwrap().guard_report().unwrap().in_flight);
+
+    // A rule of slots alone.
+    let slots = rule("/slots").guarded().unwrap();
+    let held = [enter(slots), enter(slots)];
+    assert_eq!((enter(slots).binding, flight()), (Some(Axis::Concurrency), [2, 0]));
+    // Policies that rules share count together; without a slot no unit is taken.
+    let denied = enter(rule("/both").guarded().unwrap());
+    assert_eq!((denied.binding, denied.axes.rate), (Some(Axis::Concurrency), None));
+    // A slot of one that another one refuses goes back.
+    assert_eq!(enter(rule("/all").guarded().unwrap()).binding, Some(Axis::Concurrency));
+    assert_eq!(flight(), [2, 0]);
+    drop(held);
+
+    let all = rule("/all").guarded().unwrap();
+    let mut admitted = enter(all);
+    assert!(admitted.decision.allowed);
+    assert_eq!((admitted.decision.limit, admitted.decision.remaining, flight()), (2, 1, [1, 1]));
+    assert_eq!(admitted.axes.concurrency.unwrap().limit, 2);
+    admitted.permit.begin();
+    admitted.permit.settle(Outcome::Completed);
+    assert_eq!((flight(), set.get("more").unwrap().guard_stats().unwrap().dropped), ([0, 0], 0));
+
+    // Dropped after it began, both guards hear of it; refused by the units, neither does.
+    let mut admitted = enter(all);
+    admitted.permit.begin();
+    drop(admitted);
+    let dropped = || ["slots", "more"].map(|name| set.get(name).unwrap().guard_stats().unwrap().dropped);
+    assert_eq!((flight(), dropped()), ([0, 0], [1, 1]));
+    let denied = enter(all);
+    assert_eq!((denied.binding, denied.axes.concurrency.unwrap().allowed), (Some(Axis::Rate), true));
+    assert_eq!((flight(), dropped()), ([0, 0], [1, 1]));
+}
