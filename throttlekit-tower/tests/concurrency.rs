@@ -1,0 +1,172 @@
+//! Rules of a file that limit the work in flight: slots are held until the response is over, in every fail mode.
+#![cfg(feature = "config")]
+
+mod common;
+#[allow(dead_code, clippy::unwrap_used)] // a part is used, and a helper of a test is a test too
+#[path = "../../throttlekit/tests/support/outage.rs"]
+mod outage;
+
+use std::sync::{Arc, Mutex};
+
+use common::{Hello, around, field, send, text};
+use http::{Request, StatusCode};
+use outage::{Mood, Opener};
+use throttlekit::ManualClock;
+use throttlekit::policy::{LoadOptions, Policies};
+use throttlekit_tower::key::PeerAddr;
+use throttlekit_tower::{Throttle, ThrottleLayer};
+use tokio_test::{assert_pending, assert_ready_ok};
+use tower::Service as _;
+
+const TEXT: &str = "
+store: { redis: { url: redis://cache }, timeout: 100ms, breaker: { failures: 3 } }
+limiters:
+  slots: { concurrency: { limit: 2 } }
+  both: { strategy: fixedWindow, limit: 9, period: 1m, concurrency: { limit: 2 } }
+  rate: { strategy: fixedWindow, limit: 1, period: 1m }
+http:
+  rules:
+    - { path: /slots, policy: slots }
+    - { path: /open, policy: both }
+    - { path: /closed, policy: both, failMode: closed }
+    - { path: /local, policy: both, failMode: { local: { share: 0.5 } } }
+    - { path: /joint, policies: [rate, slots] }
+";
+
+struct Setup {
+    clock: ManualClock,
+    opener: Opener,
+    policies: Policies,
+    service: Throttle<Hello>,
+    hello: Hello,
+    limited: Arc<Mutex<Vec<String>>>,
+}
+
+fn setup() -> Setup {
+    let clock = ManualClock::new(600_000.0);
+    let opener = Opener::new(&clock);
+    let options = LoadOptions::new().clock(clock.clone()).connector(opener.clone());
+    let policies = Policies::load(TEXT, options).expect("a good text");
+    let limited: Arc<Mutex<Vec<String>>> = Arc::default();
+    let told = Arc::clone(&limited);
+    let layer = ThrottleLayer::from_config(&policies).expect("rules");
+    let layer = layer.on_limited(move |limited| told.lock().expect("no panic").push(limited.policy.to_owned()));
+    let (service, hello) = around(&layer);
+    Setup { clock, opener, policies, service, hello, limited }
+}
+
+fn request(path: &str) -> Request<()> {
+    let mut request = Request::builder().uri(path).body(()).expect("a good request");
+    request.extensions_mut().insert(PeerAddr(([203, 0, 113, 5], 41_000).into()));
+    request
+}
+
+impl Setup {
+    fn in_flight(&self, policy: &str) -> u32 {
+        self.policies.get(policy).and_then(|policy| policy.guard_report()).expect("a guard").in_flight
+    }
+
+    fn dropped(&self, policy: &str) -> u64 {
+        self.policies.get(policy).and_then(|policy| policy.guard_stats()).expect("a guard").dropped
+    }
+}
+
+#[tokio::test]
+async fn a_slot_is_held_until_the_body_is_read() {
+    let setup = setup();
+    let first = send(&setup.service, request("/slots")).await;
+    assert_eq!((field(&first, "ratelimit-limit"), field(&first, "ratelimit-remaining")), ("2", "1"));
+    let second = send(&setup.service, request("/slots")).await;
+    assert_eq!(setup.in_flight("slots"), 2);
+
+    let denied = send(&setup.service, request("/slots")).await;
+    assert_eq!((denied.status(), field(&denied, "retry-after")), (StatusCode::TOO_MANY_REQUESTS, "1"));
+    assert_eq!((field(&denied, "ratelimit-limit"), field(&denied, "ratelimit-remaining")), ("2", "0"));
+    assert_eq!(text(denied).await, r#"{"error":"Too Many Requests","retryAfterMs":1}"#);
+    assert_eq!(setup.in_flight("slots"), 2);
+
+    assert_eq!(text(first).await, "hello");
+    assert_eq!((setup.in_flight("slots"), setup.dropped("slots")), (1, 0));
+    drop(second);
+    assert_eq!((setup.in_flight("slots"), setup.dropped("slots")), (0, 1));
+    assert_eq!(setup.hello.calls(), 2);
+}
+
+#[tokio::test]
+async fn slots_and_units_are_one_decision() {
+    let setup = setup();
+    let response = send(&setup.service, request("/open")).await;
+    assert_eq!((field(&response, "ratelimit-limit"), field(&response, "ratelimit-remaining")), ("2", "1"));
+    assert_eq!(field(&response, "ratelimit-reset"), "60", "the later of the two");
+    drop(response);
+
+    // Of a joint rule, the policy that denied is named.
+    let held = send(&setup.service, request("/joint")).await;
+    assert_eq!(held.status(), StatusCode::CREATED);
+    assert_eq!(send(&setup.service, request("/joint")).await.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(setup.in_flight("slots"), 1, "a denial by the rate holds no slot");
+    let other = send(&setup.service, request("/slots")).await;
+    assert_eq!(send(&setup.service, request("/joint")).await.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(*setup.limited.lock().expect("no panic"), ["rate", "slots"]);
+    drop((held, other));
+    assert_eq!(setup.in_flight("slots"), 0);
+}
+
+/// The server would be without protection just when its store is out.
+#[tokio::test]
+async fn a_request_that_a_fail_mode_lets_pass_holds_its_slot() {
+    for path in ["/open", "/local"] {
+        let setup = setup();
+        setup.opener.store.set(Mood::Down);
+        let held = [send(&setup.service, request(path)).await, send(&setup.service, request(path)).await];
+        assert!(held.iter().all(|response| response.status() == StatusCode::CREATED), "{path}");
+        assert_eq!(setup.in_flight("both"), 2, "{path}");
+        let denied = send(&setup.service, request(path)).await;
+        assert_eq!((denied.status(), field(&denied, "ratelimit-limit")), (StatusCode::TOO_MANY_REQUESTS, "2"));
+        for response in held {
+            assert_eq!(text(response).await, "hello");
+        }
+        assert_eq!((setup.in_flight("both"), setup.dropped("both")), (0, 0), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_fails_gives_its_slot_back() {
+    let setup = setup();
+    setup.opener.store.set(Mood::Down);
+    assert_eq!(send(&setup.service, request("/closed")).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    setup.opener.store.set(Mood::Broken);
+    for path in ["/open", "/closed", "/local"] {
+        assert_eq!(send(&setup.service, request(path)).await.status(), StatusCode::INTERNAL_SERVER_ERROR, "{path}");
+    }
+    // What stands in refuses: four of nine units.
+    setup.opener.store.set(Mood::Down);
+    for _ in 0..4 {
+        assert_eq!(text(send(&setup.service, request("/local")).await).await, "hello");
+    }
+    assert_eq!(send(&setup.service, request("/local")).await.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!((setup.in_flight("both"), setup.dropped("both")), (0, 0));
+}
+
+#[test]
+fn a_slot_is_held_while_a_store_is_waited_for() {
+    for (path, status) in [("/open", 201), ("/closed", 503), ("/local", 201)] {
+        let mut setup = setup();
+        setup.opener.store.set(Mood::Hung);
+        let mut response = tokio_test::task::spawn(setup.service.call(request(path)));
+        assert_pending!(response.poll());
+        assert_eq!(setup.in_flight("both"), 1, "{path}");
+        setup.clock.advance(100.0);
+        let answered = assert_ready_ok!(response.poll());
+        assert_eq!(answered.status(), status, "{path}");
+        assert_eq!(setup.in_flight("both"), u32::from(status == 201), "{path}");
+        drop(answered);
+
+        let mut dropped = tokio_test::task::spawn(setup.service.call(request(path)));
+        assert_pending!(dropped.poll());
+        assert_eq!(setup.in_flight("both"), 1, "{path}");
+        drop(dropped);
+        // The work had not begun, so that nothing was learnt.
+        assert_eq!((setup.in_flight("both"), setup.dropped("both")), (0, u64::from(status == 201)), "{path}");
+    }
+}
