@@ -6,6 +6,7 @@ pub mod clock;
 pub mod keys;
 pub mod measure;
 pub mod overload;
+pub mod plot;
 pub mod regret;
 pub mod report;
 pub mod rival;
