@@ -40,11 +40,15 @@
 mod apart;
 mod builder;
 mod joint;
+mod lanes;
 mod lp;
 mod price;
+mod tap;
 
 pub use builder::UnifiedBuilder;
+pub use lanes::{LaneCounts, LaneSnapshot};
 pub use lp::{Plan as WorkloadPlan, Prices, Workload};
+pub use tap::{AdmissionEvent, Lane, Tap};
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
