@@ -15,12 +15,19 @@ pub(crate) struct Watch<O> {
     observer: O,
     policy: Arc<str>,
     strategy: &'static str,
+    axis: Axis,
 }
 
 impl<O> Watch<O> {
     /// `policy` is the strategy's name where there is none.
     pub(crate) fn new(observer: O, policy: Option<Arc<str>>, strategy: &'static str) -> Self {
-        Self { observer, policy: policy.unwrap_or_else(|| strategy.into()), strategy }
+        Self { observer, policy: policy.unwrap_or_else(|| strategy.into()), strategy, axis: Axis::Rate }
+    }
+
+    /// Of an axis other than the rate.
+    pub(crate) fn on(mut self, axis: Axis) -> Self {
+        self.axis = axis;
+        self
     }
 
     pub(crate) fn policy(&self) -> &str {
@@ -33,7 +40,7 @@ impl<O: Observer> Watch<O> {
     #[inline(always)]
     pub(crate) fn tell(&self, cost: f64, now_ms: f64, result: &Result<Decision, Error>) {
         let result = result.as_ref().copied();
-        self.observer.observe(&Event::new(&self.policy, self.strategy, Axis::Rate, cost, now_ms, result));
+        self.observer.observe(&Event::new(&self.policy, self.strategy, self.axis, cost, now_ms, result));
     }
 
     /// Gives one event, of a decision that was made in process or by the store.
@@ -52,7 +59,7 @@ impl<O: Observer> Watch<O> {
     /// Gives one event for each of the `count` decisions of a batch; if it failed, each carries the error.
     pub(crate) fn tell_many(&self, count: usize, cost: f64, now_ms: f64, result: &Result<Vec<Decision>, Error>) {
         let tell =
-            |result| self.observer.observe(&Event::new(&self.policy, self.strategy, Axis::Rate, cost, now_ms, result));
+            |result| self.observer.observe(&Event::new(&self.policy, self.strategy, self.axis, cost, now_ms, result));
         match result {
             Ok(decisions) => decisions.iter().for_each(|decision| tell(Ok(*decision))),
             Err(error) => (0..count).for_each(|_| tell(Err(error))),
