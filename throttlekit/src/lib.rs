@@ -24,6 +24,7 @@
 //! | share that among tenants | [`KeyedGuard`] |
 //! | admit by rate, work in flight and cost at once | [`Unified`] |
 //! | limit keys that many processes share, with few trips to their store | [`TwoTier`](lease::TwoTier) |
+//! | meter tokens while they are produced | [`TokenBudget`](budget::TokenBudget) |
 //! | delay work instead of refusing it | [`Shaper`] |
 //! | load named limits from a file, and reload them | `config` and `policy`, with the feature `config` |
 //! | show a decision to HTTP clients | [`headers`] |
@@ -57,6 +58,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod admit;
+pub mod budget;
 mod clock;
 pub mod concurrency;
 #[cfg(feature = "config")]

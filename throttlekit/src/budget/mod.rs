@@ -1,0 +1,36 @@
+//! Budgets for cost that is known only while the work runs, such as the tokens of an answer that streams.
+//!
+//! A request may produce up to `m` tokens, and nobody knows how many it will be. To reserve `m` for each never passes a
+//! budget and wastes most of it; to count when a request is over uses all of it and passes it by as much as everything in
+//! flight. A [`TokenBudget`] counts what is produced, before it goes out:
+//!
+//! ```
+//! use throttlekit::ManualClock;
+//! use throttlekit::budget::{Budget, TokenBudget};
+//!
+//! let budget = Budget::builder().budget(5.0).window_ms(60_000.0).build()?;
+//! let budget = TokenBudget::builder(budget).clock(ManualClock::new(0.0)).build();
+//! let mut sent = 0;
+//! for _token in 0..10 {
+//!     if !budget.debit("key-1", 1)?.allowed {
+//!         break; // abort the request that produces them
+//!     }
+//!     sent += 1;
+//! }
+//! assert_eq!(sent, 5);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The meter alone keeps the bound.
+
+mod builder;
+mod ledger;
+mod meter;
+mod program;
+mod rule;
+
+pub use builder::TokenBudgetBuilder;
+pub use ledger::{DEFAULT_MAX_KEYS, Ledger};
+pub use meter::{InProcess, TokenBudget};
+pub use program::{Usage, Verdict};
+pub use rule::{Budget, BudgetBuilder, Served};

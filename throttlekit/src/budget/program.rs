@@ -1,0 +1,283 @@
+//! The meter as programs: one step for debits, charges, refunds and settings.
+
+use crate::decision::{Decision, Forecast, ceil_ms, floor_units};
+use crate::error::Error;
+use crate::program::{Program, Project, State, Step, Strategy};
+use crate::store::memory::{AsPair, Pair};
+use crate::strategy::text::{Value, read_object, write_number};
+use crate::strategy::{MAX, ceil_f64, floor_f64};
+use crate::twin::{Numbers, Raw, ReadState, Twin, readable};
+
+use super::rule::{Budget, Served};
+
+impl State for Served {
+    type Layout = Pair;
+
+    fn encode(&self) -> String {
+        format!(r#"{{"w":{},"s":{}}}"#, write_number(self.start), write_number(self.units))
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        let (mut start, mut units) = (None, None);
+        read_object(text, |name, value| match name {
+            "w" => start = Some(value),
+            "s" => units = Some(value),
+            _ => {}
+        })?;
+        let number = |value: Option<Value>| value?.number();
+        Some(Self { start: number(start)?, units: number(units)? })
+    }
+}
+
+impl AsPair for Served {
+    #[inline]
+    fn to_words(self) -> [u64; 2] {
+        [self.start.to_bits(), self.units.to_bits()]
+    }
+
+    #[inline]
+    fn from_words([start, units]: [u64; 2]) -> Self {
+        Self { start: f64::from_bits(start), units: f64::from_bits(units) }
+    }
+}
+
+/// What is asked of a meter, in whole units.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Op {
+    /// Counts in full if anything is left; else nothing.
+    Debit(f64),
+    /// Counts whatever is left, up to the largest debt.
+    Charge(f64),
+    /// Gives back, if this is still the window that starts then.
+    Refund { units: f64, window: Option<f64> },
+    /// Says what is counted in this window.
+    Set(f64),
+}
+
+impl Op {
+    /// The request of the script: what to do, how many units, and which window is meant.
+    fn numbers(&self) -> Numbers {
+        match *self {
+            Self::Debit(units) => [DEBIT, units].into(),
+            Self::Charge(units) => [CHARGE, units].into(),
+            Self::Refund { units, window: None } => [REFUND, units].into(),
+            Self::Refund { units, window: Some(start) } => [REFUND, units, start].into(),
+            Self::Set(units) => [SET, units].into(),
+        }
+    }
+}
+
+// As in the script.
+const DEBIT: f64 = 1.0;
+const CHARGE: f64 = 2.0;
+const REFUND: f64 = 3.0;
+const SET: f64 = 4.0;
+
+/// What a step found or made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Verdict {
+    allowed: bool,
+    served: Served,
+}
+
+impl Budget {
+    fn wants(&self, before: Served, op: &Op) -> Option<f64> {
+        match *op {
+            Op::Debit(units) => self.has_left(before).then(|| (before.units + units).min(MAX)),
+            Op::Charge(units) => Some((before.units + units).min(self.limit + self.max_debt).max(before.units)),
+            Op::Refund { units, window } => {
+                let meant = window.is_none_or(|start| start == before.start);
+                (meant && before.units > 0.0).then(|| (before.units - units).max(0.0))
+            }
+            Op::Set(units) => Some(units),
+        }
+    }
+
+    #[inline]
+    fn run(&self, state: Option<&Served>, now: f64, op: &Op) -> Step<Served, Verdict> {
+        let before = self.at(state, now);
+        let had_left = self.has_left(before);
+        let Some(units) = self.wants(before, op) else {
+            return Step::Keep(Verdict { allowed: had_left, served: before });
+        };
+        let served = Served { units, ..before };
+        let allowed = match op {
+            Op::Debit(_) | Op::Charge(_) => had_left,
+            Op::Refund { .. } | Op::Set(_) => self.has_left(served),
+        };
+        Step::Write { change: served, ttl_ms: self.ttl(served, now), outcome: Verdict { allowed, served } }
+    }
+
+    fn args(&self) -> Numbers {
+        [self.limit, self.window_ms, self.max_debt, if self.carry { 1.0 } else { 0.0 }].into()
+    }
+}
+
+/// What the script found. A field that is missing means a fresh window.
+fn read<P: Program<State = Served>>() -> ReadState<P> {
+    |_, raw| match raw.list() {
+        Some([Raw::Nothing, _] | [_, Raw::Nothing]) => Ok(None),
+        Some([start, units]) => {
+            readable(start.number().zip(units.number()).map(|(start, units)| Served { start, units }))
+        }
+        _ => readable(None),
+    }
+}
+
+const LUA: &str = include_str!("budget.lua");
+
+/// A debit.
+impl Program for Budget {
+    type State = Served;
+    type Change = Served;
+    type Request = f64;
+    type Outcome = Verdict;
+    type Reply = Decision;
+
+    #[inline]
+    fn step(&self, state: Option<&Served>, now_ms: f64, units: &f64) -> Step<Served, Verdict> {
+        if floor_f64(*units) == *units {
+            self.run(state, now_ms, &Op::Debit(*units))
+        } else {
+            Step::Fail(fraction(*units))
+        }
+    }
+
+    #[inline]
+    fn reply(&self, now_ms: f64, _units: &f64, outcome: Verdict) -> Decision {
+        self.decision(outcome.allowed, outcome.served, now_ms)
+    }
+
+    fn twin(&self) -> Option<Twin<Self>> {
+        Some(Twin::new(LUA, Self::args, |units| Op::Debit(*units).numbers(), read()))
+    }
+}
+
+#[cold]
+pub(super) fn fraction(units: f64) -> Error {
+    Error::invalid_argument(format!("tokens are {units}: must be a whole number from 1 to {MAX}"))
+}
+
+impl Strategy for Budget {
+    fn name(&self) -> &'static str {
+        "tokenBudget"
+    }
+
+    fn limit(&self) -> u64 {
+        self.units()
+    }
+
+    fn window_ms(&self) -> Option<f64> {
+        Some(self.window_ms)
+    }
+
+    fn ttl_ms(&self) -> f64 {
+        let windows = if self.carry { ceil_f64(self.max_debt / self.limit) } else { 0.0 };
+        self.window_ms * (1.0 + windows)
+    }
+}
+
+impl Project for Budget {
+    fn peek(&self, state: Option<&Served>, now_ms: f64) -> Decision {
+        let served = self.at(state, now_ms);
+        self.decision(self.has_left(served), served, now_ms)
+    }
+
+    /// The last of the debits that fit may cross the budget.
+    fn forecast(&self, state: Option<&Served>, now_ms: f64, cost: f64) -> Forecast {
+        let served = self.at(state, now_ms);
+        Forecast {
+            spendable_now: floor_units(ceil_f64((self.limit - served.units) / cost)),
+            next_replenish_at_ms: self.replenished(served),
+            full_at_ms: ceil_ms(self.reset(served)),
+        }
+    }
+}
+
+/// What a key has used, and what is left.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Units counted in the window.
+    pub served: u64,
+    /// Units left: the budget less what is counted, at least 0.
+    pub remaining: u64,
+    /// Units that the next window inherits; 0 where debt is not carried.
+    pub debt: u64,
+    /// The start of the window, in milliseconds since the Unix epoch. It names the window.
+    pub window_start_ms: f64,
+    /// When nothing of it counts any more, in milliseconds since the Unix epoch.
+    pub reset_at_ms: i64,
+    /// When a key with nothing left has something left again: the end of the window, unless it inherits as much debt as
+    /// a whole budget.
+    pub retry_at_ms: i64,
+    /// The instant of this answer, by the clock that judges: the store's own, if it has one.
+    pub now_ms: f64,
+}
+
+/// The answer of an [`Op`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Metered {
+    pub(crate) decision: Decision,
+    /// The start of the window that was judged.
+    pub(crate) window: f64,
+}
+
+/// All that a meter changes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Work(pub(crate) Budget);
+
+impl Program for Work {
+    type State = Served;
+    type Change = Served;
+    type Request = Op;
+    type Outcome = Verdict;
+    type Reply = Metered;
+
+    fn step(&self, state: Option<&Served>, now_ms: f64, op: &Op) -> Step<Served, Verdict> {
+        self.0.run(state, now_ms, op)
+    }
+
+    fn reply(&self, now_ms: f64, _op: &Op, Verdict { allowed, served }: Verdict) -> Metered {
+        Metered { decision: self.0.decision(allowed, served, now_ms), window: served.start }
+    }
+
+    fn twin(&self) -> Option<Twin<Self>> {
+        Some(Twin::new(LUA, |work| work.0.args(), Op::numbers, read()))
+    }
+}
+
+/// Reads what a key has used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inspect(pub(crate) Budget);
+
+impl Program for Inspect {
+    type State = Served;
+    type Change = Served;
+    type Request = ();
+    type Outcome = Served;
+    type Reply = Usage;
+
+    const READ_ONLY: bool = true;
+
+    fn step(&self, state: Option<&Served>, now_ms: f64, _request: &()) -> Step<Served, Served> {
+        Step::Keep(self.0.at(state, now_ms))
+    }
+
+    fn reply(&self, now_ms: f64, _request: &(), served: Served) -> Usage {
+        let budget = &self.0;
+        Usage {
+            served: floor_units(served.units),
+            remaining: floor_units(budget.limit - served.units),
+            debt: floor_units(budget.debt(served)),
+            window_start_ms: served.start,
+            reset_at_ms: ceil_ms(budget.reset(served)),
+            retry_at_ms: budget.replenished(served),
+            now_ms,
+        }
+    }
+
+    fn twin(&self) -> Option<Twin<Self>> {
+        Some(Twin::new(LUA, |inspect| inspect.0.args(), |()| [].into(), read()))
+    }
+}

@@ -1,0 +1,205 @@
+//! How much, how often, and what becomes of debt.
+
+use std::time::Duration;
+
+use crate::decision::{Decision, ceil_ms, ceil_wait, floor_units};
+use crate::error::BuildError;
+use crate::strategy::options::{finite_window, millis, positive};
+use crate::strategy::{MAX, ceil_f64, floor_f64};
+
+/// A number of units for each window, and what becomes of those that were counted beyond it.
+///
+/// It is a [`Strategy`](crate::Strategy), so a [`Limiter`](crate::Limiter) can run it too; a
+/// [`TokenBudget`](super::TokenBudget) does more with it. Windows are aligned to the epoch: with window length `W` the one of
+/// `now` starts at `floor(now / W) * W`. A debit is admitted if and only if fewer than `L` units are counted in the window
+/// before it, and then counts in full.
+///
+/// ```
+/// use std::time::Duration;
+/// use throttlekit::budget::Budget;
+///
+/// let budget = Budget::builder().budget(100_000.0).window(Duration::from_secs(60)).build()?;
+/// assert_eq!((budget.units(), budget.window_ms(), budget.carries_debt()), (100_000, 60_000.0, false));
+/// # Ok::<(), throttlekit::BuildError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    pub(super) limit: f64,
+    pub(super) window_ms: f64,
+    pub(super) max_debt: f64,
+    pub(super) carry: bool,
+}
+
+impl Budget {
+    /// A builder without options set.
+    pub fn builder() -> BudgetBuilder {
+        BudgetBuilder::default()
+    }
+
+    /// Whole units in each window.
+    pub fn units(&self) -> u64 {
+        floor_units(self.limit)
+    }
+
+    /// The length of a window in milliseconds.
+    pub fn window_ms(&self) -> f64 {
+        self.window_ms
+    }
+
+    /// The most units beyond the budget that a charge records, and that the next window inherits.
+    pub fn max_debt(&self) -> u64 {
+        floor_units(self.max_debt)
+    }
+
+    /// Whether the next window inherits debt.
+    pub fn carries_debt(&self) -> bool {
+        self.carry
+    }
+
+    /// What is counted at `now`: that of the state while its window lasts, also if the clock went back; else what the
+    /// windows since then inherited.
+    #[inline]
+    pub(super) fn at(&self, state: Option<&Served>, now: f64) -> Served {
+        let start = floor_f64(now / self.window_ms) * self.window_ms;
+        match state {
+            Some(state) if now < state.start + self.window_ms => *state,
+            Some(state) if self.carry && state.units > self.limit => {
+                let passed = floor_f64((start - state.start) / self.window_ms + 0.5).max(1.0);
+                let left = (state.units - self.limit).min(self.max_debt) - (passed - 1.0) * self.limit;
+                Served { start, units: left.max(0.0) }
+            }
+            _ => Served { start, units: 0.0 },
+        }
+    }
+
+    /// The units that the next window will inherit.
+    #[inline]
+    pub(super) fn debt(&self, served: Served) -> f64 {
+        if self.carry { (served.units - self.limit).max(0.0).min(self.max_debt) } else { 0.0 }
+    }
+
+    /// When nothing of what is counted matters any more.
+    #[inline]
+    pub(super) fn reset(&self, served: Served) -> f64 {
+        ceil_f64(served.start + self.window_ms * (1.0 + ceil_f64(self.debt(served) / self.limit)))
+    }
+
+    /// How long the state has to live.
+    #[inline]
+    pub(super) fn ttl(&self, served: Served, now: f64) -> f64 {
+        (self.reset(served) - now).max(1.0)
+    }
+
+    /// When the next debit can pass after `served` refused one.
+    fn next(&self, served: Served) -> f64 {
+        ceil_f64(served.start + self.window_ms * (1.0 + floor_f64(self.debt(served) / self.limit)))
+    }
+
+    /// When a debit can pass.
+    pub(super) fn replenished(&self, served: Served) -> i64 {
+        ceil_ms(self.next(served))
+    }
+
+    /// Whether a debit passes.
+    #[inline]
+    pub(super) fn has_left(&self, served: Served) -> bool {
+        served.units < self.limit
+    }
+
+    pub(super) fn decision(&self, allowed: bool, served: Served, now: f64) -> Decision {
+        // A window shorter than the steps of `f64` may seem over already: a denial waits all the same.
+        let wait = || ceil_wait(self.next(served) - now).max(1);
+        Decision {
+            allowed,
+            limit: self.units(),
+            remaining: floor_units(self.limit - served.units),
+            reset_at_ms: ceil_ms(self.reset(served)),
+            retry_after_ms: if allowed { 0 } else { wait() },
+        }
+    }
+}
+
+/// What is counted in one window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Served {
+    /// The start of the window, in milliseconds since the Unix epoch.
+    pub start: f64,
+    /// Units counted in it; above the budget when the last debit crossed it, or after a charge.
+    pub units: f64,
+}
+
+/// Builds a [`Budget`].
+///
+/// ```
+/// use throttlekit::budget::Budget;
+///
+/// let error = Budget::builder().budget(0.5).window_ms(1_000.0).build().unwrap_err();
+/// assert_eq!(error.to_string(), "tokenBudget.budget is 0.5: must be a finite number >= 1");
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct BudgetBuilder {
+    budget: Option<f64>,
+    window_ms: Option<f64>,
+    max_debt: Option<f64>,
+    carry: bool,
+}
+
+impl BudgetBuilder {
+    /// Units per window, at least 1; a fraction is dropped. Required.
+    pub fn budget(mut self, budget: f64) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
+    /// The length of a window in milliseconds, above 0; may be fractional. Required.
+    pub fn window_ms(mut self, window_ms: f64) -> Self {
+        self.window_ms = Some(window_ms);
+        self
+    }
+
+    /// The length of a window. Required.
+    pub fn window(self, window: Duration) -> Self {
+        self.window_ms(millis(window))
+    }
+
+    /// The most units beyond the budget that a charge records and that the next window inherits, 0 or more; a fraction is
+    /// dropped. The default is the budget: debt keeps a key out for one further window at most.
+    pub fn max_debt(mut self, max_debt: f64) -> Self {
+        self.max_debt = Some(max_debt);
+        self
+    }
+
+    /// Whether what was counted beyond the budget counts in the next window too, and so on until it is paid. The default
+    /// is no: every window starts at 0, as with other members of the family.
+    pub fn carry_debt(mut self, carry: bool) -> Self {
+        self.carry = carry;
+        self
+    }
+
+    /// The budget.
+    ///
+    /// # Errors
+    ///
+    /// `tokenBudget.budget` or `tokenBudget.windowMs` if it is missing or out of range, `tokenBudget.maxDebt` if it is
+    /// negative or not finite; budget and debt together may not be above 2^53 - 1.
+    pub fn build(self) -> Result<Budget, BuildError> {
+        const BUDGET: &str = "tokenBudget.budget";
+        const MAX_DEBT: &str = "tokenBudget.maxDebt";
+        let budget = self.budget.ok_or_else(|| BuildError::missing(BUDGET))?;
+        if !budget.is_finite() || budget < 1.0 {
+            return Err(BuildError::new(BUDGET, budget, "must be a finite number >= 1"));
+        }
+        let limit = floor_f64(positive(BUDGET, Some(budget))?);
+        let window_ms = finite_window("tokenBudget.windowMs", positive("tokenBudget.windowMs", self.window_ms)?)?;
+        let max_debt = match self.max_debt {
+            None => limit.min(MAX - limit),
+            Some(debt) if (0.0..=MAX - limit).contains(&debt) => floor_f64(debt),
+            Some(debt) => {
+                let allowed = format!("must be a number from 0 to {}", MAX - limit);
+                return Err(BuildError::new(MAX_DEBT, debt, allowed));
+            }
+        };
+        Ok(Budget { limit, window_ms, max_debt, carry: self.carry })
+    }
+}
