@@ -27,10 +27,14 @@ mod builder;
 mod ledger;
 mod meter;
 mod program;
+mod reserve;
 mod rule;
 
 pub use builder::TokenBudgetBuilder;
 pub use ledger::{DEFAULT_MAX_KEYS, Ledger};
 pub use meter::{InProcess, TokenBudget};
 pub use program::{Usage, Verdict};
+pub use reserve::{
+    LearnedReservation, PredictiveReservation, ReservationOptions, ReservationPolicy, Ticket, critical_fractile,
+};
 pub use rule::{Budget, BudgetBuilder, Served};
