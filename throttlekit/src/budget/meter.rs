@@ -376,8 +376,23 @@ impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> TokenBudget<K, C, O> {
         }
     }
 
+    /// As [`run_debit`](Self::run_debit), and says which window was judged.
+    pub(super) fn run_debit_in(&self, key: &str, tokens: u64) -> Run<Result<Metered, Error>> {
+        let tokens = match whole(tokens) {
+            Ok(tokens) => tokens,
+            Err(error) => return Run::ready(Err(error)),
+        };
+        let now_ms = self.clock.now_ms();
+        let watch = self.watch.clone();
+        self.keys.run(key, now_ms, &Work(self.budget), &Op::Debit(tokens)).map(move |result| {
+            let decision = result.as_ref().map(|metered| metered.decision);
+            watch.tell(tokens, now_ms, &decision.map_err(Error::clone));
+            result
+        })
+    }
+
     /// Without an event.
-    pub(super) fn run_op(&self, key: &str, op: &Op) -> Run<Result<Metered, Error>> {
+    fn run_op(&self, key: &str, op: &Op) -> Run<Result<Metered, Error>> {
         self.keys.run(key, self.clock.now_ms(), &Work(self.budget), op)
     }
 }

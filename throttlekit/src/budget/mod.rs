@@ -23,17 +23,23 @@
 //!
 //! The meter alone keeps the bound.
 
+mod book;
 mod builder;
+mod gate;
 mod ledger;
 mod meter;
 mod program;
+mod reservation;
 mod reserve;
 mod rule;
 
+pub use book::ReservationStats;
 pub use builder::TokenBudgetBuilder;
+pub use gate::{Gate, GateBuilder, GateRule, Reserved};
 pub use ledger::{DEFAULT_MAX_KEYS, Ledger};
 pub use meter::{InProcess, TokenBudget};
 pub use program::{Usage, Verdict};
+pub use reservation::Reservation;
 pub use reserve::{
     LearnedReservation, PredictiveReservation, ReservationOptions, ReservationPolicy, Ticket, critical_fractile,
 };

@@ -198,6 +198,8 @@ impl Project for Budget {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Usage {
+    /// The budget.
+    pub limit: u64,
     /// Units counted in the window.
     pub served: u64,
     /// Units left: the budget less what is counted, at least 0.
@@ -267,6 +269,7 @@ impl Program for Inspect {
     fn reply(&self, now_ms: f64, _request: &(), served: Served) -> Usage {
         let budget = &self.0;
         Usage {
+            limit: budget.units(),
             served: floor_units(served.units),
             remaining: floor_units(budget.limit - served.units),
             debt: floor_units(budget.debt(served)),

@@ -66,6 +66,7 @@ impl PredictiveReservation {
     }
 
     /// Learns what the work of `ticket` cost. A cost that is negative or not finite tells nothing.
+    #[allow(clippy::needless_pass_by_value)] // a ticket is scored once
     pub fn observe(&mut self, ticket: Ticket, cost: f64) {
         let Ticket { follow, robust, .. } = ticket;
         if usable(cost) {
