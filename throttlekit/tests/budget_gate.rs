@@ -34,7 +34,7 @@ fn gate(budget: u64) -> (Local, ManualClock) {
 }
 
 fn now<T>(run: Run<Result<T, Error>>) -> T {
-    run.now().ok().expect("in process nothing waits").unwrap()
+    run.now().ok().unwrap().unwrap()
 }
 
 fn take(gate: &Local, tokens: u64) -> Option<Work> {
@@ -166,6 +166,7 @@ fn predictions_are_scored_by_the_work_they_were_for() {
 fn reservations_expire_when_their_holder_has_vanished() {
     let (gate, clock) = gate(1_000);
     let lost = take(&gate, 600).unwrap();
+    #[allow(clippy::mem_forget)] // so a holder vanishes
     std::mem::forget(lost);
     let used = take(&gate, 300).unwrap();
     clock.set(4_000.0);
@@ -356,7 +357,9 @@ fn simulate(slots: usize, policy: ReservationPolicy, ask: impl Fn(&Local, f64) -
 fn work_is_paced_as_published() {
     let max = ReservationPolicy::max(512).unwrap();
     let mut learned = ReservationOptions::new(1.0, 4.0, 512.0).build().unwrap();
-    heavy_tail(3_000, 120.0, 512.0, 99).into_iter().for_each(|cost| learned.observe(cost));
+    for cost in heavy_tail(3_000, 120.0, 512.0, 99) {
+        learned.observe(cost);
+    }
     assert!((learned.continuous() - 263.264).abs() < 1e-3);
     let learned = ReservationPolicy::Learned(learned);
     let nothing = |gate: &Local, _| now(gate.reserve_tokens("k", 0));

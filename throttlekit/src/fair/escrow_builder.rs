@@ -1,0 +1,172 @@
+//! The builder of a fair escrow.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::clock::{Clock, SystemClock};
+use crate::error::BuildError;
+use crate::observe::Observer;
+use crate::store::Keyspace;
+use crate::strategy::fixed_window::{Count, FixedWindow};
+use crate::strategy::options::{finite_window, millis, positive};
+use crate::strategy::{MAX, floor_f64};
+
+use super::DEFAULT_MAX_TENANTS;
+use super::escrow::{FairEscrow, Leasing, Shared, State};
+use super::pool::{Pool, Window};
+use super::share::whole_limit;
+use super::weights::Weights;
+
+/// The key of a pool unless another one is given, the same in every member of the family.
+const POOL_KEY: &str = "tk:wfe:pool";
+
+/// Builds a [`FairEscrow`]; from [`FairEscrow::builder`].
+#[must_use = "a builder does nothing until it is built"]
+pub struct FairEscrowBuilder<C = SystemClock> {
+    limit: Option<f64>,
+    window_ms: Option<f64>,
+    max_tenants: usize,
+    weights: Weights,
+    clock: C,
+    pool: Option<Draft>,
+    observer: Option<Arc<dyn Observer>>,
+    name: Option<Arc<str>>,
+}
+
+/// A pool whose window is not known yet.
+struct Draft {
+    make: Box<dyn FnOnce(FixedWindow) -> Box<dyn Pool> + Send>,
+    quantum: f64,
+}
+
+impl FairEscrowBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            limit: None,
+            window_ms: None,
+            max_tenants: DEFAULT_MAX_TENANTS,
+            weights: Weights::default(),
+            clock: SystemClock::new(),
+            pool: None,
+            observer: None,
+            name: None,
+        }
+    }
+}
+
+impl<C> FairEscrowBuilder<C> {
+    /// Units in each window, at least 1; a fraction is dropped. Required.
+    pub fn limit(mut self, limit: f64) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// The length of a window in milliseconds, above 0. Required.
+    pub fn window_ms(mut self, window_ms: f64) -> Self {
+        self.window_ms = Some(window_ms);
+        self
+    }
+
+    /// The length of a window. Required.
+    pub fn window(self, window: Duration) -> Self {
+        self.window_ms(millis(window))
+    }
+
+    /// The weights of some tenants, above 0; all others weigh 1.
+    pub fn weights<N: Into<String>>(mut self, weights: impl IntoIterator<Item = (N, f64)>) -> Self {
+        self.weights = Weights::Listed(weights.into_iter().map(|(tenant, weight)| (tenant.into(), weight)).collect());
+        self
+    }
+
+    /// Where weights come from. It is called for each check, and must give a finite number above 0.
+    pub fn weight_of(mut self, weight_of: impl Fn(&str) -> f64 + Send + Sync + 'static) -> Self {
+        self.weights = Weights::By(Arc::new(weight_of));
+        self
+    }
+
+    /// The most tenants that are told apart in one window, at least 1. Default: 100,000.
+    pub fn max_tenants(mut self, max_tenants: usize) -> Self {
+        self.max_tenants = max_tenants;
+        self
+    }
+
+    /// Where the time comes from. The default is a new [`SystemClock`].
+    pub fn clock<D: Clock>(self, clock: D) -> FairEscrowBuilder<D> {
+        let Self { limit, window_ms, max_tenants, weights, clock: _, pool, observer, name } = self;
+        FairEscrowBuilder { limit, window_ms, max_tenants, weights, clock, pool, observer, name }
+    }
+
+    /// Shares the limit with all that lease from the same key of `keys`: units come from a fixed window there, at least
+    /// `quantum` at a time, a whole number of at least 1. Each process then shares what it leased among its own tenants.
+    ///
+    /// Between processes `i` and `j` the use of two tenants may be out of proportion by the sum of the quanta,
+    /// each times `1 / weight of i + 1 / weight of j`. A larger quantum costs fewer round trips; what a process leased and
+    /// does not use is lost to the others until the window turns, and so is what is left when it is less than a quantum.
+    pub fn pool(self, keys: impl Keyspace<Count>, quantum: f64) -> Self {
+        self.pool_at(keys, POOL_KEY, quantum)
+    }
+
+    /// As [`pool`](Self::pool), under a key of one's own instead of `tk:wfe:pool`.
+    pub fn pool_at(mut self, keys: impl Keyspace<Count>, key: impl Into<String>, quantum: f64) -> Self {
+        let key = key.into();
+        let make = |rule| -> Box<dyn Pool> { Box::new(Window { keys, rule, key }) };
+        self.pool = Some(Draft { make: Box::new(make), quantum });
+        self
+    }
+
+    /// Who sees each decision.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// The name that its events carry. The default is `fairEscrow`.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Builds it.
+    ///
+    /// # Errors
+    ///
+    /// `fairEscrow.limit` or `.windowMs` if it is missing or out of range, `fairEscrow.weights` if one is not above 0,
+    /// `fairEscrow.maxKeys` if it is 0, `fairEscrow.quantum` if it is no whole number of at least 1.
+    pub fn build(self) -> Result<FairEscrow<C>, BuildError>
+    where
+        C: Clock,
+    {
+        let limit = whole_limit("fairEscrow.limit", self.limit)?;
+        let window_ms = finite_window("fairEscrow.windowMs", positive("fairEscrow.windowMs", self.window_ms)?)?;
+        self.weights.check("fairEscrow.weights")?;
+        if self.max_tenants == 0 {
+            return Err(BuildError::new("fairEscrow.maxKeys", self.max_tenants, "must be at least 1"));
+        }
+        let pool = match self.pool {
+            None => None,
+            Some(Draft { quantum, .. }) if !(1.0..=MAX).contains(&quantum) || floor_f64(quantum) != quantum => {
+                return Err(BuildError::new("fairEscrow.quantum", quantum, "must be a whole number of at least 1"));
+            }
+            Some(Draft { make, quantum }) => {
+                let window = FixedWindow::builder().limit(limit).window_ms(window_ms).build()?;
+                Some(Leasing { pool: make(window), quantum })
+            }
+        };
+        let Self { max_tenants, weights, clock, observer, name, .. } = self;
+        let watch = observer.map(|observer| (observer, name.unwrap_or_else(|| Arc::from("fairEscrow"))));
+        let state = Mutex::new(State::new(if pool.is_some() { 0.0 } else { limit }));
+        Ok(FairEscrow::new(Shared { limit, window_ms, max_tenants, weights, clock, pool, watch, state }))
+    }
+}
+
+impl<C> fmt::Debug for FairEscrowBuilder<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FairEscrowBuilder")
+            .field("limit", &self.limit)
+            .field("window_ms", &self.window_ms)
+            .field("weights", &self.weights)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

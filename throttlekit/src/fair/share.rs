@@ -1,0 +1,238 @@
+//! Shares that are never lent.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::admit::{Admission, Admit, Ask, Meter};
+use crate::clock::{Clock, SystemClock};
+use crate::decision::{Decision, ceil_ms, ceil_wait, floor_units};
+use crate::error::{BuildError, Error};
+use crate::run::Run;
+use crate::strategy::options::{finite_window, millis, positive};
+use crate::strategy::{floor_f64, validate_cost};
+
+use super::DEFAULT_MAX_TENANTS;
+use super::tenants::Tenants;
+use super::weights::{Weights, validate};
+
+/// Splits a limit evenly, or by weight, among the tenants that came in a window.
+///
+/// A tenant gets `max(1, floor(weight * limit / weights of all that came))` units of the window. Its share shrinks with
+/// each one that comes, so who comes early may use more; nobody gets what another leaves. All together get at most the limit.
+/// [`FairEscrow`](super::FairEscrow) lends what others leave.
+///
+/// ```
+/// use throttlekit::ManualClock;
+/// use throttlekit::fair::FairShare;
+///
+/// let fair = FairShare::builder().limit(10.0).window_ms(1_000.0).clock(ManualClock::new(0.0)).build()?;
+/// assert_eq!(fair.check("a")?.limit, 10);
+/// assert_eq!(fair.check("b")?.limit, 5);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// It keeps a bounded number of tenants for each window, 100,000 unless told otherwise; beyond that new ones are refused until
+/// the window turns. A tenant that was refused counts among those that came.
+pub struct FairShare<C = SystemClock> {
+    limit: f64,
+    window_ms: f64,
+    max_tenants: usize,
+    weights: Weights,
+    clock: C,
+    tenants: Mutex<Tenants>,
+}
+
+impl FairShare {
+    /// Starts with equal weights, the system clock and 100,000 tenants.
+    pub fn builder() -> FairShareBuilder {
+        FairShareBuilder {
+            limit: None,
+            window_ms: None,
+            max_tenants: DEFAULT_MAX_TENANTS,
+            weights: Weights::default(),
+            clock: SystemClock::new(),
+        }
+    }
+}
+
+impl<C: Clock> FairShare<C> {
+    /// Takes one unit for `tenant`.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_argument` if its weight is not finite or not above 0.
+    pub fn check(&self, tenant: &str) -> Result<Decision, Error> {
+        self.check_cost(tenant, 1.0)
+    }
+
+    /// Takes `cost` units for `tenant`, all or none.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_argument` if cost or weight is not finite or not above 0.
+    pub fn check_cost(&self, tenant: &str, cost: f64) -> Result<Decision, Error> {
+        let cost = validate_cost(cost)?;
+        let weight = self.weights.of(tenant)?;
+        Ok(self.decide(tenant, cost, weight))
+    }
+
+    /// Takes `cost` units for `tenant`, which from now on has this weight.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_cost`](Self::check_cost).
+    pub fn check_weighted(&self, tenant: &str, cost: f64, weight: f64) -> Result<Decision, Error> {
+        Ok(self.decide(tenant, validate_cost(cost)?, validate(weight)?))
+    }
+
+    fn decide(&self, tenant: &str, cost: f64, weight: f64) -> Decision {
+        let now_ms = self.clock.now_ms();
+        let mut tenants = self.open();
+        tenants.roll(now_ms, self.window_ms);
+        let reset_at_ms = ceil_ms(tenants.window_start_ms + self.window_ms);
+        let denied = |limit: f64, used: f64| Decision {
+            allowed: false,
+            limit: floor_units(limit),
+            remaining: floor_units(limit - used),
+            reset_at_ms,
+            retry_after_ms: ceil_wait(tenants_end(reset_at_ms) - now_ms).max(1),
+        };
+        if !tenants.contains(tenant) && tenants.len() >= self.max_tenants {
+            return denied(0.0, 0.0);
+        }
+        let number = tenants.enter(tenant, weight);
+        let sums = tenants.sums();
+        let (weight, used) = tenants.of(number);
+        let cap = floor_f64((weight * self.limit) / sums.weight).max(1.0);
+        if sums.used + cost > self.limit || used + cost > cap {
+            return denied(cap, used);
+        }
+        tenants.take(number, cost);
+        let remaining = floor_units(cap - (used + cost));
+        Decision { allowed: true, limit: floor_units(cap), remaining, reset_at_ms, retry_after_ms: 0 }
+    }
+
+    /// Forgets a tenant and gives back what it used.
+    pub fn reset(&self, tenant: &str) {
+        self.open().forget(tenant);
+    }
+
+    /// Forgets all tenants.
+    pub fn reset_all(&self) {
+        self.open().clear();
+    }
+
+    fn open(&self) -> MutexGuard<'_, Tenants> {
+        // Nothing in there panics halfway.
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An instant as a float.
+#[allow(clippy::cast_precision_loss)] // the end of a window near now
+pub(super) fn tenants_end(reset_at_ms: i64) -> f64 {
+    reset_at_ms as f64
+}
+
+/// The tenant is [`Ask::key`].
+impl<C: Clock> Admit for FairShare<C> {
+    fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
+        Run::ready(self.check_cost(ask.key, ask.cost).map(Admission::rate))
+    }
+}
+
+/// The tenant is the key.
+impl<C: Clock> Meter for FairShare<C> {
+    fn debit(&self, key: &str, units: f64) -> Run<Result<Decision, Error>> {
+        Run::ready(self.check_cost(key, units))
+    }
+}
+
+impl<C> fmt::Debug for FairShare<C> {
+    /// Shows no tenants.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FairShare")
+            .field("limit", &self.limit)
+            .field("window_ms", &self.window_ms)
+            .field("weights", &self.weights)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Builds a [`FairShare`]; from [`FairShare::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct FairShareBuilder<C = SystemClock> {
+    limit: Option<f64>,
+    window_ms: Option<f64>,
+    max_tenants: usize,
+    weights: Weights,
+    clock: C,
+}
+
+impl<C> FairShareBuilder<C> {
+    /// Units in each window, at least 1; a fraction is dropped. Required.
+    pub fn limit(mut self, limit: f64) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// The length of a window in milliseconds, above 0. Required.
+    pub fn window_ms(mut self, window_ms: f64) -> Self {
+        self.window_ms = Some(window_ms);
+        self
+    }
+
+    /// The length of a window. Required.
+    pub fn window(self, window: Duration) -> Self {
+        self.window_ms(millis(window))
+    }
+
+    /// The weights of some tenants, above 0; all others weigh 1.
+    pub fn weights<N: Into<String>>(mut self, weights: impl IntoIterator<Item = (N, f64)>) -> Self {
+        self.weights = Weights::Listed(weights.into_iter().map(|(tenant, weight)| (tenant.into(), weight)).collect());
+        self
+    }
+
+    /// Where weights come from. It is called for each check, and must give a finite number above 0.
+    pub fn weight_of(mut self, weight_of: impl Fn(&str) -> f64 + Send + Sync + 'static) -> Self {
+        self.weights = Weights::By(std::sync::Arc::new(weight_of));
+        self
+    }
+
+    /// The most tenants that are told apart in one window, at least 1. Default: 100,000.
+    pub fn max_tenants(mut self, max_tenants: usize) -> Self {
+        self.max_tenants = max_tenants;
+        self
+    }
+
+    /// Where the time comes from. The default is a new [`SystemClock`].
+    pub fn clock<D: Clock>(self, clock: D) -> FairShareBuilder<D> {
+        let Self { limit, window_ms, max_tenants, weights, clock: _ } = self;
+        FairShareBuilder { limit, window_ms, max_tenants, weights, clock }
+    }
+
+    /// Builds it.
+    ///
+    /// # Errors
+    ///
+    /// `fairShare.limit` or `.windowMs` if it is missing or out of range, `fairShare.weights` if one is not above 0,
+    /// `fairShare.maxKeys` if it is 0.
+    pub fn build(self) -> Result<FairShare<C>, BuildError> {
+        let limit = whole_limit("fairShare.limit", self.limit)?;
+        let window_ms = finite_window("fairShare.windowMs", positive("fairShare.windowMs", self.window_ms)?)?;
+        self.weights.check("fairShare.weights")?;
+        if self.max_tenants == 0 {
+            return Err(BuildError::new("fairShare.maxKeys", self.max_tenants, "must be at least 1"));
+        }
+        let Self { max_tenants, weights, clock, .. } = self;
+        Ok(FairShare { limit, window_ms, max_tenants, weights, clock, tenants: Mutex::new(Tenants::new()) })
+    }
+}
+
+/// A limit in whole units, at least 1.
+pub(super) fn whole_limit(option: &'static str, limit: Option<f64>) -> Result<f64, BuildError> {
+    let limit = positive(option, limit)?;
+    if limit < 1.0 { Err(BuildError::new(option, limit, "must be at least 1")) } else { Ok(floor_f64(limit)) }
+}
