@@ -372,6 +372,14 @@ fn beside_a_rate_the_slot_of_one_that_waited_comes_back() {
     drop(held);
     let refused = caller.poll().unwrap();
     assert_eq!((refused.binding, guard.in_flight(), guard.waiting()), (Some(Axis::Rate), 0, 0));
+
+    let held = guard.acquire();
+    let mut gone = call(&unified, "a");
+    assert!(gone.poll().is_none() && guard.waiting() == 1);
+    drop(gone);
+    assert_eq!(guard.waiting(), 0);
+    drop(held);
+    assert_eq!((guard.in_flight(), guard.stats().dropped), (0, 0));
 }
 
 #[test]

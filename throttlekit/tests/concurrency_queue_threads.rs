@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use support::polled;
 use throttlekit::{
-    Admit, Algorithm, Ask, Guard, GuardBuilder, KeyedGuard, ManualClock, Outcome, Priority, Queue, TokioRuntime,
+    Admit, Algorithm, Ask, Guard, GuardBuilder, KeyedGuard, ManualClock, Outcome, Priority, Queue, Runtime,
+    TokioRuntime,
 };
 
 const TASKS: usize = 24;
@@ -85,7 +86,8 @@ async fn among_tenants() {
 #[tokio::test(start_paused = true)]
 async fn a_deadline_is_the_runtimes() {
     let clock = ManualClock::new(0.0);
-    let builder = Guard::builder().fixed(1).queue(Queue::new(8, 50.0), TokioRuntime).clock(clock);
+    let runtime: Arc<dyn Runtime> = Arc::new(TokioRuntime);
+    let builder = Guard::builder().fixed(1).queue(Queue::new(8, 50.0), runtime).clock(clock);
     let guard = builder.build().unwrap();
     let held = guard.acquire();
     let start = tokio::time::Instant::now();

@@ -83,7 +83,16 @@ impl Word {
     /// slot, what it was.
     #[inline]
     pub(super) fn take(&self, share: Share) -> Result<View, View> {
-        self.take_below(|view| if view.waiting() { 0 } else { share.of(self.ceiling(view)) })
+        self.take_below(|view| {
+            // Nearly always: one test for both.
+            if view.0 & (WAITING | PROBING) == 0 {
+                share.of(view.limit())
+            } else if view.waiting() {
+                0
+            } else {
+                share.of(self.ceiling(view))
+            }
+        })
     }
 
     /// Takes a slot from that share of the ceiling, less `kept`. Does not look whether somebody waits.
