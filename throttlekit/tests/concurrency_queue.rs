@@ -335,6 +335,18 @@ fn a_panic_of_the_work_lets_the_next_one_in() {
 }
 
 #[test]
+fn who_polled_last_is_woken() {
+    let (guard, _) = queued(1, 2);
+    let [held] = hold(&guard);
+    let mut caller = call(&guard, "a");
+    assert!(caller.poll().is_none());
+    caller.move_on();
+    assert!(caller.poll().is_none());
+    drop(held);
+    assert!(caller.was_woken() && caller.poll().is_some());
+}
+
+#[test]
 fn a_shadow_admits_at_once_and_tells_what_would_not_have_got_on() {
     let clock = ManualClock::new(0.0);
     let told = Told::default();

@@ -41,6 +41,11 @@ impl Caller {
         self.woken.0.swap(0, Ordering::SeqCst) > 0
     }
 
+    /// Goes to another task, which is woken from the next poll on.
+    pub(crate) fn move_on(&mut self) {
+        self.woken = Arc::default();
+    }
+
     /// Whether the answer was there at once.
     pub(crate) fn is_ready(&self) -> bool {
         matches!(self.run, Run::Ready(_))
