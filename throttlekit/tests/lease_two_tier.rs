@@ -341,7 +341,7 @@ impl Observer for Watcher {
         self.decisions.lock().unwrap().push((event.now_ms, allowed, event.local));
     }
 
-    fn observe_lease(&self, event: &LeaseEvent<'_>) {
+    fn leased(&self, event: &LeaseEvent<'_>) {
         let granted = event.granted.as_ref().copied().unwrap_or(f64::NAN);
         self.leases.lock().unwrap().push((event.asked, granted, event.spendable));
     }
