@@ -209,6 +209,13 @@ pub trait Strategy: Program<Request = f64, Reply = Decision> {
         None
     }
 
+    /// The instant at which a [partial lease](crate::lease::GrantForm::Partial) is judged, `now_ms` or later: where the
+    /// state belongs to a window that is yet to come by the clock of the caller, the start of that window. So holders
+    /// whose clocks disagree take from one window, the latest, and never open one afresh.
+    fn lease_at_ms(&self, _state: Option<&Self::State>, now_ms: f64) -> f64 {
+        now_ms
+    }
+
     /// Whether [`refund`](Self::refund) gives back what was taken.
     const REFUNDS: bool = false;
 

@@ -122,6 +122,26 @@ fn more_than_was_taken_does_not_go_back() {
 }
 
 #[test]
+fn leases_never_go_back_to_an_earlier_window() {
+    let (strategy, table) = (window(10.0), Table::new());
+    let lease = |now: f64, form| {
+        let granted = table.apply("k", now, &Grant::new(strategy, form), &wanted(4.0, 1.0)).unwrap();
+        (granted.units, granted.end_ms, granted.lasts_ms())
+    };
+    assert_eq!(lease(2_100.0, GrantForm::Partial), (4.0, Some(3_000.0), Some(900.0)));
+    // One whose clock is behind takes from the same window.
+    assert_eq!(lease(1_700.0, GrantForm::Partial), (4.0, Some(3_000.0), Some(1_000.0)));
+    assert_eq!(lease(2_200.0, GrantForm::Partial), (2.0, Some(3_000.0), Some(800.0)));
+    assert_eq!(lease(300.0, GrantForm::Partial), (0.0, Some(3_000.0), Some(1_000.0)));
+    assert!(
+        table.apply("k", 1_800.0, &GiveBack::new(strategy), &Unspent { units: 3.0, end_ms: Some(3_000.0) }).unwrap()
+    );
+    assert_eq!(lease(2_999.0, GrantForm::Partial), (3.0, Some(3_000.0), Some(1.0)), "it lives until its end");
+    // The compatible form does as a check does: it opens the earlier window afresh.
+    assert_eq!(lease(1_900.0, GrantForm::Whole), (4.0, Some(2_000.0), Some(100.0)));
+}
+
+#[test]
 fn a_log_takes_nothing_back() {
     let log = SlidingWindowLog::builder().limit(3.0).window_ms(1_000.0).build().unwrap();
     let table = Table::new();

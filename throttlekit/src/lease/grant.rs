@@ -112,8 +112,42 @@ impl<S: Strategy> Program for Grant<S> {
     type Outcome = Granted;
     type Reply = Granted;
 
-    #[allow(clippy::cast_precision_loss)] // a remaining above 2^53 is more than can be asked for
     fn step(&self, state: Option<&S::State>, now_ms: f64, wanted: &Wanted) -> Step<S::Change, Granted> {
+        let at_ms = match self.form {
+            GrantForm::Partial => self.strategy.lease_at_ms(state, now_ms),
+            GrantForm::Whole => now_ms,
+        };
+        later(self.step_at(state, at_ms, wanted), at_ms - now_ms)
+    }
+
+    fn reply(&self, _now_ms: f64, _wanted: &Wanted, outcome: Granted) -> Granted {
+        outcome
+    }
+
+    /// That of the strategy, if it knows leases or none is needed.
+    fn twin(&self) -> Option<Twin<Self>> {
+        let twin = self.strategy.twin()?;
+        match self.form {
+            GrantForm::Whole => Some(Twin::new(twin.lua(), numbers, |wanted| [wanted.units].into(), read)),
+            GrantForm::Partial if twin.knows_leases() => {
+                Some(Twin::new(twin.lua(), numbers, |wanted| [wanted.units, LEASE].into(), read))
+            }
+            GrantForm::Partial => None,
+        }
+    }
+}
+
+/// A step that was taken at an instant this many milliseconds ahead: what it writes lives longer by as much.
+fn later<C, O>(step: Step<C, O>, ahead_ms: f64) -> Step<C, O> {
+    match step {
+        Step::Write { change, ttl_ms, outcome } => Step::Write { change, ttl_ms: ttl_ms + ahead_ms, outcome },
+        other => other,
+    }
+}
+
+impl<S: Strategy> Grant<S> {
+    #[allow(clippy::cast_precision_loss)] // a remaining above 2^53 is more than can be asked for
+    fn step_at(&self, state: Option<&S::State>, now_ms: f64, wanted: &Wanted) -> Step<S::Change, Granted> {
         let denied = match self.take(state, now_ms, wanted.units) {
             Step::Keep(denied) => denied,
             Step::Write { change, ttl_ms, outcome } => {
@@ -139,24 +173,6 @@ impl<S: Strategy> Program for Grant<S> {
         Step::Keep(self.granted(now_ms, 0.0, self.denial(state, now_ms, wanted, denied)))
     }
 
-    fn reply(&self, _now_ms: f64, _wanted: &Wanted, outcome: Granted) -> Granted {
-        outcome
-    }
-
-    /// That of the strategy, if it knows leases or none is needed.
-    fn twin(&self) -> Option<Twin<Self>> {
-        let twin = self.strategy.twin()?;
-        match self.form {
-            GrantForm::Whole => Some(Twin::new(twin.lua(), numbers, |wanted| [wanted.units].into(), read)),
-            GrantForm::Partial if twin.knows_leases() => {
-                Some(Twin::new(twin.lua(), numbers, |wanted| [wanted.units, LEASE].into(), read))
-            }
-            GrantForm::Partial => None,
-        }
-    }
-}
-
-impl<S: Strategy> Grant<S> {
     /// The denial of what was needed; `denied` is that of all that was asked for.
     ///
     /// It is judged by the state before the grant: the wait for `n` units is then as long as the wait for those that are

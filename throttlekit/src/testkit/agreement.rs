@@ -219,6 +219,12 @@ async fn compare<S: Project>(cx: &Context<'_>, pair: &Pair<S>, max_delta: f64, s
         if step % 20 == 10 {
             pair.check_many(step, &["a", "b", "c", "a", "c"], 1.0).await?;
         }
+        if step % 40 == 21 {
+            // One whose clock is behind.
+            pair.clock.set(pair.clock.now_ms() - max_delta);
+            pair.lease(step, key, GrantForm::Partial, 3.0).await?;
+            pair.clock.advance(max_delta);
+        }
         if step % 8 == 5 {
             let form = if step % 24 == 5 { GrantForm::Whole } else { GrantForm::Partial };
             pair.lease(step, key, form, 1.0 + random.below(9.0)).await?;

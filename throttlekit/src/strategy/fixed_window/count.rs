@@ -103,17 +103,14 @@ pub(crate) fn step(limit: f64, span: Span, state: Option<&Count>, now: f64, cost
     }
 }
 
-/// Takes units out of the count again, if they are in it.
+/// Takes units out of the count again, if they are in it. The window stays, so that clocks which lag find it.
 pub(crate) fn refund(span: Span, state: Option<&Count>, now: f64, refund: &Refund) -> Step<Count, Verdict> {
     let count = span.count(state);
     let verdict = |count| Verdict { allowed: true, count, reset: span.reset };
     if count <= 0.0 || refund.of_another(ceil_ms(span.reset)) {
         return Step::Keep(verdict(count));
     }
-    if count <= refund.units {
-        return Step::Remove(verdict(0.0));
-    }
-    let count = count - refund.units;
+    let count = (count - refund.units).max(0.0);
     Step::Write {
         change: Count { start: span.start, count },
         ttl_ms: (span.reset - now).max(1.0),

@@ -176,11 +176,15 @@ impl Strategy for Quota {
         Some(self.span(now_ms).reset)
     }
 
+    fn lease_at_ms(&self, state: Option<&Count>, now_ms: f64) -> f64 {
+        state.map_or(now_ms, |state| state.start.max(now_ms))
+    }
+
     const REFUNDS: bool = true;
 
     /// Takes the units out of the count of the period, if they are of this period.
     fn refund(&self, state: Option<&Count>, now_ms: f64, refund: &Refund) -> Step<Count, Verdict> {
-        count::refund(self.span(now_ms), state, now_ms, refund)
+        count::refund(self.span(self.lease_at_ms(state, now_ms)), state, now_ms, refund)
     }
 }
 
