@@ -4,13 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use throttlekit::headers::{HeaderSet, Headers};
-use throttlekit::{Admit, BuildError, Clock, DynLimiter, FailMode, MAX_SAFE, MissingKey};
+use throttlekit::{Admit, BuildError, Clock, DynLimiter, FailMode, MAX_SAFE, MissingKey, Priority};
 
 use crate::fields::Fields;
 use crate::key::{Key, KeyExtractor, PeerIp};
 use crate::layer::ThrottleLayer;
 use crate::request::RequestHead;
-use crate::rule::{Asked, Cost, Limit, Rule, Source};
+use crate::rule::{Asked, Cost, Limit, Rule, Source, Urgency};
 
 /// Builds a [`ThrottleLayer`] with one rule for every request.
 ///
@@ -42,6 +42,7 @@ pub struct ThrottleLayerBuilder {
     key: Source,
     missing: MissingKey,
     cost: Cost,
+    priority: Urgency,
     fail_mode: FailMode,
     options: bool,
 }
@@ -72,6 +73,7 @@ impl ThrottleLayerBuilder {
             key: Source::Peer(PeerIp::default()),
             missing: MissingKey::default(),
             cost: Cost::Fixed(1.0),
+            priority: Urgency::Fixed(Priority::Normal),
             fail_mode: FailMode::default(),
             options: false,
         }
@@ -115,6 +117,18 @@ impl ThrottleLayerBuilder {
     /// Charges a request what the closure says. A cost out of range is answered with 500, and so is a panic.
     pub fn cost_fn(mut self, cost: impl Fn(&RequestHead<'_>) -> f64 + Send + Sync + 'static) -> Self {
         self.cost = Cost::Of(Arc::new(cost));
+        self
+    }
+
+    /// Says how much each request matters to a limit on work in flight; [`Priority::Normal`] by default.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = Urgency::Fixed(priority);
+        self
+    }
+
+    /// Takes how much a request matters from a closure. A panic in it is answered with 500.
+    pub fn priority_fn(mut self, priority: impl Fn(&RequestHead<'_>) -> Priority + Send + Sync + 'static) -> Self {
+        self.priority = Urgency::Of(Arc::new(priority));
         self
     }
 
@@ -188,6 +202,7 @@ impl ThrottleLayerBuilder {
             key: self.key,
             missing: self.missing,
             cost: self.cost,
+            priority: self.priority,
             fail_mode: self.fail_mode,
             standby: None,
             options: self.options,

@@ -138,8 +138,11 @@ impl Shared {
         let Some(cost) = rule.cost_of(head) else {
             return self.panicked(head, rule, "the cost function panicked");
         };
+        let Some(priority) = rule.priority_of(head) else {
+            return self.panicked(head, rule, "the priority function panicked");
+        };
         let key = key.as_str();
-        let ask = Ask::new(key).cost(cost);
+        let ask = Ask::new(key).cost(cost).priority(priority);
         let limiter = match &rule.asked {
             Asked::Limiter(limiter) => limiter,
             Asked::Admit(admit) => return self.settle(head, rule, &ask, admit.admit(&ask), pass),

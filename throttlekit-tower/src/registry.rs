@@ -11,7 +11,7 @@ use throttlekit::policy::{self, Policies, Policy, PolicySet, RuleLimit};
 use crate::fields::Fields;
 use crate::key::{ConstantKey, HeaderKey, PeerIp};
 use crate::request::RequestHead;
-use crate::rule::{Asked, Cost, Limit, Rule, Source};
+use crate::rule::{Asked, Cost, Limit, Rule, Source, Urgency};
 
 /// A registry of policies and what was made of its rules. It follows the registry: whoever asks after a reload makes the
 /// rules anew.
@@ -106,6 +106,7 @@ fn compile(rule: &policy::Rule) -> Result<Rule, BuildError> {
         key: key(&spec.key)?,
         missing: spec.missing,
         cost: Cost::Fixed(spec.cost),
+        priority: Urgency::Fixed(spec.priority),
         fail_mode: rule.fail_mode(),
         standby: rule.standby().cloned(),
         // Rules that are not about `OPTIONS` are not found for it.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::Method;
 #[cfg(feature = "config")]
 use throttlekit::policy::Guarded;
-use throttlekit::{Admission, Admit, Axis, Clock, Decision, DynLimiter, FailMode, MissingKey};
+use throttlekit::{Admission, Admit, Axis, Clock, Decision, DynLimiter, FailMode, MissingKey, Priority};
 
 use crate::fields::Fields;
 use crate::hooks::unwound;
@@ -21,6 +21,15 @@ type CostFn = dyn Fn(&RequestHead<'_>) -> f64 + Send + Sync;
 pub(crate) enum Cost {
     Fixed(f64),
     Of(Arc<CostFn>),
+}
+
+type PriorityFn = dyn Fn(&RequestHead<'_>) -> Priority + Send + Sync;
+
+/// How much a request matters.
+#[derive(Clone)]
+pub(crate) enum Urgency {
+    Fixed(Priority),
+    Of(Arc<PriorityFn>),
 }
 
 /// Who decides.
@@ -74,6 +83,7 @@ pub(crate) struct Rule {
     pub(crate) key: Source,
     pub(crate) missing: MissingKey,
     pub(crate) cost: Cost,
+    pub(crate) priority: Urgency,
     pub(crate) fail_mode: FailMode,
     /// Who decides while the store is out, without waiting; `None` leaves it to the fail mode.
     pub(crate) standby: Option<Arc<dyn Admit>>,
@@ -159,6 +169,15 @@ impl Rule {
         match &self.cost {
             Cost::Fixed(cost) => Some(*cost),
             Cost::Of(cost) => unwound(|| cost(request)),
+        }
+    }
+
+    /// How much `request` matters; `None` if the user's function panicked.
+    #[inline]
+    pub(crate) fn priority_of(&self, request: &RequestHead<'_>) -> Option<Priority> {
+        match &self.priority {
+            Urgency::Fixed(priority) => Some(*priority),
+            Urgency::Of(priority) => unwound(|| priority(request)),
         }
     }
 

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex};
 
 use common::{Hello, around, field, send, text};
 use http::{Request, StatusCode};
-use outage::{Mood, Opener};
-use throttlekit::ManualClock;
+use outage::{ManualRuntime, Mood, Opener};
 use throttlekit::policy::{LoadOptions, Policies};
+use throttlekit::{Guard, ManualClock, Priority};
 use throttlekit_tower::key::PeerAddr;
 use throttlekit_tower::{Throttle, ThrottleLayer};
 use tokio_test::{assert_pending, assert_ready_ok};
@@ -169,4 +169,85 @@ fn a_slot_is_held_while_a_store_is_waited_for() {
         // The work had not begun, so that nothing was learnt.
         assert_eq!((setup.in_flight("both"), setup.dropped("both")), (0, u64::from(status == 201)), "{path}");
     }
+}
+
+const QUEUED: &str = "
+limiters:
+  queued: { strategy: fixedWindow, limit: 9, period: 1m, concurrency: { limit: 1, queue: { max: 1, timeoutMs: 100 } } }
+  shares: { concurrency: { limit: 4, priorities: { low: 0.25 } } }
+http:
+  rules:
+    - { path: /queued, policy: queued }
+    - { path: /low, policy: shares, priority: low }
+    - { path: /normal, policy: shares }
+";
+
+fn queued() -> (ManualClock, Policies, Throttle<Hello>, Hello) {
+    let clock = ManualClock::new(600_000.0);
+    let options = LoadOptions::new().clock(clock.clone()).runtime(ManualRuntime::new(&clock));
+    let policies = Policies::load(QUEUED, options).expect("a good text");
+    let (service, hello) = around(&ThrottleLayer::from_config(&policies).expect("rules"));
+    (clock, policies, service, hello)
+}
+
+#[test]
+fn a_request_may_wait_for_a_slot() {
+    let (clock, policies, mut service, hello) = queued();
+    let in_flight = || policies.get("queued").and_then(|policy| policy.guard_report()).expect("a guard").in_flight;
+    let mut first = tokio_test::task::spawn(service.call(request("/queued")));
+    let held = assert_ready_ok!(first.poll());
+
+    let mut waiting = tokio_test::task::spawn(service.call(request("/queued")));
+    assert_pending!(waiting.poll());
+    // The queue is full.
+    let mut third = tokio_test::task::spawn(service.call(request("/queued")));
+    assert_eq!(assert_ready_ok!(third.poll()).status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(hello.calls(), 1);
+    drop(held);
+    assert!(waiting.is_woken());
+    let second = assert_ready_ok!(waiting.poll());
+    assert_eq!((second.status(), field(&second, "ratelimit-limit"), in_flight()), (StatusCode::CREATED, "1", 1));
+
+    let mut late = tokio_test::task::spawn(service.call(request("/queued")));
+    assert_pending!(late.poll());
+    clock.advance(100.0);
+    assert_eq!(assert_ready_ok!(late.poll()).status(), StatusCode::TOO_MANY_REQUESTS);
+    let mut dropped = tokio_test::task::spawn(service.call(request("/queued")));
+    assert_pending!(dropped.poll());
+    drop(dropped);
+    drop(second);
+    assert_eq!((hello.calls(), in_flight()), (2, 0));
+}
+
+#[tokio::test]
+async fn a_rule_says_how_much_its_requests_matter() {
+    let (_, _, service, _) = queued();
+    let low = send(&service, request("/low")).await;
+    assert_eq!(send(&service, request("/low")).await.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(send(&service, request("/normal")).await.status(), StatusCode::CREATED);
+    drop(low);
+}
+
+#[tokio::test]
+async fn a_layer_without_a_file_takes_priorities_from_requests() {
+    let guard = Guard::builder().fixed(4).priority_share(Priority::Low, 0.25).build().expect("good options");
+    let layer = ThrottleLayer::builder_for(guard.clone(), ManualClock::default());
+    let layer = layer.priority_fn(|request| match request.path() {
+        "/low" => Priority::Low,
+        "/panics" => panic!("a function that panics"),
+        _ => Priority::Normal,
+    });
+    let (service, _) = around(&layer.build().expect("good options"));
+    let held = send(&service, request("/low")).await;
+    assert_eq!(send(&service, request("/low")).await.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(send(&service, request("/")).await.status(), StatusCode::CREATED);
+    assert_eq!(send(&service, request("/panics")).await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(guard.in_flight(), 1);
+    drop(held);
+
+    let layer = ThrottleLayer::builder_for(guard.clone(), ManualClock::default()).priority(Priority::Low);
+    let (service, _) = around(&layer.build().expect("good options"));
+    let held = send(&service, request("/")).await;
+    assert_eq!(send(&service, request("/")).await.status(), StatusCode::TOO_MANY_REQUESTS);
+    drop(held);
 }

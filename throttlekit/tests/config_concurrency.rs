@@ -2,8 +2,8 @@
 #![cfg(feature = "config")]
 #![allow(clippy::unwrap_used)] // a helper of a test is a test too
 
-use throttlekit::Algorithm;
-use throttlekit::config::{ConcurrencySpec, Config, Format, LearntLimit, LimiterSpec, SlotLimit};
+use throttlekit::config::{ConcurrencySpec, Config, Format, KeyedSpec, LearntLimit, LimiterSpec, QueueSpec, SlotLimit};
+use throttlekit::{Algorithm, Priority};
 
 fn read(text: &str, format: Format) -> LimiterSpec {
     Config::parse(text, format).unwrap().limiters[0].clone()
@@ -93,6 +93,33 @@ recalibration = { intervalMs = 30000, probeLimit = 2, probeSamples = 7 }
 }
 
 #[test]
+fn tenants_a_queue_and_priorities_are_read() {
+    let spec = yaml(
+        "{ limit: 9, queue: { max: 50, timeoutMs: 250 }, \
+         keyed: { maxKeys: 100, maxPerKey: 4, activeMs: 5000, weights: { paid: 3, 'a b': 0.5 } } }",
+    );
+    let keyed = spec.keyed.unwrap();
+    assert_eq!((keyed.max_keys, keyed.max_per_key, keyed.active_ms), (100, Some(4), 5_000.0));
+    assert_eq!(keyed.weights, [("paid".to_owned(), 3.0), ("a b".to_owned(), 0.5)]);
+    assert_eq!(spec.queue, Some(QueueSpec::new(50, 250.0)));
+
+    let spec = yaml("{ keyed: {}, priorities: { high: 0.9, low: 0.25 } }");
+    assert_eq!((spec.keyed, spec.queue), (Some(KeyedSpec::default()), None));
+    assert_eq!(spec.priorities, [Some(0.25), None, Some(0.9), None]);
+    let rule = |text: &str| {
+        let text =
+            format!("limiters: {{ a: {{ concurrency: {{}} }} }}\nhttp: {{ rules: [{{ path: /, policy: a{text} }}] }}");
+        Config::from_yaml(&text).map(|config| config.http.rules[0].priority).map_err(|errors| errors.to_string())
+    };
+    assert_eq!((rule(""), rule(", priority: critical")), (Ok(Priority::Normal), Ok(Priority::Critical)));
+    let error = rule(", priority: hihg").unwrap_err();
+    assert!(
+        error.ends_with(r#"config.http.rules[0].priority: unknown priority "hihg", did you mean "high"?"#),
+        "{error}"
+    );
+}
+
+#[test]
 fn it_stands_alone_or_beside_a_strategy() {
     let text =
         "limiters: { a: { concurrency: {} }, b: { strategy: gcra, limit: 5, period: 1s, concurrency: { limit: 3 } } }";
@@ -149,6 +176,22 @@ fn what_is_wrong_is_said_at_its_place() {
     is(&probes("probeLimit: 600"), &path("probeLimit"), "must be at most 512 (found 600)");
     is(&probes("probeSamples: 0.5"), &path("probeSamples"), "must be a finite number from 1 (found 0.5)");
     is(&probes("probes: 5"), &path("probes"), "unknown field, known are intervalMs, probeLimit, probeSamples");
+    is("{ keyed: { maxKeys: 0 } }", "keyed.maxKeys", "must be a whole number from 1 to 16777215 (found 0)");
+    is("{ keyed: { activeMs: 0 } }", "keyed.activeMs", "must be a number above 0, at most 9007199254740991 (found 0)");
+    is("{ keyed: { weights: { a: x } } }", "keyed.weights.a", "expected a number, found the text \"x\"");
+    is("{ keyed: { weights: { a: 0 } } }", "keyed.weights", "must be a number from 0.001 to 1000000 (found 0)");
+    is("{ keyed: { wieghts: {} } }", "keyed.wieghts", r#"unknown field, did you mean "weights"?"#);
+    is("{ queue: { max: 5 } }", "queue.timeoutMs", "required");
+    is("{ queue: { max: 0, timeoutMs: 1 } }", "queue.max", "must be a whole number from 1 to 16777215 (found 0)");
+    is(
+        "{ queue: { max: 5, timeoutMs: 0 } }",
+        "queue.timeoutMs",
+        "must be a number above 0, at most 9007199254740991 (found 0)",
+    );
+    is("{ priorities: { lwo: 0.5 } }", "priorities.lwo", r#"unknown field, did you mean "low"?"#);
+    is("{ priorities: { low: 2 } }", "priorities.low", "must be a number from 0.001 to 1 (found 2)");
+    let queued = "{ queue: { max: 5, timeoutMs: 1 }, priorities: { low: 0.5 } }";
+    is(queued, "priorities.low", "must not be given with a queue, which orders by priority (found 0.5)");
     // All at once, and of what could not be read nothing is said.
     let several = problems("{ profile: nothing, smoothing: 5, shadwo: true }");
     assert_eq!(several.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(), ["profile", "shadwo"]);

@@ -4,14 +4,27 @@
 
 mod support;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use support::Recorder;
+use support::outage::ManualRuntime;
 use throttlekit::policy::{Entry, Fate, Guarded, LoadOptions, Policies, RuleLimit};
-use throttlekit::{Admission, Admit, Ask, Axis, ManualClock, Outcome};
+use throttlekit::{Admission, Admit, Ask, Axis, ManualClock, Outcome, Priority, Run};
 
 fn load(text: &str) -> Policies {
     Policies::load(text, LoadOptions::new().clock(ManualClock::new(1_000.0))).unwrap()
+}
+
+/// An answer that is polled by hand.
+struct Polled<T>(Run<T>);
+
+impl<T> Polled<T> {
+    fn poll(&mut self) -> Poll<T> {
+        Pin::new(&mut self.0).poll(&mut Context::from_waker(Waker::noop()))
+    }
 }
 
 fn admit(policies: &Policies, name: &str, cost: f64) -> Admission {
@@ -68,6 +81,106 @@ fn shadow_admits_and_tells() {
     assert!(held.iter().all(|admission| admission.decision.allowed));
     let events: Vec<_> = told.take().into_iter().map(|event| (event.policy, event.result.unwrap().allowed)).collect();
     assert_eq!(events, [("trial".to_owned(), true), ("trial".to_owned(), false), ("trial".to_owned(), false)]);
+}
+
+#[test]
+fn tenants_have_shares() {
+    let policies =
+        load("limiters: { a: { concurrency: { limit: 4, keyed: { maxPerKey: 3, weights: { paid: 3 } } } } }");
+    let ask = |key: &str| policies.get("a").unwrap().admit().admit(&Ask::new(key)).now().unwrap().unwrap();
+    let held: Vec<_> = (0..4).map(|_| ask("free")).collect();
+    assert_eq!(held.iter().filter(|admission| admission.decision.allowed).count(), 3);
+    assert!(ask("paid").decision.allowed);
+    assert_eq!(in_flight(&policies, "a"), 3);
+    drop(held);
+    assert_eq!(policies.get("a").unwrap().guard_stats().unwrap().in_flight, 0);
+}
+
+#[test]
+fn low_priorities_are_shed_first() {
+    let policies = load("limiters: { a: { concurrency: { limit: 10, priorities: { normal: 0.9, low: 0.5 } } } }");
+    let ask =
+        |priority| policies.get("a").unwrap().admit().admit(&Ask::new("k").priority(priority)).now().unwrap().unwrap();
+    let taken =
+        |priority| (0..10).map(|_| ask(priority)).filter(|admission| admission.decision.allowed).collect::<Vec<_>>();
+    let low = taken(Priority::Low);
+    let normal = taken(Priority::Normal);
+    assert_eq!((low.len(), normal.len(), taken(Priority::High).len()), (5, 4, 1));
+}
+
+const QUEUED: &str = "
+limiters:
+  queued: { strategy: fixedWindow, limit: 2, period: 1d, concurrency: { limit: 1, queue: { max: 2, timeoutMs: 100 } } }
+  keyed: { concurrency: { limit: 1, keyed: {}, queue: { max: 2, timeoutMs: 100 } } }
+http:
+  rules:
+    - { path: /, policies: [keyed, queued] }
+";
+
+#[tokio::test]
+async fn requests_wait_for_a_slot() {
+    let clock = ManualClock::new(0.0);
+    let runtime = ManualRuntime::new(&clock);
+    let options = LoadOptions::new().clock(clock.clone()).runtime(runtime);
+    let policies = Policies::load(QUEUED, options).unwrap();
+    for name in ["queued", "keyed"] {
+        let admit = || policies.get(name).unwrap().admit().admit(&Ask::new("k"));
+        let held = admit().await.unwrap();
+        let mut waiting = Polled(admit());
+        let dropped = admit();
+        assert!(waiting.poll().is_pending(), "{name}");
+        drop(dropped);
+        drop(held);
+        let Poll::Ready(Ok(next)) = waiting.poll() else { panic!("it has a slot") };
+        assert!(next.decision.allowed && next.permit.is_held(), "{name}");
+        // At the deadline it is a denial.
+        let mut late = Polled(admit());
+        assert!(late.poll().is_pending());
+        clock.advance(100.0);
+        let Poll::Ready(Ok(denied)) = late.poll() else { panic!("its time is up") };
+        assert_eq!((denied.binding, denied.axes.rate), (Some(Axis::Concurrency), None), "{name}");
+        drop(next);
+        assert_eq!(in_flight(&policies, name), 0);
+    }
+}
+
+/// A rule waits for one guard after the other, and gives back what it has if it is dropped.
+#[test]
+fn a_rule_that_waits_keeps_and_gives_back_what_it_has() {
+    let clock = ManualClock::new(0.0);
+    let options = LoadOptions::new().clock(clock.clone()).runtime(ManualRuntime::new(&clock));
+    let policies = Policies::load(QUEUED, options).unwrap();
+    let set = policies.current();
+    let guarded = set.rules()[0].guarded().unwrap();
+    let flight = || ["keyed", "queued"].map(|name| in_flight(&policies, name));
+
+    let second = policies.get("queued").unwrap().admit().admit(&Ask::new("k")).now().unwrap().unwrap();
+    let mut waiting = Polled(guarded.enter(&Ask::new("k")));
+    assert!(waiting.poll().is_pending());
+    assert_eq!(flight(), [1, 1]);
+    drop(waiting);
+    assert_eq!(flight(), [0, 1]);
+
+    let mut waiting = Polled(guarded.enter(&Ask::new("k")));
+    let mut behind = Polled(guarded.enter(&Ask::new("k")));
+    assert!(waiting.poll().is_pending() && behind.poll().is_pending());
+    drop(second);
+    let Poll::Ready(Entry { result: Ok(admission), .. }) = waiting.poll() else { panic!("it has both") };
+    assert_eq!((admission.axes.rate.unwrap().remaining, flight()), (0, [1, 1]));
+    drop(admission);
+    // Of the one behind, the units are refused after the wait.
+    let Poll::Ready(Entry { result: Ok(denied), .. }) = behind.poll() else { panic!("it has both") };
+    assert_eq!((denied.binding, flight()), (Some(Axis::Rate), [0, 0]));
+}
+
+#[test]
+fn a_queue_needs_a_runtime() {
+    let error = Policies::from_yaml(QUEUED).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "config.limiters[queued].concurrency.queue: must not be given to a program that has no runtime for those who wait; \
+         a program gives it by `LoadOptions::runtime` (found 2)"
+    );
 }
 
 #[test]

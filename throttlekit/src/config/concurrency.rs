@@ -1,6 +1,12 @@
 //! The `concurrency` block of a limiter, as types.
 
-use crate::concurrency::{Algorithm, Guard, GuardBuilder, Recalibration};
+use std::time::Duration;
+
+use crate::concurrency::{Algorithm, Guard, GuardBuilder, KeyedGuard, KeyedGuardBuilder, Queue, Recalibration};
+use crate::error::BuildError;
+use crate::priority::Priority;
+use crate::run::BoxFuture;
+use crate::runtime::{Runtime, TaskHandle};
 
 /// How much work of a limiter may be in flight, and who decides that.
 ///
@@ -16,6 +22,13 @@ use crate::concurrency::{Algorithm, Guard, GuardBuilder, Recalibration};
 pub struct ConcurrencySpec {
     /// How many slots there are.
     pub limit: SlotLimit,
+    /// `keyed`: shares of the slots for each key. Default: all keys have all slots in common.
+    pub keyed: Option<KeyedSpec>,
+    /// `queue`: requests wait for a slot. Default: they are refused at once.
+    pub queue: Option<QueueSpec>,
+    /// `priorities`: the share of the slots that requests of a priority may use, in the order of [`Priority::ALL`]. `None`
+    /// is the default of a [`GuardBuilder`].
+    pub priorities: [Option<f64>; Priority::ALL.len()],
     /// Whether everything is admitted and only the decisions are told. Default: no.
     pub shadow: bool,
 }
@@ -23,10 +36,11 @@ pub struct ConcurrencySpec {
 impl ConcurrencySpec {
     /// This many slots, in earnest.
     pub fn new(limit: SlotLimit) -> Self {
-        Self { limit, shadow: false }
+        Self { limit, keyed: None, queue: None, priorities: [None; Priority::ALL.len()], shadow: false }
     }
 
-    /// A builder of the guard that this describes, with the system's clock and without an observer.
+    /// A builder of the guard that this describes, but for its queue and its tenants; with the system's clock and without
+    /// an observer.
     ///
     /// ```
     /// use throttlekit::config::{ConcurrencySpec, LearntLimit, SlotLimit};
@@ -38,10 +52,88 @@ impl ConcurrencySpec {
     /// ```
     pub fn guard(&self) -> GuardBuilder {
         let builder = Guard::builder().shadow(self.shadow);
-        match self.limit {
+        let builder = match self.limit {
             SlotLimit::Fixed(limit) => builder.fixed(limit),
             SlotLimit::Learnt(learnt) => learnt.apply_to(builder),
+        };
+        let shares = Priority::ALL.into_iter().zip(self.priorities);
+        shares.fold(builder, |builder, (priority, share)| match share {
+            Some(share) => builder.priority_share(priority, share),
+            None => builder,
+        })
+    }
+
+    /// Whether a guard can be built of it.
+    pub(crate) fn check(&self) -> Result<(), BuildError> {
+        /// Nothing waits in a guard that is not used.
+        struct Unused;
+        impl Runtime for Unused {
+            fn spawn(&self, _task: BoxFuture<()>) -> TaskHandle {
+                TaskHandle::new(|| {})
+            }
+            fn sleep(&self, _span: Duration) -> BoxFuture<()> {
+                Box::pin(std::future::pending())
+            }
         }
+        let builder = self.queue.iter().fold(self.guard(), |builder, queue| builder.queue(queue.queue(), Unused));
+        match &self.keyed {
+            Some(keyed) => keyed.apply_to(KeyedGuard::builder(builder)).build().map(drop),
+            None => builder.build().map(drop),
+        }
+    }
+}
+
+/// Shares of the slots for each key; the options are those of a [`KeyedGuardBuilder`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct KeyedSpec {
+    /// `maxKeys`. Default: 10,000.
+    pub max_keys: u32,
+    /// `maxPerKey`. Default: as many as there are.
+    pub max_per_key: Option<u32>,
+    /// `activeMs`. Default: 1,000.
+    pub active_ms: f64,
+    /// `weights`, in the order of the file. Default: 1 for each key.
+    pub weights: Vec<(String, f64)>,
+}
+
+impl Default for KeyedSpec {
+    fn default() -> Self {
+        Self { max_keys: 10_000, max_per_key: None, active_ms: 1_000.0, weights: Vec::new() }
+    }
+}
+
+impl KeyedSpec {
+    /// Sets what this says.
+    pub(crate) fn apply_to<C, O>(&self, builder: KeyedGuardBuilder<C, O>) -> KeyedGuardBuilder<C, O> {
+        let weights = self.weights.iter().map(|(key, weight)| (key.as_str(), *weight));
+        let builder = builder.max_keys(self.max_keys).active_ms(self.active_ms).weights(weights);
+        match self.max_per_key {
+            Some(most) => builder.max_per_key(most),
+            None => builder,
+        }
+    }
+}
+
+/// How many requests wait for a slot, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct QueueSpec {
+    /// `max`, from 1 to 16,777,215.
+    pub max: u32,
+    /// `timeoutMs`, in milliseconds, above 0.
+    pub timeout_ms: f64,
+}
+
+impl QueueSpec {
+    /// Lets `max` requests wait, each for `timeout_ms` milliseconds.
+    pub fn new(max: u32, timeout_ms: f64) -> Self {
+        Self { max, timeout_ms }
+    }
+
+    /// For a builder.
+    pub(crate) fn queue(self) -> Queue {
+        Queue::new(self.max, self.timeout_ms)
     }
 }
 
@@ -153,13 +245,15 @@ impl RecalibrationSpec {
 
 #[cfg(test)]
 mod tests {
-    use super::{LearntLimit, RecalibrationSpec};
-    use crate::concurrency::{Guard, Recalibration};
+    use super::{KeyedSpec, LearntLimit, RecalibrationSpec};
+    use crate::concurrency::{Guard, KeyedGuard, Recalibration};
 
     #[test]
     fn the_defaults_are_those_of_the_builders() {
         let settings = |builder| format!("{builder:?}");
         assert_eq!(settings(LearntLimit::default().apply_to(Guard::builder())), settings(Guard::builder()));
         assert_eq!(RecalibrationSpec::default().plan(), Recalibration::default());
+        let keyed = || KeyedGuard::builder(Guard::builder());
+        assert_eq!(format!("{:?}", KeyedSpec::default().apply_to(keyed())), format!("{:?}", keyed()));
     }
 }

@@ -1,9 +1,11 @@
 //! From nodes to a [`ConcurrencySpec`].
 
-use super::concurrency::{ConcurrencySpec, LearntLimit, RecalibrationSpec, SlotLimit};
+use super::concurrency::{ConcurrencySpec, KeyedSpec, LearntLimit, QueueSpec, RecalibrationSpec, SlotLimit};
 use super::decode::section;
 use super::fields::{Context, Fields, Leftover, boolean, number, one_of, whole};
+use super::node::{Entry, shown_name};
 use crate::concurrency::Algorithm;
+use crate::priority::Priority;
 
 /// The most slots that a guard gives.
 const MOST_SLOTS: u32 = (1 << 24) - 1;
@@ -34,6 +36,16 @@ pub(super) fn concurrency(fields: &mut Fields<'_>, cx: &mut Context) -> Option<C
     }
     let mut block = section(fields, cx, "concurrency")?;
     let shadow = block.optional(cx, "shadow", boolean).unwrap_or_default();
+    let keyed = section(&mut block, cx, "keyed").map(|fields| keyed(fields, cx));
+    let queued = block.has("queue");
+    let queue = section(&mut block, cx, "queue").and_then(|fields| queue(fields, cx));
+    let mut priorities = [None; Priority::ALL.len()];
+    if let Some(mut shares) = section(&mut block, cx, "priorities") {
+        for (share, priority) in priorities.iter_mut().zip(Priority::ALL) {
+            *share = shares.optional(cx, priority.as_str(), number);
+        }
+        shares.finish(cx, |_| Leftover::Unknown);
+    }
     let limit = if block.has("limit") { fixed(&mut block, cx) } else { learnt(&mut block, cx) };
     block.finish(cx, |name| {
         let users = USED_BY.iter().find(|(field, _)| *field == name).map(|(_, users)| *users);
@@ -50,8 +62,39 @@ pub(super) fn concurrency(fields: &mut Fields<'_>, cx: &mut Context) -> Option<C
         }
     });
     let mut spec = ConcurrencySpec::new(limit?);
-    spec.shadow = shadow;
-    Some(spec)
+    (spec.shadow, spec.keyed, spec.queue, spec.priorities) = (shadow, keyed, queue, priorities);
+    (queued == spec.queue.is_some()).then_some(spec)
+}
+
+/// What is wrong with it has some value.
+fn keyed(mut fields: Fields<'_>, cx: &mut Context) -> KeyedSpec {
+    let mut spec = KeyedSpec::default();
+    if let Some(max_keys) = fields.optional(cx, "maxKeys", whole(1, MOST_SLOTS)) {
+        spec.max_keys = max_keys;
+    }
+    spec.max_per_key = fields.optional(cx, "maxPerKey", whole(1, MOST_SLOTS));
+    if let Some(active_ms) = fields.optional(cx, "activeMs", number) {
+        spec.active_ms = active_ms;
+    }
+    if let Some(Entry { node, .. }) = fields.take("weights") {
+        let path = fields.path_of("weights");
+        let members = cx.members(node, &path, |name| format!("{path}.{}", shown_name(name)));
+        for (path, Entry { key, node, .. }) in members.unwrap_or_default() {
+            match number(&node.value) {
+                Ok(weight) => spec.weights.push((key.clone(), weight)),
+                Err(message) => cx.problem(path, node.at, message),
+            }
+        }
+    }
+    fields.finish(cx, |_| Leftover::Unknown);
+    spec
+}
+
+fn queue(mut fields: Fields<'_>, cx: &mut Context) -> Option<QueueSpec> {
+    let max = fields.required(cx, "max", whole(1, MOST_SLOTS));
+    let timeout_ms = fields.required(cx, "timeoutMs", number);
+    fields.finish(cx, |_| Leftover::Unknown);
+    Some(QueueSpec::new(max?, timeout_ms?))
 }
 
 fn fixed(block: &mut Fields<'_>, cx: &mut Context) -> Option<SlotLimit> {

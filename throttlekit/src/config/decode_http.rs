@@ -6,6 +6,7 @@ use super::http::{HttpRule, HttpSpec, KeySource};
 use super::node::{Entry, Value};
 use crate::fallback::MissingKey;
 use crate::headers::{HeaderFamily, HeaderSet};
+use crate::priority::Priority;
 
 const MISSING: [(&str, MissingKey); 4] = [
     ("peer", MissingKey::Peer),
@@ -16,6 +17,9 @@ const MISSING: [(&str, MissingKey); 4] = [
 
 const FAMILIES: [(&str, HeaderFamily); 3] =
     [("draft", HeaderFamily::Draft), ("structured", HeaderFamily::Structured), ("legacy", HeaderFamily::Legacy)];
+
+const PRIORITIES: [(&str, Priority); 4] =
+    [("critical", Priority::Critical), ("high", Priority::High), ("normal", Priority::Normal), ("low", Priority::Low)];
 
 /// Reads the section.
 pub(super) fn http(mut fields: Fields<'_>, cx: &mut Context) -> HttpSpec {
@@ -77,6 +81,7 @@ fn options(fields: &mut Fields<'_>, cx: &mut Context, rule: &mut HttpRule) {
     set(&mut rule.key, key_source(fields, cx));
     set(&mut rule.missing, fields.optional(cx, "missing", one_of("fallback", &MISSING)));
     set(&mut rule.cost, fields.optional(cx, "cost", positive));
+    set(&mut rule.priority, fields.optional(cx, "priority", one_of("priority", &PRIORITIES)));
     set(&mut rule.fail_mode, fail_mode(fields, cx).map(Some));
     set(&mut rule.headers, fields.optional(cx, "headers", header_set));
     set(&mut rule.options, fields.optional(cx, "options", boolean));

@@ -87,7 +87,10 @@ impl ConfigErrors {
 
     /// What turned out when a limiter was made, such as memory that the system does not reserve.
     pub(crate) fn refused(limiter: &str, error: &BuildError) -> Self {
-        let option = error.option().rsplit('.').next().unwrap_or_default();
+        let option = error.option();
+        // The options of a guard are below a block, as in its builder; the others are named after their strategy.
+        let in_block = option.starts_with("concurrency.");
+        let option = if in_block { option } else { option.rsplit('.').next().unwrap_or_default() };
         let path = format!("config.limiters[{}].{option}", shown_name(limiter));
         let found = error.value().map_or_else(String::new, |value| format!(" (found {value})"));
         Self::new(vec![Problem { path, position: None, message: format!("{}{found}", error.allowed()) }])

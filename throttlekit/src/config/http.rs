@@ -2,6 +2,7 @@
 
 use crate::fallback::{FailMode, MissingKey};
 use crate::headers::HeaderSet;
+use crate::priority::Priority;
 
 /// The `http` section of a configuration.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,6 +40,8 @@ pub struct HttpRule {
     pub missing: MissingKey,
     /// What a request costs, in units: finite, above 0, at most 2^53 - 1.
     pub cost: f64,
+    /// How much its requests matter, where there are slots for some only.
+    pub priority: Priority,
     /// What happens when the store is unavailable; `None` if each policy says so for itself.
     pub fail_mode: Option<FailMode>,
     /// Which header fields tell the client about the limit.
@@ -57,6 +60,7 @@ impl HttpRule {
             key: KeySource::default(),
             missing: MissingKey::default(),
             cost: 1.0,
+            priority: Priority::Normal,
             fail_mode: None,
             headers: HeaderSet::default(),
             options: false,

@@ -83,6 +83,9 @@
 //! | `smoothing` | `gradient2` | above 0, at most 1 | 0.2 |
 //! | `backoffRatio` | `aimd` | from 0.5, below 1 | 0.9 |
 //! | `recalibration` | `gradient2`, `aimd` | `intervalMs`, `probeLimit`, `probeSamples`; `{}` takes the defaults | none |
+//! | `keyed` | all | shares of the slots for each key: `maxKeys`, `maxPerKey`, `activeMs`, `weights` (a map from keys to numbers); `{}` takes the defaults | no shares |
+//! | `queue` | all | `max` requests wait for a slot, each for `timeoutMs`; needs a [runtime](crate::policy::LoadOptions::runtime) | none waits |
+//! | `priorities` | all without a queue | `critical`, `high`, `normal`, `low`: the share of the slots that each may use | `low` 0.8, others 1 |
 //! | `shadow` | all | `true` admits everything, and only tells the decisions | `false` |
 //!
 //! # The `http` section
@@ -98,6 +101,7 @@
 //! | `key` | `peer`, `{ header: name }` or `{ constant: text }` | `peer` |
 //! | `missing` | what happens without that key: `peer`, `shared`, `reject` or `skip` | `peer` |
 //! | `cost` | units per request | 1 |
+//! | `priority` | how much its requests matter where slots are short: `critical`, `high`, `normal` or `low` | `normal` |
 //! | `failMode` | as that of a limiter, and before it | that of the limiters |
 //! | `headers` | `draft`, `structured`, `legacy`, a list of these (`[]`: only `Retry-After` on a denial), or `none` | `draft` |
 //! | `options` | whether `OPTIONS` is limited too | `false` |
@@ -138,7 +142,7 @@ mod yaml;
 
 use std::path::Path;
 
-pub use concurrency::{ConcurrencySpec, LearntLimit, RecalibrationSpec, SlotLimit};
+pub use concurrency::{ConcurrencySpec, KeyedSpec, LearntLimit, QueueSpec, RecalibrationSpec, SlotLimit};
 pub use error::{ConfigErrors, Position, Problem};
 pub use http::{HttpRule, HttpSpec, KeySource};
 pub use secret::Secret;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::concurrency::ConcurrencySpec;
 use super::error::{Position, Problem};
 use super::fields::suggestion;
 use super::http::{HttpRule, KeySource};
@@ -109,7 +110,7 @@ fn limiters(config: &Config, findings: &mut Findings<'_>) {
         } else {
             share(limiter, limiter.fail_mode, &path, findings);
         }
-        if let Some(Err(error)) = limiter.concurrency.as_ref().map(|spec| spec.guard().build()) {
+        if let Some(Err(error)) = limiter.concurrency.as_ref().map(ConcurrencySpec::check) {
             refused_guard(&error, &path, findings);
         }
         if limiter.strategy.is_none() && limiter.concurrency.is_none() {

@@ -7,6 +7,7 @@ use super::connect::Connect;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigErrors, Format, StoreKind};
 use crate::observe::Observer;
+use crate::runtime::Runtime;
 
 /// How policies are loaded.
 ///
@@ -33,6 +34,8 @@ pub struct LoadOptions {
     pub(super) system: SystemClock,
     pub(super) clock: Option<Arc<dyn Clock>>,
     pub(super) observer: Option<Arc<dyn Observer>>,
+    /// Who sleeps until the deadline of a request that waits for a slot.
+    pub(super) runtime: Option<Arc<dyn Runtime>>,
     /// At most one of each kind.
     connectors: Vec<Arc<dyn Connect>>,
     /// Looks up a variable of the environment; `None` for that of the process.
@@ -62,6 +65,12 @@ impl LoadOptions {
     /// Who sees the decisions of all policies.
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Who sleeps until the deadlines of requests that wait for a slot. A configuration with a `queue` is refused without.
+    pub fn runtime(mut self, runtime: impl Runtime) -> Self {
+        self.runtime = Some(Arc::new(runtime));
         self
     }
 

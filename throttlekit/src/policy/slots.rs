@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::options::LoadOptions;
 use crate::admit::Admit;
 use crate::clock::Clock;
-use crate::concurrency::{Guard, GuardReport, GuardStats};
+use crate::concurrency::{Guard, GuardBuilder, GuardReport, GuardStats, KeyedGuard};
 use crate::config::ConcurrencySpec;
 use crate::error::BuildError;
 use crate::observe::Observer;
@@ -26,17 +26,45 @@ impl<C: Clock, O: Observer + Clone> Slots for Guard<C, O> {
     }
 }
 
+impl<C: Clock, O: Observer + Clone> Slots for KeyedGuard<C, O> {
+    fn report(&self) -> GuardReport {
+        self.report()
+    }
+
+    fn stats(&self) -> GuardStats {
+        self.stats()
+    }
+}
+
 /// The guard of the policy `name`.
 pub(super) fn open(spec: &ConcurrencySpec, name: &str, options: &LoadOptions) -> Result<Arc<dyn Slots>, BuildError> {
-    let builder = spec.guard().name(name);
-    let LoadOptions { system, clock, observer, .. } = options;
+    let mut builder = spec.guard().name(name);
+    let LoadOptions { system, clock, observer, runtime, .. } = options;
+    if let Some(queue) = spec.queue {
+        let Some(runtime) = runtime else {
+            let allowed = "must not be given to a program that has no runtime for those who wait; a program gives it by \
+                           `LoadOptions::runtime`";
+            return Err(BuildError::new("concurrency.queue", queue.max, allowed));
+        };
+        builder = builder.queue(queue.queue(), Arc::clone(runtime));
+    }
     // The usual case is compiled without the virtual calls of the others.
-    Ok(match (clock, observer) {
-        (None, None) => Arc::new(builder.clock(system.clone()).build()?),
-        (None, Some(observer)) => Arc::new(builder.clock(system.clone()).observer(observer.clone()).build()?),
+    match (clock, observer) {
+        (None, None) => guard(spec, builder.clock(system.clone())),
+        (None, Some(observer)) => guard(spec, builder.clock(system.clone()).observer(observer.clone())),
         (Some(clock), observer) => {
             let observer: Arc<dyn Observer> = observer.clone().unwrap_or_else(|| Arc::new(()));
-            Arc::new(builder.clock(Arc::clone(clock)).observer(observer).build()?)
+            guard(spec, builder.clock(Arc::clone(clock)).observer(observer))
         }
+    }
+}
+
+fn guard<C: Clock, O: Observer + Clone>(
+    spec: &ConcurrencySpec,
+    builder: GuardBuilder<C, O>,
+) -> Result<Arc<dyn Slots>, BuildError> {
+    Ok(match &spec.keyed {
+        Some(keyed) => Arc::new(keyed.apply_to(KeyedGuard::builder(builder)).build()?),
+        None => Arc::new(builder.build()?),
     })
 }
