@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tests::redis::Redis;
+use throttlekit::budget::Budget;
 use throttlekit::store::Remote;
 use throttlekit::store::memory::Table;
 use throttlekit::strategy::quota::Cadence;
@@ -76,6 +77,12 @@ fn programs() -> Vec<(&'static str, &'static [&'static str], &'static str, &'sta
         ),
         ("slidingWindowLog", &["slidingWindowLog"], lua(&log(1.0, 1.0)), &["limit", "windowMs"]),
         ("leakyBucket", &["leakyBucket"], lua(&leaky(1.0, 1.0)), &["intervalMs", "maxQueueMs"]),
+        (
+            "tokenBudget",
+            &["tokenBudget"],
+            lua(&Budget::builder().budget(1.0).window_ms(1_000.0).build().unwrap()),
+            &["budget", "windowMs", "maxDebt", "carryDebt", "wholeDebits"],
+        ),
     ]
 }
 
@@ -100,8 +107,16 @@ fn all_scripts() -> Vec<(String, Value, &'static str, Value, Value, String)> {
     let mut twins: Vec<_> = programs.iter().map(|(_, _, lua, _)| *lua).collect();
     twins.sort_unstable();
     let [_, any] = scripts(&twins);
-    let strategies =
-        ["gcra", "tokenBucket", "fixedWindow", "slidingWindow", "slidingWindowLog", "quota", "leakyBucket"];
+    let strategies = [
+        "gcra",
+        "tokenBucket",
+        "fixedWindow",
+        "slidingWindow",
+        "slidingWindowLog",
+        "quota",
+        "leakyBucket",
+        "tokenBudget",
+    ];
     let argv = ["now", "ttlFloorMs", "spans...", "groups..."];
     all.push(("batch".to_owned(), json!(strategies), "batch", json!(["key..."]), json!(argv), any));
     all
@@ -133,7 +148,7 @@ fn the_manifest_names_the_scripts_that_run() {
 #[test]
 fn every_check_takes_the_instant_first_and_a_cost() {
     let checks: Vec<_> = all_scripts().into_iter().filter(|(_, _, role, ..)| *role == "check").collect();
-    assert_eq!(checks.len(), 7);
+    assert_eq!(checks.len(), 8);
     for (name, _, _, _, argv, _) in checks {
         let argv: Vec<_> = argv.as_array().unwrap().iter().filter_map(Value::as_str).collect();
         assert_eq!((argv.first(), argv.last()), (Some(&"now"), Some(&"cost")), "{name}");

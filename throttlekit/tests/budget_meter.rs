@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use support::{CasStore, CountingClock, DownStore, Recorder, allow, deny};
 use throttlekit::budget::{Budget, Ledger, Served, TokenBudget};
+use throttlekit::lease::{GiveBack, Grant, GrantForm, Unspent, Wanted};
 use throttlekit::store::memory::Table;
 use throttlekit::store::{Keyspace, Remote};
 use throttlekit::{Admit, Ask, Axis, Decision, Limiter, ManualClock, Meter, Multi, State, Strategy, TokenBucket};
@@ -266,6 +267,44 @@ fn a_refund_gives_back_in_its_own_window_only() {
     assert_eq!(late, deny(10, 0, 2_000, 1_000), "the window that goes on has not counted it");
     let here = meter.usage("k").unwrap().window_start_ms;
     assert_eq!(meter.run_refund_in("k", 5, here).now().unwrap().unwrap(), allow(10, 5, 2_000));
+}
+
+#[test]
+fn whole_debits_never_cross_the_budget() {
+    let clock = ManualClock::new(0.0);
+    let budget = Budget::builder().budget(100.0).window_ms(1_000.0).whole_debits(true).build().unwrap();
+    let meter = TokenBudget::builder(budget).clock(clock.clone()).build();
+    assert_eq!(meter.debit("k", 80).unwrap(), allow(100, 20, 1_000));
+    assert_eq!(meter.debit("k", 21).unwrap(), deny(100, 20, 1_000, 1_000));
+    assert_eq!(meter.debit("k", 20).unwrap(), allow(100, 0, 1_000), "what is left is left to smaller ones");
+    assert!(!meter.charge("k", 1).unwrap().allowed);
+    assert_eq!(meter.usage("k").unwrap().served, 101, "a charge counts all the same");
+    let limiter = Limiter::builder(budget).clock(clock).build();
+    assert_eq!(limiter.forecast("k", 30.0).unwrap().spendable_now, 3);
+}
+
+/// Nodes that lease from a budget, and others that debit it, share it.
+#[test]
+fn leases_take_what_is_left() {
+    let budget = Budget::builder().budget(10.0).window_ms(1_000.0).whole_debits(true).build().unwrap();
+    let keys = Table::<Served>::new();
+    let grant = |now_ms, units| {
+        let wanted = Wanted { units, need: 1.0 };
+        let granted = keys.apply("k", now_ms, &Grant::new(budget, GrantForm::Partial), &wanted).unwrap();
+        (granted.units, granted.lasts_ms())
+    };
+    assert_eq!(keys.apply("k", 0.0, &budget, &7.0).unwrap().remaining, 3);
+    assert_eq!(grant(100.0, 5.0), (3.0, Some(900.0)));
+    assert_eq!(grant(100.0, 5.0), (0.0, Some(900.0)));
+    let back = |now_ms, units, end_ms| {
+        keys.apply("k", now_ms, &GiveBack::new(budget), &Unspent { units, end_ms: Some(end_ms) }).unwrap()
+    };
+    assert!(back(200.0, 2.0, 1_000.0));
+    assert_eq!(grant(200.0, 5.0), (2.0, Some(800.0)));
+    assert_eq!(grant(1_000.0, 4.0), (4.0, Some(1_000.0)));
+    assert!(!back(1_000.0, 4.0, 1_000.0), "of a window that is over nothing comes back");
+    assert!(!back(999.0, 4.0, 1_000.0), "nor into one that has begun");
+    assert!(back(1_000.0, 4.0, 2_000.0));
 }
 
 #[test]

@@ -5,7 +5,6 @@
 mod support;
 
 use proptest::prelude::*;
-use proptest::strategy::Strategy as _;
 use support::Mulberry;
 use throttlekit::budget::{Budget, Served, TokenBudget};
 use throttlekit::{ManualClock, Project};
@@ -38,7 +37,7 @@ enum Act {
     Wait(u64),
 }
 
-fn act() -> impl proptest::strategy::Strategy<Value = Act> {
+fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         4 => (1_u64..16).prop_map(Act::Debit),
         2 => (1_u64..40).prop_map(Act::Charge),

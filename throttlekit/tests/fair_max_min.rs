@@ -8,9 +8,12 @@ use proptest::prelude::*;
 use support::Mulberry;
 use throttlekit::fair::{guaranteed_share, weighted_max_min, weighted_max_min_split};
 
+/// Demands, weights, the limit, and the split.
+type Case = (&'static [f64], &'static [f64], f64, &'static [u64]);
+
 #[test]
 fn published_splits() {
-    let cases: [(&[f64], &[f64], f64, &[u64]); 10] = [
+    let cases: [Case; 10] = [
         (&[100.0; 4], &[4.0, 1.0, 1.0, 1.0], 100.0, &[57, 15, 14, 14]),
         (&[100.0; 4], &[4.0, 1.0, 1.0, 1.0], 70.0, &[40, 10, 10, 10]),
         (&[0.0, 100.0, 100.0, 100.0], &[4.0, 1.0, 1.0, 1.0], 70.0, &[0, 24, 23, 23]),

@@ -1,6 +1,7 @@
--- State: {start of the window, units counted in it}, the hash fields w and s. Numbers: budget, window in ms, largest
--- debt, 1 if the next window inherits debt. Request: what to do (1 debit, 2 charge, 3 refund, 4 set), units,
--- and for a refund the start of the window that is meant. A field that is missing means a fresh window.
+-- State: {start of the window, units counted in it}, the hash fields w and s. A field that is missing means a fresh window.
+-- Numbers: budget, window in ms, largest debt, 1 if the next window inherits debt, 1 if all of a debit must be left.
+-- Request: units, and what to do with them if not to debit them: of a lease, 3 charge, 4 refund in the window that starts
+-- at the third number, 5 set.
 local function read(raw, first, last)
   reply(raw, first, last, 'HMGET', 'w', 's')
 end
@@ -26,20 +27,29 @@ end
 
 local function step(state, now, a, r)
   local start, served = at(state, now, a)
-  local limit, kind, units, new = a[1], r[1], r[2], nil
-  if kind == 1 then
-    if served >= limit or floor(units) ~= units then return nil end
+  local limit, window, units, kind, new = a[1], a[2], r[1], r[2], nil
+  if not kind then
+    local left = served < limit
+    if a[5] == 1 then left = served + units <= limit end
+    if not left or floor(units) ~= units then return nil end
     new = min(served + units, 9007199254740991)
-  elseif kind == 2 then
-    new = max(min(served + units, limit + a[3]), served)
+  elseif kind == LEASE then
+    if floor(units) ~= units then return nil end
+    return lease(step, limit - served, state, now, a, r)
+  elseif kind == GIVE_BACK then
+    local today = floor(now / window) * window
+    if a[4] == 1 or r[3] ~= today + window or start ~= today or served <= 0 then return nil end
+    new = max(served - floor(units), 0)
   elseif kind == 3 then
+    new = max(min(served + units, limit + a[3]), served)
+  elseif kind == 4 then
     if served <= 0 or r[3] and r[3] ~= start then return nil end
     new = max(served - units, 0)
   else
     new = units
   end
   local debt = a[4] == 1 and min(max(new - limit, 0), a[3]) or 0
-  local reset = ceil(start + a[2] * (1 + ceil(debt / limit)))
+  local reset = ceil(start + window * (1 + ceil(debt / limit)))
   return {start, new}, max(reset - now, 1)
 end
 

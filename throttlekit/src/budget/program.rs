@@ -55,23 +55,22 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    /// The request of the script: what to do, how many units, and which window is meant.
+    /// The request of the script: how many units, what to do if not to debit them, and which window is meant.
     fn numbers(&self) -> Numbers {
         match *self {
-            Self::Debit(units) => [DEBIT, units].into(),
-            Self::Charge(units) => [CHARGE, units].into(),
-            Self::Refund { units, window: None } => [REFUND, units].into(),
-            Self::Refund { units, window: Some(start) } => [REFUND, units, start].into(),
-            Self::Set(units) => [SET, units].into(),
+            Self::Debit(units) => [units].into(),
+            Self::Charge(units) => [units, CHARGE].into(),
+            Self::Refund { units, window: None } => [units, REFUND].into(),
+            Self::Refund { units, window: Some(start) } => [units, REFUND, start].into(),
+            Self::Set(units) => [units, SET].into(),
         }
     }
 }
 
-// As in the script.
-const DEBIT: f64 = 1.0;
-const CHARGE: f64 = 2.0;
-const REFUND: f64 = 3.0;
-const SET: f64 = 4.0;
+// As in the script, beside what leases are.
+const CHARGE: f64 = 3.0;
+const REFUND: f64 = 4.0;
+const SET: f64 = 5.0;
 
 /// What a step found or made.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -83,7 +82,7 @@ pub struct Verdict {
 impl Budget {
     fn wants(&self, before: Served, op: &Op) -> Option<f64> {
         match *op {
-            Op::Debit(units) => self.has_left(before).then(|| (before.units + units).min(MAX)),
+            Op::Debit(units) => self.admits(before, units).then(|| (before.units + units).min(MAX)),
             Op::Charge(units) => Some((before.units + units).min(self.limit + self.max_debt).max(before.units)),
             Op::Refund { units, window } => {
                 let meant = window.is_none_or(|start| start == before.start);
@@ -96,20 +95,21 @@ impl Budget {
     #[inline]
     fn run(&self, state: Option<&Served>, now: f64, op: &Op) -> Step<Served, Verdict> {
         let before = self.at(state, now);
-        let had_left = self.has_left(before);
-        let Some(units) = self.wants(before, op) else {
-            return Step::Keep(Verdict { allowed: had_left, served: before });
-        };
-        let served = Served { units, ..before };
-        let allowed = match op {
-            Op::Debit(_) | Op::Charge(_) => had_left,
+        let units = self.wants(before, op);
+        let served = Served { units: units.unwrap_or(before.units), ..before };
+        let allowed = match *op {
+            Op::Debit(units) | Op::Charge(units) => self.admits(before, units),
             Op::Refund { .. } | Op::Set(_) => self.has_left(served),
         };
+        if units.is_none() {
+            return Step::Keep(Verdict { allowed, served });
+        }
         Step::Write { change: served, ttl_ms: self.ttl(served, now), outcome: Verdict { allowed, served } }
     }
 
     fn args(&self) -> Numbers {
-        [self.limit, self.window_ms, self.max_debt, if self.carry { 1.0 } else { 0.0 }].into()
+        let flag = |is: bool| if is { 1.0 } else { 0.0 };
+        [self.limit, self.window_ms, self.max_debt, flag(self.carry), flag(self.whole)].into()
     }
 }
 
@@ -149,7 +149,7 @@ impl Program for Budget {
     }
 
     fn twin(&self) -> Option<Twin<Self>> {
-        Some(Twin::new(LUA, Self::args, |units| Op::Debit(*units).numbers(), read()))
+        Some(Twin::new(LUA, Self::args, |units| Op::Debit(*units).numbers(), read()).leasing())
     }
 }
 
@@ -175,6 +175,21 @@ impl Strategy for Budget {
         let windows = if self.carry { ceil_f64(self.max_debt / self.limit) } else { 0.0 };
         self.window_ms * (1.0 + windows)
     }
+
+    /// None if debt is carried: then not all that was counted ends with the window.
+    fn window_end_ms(&self, now_ms: f64) -> Option<f64> {
+        if self.carry { None } else { Some(self.start(now_ms) + self.window_ms) }
+    }
+
+    /// Nothing where debt is carried: units of an earlier window would come back in this one.
+    fn give_back(&self, state: Option<&Served>, now_ms: f64, units: f64) -> Step<Served, ()> {
+        let before = self.at(state, now_ms);
+        if self.carry || before.start != self.start(now_ms) || before.units <= 0.0 {
+            return Step::Keep(());
+        }
+        let served = Served { units: (before.units - floor_f64(units)).max(0.0), ..before };
+        Step::Write { change: served, ttl_ms: self.ttl(served, now_ms), outcome: () }
+    }
 }
 
 impl Project for Budget {
@@ -183,11 +198,12 @@ impl Project for Budget {
         self.decision(self.has_left(served), served, now_ms)
     }
 
-    /// The last of the debits that fit may cross the budget.
+    /// The last of the debits that fit may cross the budget, unless they must be whole.
     fn forecast(&self, state: Option<&Served>, now_ms: f64, cost: f64) -> Forecast {
         let served = self.at(state, now_ms);
+        let debits = (self.limit - served.units) / cost;
         Forecast {
-            spendable_now: floor_units(ceil_f64((self.limit - served.units) / cost)),
+            spendable_now: floor_units(if self.whole { debits } else { ceil_f64(debits) }),
             next_replenish_at_ms: self.replenished(served),
             full_at_ms: ceil_ms(self.reset(served)),
         }

@@ -12,7 +12,7 @@ use crate::strategy::{MAX, ceil_f64, floor_f64};
 /// It is a [`Strategy`](crate::Strategy), so a [`Limiter`](crate::Limiter) can run it too; a
 /// [`TokenBudget`](super::TokenBudget) does more with it. Windows are aligned to the epoch: with window length `W` the one of
 /// `now` starts at `floor(now / W) * W`. A debit is admitted if and only if fewer than `L` units are counted in the window
-/// before it, and then counts in full.
+/// before it, and then counts in full. With [whole debits](BudgetBuilder::whole_debits) all of it must be left.
 ///
 /// ```
 /// use std::time::Duration;
@@ -28,6 +28,7 @@ pub struct Budget {
     pub(super) window_ms: f64,
     pub(super) max_debt: f64,
     pub(super) carry: bool,
+    pub(super) whole: bool,
 }
 
 impl Budget {
@@ -56,11 +57,22 @@ impl Budget {
         self.carry
     }
 
+    /// Whether a debit is admitted only if all of it is left.
+    pub fn takes_whole_debits(&self) -> bool {
+        self.whole
+    }
+
+    /// The start of the window of `now`.
+    #[inline]
+    pub(super) fn start(&self, now: f64) -> f64 {
+        floor_f64(now / self.window_ms) * self.window_ms
+    }
+
     /// What is counted at `now`: that of the state while its window lasts, also if the clock went back; else what the
     /// windows since then inherited.
     #[inline]
     pub(super) fn at(&self, state: Option<&Served>, now: f64) -> Served {
-        let start = floor_f64(now / self.window_ms) * self.window_ms;
+        let start = self.start(now);
         match state {
             Some(state) if now < state.start + self.window_ms => *state,
             Some(state) if self.carry && state.units > self.limit => {
@@ -100,7 +112,13 @@ impl Budget {
         ceil_ms(self.next(served))
     }
 
-    /// Whether a debit passes.
+    /// Whether a debit of `units` passes.
+    #[inline]
+    pub(super) fn admits(&self, served: Served, units: f64) -> bool {
+        if self.whole { served.units + units <= self.limit } else { served.units < self.limit }
+    }
+
+    /// Whether a debit of one unit passes.
     #[inline]
     pub(super) fn has_left(&self, served: Served) -> bool {
         served.units < self.limit
@@ -143,6 +161,7 @@ pub struct BudgetBuilder {
     window_ms: Option<f64>,
     max_debt: Option<f64>,
     carry: bool,
+    whole: bool,
 }
 
 impl BudgetBuilder {
@@ -177,6 +196,15 @@ impl BudgetBuilder {
         self
     }
 
+    /// Whether a debit is admitted only if all of it is left, instead of while anything is. Then no debit crosses the
+    /// budget, of whatever size, and a large one may be refused while smaller ones pass. The default is no.
+    ///
+    /// [Leases](crate::lease) of a budget need this: one that is granted in full when a single unit is left would cross it.
+    pub fn whole_debits(mut self, whole: bool) -> Self {
+        self.whole = whole;
+        self
+    }
+
     /// The budget.
     ///
     /// # Errors
@@ -200,6 +228,6 @@ impl BudgetBuilder {
                 return Err(BuildError::new(MAX_DEBT, debt, allowed));
             }
         };
-        Ok(Budget { limit, window_ms, max_debt, carry: self.carry })
+        Ok(Budget { limit, window_ms, max_debt, carry: self.carry, whole: self.whole })
     }
 }

@@ -144,7 +144,7 @@ pub(super) async fn together(running: Vec<Running<'_>>) -> Outcome {
 }
 
 /// Limits with numbers that do not come out even, and below how many milliseconds time moves from step to step.
-const LIMITS: [(Limit, f64); 16] = [
+const LIMITS: [(Limit, f64); 19] = [
     (Limit::Gcra(3.0, 1_000.0, 3.0), 400.0),
     (Limit::Gcra(7.0, 1_000.5, 2.5), 300.0),
     (Limit::Gcra(2.0, 1_000.0, 2.0), 700.0),
@@ -161,10 +161,13 @@ const LIMITS: [(Limit, f64); 16] = [
     (Limit::Day(9.5, 345), 8_000_000.0),
     (Limit::Period(5.0, 999.5, -3), 200.0),
     (Limit::Rolling(50.0, 1_000.0), 30.0),
+    (Limit::Budget(20.0, 1_000.0, 20.0, false, false), 100.0),
+    (Limit::Budget(7.0, 777.7, 30.0, true, false), 200.0),
+    (Limit::Budget(20.0, 1_000.0, 0.0, false, true), 100.0),
 ];
 
 /// Every strategy at once.
-const DIMENSIONS: [(&str, Limit); 9] = [
+const DIMENSIONS: [(&str, Limit); 10] = [
     ("gcra", Limit::Gcra(3.0, 1_000.0, 30.0)),
     ("exact", Limit::ExactGcra(3, 1_000, 30)),
     ("bucket", Limit::TokenBucket(25.0, 3.5)),
@@ -174,6 +177,7 @@ const DIMENSIONS: [(&str, Limit); 9] = [
     ("month", Limit::Month(150.0, 330)),
     ("period", Limit::Period(30.0, 9_000.0, 250)),
     ("rolling", Limit::Rolling(50.0, 10_000.0)),
+    ("budget", Limit::Budget(30.0, 4_000.0, 30.0, true, false)),
 ];
 
 /// The steps of one comparison.
@@ -196,8 +200,9 @@ pub(super) async fn with_memory(cx: &Context<'_>) -> Outcome {
 }
 
 async fn compare<S: Project>(cx: &Context<'_>, pair: &Pair<S>, max_delta: f64, seed: u32) -> Outcome {
-    // The exact form takes whole costs only.
-    let whole = pair.memory.strategy().key_space() == "exact";
+    // Some take whole costs only.
+    let strategy = pair.memory.strategy();
+    let whole = strategy.key_space() == "exact" || strategy.name() == "tokenBudget";
     let mut random = Mulberry::new(seed);
     let mut taken = None;
     for step in 0..STEPS.min(cx.harness.steps()) {

@@ -4,7 +4,7 @@ use std::fmt::{Debug, Display};
 use std::sync::Arc;
 
 use super::harness::Harness;
-use super::{agreement, basics, concurrency, golden, joint, limits, stream, time};
+use super::{agreement, basics, budget, concurrency, golden, joint, limits, stream, time};
 use crate::clock::{Clock, ManualClock};
 use crate::error::Error;
 use crate::limiter::Limiter;
@@ -68,6 +68,8 @@ pub(super) const CASES: &[Case] = cases! {
     "concurrent joint checks admit the least limit" => limits::joint_checks_admit_the_least, if |_| true;
     "decisions, peeks and forecasts go together" => limits::answers_go_together, if |_| true;
     "decisions equal those in memory" => agreement::with_memory, if Harness::at_callers_time;
+    "budgets equal those in memory" => budget::with_memory, if Harness::at_callers_time;
+    "budgets charge and refund" => budget::charge_and_refund, if |_| true;
     "streams have their digests" => stream::have_their_digests, if Harness::at_callers_time;
     "golden vectors" => golden::replay, if |harness| harness.at_callers_time() && harness.vectors().is_some();
 };

@@ -14,14 +14,16 @@ pub(super) async fn replay(cx: &Context<'_>) -> Outcome {
     let document: Value = serde_json::from_str(cx.harness.vectors().unwrap_or_default())
         .map_err(|error| format!("the golden vectors are no JSON: {error}"))?;
     let suites = list(&document, "suites")?.iter();
-    let suites: Vec<&Value> = suites.filter(|suite| suite["primitive"] == "rateLimit").collect();
+    let suites: Vec<&Value> =
+        suites.filter(|suite| PRIMITIVES.iter().any(|name| suite["primitive"] == *name)).collect();
     if suites.is_empty() {
-        return Err("the golden vectors hold no suite of a rate limit".to_owned());
+        return Err("the golden vectors hold no suite of a rate limit or a budget".to_owned());
     }
     let mut running: Vec<Running<'_>> = Vec::new();
     for (number, suite) in suites.into_iter().enumerate() {
         running.push(Box::pin(async move {
-            let limit = limit(&suite["strategy"])?;
+            let limit =
+                if suite["primitive"] == BUDGET { budget(&suite["options"])? } else { limit(&suite["strategy"])? };
             with_strategy!(limit, strategy => follow(cx, suite, number, strategy).await)
         }));
     }
@@ -29,17 +31,19 @@ pub(super) async fn replay(cx: &Context<'_>) -> Outcome {
 }
 
 async fn follow<S: Strategy>(cx: &Context<'_>, suite: &Value, number: usize, strategy: S) -> Outcome {
-    let (name, key) = (text(suite, "name")?, text(suite, "key")?);
+    let (name, key) = (text(suite, "name")?, suite["key"].as_str().unwrap_or("k"));
+    let cost = if suite["primitive"] == BUDGET { "tokens" } else { "cost" };
     let clock = ManualClock::new(0.0);
     let limiter =
         Limiter::builder(strategy).keyspace(cx.keys()).prefix(number.to_string()).clock(clock.clone()).build();
     let checks = list(suite, "ops")?;
-    // To some stores the instant 0 means their own time. Every suite that begins there comes to the same a second later.
-    let later = if checks.first().is_some_and(|check| check["now"] == 0) { LATER_MS } else { 0 };
+    // To some stores the instant 0 means their own time. Every suite that begins there comes to the same later.
+    let later = if suite["primitive"] == BUDGET { BUDGET_LATER_MS } else { LATER_MS };
+    let later = if checks.first().is_some_and(|check| check["now"] == 0) { later } else { 0 };
     for (at, check) in checks.iter().enumerate() {
         clock.set(number_of(check, "now")? + f64::from(later));
         let what = format!("{name}, check {at}");
-        let decision = done(&what, limiter.check_cost(key, number_of(check, "cost")?).await)?;
+        let decision = done(&what, limiter.check_cost(key, number_of(check, cost)?).await)?;
         let mut expected = expected(&check["expect"]).ok_or_else(|| format!("{name} expects no decision"))?;
         expected.reset_at_ms += i64::from(later);
         same(what, &decision, &expected)?;
@@ -49,6 +53,12 @@ async fn follow<S: Strategy>(cx: &Context<'_>, suite: &Value, number: usize, str
 
 /// By how much a suite is moved. A multiple of all windows, and short enough for the same roundings.
 const LATER_MS: i32 = 1_000;
+/// Likewise, for budgets, whose windows are longer.
+const BUDGET_LATER_MS: i32 = 60_000;
+
+/// The kinds of suites that are replayed.
+const PRIMITIVES: [&str; 2] = ["rateLimit", BUDGET];
+const BUDGET: &str = "tokenBudget";
 
 fn expected(value: &Value) -> Option<Decision> {
     Some(Decision {
@@ -74,6 +84,10 @@ fn limit(strategy: &Value) -> Result<Limit, String> {
         "slidingWindowLog" => Limit::SlidingLog(option("limit")?, option("windowMs")?),
         other => return Err(format!("the golden vectors have a strategy that is not known: {other}")),
     })
+}
+
+fn budget(options: &Value) -> Result<Limit, String> {
+    Ok(Limit::Budget(number_of(options, "budget")?, number_of(options, "windowMs")?, 0.0, false, false))
 }
 
 fn list<'a>(value: &'a Value, name: &str) -> Result<&'a Vec<Value>, String> {

@@ -27,6 +27,8 @@ pub(super) enum Limit {
     Period(f64, f64, i64),
     /// The window in milliseconds.
     Rolling(f64, f64),
+    /// The window in milliseconds, the largest debt, whether debt is carried, and whether debits are whole.
+    Budget(f64, f64, f64, bool, bool),
 }
 
 /// What a limit that cannot be built says.
@@ -91,6 +93,11 @@ macro_rules! with_strategy {
             Limit::Period(limit, period_ms, anchor_ms) => {
                 let builder = Quota::builder().limit(limit).cadence(Cadence::Fixed).period_ms(period_ms);
                 let $strategy = builder.anchor_ms(anchor_ms).build().map_err(built)?;
+                $act
+            }
+            Limit::Budget(budget, window_ms, max_debt, carry, whole) => {
+                let builder = $crate::budget::Budget::builder().budget(budget).window_ms(window_ms).max_debt(max_debt);
+                let $strategy = builder.carry_debt(carry).whole_debits(whole).build().map_err(built)?;
                 $act
             }
             Limit::Rolling(limit, window_ms) => {

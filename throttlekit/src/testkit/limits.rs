@@ -14,7 +14,7 @@ use crate::run::{BoxFuture, Run};
 const AGES: f64 = 1e13;
 
 /// One limit of 50 of each strategy.
-const LIMITS: [Limit; 7] = [
+const LIMITS: [Limit; 8] = [
     Limit::Gcra(50.0, 1e9, 50.0),
     Limit::ExactGcra(50, 1_000_000_000, 50),
     Limit::TokenBucket(50.0, 1e-6),
@@ -22,6 +22,7 @@ const LIMITS: [Limit; 7] = [
     Limit::Period(50.0, AGES, 0),
     Limit::SlidingWindow(50.0, AGES, 1),
     Limit::SlidingLog(50.0, AGES),
+    Limit::Budget(50.0, AGES, 50.0, false, false),
 ];
 
 pub(super) async fn checks_admit_the_limit(cx: &Context<'_>) -> Outcome {

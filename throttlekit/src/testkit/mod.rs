@@ -65,6 +65,7 @@
 
 mod agreement;
 mod basics;
+mod budget;
 mod case;
 mod concurrency;
 mod golden;
