@@ -5,6 +5,7 @@ pub mod args;
 pub mod clock;
 pub mod keys;
 pub mod measure;
+pub mod model;
 pub mod overload;
 pub mod plot;
 pub mod regret;
