@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use throttlekit::testkit::Mulberry;
 use throttlekit::unified::{Prices, Workload};
 use throttlekit::{Admit, Ask, FixedWindow, Limiter, ManualClock, Unified, UnifiedBuilder};
 
@@ -31,19 +32,6 @@ pub enum Policy {
     Learning(f64, u64),
     /// The same, solved again after every so many requests.
     Resolving(f64, u64),
-}
-
-/// Mulberry32.
-struct Draws(u32);
-
-impl Draws {
-    fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x6d2b_79f5);
-        let s = self.0;
-        let mut t = (s ^ (s >> 15)).wrapping_mul(s | 1);
-        t ^= t.wrapping_add((t ^ (t >> 7)).wrapping_mul(t | 0x3d));
-        f64::from(t ^ (t >> 14)) / 4_294_967_296.0
-    }
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // wraps on purpose: the seed is 32 bits
@@ -84,8 +72,8 @@ pub fn regret(policy: Policy, large_value: f64, correlation: f64) -> Result<f64,
     let mut sum = 0.0;
     for run in 0..RUNS {
         let unified = unified(policy)?;
-        let mut draws = Draws(seed(correlation, run));
-        let mut small = draws.next() < 0.5;
+        let mut draws = Mulberry::new(seed(correlation, run));
+        let mut small = draws.draw() < 0.5;
         let mut revenue = 0.0;
         for _ in 0..REQUESTS {
             let (cost, value) = if small { SMALL } else { (LARGE_COST, large_value) };
@@ -94,23 +82,11 @@ pub fn regret(policy: Policy, large_value: f64, correlation: f64) -> Result<f64,
             if admission.decision.allowed {
                 revenue += value;
             }
-            if draws.next() >= f64::midpoint(1.0, correlation) {
+            if draws.draw() >= f64::midpoint(1.0, correlation) {
                 small = !small;
             }
         }
         sum += 1.0 - revenue / best;
     }
     Ok(sum / f64::from(RUNS))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Draws;
-
-    #[test]
-    fn the_draws_are_those_of_the_family() {
-        let mut draws = Draws(12_345);
-        let expected = [0.979_728_267_760_947_3, 0.306_752_264_499_664_3, 0.484_205_421_525_985];
-        assert_eq!([draws.next(), draws.next(), draws.next()], expected);
-    }
 }

@@ -5,21 +5,18 @@
 //! periods begin with the epoch; the other quotas it does not have.
 #![allow(clippy::unwrap_used)] // also in the helpers a failing unwrap is a failing test
 
-#[path = "../../throttlekit/src/testkit/random.rs"]
-mod random;
-
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use random::Mulberry;
 use serde_json::{Value, json};
 use tests::installed;
 use tests::redis::Redis;
 use tests::shared::Shared;
 use throttlekit::store::Remote;
 use throttlekit::strategy::quota::Cadence;
+use throttlekit::testkit::Mulberry;
 use throttlekit::{
     Clock, Decision, FixedWindow, Gcra, Limiter, ManualClock, Project, Quota, SlidingWindow, SlidingWindowLog,
     TokenBucket,

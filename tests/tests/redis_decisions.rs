@@ -8,6 +8,7 @@ use tests::redis::Redis;
 use tests::shared::Shared;
 use throttlekit::store::Remote;
 use throttlekit::strategy::quota::Cadence;
+use throttlekit::testkit::Mulberry;
 use throttlekit::{
     ExactGcra, FixedWindow, Gcra, LeakyBucket, Limiter, ManualClock, Multi, Project, Quota, Shaper, SlidingWindow,
     SlidingWindowLog, TokenBucket,
@@ -25,25 +26,6 @@ fn store(server: &Redis) -> RedisStore {
     RedisStore::builder(&options).server_time(false).ttl_floor(Duration::from_secs(600)).build().unwrap()
 }
 
-/// The generator of the family's streams.
-struct Draws(u32);
-
-impl Draws {
-    /// The next number, at least 0 and below 1.
-    fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x6d2b_79f5);
-        let a = self.0;
-        let mut t = (a ^ (a >> 15)).wrapping_mul(1 | a);
-        t = t.wrapping_add((t ^ (t >> 7)).wrapping_mul(0x3d | t)) ^ t;
-        f64::from(t ^ (t >> 14)) / 4_294_967_296.0
-    }
-
-    /// A whole number, at least 0 and below `end`.
-    fn below(&mut self, end: f64) -> f64 {
-        (self.next() * end).floor()
-    }
-}
-
 /// 40 timelines of 25 steps each, all at once so that they share batches: checks, peeks and forecasts equal those in
 /// memory.
 async fn decides_as_in_memory<S: Project>(name: &'static str, strategy: S, longest_step_ms: f64) {
@@ -56,7 +38,7 @@ async fn decides_as_in_memory<S: Project>(name: &'static str, strategy: S, longe
                 let clock = ManualClock::new(THEN + 37.0 * f64::from(timeline));
                 let here = Limiter::builder(strategy.clone()).clock(clock.clone()).build();
                 let there = Limiter::builder(strategy).clock(clock.clone()).prefix(name).keyspace(remote).build();
-                let (key, mut draws) = (timeline.to_string(), Draws(7_000 + timeline));
+                let (key, mut draws) = (timeline.to_string(), Mulberry::new(7_000 + timeline));
                 for step in 0..25 {
                     clock.advance(draws.below(longest_step_ms));
                     let cost = 1.0 + draws.below(4.0);
@@ -169,7 +151,7 @@ async fn a_shaper_answers_as_in_memory() {
     let here = Shaper::builder(bucket).clock(clock.clone()).build();
     let there =
         Shaper::builder(bucket).clock(clock.clone()).prefix("leaky").keyspace(Remote::new(store(&server))).build();
-    let mut draws = Draws(6_001);
+    let mut draws = Mulberry::new(6_001);
     let mut accepted = 0;
     for step in 0..1_000 {
         clock.advance(draws.below(400.0));
@@ -202,7 +184,7 @@ async fn joint_checks_decide_as_in_memory() {
             };
             let here = dimensions().build().unwrap();
             let there = dimensions().prefix(format!("{mode}{timeline}")).store(remote.clone()).build().unwrap();
-            let mut draws = Draws(5_001 + timeline);
+            let mut draws = Mulberry::new(5_001 + timeline);
             for step in 0..25 {
                 clock.advance(draws.below(400.0));
                 let cost = 1.0 + draws.below(9.0);

@@ -81,6 +81,7 @@ mod stream;
 mod time;
 
 pub use harness::{Harness, Time};
+pub use random::Mulberry;
 pub use report::{Failure, Report};
 
 use case::{CASES, Context};

@@ -7,6 +7,8 @@ pub(crate) mod held;
 pub(crate) mod key;
 pub(crate) mod lease;
 pub(crate) mod outage;
+// Also for tests without the kit. It is public there.
+#[allow(unreachable_pub)]
 #[path = "../../src/testkit/random.rs"]
 mod random;
 pub(crate) mod waits;
