@@ -11,3 +11,4 @@ pub mod plot;
 pub mod regret;
 pub mod report;
 pub mod rival;
+pub mod simulate;

@@ -1,0 +1,10 @@
+//! Simulations of fleets that lease, and the numbers behind the documentation.
+//!
+//! Nothing here reads the time or sleeps, and all draws come from seeded generators: a table is the same each time.
+
+pub mod learners;
+pub mod schemes;
+pub mod sharing;
+pub mod trace;
+pub mod trilemma;
+pub mod windows;
