@@ -2,6 +2,7 @@
 //!
 //! Nothing here reads the time or sleeps, and all draws come from seeded generators: a table is the same each time.
 
+pub mod fleet;
 pub mod learners;
 pub mod schemes;
 pub mod sharing;
