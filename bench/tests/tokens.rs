@@ -6,6 +6,13 @@ use std::fs;
 use bench::simulate::lengths::{adversarial, by_rank, heavy_tail, production, quantile};
 use bench::simulate::meter::{Policy, Setting, run};
 use bench::simulate::producers::{fixed_budget, mean_overshoot, scaled_budget, surge, used};
+use bench::simulate::reservations::{
+    Reserve, admit, believe, best_fixed, follow, learn, learner, nearest_rank, predicted, predictions, shift, steady,
+};
+use throttlekit::ManualClock;
+use throttlekit::budget::{Budget, TokenBudget};
+use throttlekit::learn::LearningRate;
+use throttlekit::testkit::Mulberry;
 
 fn six(x: f64) -> f64 {
     (x * 1e6).round() / 1e6
@@ -46,6 +53,52 @@ fn a_meter_uses_the_budget_whatever_the_cap() {
         assert_eq!(figures(Policy::Stream, cap, 1.0), (1_000.0, 0.0, 1.0, 13), "cap {cap}");
         assert_eq!(figures(Policy::Stream, cap, 8.0), (1_001.0, 1.0, 1.0, 13), "cap {cap}");
     }
+}
+
+/// Tokens that the shipped meter lets requests produce, a chunk from each in turn.
+fn metered(setting: Setting, lengths: &[f64]) -> f64 {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // whole tokens
+    let tokens = |pieces: f64| pieces as u64;
+    let budget = Budget::builder().budget(setting.budget).window_ms(60_000.0).build().unwrap();
+    let meter = TokenBudget::builder(budget).clock(ManualClock::new(0.0)).build();
+    let mut queue = lengths.iter();
+    let mut slots = vec![0.0; setting.slots];
+    let mut served = 0.0;
+    for _ in 0..setting.rounds {
+        for rest in &mut slots {
+            if *rest == 0.0 && meter.remaining("").unwrap() > 0 {
+                *rest = queue.next().copied().unwrap_or(0.0);
+            }
+        }
+        for rest in slots.iter_mut().filter(|rest| **rest > 0.0) {
+            let piece = setting.chunk.min(*rest);
+            if meter.debit("", tokens(piece)).unwrap().allowed {
+                served += piece;
+                *rest -= piece;
+            } else {
+                *rest = 0.0;
+            }
+        }
+    }
+    served
+}
+
+#[test]
+fn the_shipped_meter_overshoots_by_less_than_a_chunk() {
+    let mut random = Mulberry::new(5);
+    let mut worst = 0.0_f64;
+    for _ in 0..300 {
+        let budget = 5.0 + random.below(196.0);
+        let slots = 1 + (0..7).filter(|_| random.draw() < 0.5).count();
+        let chunk = 1.0 + random.below(16.0);
+        let lengths: Vec<f64> = (0..200).map(|_| 1.0 + random.below(100.0)).collect();
+        let setting = Setting { budget, slots, cap: 100.0, chunk, rounds: 300 };
+        let overshoot = (metered(setting, &lengths) - budget).max(0.0);
+        assert_eq!(overshoot, run(Policy::Stream, setting, &lengths).overshoot, "{setting:?}");
+        assert!(overshoot <= chunk - 1.0, "{setting:?}");
+        worst = worst.max(overshoot);
+    }
+    assert!(worst >= 14.0, "the largest chunks come near the bound, the worst was {worst}");
 }
 
 #[test]
@@ -103,4 +156,111 @@ fn a_trace_is_read_from_a_file() {
     assert!(empty.ends_with("has no row with a third column above 0"), "{empty}");
     assert!(production(&file).is_err());
     assert_eq!(quantile(&[5.0, 1.0, 3.0, 2.0, 4.0], 0.5), 3.0);
+}
+
+fn three(x: f64) -> f64 {
+    (x * 1e3).round() / 1e3
+}
+
+#[test]
+fn the_regret_of_reservations_falls() {
+    let published = [
+        (100, 29_960.0, (29_111.0, 366.0), 8.49, 848.534, 227.515),
+        // Published as 2,014.935; it is 2,014.9344.
+        (400, 107_749.0, (105_728.0, 305.0), 5.0525, 2_014.934, 175.299),
+        (1_600, 392_138.0, (384_726.0, 269.0), 4.6325, 7_384.599, 248.938),
+        (6_400, 1_547_637.0, (1_529_920.0, 265.0), 2.7683, 17_624.346, 290.489),
+    ];
+    for (requests, cost, best, mean, continuous, last) in published {
+        let lengths = steady(requests);
+        let paid = learn(&mut learner().unwrap(), &lengths);
+        assert_eq!((paid.whole, best_fixed(&lengths)), (cost, best), "{requests} requests");
+        let requests = u32::try_from(requests).map(f64::from).unwrap();
+        assert_eq!(((paid.whole - best.0) / requests * 1e4).round() / 1e4, mean);
+        println!("{:?}", paid.continuous - best.0);
+        assert_eq!((three(paid.continuous - best.0), three(paid.last)), (continuous, last));
+        assert_eq!(nearest_rank(&lengths, 0.8), best.1);
+        assert!(paid.continuous - best.0 <= 1.5 * 512.0 * 4.0 * requests.sqrt());
+    }
+}
+
+#[test]
+fn reservations_follow_what_changes() {
+    let (short, long) = shift(2_000);
+    let both: Vec<f64> = short.into_iter().chain(long).collect();
+    assert_eq!(learn(&mut learner().unwrap(), &both).whole, 801_561.0);
+    assert_eq!(best_fixed(&both), (1_163_641.0, 432.0));
+    let (short, long) = shift(3_000);
+    let mut learner = learner().unwrap();
+    let four = |x: f64| (x * 1e4).round() / 1e4;
+    assert_eq!(four(learn(&mut learner, &short).last), 179.0849);
+    assert_eq!(four(learn(&mut learner, &long).last), 502.0831);
+}
+
+#[test]
+fn predictions_of_lengths_help_and_do_not_hurt() {
+    let lengths = predicted();
+    let robust = learn(&mut learner().unwrap(), &lengths).whole;
+    assert_eq!((robust, best_fixed(&lengths)), (725_744.0, (708_336.0, 269.0)));
+    let published = [
+        (0.01, [229.0, 274_730.0, 605_654.0, 725_662.0]),
+        (0.001, [815.0, 274_786.0, 604_222.0, 725_644.0]),
+        (0.000_1, [7_008.0, 275_900.0, 590_941.0, 728_853.0]),
+    ];
+    let predictions = predictions(&lengths);
+    for (eta, costs) in published {
+        for ((name, predictions), cost) in predictions.iter().zip(costs) {
+            let (paid, weight) = follow(&lengths, predictions, LearningRate::Fixed(eta)).unwrap();
+            assert_eq!(paid, cost, "{name} at {eta}");
+            assert!(eta < 0.01 || weight > 0.999_9);
+            // What an adversary costs above the learner alone is within the regret that is promised.
+            let requests = u32::try_from(lengths.len()).map(f64::from).unwrap();
+            let regret = 2_f64.ln() / eta + eta * (512.0 * 4.0_f64).powi(2) * requests / 8.0;
+            assert!(paid <= robust + regret);
+        }
+    }
+    let blind = [1, 2, 3].map(|at| believe(&lengths, &predictions[at].1));
+    assert_eq!(blind, [274_565.0, 605_545.0, 1_555_515.0]);
+    let (_, adversarial) = &predictions[3];
+    assert!(follow(&lengths, adversarial, LearningRate::Fixed(0.01)).unwrap().0 <= robust);
+}
+
+#[test]
+fn reservations_pace_admission() {
+    let figures = |reserve: Reserve, slots| {
+        let admitted = admit(reserve, slots, 1.0, <[f64]>::to_vec);
+        assert_eq!(admitted.overshoot(), 0.0);
+        (admitted.started, admitted.completed, admitted.aborted(), admitted.utilisation())
+    };
+    let learned = Reserve::learned().unwrap();
+    let Reserve::Learned(learner) = &learned else { panic!("{learned:?}") };
+    assert_eq!(three(learner.continuous()), 263.264);
+    let published = [
+        (Reserve::Nothing, (15, 8, 7, 1.0), (21, 5, 16, 1.0)),
+        (Reserve::Cap, (5, 4, 1, 0.4), (5, 4, 1, 0.4)),
+        (learned, (13, 9, 4, 1.0), (13, 9, 4, 1.0)),
+        (Reserve::Oracle, (13, 9, 4, 1.0), (11, 8, 3, 1.0)),
+    ];
+    for (reserve, eight, sixteen) in published {
+        assert_eq!(figures(reserve.clone(), 8), eight, "{reserve:?}");
+        assert_eq!(figures(reserve.clone(), 16), sixteen, "{reserve:?}");
+    }
+}
+
+#[test]
+fn predictions_pace_admission_too() {
+    let figures = |reserve: Reserve, predict: fn(&[f64]) -> Vec<f64>| {
+        let admitted = admit(reserve, 16, 1.0, predict);
+        (admitted.started, admitted.completed, admitted.aborted(), admitted.overshoot())
+    };
+    let good = |lengths: &[f64]| by_rank(lengths, 0.1, 21);
+    assert_eq!(figures(Reserve::latest().unwrap(), good), (14, 9, 5, 0.0));
+    assert_eq!(figures(Reserve::latest().unwrap(), adversarial), (13, 9, 4, 0.0));
+    assert_eq!(figures(Reserve::predictive().unwrap(), good), (15, 9, 6, 0.0));
+    assert_eq!(figures(Reserve::predictive().unwrap(), adversarial), (13, 9, 4, 0.0));
+    assert_eq!(figures(Reserve::Prediction, adversarial), (13, 9, 4, 0.0));
+    let blind = admit(Reserve::Prediction, 16, 8.0, adversarial);
+    assert_eq!((blind.served, blind.overshoot()), (1_001.0, 1.0));
+    let none = admit(Reserve::Nothing, 16, 8.0, adversarial);
+    assert_eq!((none.served, none.overshoot()), (1_005.0, 5.0));
 }

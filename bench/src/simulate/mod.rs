@@ -7,6 +7,7 @@ pub mod learners;
 pub mod lengths;
 pub mod meter;
 pub mod producers;
+pub mod reservations;
 pub mod schemes;
 pub mod sharing;
 pub mod trace;
