@@ -11,4 +11,5 @@ pub mod plot;
 pub mod regret;
 pub mod report;
 pub mod rival;
+pub mod schedule;
 pub mod simulate;
