@@ -37,8 +37,7 @@ local function step(state, now, a, r)
     if floor(units) ~= units then return nil end
     return lease(step, limit - served, state, now, a, r)
   elseif kind == GIVE_BACK then
-    local today = floor(now / window) * window
-    if a[4] == 1 or r[3] ~= today + window or start ~= today or served <= 0 then return nil end
+    if a[4] == 1 or served <= 0 or r[3] == 1 and r[4] ~= ceil(start + window) then return nil end
     new = max(served - floor(units), 0)
   elseif kind == 3 then
     new = max(min(served + units, limit + a[3]), served)

@@ -2,7 +2,7 @@
 
 use crate::decision::{Decision, Forecast, ceil_ms, floor_units};
 use crate::error::Error;
-use crate::program::{Program, Project, State, Step, Strategy};
+use crate::program::{Program, Project, Refund, State, Step, Strategy};
 use crate::store::memory::{AsPair, Pair};
 use crate::strategy::text::{Value, read_object, write_number};
 use crate::strategy::{MAX, ceil_f64, floor_f64};
@@ -181,14 +181,21 @@ impl Strategy for Budget {
         if self.carry { None } else { Some(self.start(now_ms) + self.window_ms) }
     }
 
+    fn lease_at_ms(&self, state: Option<&Served>, now_ms: f64) -> f64 {
+        state.filter(|_| !self.carry).map_or(now_ms, |state| state.start.max(now_ms))
+    }
+
+    const REFUNDS: bool = true;
+
     /// Nothing where debt is carried: units of an earlier window would come back in this one.
-    fn give_back(&self, state: Option<&Served>, now_ms: f64, units: f64) -> Step<Served, ()> {
+    fn refund(&self, state: Option<&Served>, now_ms: f64, refund: &Refund) -> Step<Served, Verdict> {
         let before = self.at(state, now_ms);
-        if self.carry || before.start != self.start(now_ms) || before.units <= 0.0 {
-            return Step::Keep(());
+        let verdict = |served| Verdict { allowed: self.has_left(served), served };
+        if self.carry || before.units <= 0.0 || refund.of_another(ceil_ms(before.start + self.window_ms)) {
+            return Step::Keep(verdict(before));
         }
-        let served = Served { units: (before.units - floor_f64(units)).max(0.0), ..before };
-        Step::Write { change: served, ttl_ms: self.ttl(served, now_ms), outcome: () }
+        let served = Served { units: (before.units - floor_f64(refund.units)).max(0.0), ..before };
+        Step::Write { change: served, ttl_ms: self.ttl(served, now_ms), outcome: verdict(served) }
     }
 }
 

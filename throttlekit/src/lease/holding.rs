@@ -218,8 +218,29 @@ impl Holding {
             return Landed::Late;
         }
         self.discard(terms, now_ns);
+        let running = self.newest.filter(|newest| newest.ends_ns.is_some_and(|end| now_ns < end));
+        let mut older = false;
+        match (running.and_then(|newest| newest.end_ms), granted.end_ms) {
+            // The store is in a later window already.
+            (Some(known), Some(end)) if end < known => {
+                if terms.coupled {
+                    return Landed::Late;
+                }
+                older = true;
+            }
+            // It turned earlier than was found here: what is held is of the window before.
+            (Some(known), Some(end)) if end > known => {
+                self.exhausted = None;
+                if terms.coupled {
+                    self.credits = 0.0;
+                }
+            }
+            _ => {}
+        }
         let Decision { reset_at_ms, retry_after_ms, .. } = granted.decision;
-        self.newest = Some(Newest { reset_at_ms, end_ms: granted.end_ms, ends_ns });
+        if !older {
+            self.newest = Some(Newest { reset_at_ms, end_ms: granted.end_ms, ends_ns });
+        }
         self.credits += granted.units;
         if let Some(learning) = &mut self.learning {
             #[allow(clippy::cast_precision_loss)] // an instant that a clock shows
@@ -227,7 +248,7 @@ impl Holding {
             learning.ends_ns = learning.ends_ns.or_else(|| Some(ends_ns.unwrap_or_else(until_reset)));
         }
         let short = granted.units < wanted.need;
-        if terms.form == GrantForm::Partial && granted.units < wanted.units {
+        if terms.form == GrantForm::Partial && granted.units < wanted.units && !older {
             #[allow(clippy::cast_precision_loss)] // a wait that somebody may await
             let waits = |ms: u64| after(asked_ns, ms as f64);
             self.exhausted = match ends_ns {
