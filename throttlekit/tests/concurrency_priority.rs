@@ -3,7 +3,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use throttlekit::{Admission, Admit, Ask, Clock, Event, Guard, GuardBuilder, ManualClock, Observer, Permit, Priority};
+use throttlekit::{
+    Admission, Admit, Ask, Clock, Event, Gcra, Guard, GuardBuilder, Limiter, ManualClock, Observer, Permit, Priority,
+    Unified,
+};
 
 /// Counts what was refused, by priority.
 #[derive(Clone, Default)]
@@ -81,6 +84,19 @@ fn what_is_shed_is_told_by_priority() {
         held.push(ask(&guard, priority).permit);
     }
     assert_eq!(*shed.0.lock().unwrap(), [2, 2, 0, 2]);
+}
+
+#[test]
+fn beside_a_rate_events_carry_the_priority_too() {
+    let (clock, shed) = (ManualClock::new(0.0), Shed::default());
+    let rate = Limiter::builder(Gcra::per_minute(1).unwrap()).clock(clock.clone()).build();
+    let guard = fixed(5).clock(clock.clone()).build().unwrap();
+    let builder = Unified::builder().concurrency(guard).rate(rate).clock(clock);
+    let unified = builder.observer(shed.clone()).build().unwrap();
+    for priority in [Priority::Critical, Priority::High, Priority::Low] {
+        drop(unified.admit(&Ask::new("").priority(priority)).now().unwrap().unwrap());
+    }
+    assert_eq!(*shed.0.lock().unwrap(), [1, 0, 1, 0], "by the rate, and named by what they asked with");
 }
 
 #[test]

@@ -60,6 +60,7 @@ use crate::error::Error;
 use crate::limiter::DynLimiter;
 use crate::observe::{Event, Observer};
 use crate::permit::Permit;
+use crate::priority::Priority;
 use crate::run::Run;
 use crate::strategy::validate_cost;
 use apart::Order;
@@ -100,7 +101,7 @@ pub enum Consume {
 ///   the binding axis is the first that denied, in the order concurrency, rate, cost. An axis that would have allowed but
 ///   was not charged shows what it has as it is. A denial by the prices binds no axis.
 /// - **Cost** is judged before anything else, wherever there is a cost axis: a bad one takes no slot.
-/// - **In memory** nothing waits and nothing is allocated.
+/// - **In memory** nothing waits and nothing is allocated, unless the guard has a queue and no slot.
 ///
 /// A clone is a handle to the same limits.
 pub struct Unified<C = SystemClock> {
@@ -143,7 +144,7 @@ enum Plan {
     EachForItself,
 }
 
-/// What a request asks for, as far as rate and cost go.
+/// What a request asks for, beside its slot.
 #[derive(Clone, Copy)]
 struct Wish {
     /// Units of the rate.
@@ -151,6 +152,7 @@ struct Wish {
     cost: f64,
     value: f64,
     hold: f64,
+    priority: Priority,
 }
 
 /// A request that has its slot.
@@ -320,7 +322,9 @@ impl<C: Clock> Parts<C> {
         ];
         for (axis, decision, units) in asked {
             if let Some(decision) = decision {
-                observer.observe(&Event::new(&watch.name, UNIFIED, axis, units, now_ms, Ok(decision)));
+                let mut event = Event::new(&watch.name, UNIFIED, axis, units, now_ms, Ok(decision));
+                event.priority = wish.priority;
+                observer.observe(&event);
             }
         }
     }
@@ -353,7 +357,7 @@ impl<C: Clock> Admit for Unified<C> {
             }
         }
         let rate = if parts.rate_by_cost { ask.cost } else { ONE };
-        let wish = Wish { rate, cost: ask.cost, value: ask.value, hold: ask.hold };
+        let wish = Wish { rate, cost: ask.cost, value: ask.value, hold: ask.hold, priority: ask.priority };
         let Some(concurrency) = &parts.concurrency else {
             return parts.price(Held { axes: Axes::default(), permit: Permit::none() }, ask.key, wish);
         };
