@@ -220,6 +220,25 @@ fn units_that_are_held_do_not_end_an_outage() {
 }
 
 #[test]
+fn units_fetched_beforehand_in_vain_do_not_end_an_outage() {
+    let (store, clock) = (Held::new(), ManualClock::new(0.0));
+    let outage = Outage::new();
+    let node = node(&store, &clock, |it| it.low_water(9.0).window_coupled(true));
+    let limiter = Fallback::new(node, &outage, || Ok(Arc::new(Limiter::new(window(2.0, 1_000.0)))));
+    assert!(done(limiter.check("k", 1.0)).unwrap().allowed);
+    store.down(true);
+    assert!(done(limiter.check("other", 1.0)).unwrap().allowed);
+    // Each of these asks for a refill on the way, which fails.
+    for _ in 0..5 {
+        assert!(done(limiter.check("k", 1.0)).unwrap().allowed);
+        assert!(outage.is_on());
+    }
+    store.down(false);
+    assert!(done(limiter.check("third", 1.0)).unwrap().allowed);
+    assert!(!outage.is_on());
+}
+
+#[test]
 fn a_store_that_is_out_at_the_start_is_asked_again() {
     let (store, clock) = (Held::new(), ManualClock::new(0.0));
     store.down(true);

@@ -17,7 +17,7 @@ fn window(limit: f64) -> FixedWindow {
 }
 
 fn wanted(units: f64, need: f64) -> Wanted {
-    Wanted { units, need }
+    Wanted::new(units, need)
 }
 
 fn partial<S: Strategy>(strategy: &S) -> Grant<S> {
@@ -98,7 +98,7 @@ fn units_go_back_to_the_window_that_they_came_from() {
     let (strategy, table) = (window(10.0), Table::new());
     let give_back = GiveBack::new(strategy);
     let lease = |now: f64| table.apply("k", now, &partial(&strategy), &wanted(10.0, 1.0)).unwrap();
-    let back = |now: f64, units, end_ms| table.apply("k", now, &give_back, &Unspent { units, end_ms }).unwrap();
+    let back = |now: f64, units, end_ms| table.apply("k", now, &give_back, &Unspent::new(units, end_ms)).unwrap();
 
     let Granted { end_ms, .. } = lease(0.0);
     assert!(back(10.0, 4.0, end_ms));
@@ -114,7 +114,7 @@ fn units_go_back_to_the_window_that_they_came_from() {
 fn more_than_was_taken_does_not_go_back() {
     let (strategy, table) = (window(10.0), Table::new());
     let give_back = GiveBack::new(strategy);
-    let back = |units| table.apply("k", 0.0, &give_back, &Unspent { units, end_ms: Some(1_000.0) }).unwrap();
+    let back = |units| table.apply("k", 0.0, &give_back, &Unspent::new(units, Some(1_000.0))).unwrap();
     assert!(!back(5.0));
     table.apply("k", 0.0, &strategy, &3.0).unwrap();
     assert!(back(50.0));
@@ -133,9 +133,7 @@ fn leases_never_go_back_to_an_earlier_window() {
     assert_eq!(lease(1_700.0, GrantForm::Partial), (4.0, Some(3_000.0), Some(1_000.0)));
     assert_eq!(lease(2_200.0, GrantForm::Partial), (2.0, Some(3_000.0), Some(800.0)));
     assert_eq!(lease(300.0, GrantForm::Partial), (0.0, Some(3_000.0), Some(1_000.0)));
-    assert!(
-        table.apply("k", 1_800.0, &GiveBack::new(strategy), &Unspent { units: 3.0, end_ms: Some(3_000.0) }).unwrap()
-    );
+    assert!(table.apply("k", 1_800.0, &GiveBack::new(strategy), &Unspent::new(3.0, Some(3_000.0))).unwrap());
     assert_eq!(lease(2_999.0, GrantForm::Partial), (3.0, Some(3_000.0), Some(1.0)), "it lives until its end");
     // The compatible form does as a check does: it opens the earlier window afresh.
     assert_eq!(lease(1_900.0, GrantForm::Whole), (4.0, Some(2_000.0), Some(100.0)));
@@ -146,7 +144,7 @@ fn a_log_takes_nothing_back() {
     let log = SlidingWindowLog::builder().limit(3.0).window_ms(1_000.0).build().unwrap();
     let table = Table::new();
     table.apply("k", 0.0, &partial(&log), &wanted(3.0, 1.0)).unwrap();
-    assert!(!table.apply("k", 0.0, &GiveBack::new(log), &Unspent { units: 3.0, end_ms: None }).unwrap());
+    assert!(!table.apply("k", 0.0, &GiveBack::new(log), &Unspent::new(3.0, None)).unwrap());
     assert!(!table.apply("k", 0.0, &log, &1.0).unwrap().allowed);
 }
 
@@ -172,7 +170,7 @@ fn follows_checks<S: Project>(strategy: &S, steps: &[(u16, u8, u8)], returns: bo
         prop_assert_eq!(granted.decision.allowed, granted.units >= 1.0);
         prop_assert!(granted.decision.allowed || granted.decision.retry_after_ms > 0);
 
-        let unspent = Unspent { units: granted.units, end_ms: granted.end_ms };
+        let unspent = Unspent::new(granted.units, granted.end_ms);
         if granted.units > 0.0 && table.apply(key, now, &GiveBack::new(strategy.clone()), &unspent).unwrap() {
             let after = peek(key).unwrap().decision.remaining;
             prop_assert!(returns && after.abs_diff(before) <= 1, "{before} units left, {after} after all came back");

@@ -325,7 +325,7 @@ fn it_is_a_meter_and_a_door_can_ask_it() {
     assert_eq!(done(dynamic.peek("k")).unwrap().remaining, 3, "what is held");
     assert_eq!(done(dynamic.forecast("k", 1.0)).unwrap().spendable_now, 2);
     assert!(dynamic.dimension().is_err());
-    assert!(dynamic.decides_locally());
+    assert_eq!(dynamic.store_answers(), Some(2));
 }
 
 /// Keeps what it sees of decisions and leases.

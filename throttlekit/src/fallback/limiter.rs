@@ -84,19 +84,27 @@ impl Fallback {
         ask: impl FnOnce(&dyn DynLimiter) -> Run<Result<T, Error>> + Send + 'static,
     ) -> Run<Result<T, Error>> {
         let standby = Arc::clone(&self.standby);
+        let before = self.shared.store_answers();
         match answer.now() {
-            // No store was asked.
-            Ok(Ok(answer)) if self.shared.decides_locally() => Run::ready(Ok(answer)),
+            // No store was asked for it.
+            Ok(Ok(answer)) if before.is_some() => Run::ready(Ok(answer)),
             Ok(result) => match judge(result, &standby, ask) {
                 Ok(result) => Run::ready(result),
                 Err(run) => run,
             },
-            Err(answer) => Run::wait(async move {
-                match judge(answer.await, &standby, ask) {
-                    Ok(result) => result,
-                    Err(run) => run.await,
-                }
-            }),
+            Err(answer) => {
+                let shared = Arc::clone(&self.shared);
+                Run::wait(async move {
+                    let result = answer.await;
+                    if result.is_ok() && before.is_some() && shared.store_answers() == before {
+                        return result;
+                    }
+                    match judge(result, &standby, ask) {
+                        Ok(result) => result,
+                        Err(run) => run.await,
+                    }
+                })
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The builder of a limiter in two tiers.
 
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -283,6 +284,7 @@ impl<S, K, C, O> TwoTierBuilder<S, K, C, O> {
             clock,
             watch,
             tier,
+            answers: AtomicU64::new(0),
             me: Weak::clone(me),
         });
         if let (Tier::Leased(leases), Some(runtime)) = (&core.tier, runtime) {

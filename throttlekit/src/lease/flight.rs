@@ -62,6 +62,11 @@ impl<T: Copy + Send + 'static> Flight<T> {
 
     /// Polls once, unless somebody else is polling.
     pub(super) fn drive(self: &Arc<Self>) -> Poll<Result<T, Error>> {
+        self.drive_at(None)
+    }
+
+    /// As [`drive`](Self::drive), for the one whose waker is at `place`.
+    fn drive_at(self: &Arc<Self>, place: Option<usize>) -> Poll<Result<T, Error>> {
         let mut state = match self.state.try_lock() {
             Ok(state) => state,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -75,7 +80,7 @@ impl<T: Copy + Send + 'static> Flight<T> {
         let mut work = std::mem::replace(work, Box::pin(std::future::pending()));
         // What stands if the poll panics.
         *state = State::Done(Err(Error::state_invalid("a lease panicked")));
-        let mut landing = Landing { flight: self, over: true };
+        let mut landing = Landing { flight: self, over: true, place };
         let bell = Waker::from(Arc::clone(self));
         match work.as_mut().poll(&mut Context::from_waker(&bell)) {
             Poll::Pending => {
@@ -84,7 +89,7 @@ impl<T: Copy + Send + 'static> Flight<T> {
                 drop(state);
                 // Who was woken meanwhile found it being polled, and must not wait for one who only polls once.
                 if self.rung.load(Ordering::Acquire) {
-                    self.wake_all();
+                    self.wake_all(None);
                 }
                 Poll::Pending
             }
@@ -108,13 +113,15 @@ impl<T: Copy + Send + 'static> Flight<T> {
 struct Landing<'a, T> {
     flight: &'a Flight<T>,
     over: bool,
+    /// Who polls knows by itself.
+    place: Option<usize>,
 }
 
 impl<T> Drop for Landing<'_, T> {
     fn drop(&mut self) {
         if self.over {
             self.flight.done.store(true, Ordering::Release);
-            self.flight.wake_all();
+            self.flight.wake_all(self.place);
         }
     }
 }
@@ -134,11 +141,14 @@ impl<T> Flight<T> {
         self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes in the order in which they began to wait.
-    fn wake_all(&self) {
+    /// Wakes in the order in which they began to wait, but for the one at `place`.
+    fn wake_all(&self, place: Option<usize>) {
         // Not under the lock: a waker may do anything.
-        let wakers: Vec<Waker> = self.wakers().iter().flatten().cloned().collect();
-        wakers.iter().for_each(Waker::wake_by_ref);
+        let wakers = self.wakers();
+        let others = wakers.iter().enumerate().filter(|(at, _)| Some(*at) != place);
+        let others: Vec<Waker> = others.filter_map(|(_, waker)| waker.clone()).collect();
+        drop(wakers);
+        others.iter().for_each(Waker::wake_by_ref);
     }
 }
 
@@ -149,7 +159,7 @@ impl<T: Send + 'static> Wake for Flight<T> {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.rung.store(true, Ordering::Release);
-        self.wake_all();
+        self.wake_all(None);
     }
 }
 
@@ -182,7 +192,7 @@ impl<T: Copy + Send + 'static> Future for Waiting<T> {
             }
         }
         // After the waker is in its place: what happens from here on wakes it.
-        this.flight.drive()
+        this.flight.drive_at(this.place)
     }
 }
 
@@ -197,5 +207,92 @@ impl<T> Drop for Waiting<T> {
         }
         drop(wakers);
         self.flight.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::{Arc, Mutex};
+    use std::task::{Context, Poll, Wake, Waker};
+
+    use super::{Flight, Waiting};
+    use crate::error::Error;
+
+    #[derive(Default)]
+    struct Count(AtomicU32);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn poll(waiting: &mut Waiting<u8>, count: &Arc<Count>) -> Poll<Result<u8, Error>> {
+        Future::poll(std::pin::Pin::new(waiting), &mut Context::from_waker(&Waker::from(Arc::clone(count))))
+    }
+
+    type Place = Arc<Mutex<Option<Waiting<u8>>>>;
+
+    /// A flight that, while it is polled, lets another caller begin to wait; and that caller, with its waker.
+    fn polled_by_two(answers: bool) -> (Arc<Flight<u8>>, Place, Arc<Count>) {
+        let (second, count) = (Arc::new(Mutex::new(None)), Arc::new(Count::default()));
+        let (place, woken, own) = (Arc::clone(&second), Arc::clone(&count), Arc::new(Mutex::new(None)));
+        let flight = {
+            let own: Arc<Mutex<Option<Arc<Flight<u8>>>>> = Arc::clone(&own);
+            let work = std::future::poll_fn(move |cx| {
+                let Some(flight) = own.lock().map_or(None, |mut own| own.take()) else { return Poll::Pending };
+                let mut waiting = flight.wait();
+                assert!(poll(&mut waiting, &woken).is_pending(), "somebody else is polling");
+                if let Ok(mut place) = place.lock() {
+                    *place = Some(waiting);
+                }
+                cx.waker().wake_by_ref();
+                if answers { Poll::Ready(Ok(7)) } else { Poll::Pending }
+            });
+            Flight::new(1, Box::pin(work))
+        };
+        if let Ok(mut own) = own.lock() {
+            *own = Some(Arc::clone(&flight));
+        }
+        (flight, second, count)
+    }
+
+    #[test]
+    fn who_comes_while_it_lands_is_woken() {
+        let (flight, second, count) = polled_by_two(true);
+        assert!(matches!(flight.drive(), Poll::Ready(Ok(7))));
+        // Once by what the flight waited for, and once because it has landed.
+        assert_eq!(count.0.load(Ordering::SeqCst), 2);
+        let second = second.lock().map_or(None, |mut second| second.take());
+        assert!(second.is_some_and(|mut second| matches!(poll(&mut second, &count), Poll::Ready(Ok(7)))));
+    }
+
+    #[test]
+    fn who_is_woken_while_another_one_polls_once_is_woken_again() {
+        let (flight, _second, count) = polled_by_two(false);
+        assert!(flight.drive().is_pending());
+        assert_eq!(count.0.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn who_lands_it_is_not_woken() {
+        let flight = Flight::new(1, Box::pin(async { Ok(7) }));
+        let (mut first, mut second) = (flight.wait(), flight.wait());
+        let (one, other) = (Arc::new(Count::default()), Arc::new(Count::default()));
+        assert!(poll(&mut first, &one).is_ready());
+        assert!(poll(&mut second, &other).is_ready());
+        assert_eq!((one.0.load(Ordering::SeqCst), other.0.load(Ordering::SeqCst)), (0, 0));
+    }
+
+    #[test]
+    fn a_panic_ends_it_for_all() {
+        let flight = Flight::<u8>::new(1, Box::pin(async { panic!("this flight fails") }));
+        let mut waiting = flight.wait();
+        let count = Arc::new(Count::default());
+        let polled = std::panic::AssertUnwindSafe(|| poll(&mut waiting, &count));
+        assert!(std::panic::catch_unwind(polled).is_err());
+        assert!(flight.is_done());
+        assert!(matches!(poll(&mut flight.wait(), &count), Poll::Ready(Err(_))));
     }
 }

@@ -8,6 +8,7 @@ use crate::twin::{LEASE, Numbers, Raw, Twin};
 
 /// What a lease asks for.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Wanted {
     /// Units, finite and above 0.
     pub units: f64,
@@ -16,8 +17,16 @@ pub struct Wanted {
     pub need: f64,
 }
 
+impl Wanted {
+    /// So many units, of which the request at hand needs so many.
+    pub fn new(units: f64, need: f64) -> Self {
+        Self { units, need }
+    }
+}
+
 /// What a lease got.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Granted {
     /// Units that now belong to the holder: 0 up to what was asked for.
     pub units: f64,
@@ -73,7 +82,7 @@ impl GrantForm {
 /// table.apply("k", 0.0, &window, &8.0)?;
 ///
 /// let grant = Grant::new(window, GrantForm::Partial);
-/// let granted = table.apply("k", 30.0, &grant, &Wanted { units: 5.0, need: 1.0 })?;
+/// let granted = table.apply("k", 30.0, &grant, &Wanted::new(5.0, 1.0))?;
 /// assert_eq!((granted.units, granted.decision.remaining, granted.lasts_ms()), (2.0, 0, Some(970.0)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -206,6 +215,7 @@ impl<S: Strategy> GiveBack<S> {
 
 /// Units that go back.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Unspent {
     /// How many, finite and above 0.
     pub units: f64,
@@ -214,6 +224,11 @@ pub struct Unspent {
 }
 
 impl Unspent {
+    /// So many units of a grant whose window had this end.
+    pub fn new(units: f64, end_ms: Option<f64>) -> Self {
+        Self { units, end_ms }
+    }
+
     fn refund(&self) -> Refund {
         Refund { units: self.units, reset_at_ms: self.end_ms.map(ceil_ms) }
     }

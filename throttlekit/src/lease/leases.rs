@@ -218,6 +218,9 @@ where
         }
         let asked_ns = self.clock.monotonic_ns();
         let result = self.plain(key, cost).await;
+        if result.is_ok() {
+            self.answered();
+        }
         if let Ok(decision @ Decision { allowed: false, .. }) = &result {
             leases.book.with(mark, |holding| holding.refused(cost, asked_ns, decision));
         }
@@ -308,6 +311,7 @@ where
         let now_ns = self.clock.monotonic_ns();
         let (result, units) = match granted {
             Ok(granted) => {
+                self.answered();
                 let land = |holding: &mut Holding| holding.land(&leases.terms, id, wanted, asked_ns, now_ns, granted);
                 let landed = leases.book.with(mark, land).unwrap_or(Landed::Lost);
                 let mut stats = leases.edit();

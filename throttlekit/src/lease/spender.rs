@@ -37,6 +37,7 @@ pub struct LeaseSpender {
 
 /// What a server answers to a client that asks for units.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Reserve {
     /// It leases this much.
     Granted {

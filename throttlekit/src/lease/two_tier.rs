@@ -4,6 +4,7 @@ use std::any::TypeId;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 
@@ -72,6 +73,8 @@ pub(super) struct Core<S, K, C, O> {
     pub(super) clock: C,
     pub(super) watch: Watch<O>,
     pub(super) tier: Tier,
+    /// How often the store answered.
+    pub(super) answers: AtomicU64,
     /// Itself, for the task that sweeps.
     pub(super) me: Weak<Self>,
 }
@@ -343,6 +346,7 @@ where
         let answer = match self.keys.run(key, now_ms, &self.strategy, &cost).now() {
             Ok(result) => {
                 if let Ok(decision) = &result {
+                    self.answered();
                     denials.put(key, cost, asked_ns, *decision);
                 }
                 Run::ready(result)
@@ -352,6 +356,7 @@ where
                 Run::wait(async move {
                     let result = waiting.await;
                     if let (Ok(decision), Tier::CachedDeny(denials)) = (&result, &core.tier) {
+                        core.answered();
                         denials.put(&key, cost, asked_ns, *decision);
                     }
                     result
@@ -359,6 +364,11 @@ where
             }
         };
         self.watch.follow(cost, now_ms, answer)
+    }
+
+    /// The store has answered.
+    pub(super) fn answered(&self) {
+        self.answers.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Tells of a decision for which the store was not asked.
@@ -464,8 +474,8 @@ where
         Err(Error::unsupported("a limiter in two tiers takes no part in joint checks"))
     }
 
-    fn decides_locally(&self) -> bool {
-        self.mode() != Mode::Strict
+    fn store_answers(&self) -> Option<u64> {
+        (self.mode() != Mode::Strict).then(|| self.core.answers.load(Ordering::Acquire))
     }
 }
 

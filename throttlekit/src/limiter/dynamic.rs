@@ -102,10 +102,10 @@ pub trait DynLimiter: Admit + Meter {
     /// `throttlekit_error` if the keys are neither in a [`Table`] nor on a [`Remote`] store.
     fn dimension(&self) -> Result<Dimension, Error>;
 
-    /// Whether it may decide without asking the store. Its answers then say nothing about an outage, where they are
-    /// ready.
-    fn decides_locally(&self) -> bool {
-        false
+    /// How often its store has answered, for a limiter that may decide without asking it: such decisions say nothing of
+    /// an outage. `None`, the default, means that every decision is the store's.
+    fn store_answers(&self) -> Option<u64> {
+        None
     }
 }
 
