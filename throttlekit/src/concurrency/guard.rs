@@ -215,6 +215,24 @@ impl<C: Clock, O: Observer + Clone> Guard<C, O> {
         decision
     }
 
+    /// Takes a slot and gives what `now` makes of it, or what `later` makes of an answer to wait for.
+    #[inline(always)]
+    fn answer_by<T>(
+        &self,
+        ask: &Ask<'_>,
+        now: impl FnOnce(Decision, Permit) -> T,
+        later: impl FnOnce(Run<Result<Admission, Error>>) -> Run<Result<T, Error>>,
+    ) -> Run<Result<T, Error>> {
+        let share = self.share(ask.priority);
+        let (taken, permit) = self.take(share);
+        if taken.is_err() && !self.shadow {
+            if let Some(queue) = &self.shared.queue {
+                return later(self.join(queue, ask));
+            }
+        }
+        Run::Ready(Some(Ok(now(self.decide(taken, share, ask.priority), permit))))
+    }
+
     /// For a request that found no slot.
     #[cold]
     fn join(&self, queue: &Lobby, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
@@ -234,18 +252,21 @@ impl<C: Clock, O: Observer + Clone> Guard<C, O> {
 impl<C: Clock, O: Observer + Clone> Admit for Guard<C, O> {
     #[inline]
     fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
-        let share = self.share(ask.priority);
-        let (taken, permit) = self.take(share);
-        if taken.is_err() && !self.shadow {
-            if let Some(queue) = &self.shared.queue {
-                return self.join(queue, ask);
-            }
-        }
-        let decision = self.decide(taken, share, ask.priority);
-        let binding = if decision.allowed { None } else { Some(Axis::Concurrency) };
-        // Made in place: an admission is large, and is not copied from one wrapper into the next.
-        let axes = Axes { rate: None, concurrency: Some(decision), cost: None };
-        Run::Ready(Some(Ok(Admission { decision, axes, binding, permit })))
+        let now = |decision: Decision, permit| {
+            let binding = if decision.allowed { None } else { Some(Axis::Concurrency) };
+            // Made in place: an admission is large, and is not copied from one wrapper into the next.
+            let axes = Axes { rate: None, concurrency: Some(decision), cost: None };
+            Admission { decision, axes, binding, permit }
+        };
+        self.answer_by(ask, now, |waiting| waiting)
+    }
+
+    #[inline]
+    fn enter(&self, ask: &Ask<'_>) -> Run<Result<(Decision, Permit), Error>> {
+        let later = |waiting: Run<Result<Admission, Error>>| {
+            waiting.map(|answer| answer.map(|admission| (admission.decision, admission.permit)))
+        };
+        self.answer_by(ask, |decision, permit| (decision, permit), later)
     }
 }
 

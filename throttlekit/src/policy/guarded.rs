@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::rule::RuleLimit;
 use super::slots::Slots;
 use crate::admit::{Admission, Admit, Ask, Axes};
+use crate::decision::Decision;
 use crate::error::Error;
 use crate::permit::{Outcome, Permit, Settle, Slot};
 use crate::run::Run;
@@ -70,7 +71,7 @@ impl Parts {
     /// Takes a slot of each guard from `index` on, then asks the limits.
     fn take(this: &Arc<Self>, index: usize, mut held: Held, ask: &Ask<'_>) -> Run<Entry> {
         for (index, guard) in this.guards.iter().enumerate().skip(index) {
-            match guard.admit(ask).now() {
+            match guard.enter(ask).now() {
                 Ok(answer) => match held.add(answer) {
                     Ok(more) => held = more,
                     Err(entry) => return Run::ready(entry),
@@ -98,16 +99,16 @@ impl Parts {
 impl Held {
     /// Adds what the next guard gave. Its refusal ends it, and gives back what the others gave.
     #[allow(clippy::result_large_err)] // it is the answer, and goes straight to the caller
-    fn add(mut self, answer: Result<Admission, Error>) -> Result<Self, Entry> {
-        let admission = match answer {
-            Ok(admission) if admission.decision.allowed => admission,
-            other => return Err(Entry::of(other)),
+    fn add(mut self, answer: Result<(Decision, Permit), Error>) -> Result<Self, Entry> {
+        let (decision, permit) = match answer {
+            Ok(taken) => taken,
+            Err(error) => return Err(Entry::of(Err(error))),
         };
-        let Admission { axes, permit, .. } = admission;
-        self.axes.concurrency = match (self.axes.concurrency, axes.concurrency) {
-            (Some(one), Some(other)) => Some(one.combine(other)),
-            (one, other) => one.or(other),
-        };
+        if !decision.allowed {
+            let axes = Axes { rate: None, concurrency: Some(decision), cost: None };
+            return Err(Entry::of(Ok(Admission::from_axes(axes, permit))));
+        }
+        self.axes.concurrency = Some(self.axes.concurrency.map_or(decision, |others| others.combine(decision)));
         self.permit = if self.permit.is_held() { Both::joined(self.permit, permit) } else { permit };
         Ok(self)
     }

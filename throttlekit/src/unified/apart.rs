@@ -1,5 +1,6 @@
 //! Rate and cost where nothing holds both: one after the other, and the first one back if the second one refuses.
 
+use std::mem;
 use std::sync::Arc;
 
 use super::{Answer, Held, Parts, Wish, as_it_is};
@@ -76,23 +77,23 @@ impl<C: Clock> Parts<C> {
         if axis == Axis::Rate { self.rate.as_ref() } else { self.cost.as_ref() }
     }
 
-    pub(super) fn apart(self: &Arc<Self>, order: Order, held: Held, key: &str, wish: Wish) -> Run<Answer> {
+    pub(super) fn apart(self: &Arc<Self>, order: Order, held: &mut Held, key: &str, wish: Wish) -> Run<Answer> {
         let Some(first) = self.limiter(order.axes().0) else { return self.ask_rate(held, key, wish) };
         match first.check(key, units(order.axes().0, wish)).now() {
             Ok(Ok(decision)) => self.go_on(order, decision, held, key, wish),
             Ok(Err(error)) => Run::ready(Err(error)),
             Err(waiting) => {
-                let (parts, key) = (Arc::clone(self), key.to_owned());
+                let (parts, key, mut held) = (Arc::clone(self), key.to_owned(), mem::take(held));
                 Run::wait(async move {
                     let decision = waiting.await?;
-                    parts.go_on(order, decision, held, &key, wish).await
+                    parts.go_on(order, decision, &mut held, &key, wish).await
                 })
             }
         }
     }
 
     /// Goes on once the first one has answered.
-    fn go_on(self: &Arc<Self>, order: Order, taken: Decision, mut held: Held, key: &str, wish: Wish) -> Run<Answer> {
+    fn go_on(self: &Arc<Self>, order: Order, taken: Decision, held: &mut Held, key: &str, wish: Wish) -> Run<Answer> {
         let (first, second) = order.axes();
         *slot(&mut held.axes, first) = Some(taken);
         let (Some(one), Some(other)) = (self.limiter(first).filter(|_| taken.allowed), self.limiter(second)) else {
@@ -103,10 +104,10 @@ impl<C: Clock> Parts<C> {
         match other.check(key, units(second, wish)).now() {
             Ok(result) => self.conclude(order, result, owed, held, wish),
             Err(waiting) => {
-                let parts = Arc::clone(self);
+                let (parts, mut held) = (Arc::clone(self), mem::take(held));
                 Run::wait(async move {
                     let result = waiting.await;
-                    parts.conclude(order, result, owed, held, wish).await
+                    parts.conclude(order, result, owed, &mut held, wish).await
                 })
             }
         }
@@ -118,7 +119,7 @@ impl<C: Clock> Parts<C> {
         order: Order,
         result: Result<Decision, Error>,
         mut owed: Owed,
-        mut held: Held,
+        held: &mut Held,
         wish: Wish,
     ) -> Run<Answer> {
         let (first, second) = order.axes();
@@ -130,14 +131,14 @@ impl<C: Clock> Parts<C> {
             }
         }
         let Some(refund) = owed.give_back() else { return Run::ready(Ok(self.answer(held, wish))) };
-        let parts = Arc::clone(self);
+        let (parts, mut held) = (Arc::clone(self), mem::take(held));
         refund.map(move |refunded| {
             result?;
             // If it could not be given back, the decision shows what there was after it was taken.
             if let (Ok(state), Some(decision)) = (refunded, slot(&mut held.axes, first)) {
                 *decision = as_it_is(*decision, &state);
             }
-            Ok(parts.answer(held, wish))
+            Ok(parts.answer(&mut held, wish))
         })
     }
 }

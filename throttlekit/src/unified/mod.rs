@@ -50,8 +50,8 @@ pub use lanes::{LaneCounts, LaneSnapshot};
 pub use lp::{Plan as WorkloadPlan, Prices, Workload};
 pub use tap::{AdmissionEvent, Lane, Tap};
 
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::{fmt, mem};
 
 use crate::admit::{Admission, Admit, Ask, Axes, Axis};
 use crate::clock::{Clock, SystemClock};
@@ -156,6 +156,7 @@ struct Wish {
 }
 
 /// A request that has its slot.
+#[derive(Default)]
 struct Held {
     axes: Axes,
     permit: Permit,
@@ -185,22 +186,23 @@ impl<C> Unified<C> {
     }
 }
 
-// A request that never waits goes straight through: an admission is large, and is not copied from one step to the next.
+// What a request holds stays where it is while the steps add to it, since it is large; only a request that waits takes it
+// along.
 impl<C: Clock> Parts<C> {
     /// Goes on once the concurrency axis has answered.
     #[inline(always)]
-    fn enter(self: &Arc<Self>, admission: Admission, key: &str, wish: Wish) -> Run<Answer> {
-        if admission.decision.allowed {
-            let Admission { axes, permit, .. } = admission;
-            self.price(Held { axes, permit }, key, wish)
-        } else {
-            self.tell(&admission.axes, wish);
-            Run::ready(Ok(admission))
+    fn enter(self: &Arc<Self>, decision: Decision, permit: Permit, key: &str, wish: Wish) -> Run<Answer> {
+        let axes = Axes { rate: None, concurrency: Some(decision), cost: None };
+        if decision.allowed {
+            return self.price(&mut Held { axes, permit }, key, wish);
         }
+        self.tell(&axes, wish);
+        let permit = Permit::none();
+        Run::Ready(Some(Ok(Admission { decision, axes, binding: Some(Axis::Concurrency), permit })))
     }
 
     #[inline(always)]
-    fn price(self: &Arc<Self>, held: Held, key: &str, wish: Wish) -> Run<Answer> {
+    fn price(self: &Arc<Self>, held: &mut Held, key: &str, wish: Wish) -> Run<Answer> {
         if let Some(pricing) = &self.pricing {
             if !pricing.accepts(wish.cost, wish.value, wish.hold) {
                 let combined = held.axes.combined();
@@ -218,7 +220,7 @@ impl<C: Clock> Parts<C> {
     }
 
     #[inline(always)]
-    fn ask(self: &Arc<Self>, held: Held, key: &str, wish: Wish) -> Run<Answer> {
+    fn ask(self: &Arc<Self>, held: &mut Held, key: &str, wish: Wish) -> Run<Answer> {
         match &self.plan {
             Plan::Together(joint) => self.together(joint, held, key, wish),
             Plan::Apart(order) => self.apart(*order, held, key, wish),
@@ -226,7 +228,7 @@ impl<C: Clock> Parts<C> {
         }
     }
 
-    fn together(self: &Arc<Self>, joint: &Joint, held: Held, key: &str, wish: Wish) -> Run<Answer> {
+    fn together(self: &Arc<Self>, joint: &Joint, held: &mut Held, key: &str, wish: Wish) -> Run<Answer> {
         let now_ms = self.clock.now_ms();
         if let Some(result) = joint.charge(key, now_ms, wish) {
             return match result {
@@ -237,15 +239,15 @@ impl<C: Clock> Parts<C> {
         let Some(call) = joint.call(key, now_ms, wish) else {
             return Run::ready(Err(Error::unsupported("rate and cost are in no place")));
         };
-        let (parts, key) = (Arc::clone(self), key.to_owned());
+        let (parts, key, mut held) = (Arc::clone(self), key.to_owned(), mem::take(held));
         Run::wait(async move {
             let both = call.await?;
-            parts.charged(both, held, &key, wish).await
+            parts.charged(both, &mut held, &key, wish).await
         })
     }
 
     /// Turns what both axes decided into the answer. Of a denial, an axis that would have allowed shows what it has.
-    fn charged(self: &Arc<Self>, both: Both, mut held: Held, key: &str, wish: Wish) -> Run<Answer> {
+    fn charged(self: &Arc<Self>, both: Both, held: &mut Held, key: &str, wish: Wish) -> Run<Answer> {
         held.axes.rate = Some(both.rate);
         held.axes.cost = Some(both.cost);
         let spared = match (both.rate.allowed, both.cost.allowed) {
@@ -255,17 +257,17 @@ impl<C: Clock> Parts<C> {
             _ => return Run::ready(Ok(self.answer(held, wish))),
         };
         let Some(spared) = spared else { return Run::ready(Ok(self.answer(held, wish))) };
-        let parts = Arc::clone(self);
+        let (parts, mut held) = (Arc::clone(self), mem::take(held));
         let show = move |state: Decision| {
             let axis = if both.rate.allowed { &mut held.axes.rate } else { &mut held.axes.cost };
             *axis = axis.map(|decision| as_it_is(decision, &state));
-            parts.answer(held, wish)
+            parts.answer(&mut held, wish)
         };
         spared.peek(key).map(move |state| state.map(show))
     }
 
     #[inline(always)]
-    fn ask_rate(self: &Arc<Self>, mut held: Held, key: &str, wish: Wish) -> Run<Answer> {
+    fn ask_rate(self: &Arc<Self>, held: &mut Held, key: &str, wish: Wish) -> Run<Answer> {
         let Some(rate) = &self.rate else { return self.ask_cost(held, key, wish) };
         match rate.check(key, wish.rate) {
             Run::Ready(Some(Ok(decision))) => {
@@ -274,10 +276,10 @@ impl<C: Clock> Parts<C> {
             }
             Run::Ready(Some(Err(error))) => Run::ready(Err(error)),
             waiting => {
-                let (parts, key) = (Arc::clone(self), key.to_owned());
+                let (parts, key, mut held) = (Arc::clone(self), key.to_owned(), mem::take(held));
                 Run::wait(async move {
                     held.axes.rate = Some(waiting.await?);
-                    parts.ask_cost(held, &key, wish).await
+                    parts.ask_cost(&mut held, &key, wish).await
                 })
             }
         }
@@ -285,7 +287,7 @@ impl<C: Clock> Parts<C> {
 
     /// Asks the cost axis, unless the rate axis denied.
     #[inline(always)]
-    fn ask_cost(self: &Arc<Self>, mut held: Held, key: &str, wish: Wish) -> Run<Answer> {
+    fn ask_cost(self: &Arc<Self>, held: &mut Held, key: &str, wish: Wish) -> Run<Answer> {
         let rate_allows = held.axes.rate.is_none_or(|rate| rate.allowed);
         let Some(cost) = self.cost.as_ref().filter(|_| rate_allows) else {
             return Run::ready(Ok(self.answer(held, wish)));
@@ -297,10 +299,10 @@ impl<C: Clock> Parts<C> {
             }
             Run::Ready(Some(Err(error))) => Run::ready(Err(error)),
             waiting => {
-                let parts = Arc::clone(self);
+                let (parts, mut held) = (Arc::clone(self), mem::take(held));
                 Run::wait(async move {
                     held.axes.cost = Some(waiting.await?);
-                    Ok(parts.answer(held, wish))
+                    Ok(parts.answer(&mut held, wish))
                 })
             }
         }
@@ -331,11 +333,11 @@ impl<C: Clock> Parts<C> {
 
     /// The answer; on a denial the slot goes back here, with nothing learnt.
     #[inline(always)]
-    fn answer(&self, held: Held, wish: Wish) -> Admission {
-        let Held { axes, permit } = held;
+    fn answer(&self, held: &mut Held, wish: Wish) -> Admission {
+        let axes = held.axes;
         self.tell(&axes, wish);
         let binding = axes.binding();
-        let permit = if binding.is_none() { permit } else { Permit::none() };
+        let permit = if binding.is_none() { mem::take(&mut held.permit) } else { Permit::none() };
         if let (None, Some(pricing)) = (binding, &self.pricing) {
             pricing.spent(wish.cost);
         }
@@ -359,16 +361,16 @@ impl<C: Clock> Admit for Unified<C> {
         let rate = if parts.rate_by_cost { ask.cost } else { ONE };
         let wish = Wish { rate, cost: ask.cost, value: ask.value, hold: ask.hold, priority: ask.priority };
         let Some(concurrency) = &parts.concurrency else {
-            return parts.price(Held { axes: Axes::default(), permit: Permit::none() }, ask.key, wish);
+            return parts.price(&mut Held::default(), ask.key, wish);
         };
-        match concurrency.admit(ask) {
-            Run::Ready(Some(Ok(admission))) => parts.enter(admission, ask.key, wish),
+        match concurrency.enter(ask) {
+            Run::Ready(Some(Ok((decision, permit)))) => parts.enter(decision, permit, ask.key, wish),
             Run::Ready(Some(Err(error))) => Run::ready(Err(error)),
             waiting => {
                 let (parts, key) = (Arc::clone(parts), ask.key.to_owned());
                 Run::wait(async move {
-                    let admission = waiting.await?;
-                    parts.enter(admission, &key, wish).await
+                    let (decision, permit) = waiting.await?;
+                    parts.enter(decision, permit, &key, wish).await
                 })
             }
         }
