@@ -12,10 +12,14 @@ pub(super) enum Learner {
 }
 
 impl Learner {
-    pub(super) fn learn(&mut self, sample: &Sample) {
+    /// Whether anything that can be asked may have changed.
+    pub(super) fn learn(&mut self, sample: &Sample) -> bool {
         match self {
             Self::Steady(steady) => steady.learn(sample),
-            Self::Windowed(windowed) => windowed.learn(sample),
+            Self::Windowed(windowed) => {
+                windowed.learn(sample);
+                true
+            }
         }
     }
 

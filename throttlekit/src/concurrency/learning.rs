@@ -66,11 +66,14 @@ impl Learning {
             }
         };
         let sample = Sample { now_ns, rtt_ms, dropped, util: util(slot) };
-        learner.learn(&sample);
+        let mut changed = learner.learn(&sample);
         if self.owed_drops.load(Ordering::Relaxed) > 0 {
             for _ in 0..self.owed_drops.swap(0, Ordering::Relaxed) {
-                learner.learn(&Sample { dropped: true, ..sample });
+                changed |= learner.learn(&Sample { dropped: true, ..sample });
             }
+        }
+        if !changed {
+            return;
         }
         self.shown.estimate.store(learner.estimate());
         self.shown.noload_ms.store(learner.noload_ms());

@@ -225,10 +225,11 @@ impl Steady {
         self.probe.as_ref().map(|probe| probe.ceiling)
     }
 
-    pub(super) fn learn(&mut self, sample: &Sample) {
+    /// Whether it looked at what it has: limit, latency and probe stay as they are otherwise.
+    pub(super) fn learn(&mut self, sample: &Sample) -> bool {
         if self.probe.is_some() {
             self.learn_in_probe(sample);
-            return;
+            return true;
         }
         let since = *self.window_since_ns.get_or_insert(sample.now_ns);
         self.window.add(sample);
@@ -237,7 +238,7 @@ impl Steady {
         }
         self.samples = self.samples.wrapping_add(1);
         if self.samples % LOOK_EVERY != 0 {
-            return;
+            return false;
         }
         let length_ms = ms_between(since, sample.now_ns);
         if self.window_is_full(length_ms) {
@@ -251,6 +252,7 @@ impl Steady {
         } else if length_ms > STALE_WINDOW_MS && self.window.all() < LEAST_SAMPLES {
             self.start_window(sample.now_ns);
         }
+        true
     }
 
     fn window_is_full(&self, length_ms: f64) -> bool {
