@@ -1,6 +1,6 @@
 //! The meter: what it admits, what it counts, and when its windows turn.
 #![allow(clippy::unwrap_used)] // also in the helpers a failing unwrap is a failing test
-#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // small whole numbers
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)] // small whole numbers
 
 mod support;
 
@@ -11,7 +11,9 @@ use throttlekit::budget::{Budget, Ledger, Served, TokenBudget};
 use throttlekit::lease::{GiveBack, Grant, GrantForm, Unspent, Wanted};
 use throttlekit::store::memory::Table;
 use throttlekit::store::{Keyspace, Remote};
-use throttlekit::{Admit, Ask, Axis, Decision, Limiter, ManualClock, Meter, Multi, State, Strategy, TokenBucket};
+use throttlekit::{
+    Admit, Ask, Axis, Decision, Limiter, ManualClock, Meter, Multi, Refund, State, Strategy, TokenBucket,
+};
 
 fn rule(budget: f64, window_ms: f64) -> Budget {
     Budget::builder().budget(budget).window_ms(window_ms).build().unwrap()
@@ -165,7 +167,7 @@ async fn bad_arguments_are_answers_and_read_no_clock() {
     for tokens in [0, 1 << 53, u64::MAX] {
         assert_eq!(meter.debit("k", tokens).unwrap_err().code(), "invalid_argument", "{tokens}");
         assert_eq!(meter.charge("k", tokens).unwrap_err().code(), "invalid_argument", "{tokens}");
-        assert_eq!(meter.refund("k", tokens).unwrap_err().code(), "invalid_argument", "{tokens}");
+        assert_eq!(meter.refund("k", Refund::new(tokens as f64)).unwrap_err().code(), "invalid_argument", "{tokens}");
     }
     for units in [0.5, -1.0, 0.0, f64::NAN, f64::INFINITY] {
         assert_eq!(Meter::debit(&meter, "k", units).await.unwrap_err().code(), "invalid_argument", "{units}");
@@ -212,15 +214,16 @@ fn debt_is_paid_by_the_windows_that_follow() {
     let budget = Budget::builder().budget(100.0).window_ms(1_000.0).max_debt(250.0).carry_debt(true).build().unwrap();
     let meter = TokenBudget::builder(budget).clock(clock.clone()).build();
     // 250 of debt take two whole windows and half of a third.
-    assert_eq!(meter.charge("k", 1_000).unwrap(), allow(100, 0, 4_000));
+    assert_eq!(meter.charge("k", 1_000).unwrap(), allow(100, 0, 1_000));
+    assert_eq!(meter.usage("k").unwrap().reset_at_ms, 4_000);
     assert_eq!(meter.usage("k").unwrap().debt, 250);
-    assert_eq!(meter.debit("k", 1).unwrap(), deny(100, 0, 4_000, 3_000), "three windows on there is something left");
+    assert_eq!(meter.debit("k", 1).unwrap(), deny(100, 0, 1_000, 3_000), "three windows on there is something left");
     clock.set(1_000.0);
     assert_eq!(meter.usage("k").unwrap().served, 250);
-    assert_eq!(meter.debit("k", 1).unwrap(), deny(100, 0, 4_000, 2_000));
+    assert_eq!(meter.debit("k", 1).unwrap(), deny(100, 0, 2_000, 2_000));
     clock.set(2_500.0);
     assert_eq!(meter.usage("k").unwrap().served, 150);
-    assert_eq!(meter.debit("k", 1).unwrap(), deny(100, 0, 4_000, 500));
+    assert_eq!(meter.debit("k", 1).unwrap(), deny(100, 0, 3_000, 500));
     clock.set(3_000.0);
     assert_eq!(meter.debit("k", 10).unwrap(), allow(100, 40, 4_000));
     clock.set(4_000.0);
@@ -233,7 +236,7 @@ fn a_debt_of_whole_windows_is_paid_to_the_last_unit() {
     let budget = Budget::builder().budget(100.0).window_ms(1_000.0).max_debt(200.0).carry_debt(true).build().unwrap();
     let meter = TokenBudget::builder(budget).clock(clock.clone()).build();
     meter.charge("k", 300).unwrap();
-    assert_eq!(meter.debit("k", 1).unwrap(), deny(100, 0, 3_000, 3_000));
+    assert_eq!(meter.debit("k", 1).unwrap(), deny(100, 0, 1_000, 3_000));
     clock.set(2_999.0);
     assert_eq!(meter.debit("k", 1).unwrap(), deny(100, 0, 3_000, 1));
     clock.set(3_000.0);
@@ -257,16 +260,26 @@ async fn a_stored_debt_lives_until_it_is_paid() {
 fn a_refund_gives_back_in_its_own_window_only() {
     let (meter, clock) = meter(10.0, 1_000.0);
     meter.debit("k", 10).unwrap();
-    let window = meter.usage("k").unwrap().window_start_ms;
-    assert_eq!(meter.refund("k", 4).unwrap(), allow(10, 4, 1_000));
-    assert_eq!(meter.refund("k", 100).unwrap(), allow(10, 10, 1_000), "no more than was counted");
-    meter.debit("k", 10).unwrap();
+    assert_eq!(meter.refund("k", Refund::new(4.0)).unwrap(), allow(10, 4, 1_000));
+    assert_eq!(meter.refund("k", Refund::new(100.0)).unwrap(), allow(10, 10, 1_000), "no more than was counted");
+    let first = meter.debit("k", 10).unwrap();
     clock.set(1_000.0);
-    meter.debit("k", 10).unwrap();
-    let late = meter.run_refund_in("k", 5, window).now().unwrap().unwrap();
+    let second = meter.debit("k", 10).unwrap();
+    let late = meter.refund("k", Refund::new(5.0).of(&first)).unwrap();
     assert_eq!(late, deny(10, 0, 2_000, 1_000), "the window that goes on has not counted it");
-    let here = meter.usage("k").unwrap().window_start_ms;
-    assert_eq!(meter.run_refund_in("k", 5, here).now().unwrap().unwrap(), allow(10, 5, 2_000));
+    assert_eq!(meter.refund("k", Refund::new(5.0).of(&second)).unwrap(), allow(10, 5, 2_000));
+}
+
+#[test]
+fn debt_that_is_carried_is_not_given_back_as_what_it_was() {
+    let clock = ManualClock::new(0.0);
+    let budget = Budget::builder().budget(10.0).window_ms(1_000.0).max_debt(50.0).carry_debt(true).build().unwrap();
+    let meter = TokenBudget::builder(budget).clock(clock.clone()).build();
+    let crossed = meter.debit("k", 45).unwrap();
+    clock.set(3_000.0);
+    assert_eq!(meter.usage("k").unwrap().served, 15);
+    assert!(!meter.refund("k", Refund::new(45.0).of(&crossed)).unwrap().allowed);
+    assert_eq!(meter.refund("k", Refund::new(6.0)).unwrap(), allow(10, 1, 4_000));
 }
 
 #[test]
@@ -402,7 +415,7 @@ fn observers_see_debits_and_charges_on_the_cost_axis() {
     meter.debit("k", 4).unwrap();
     meter.charge("k", 2).unwrap();
     meter.usage("k").unwrap();
-    meter.refund("k", 1).unwrap();
+    meter.refund("k", Refund::new(1.0)).unwrap();
     let seen: Vec<_> = recorder.take().into_iter().map(|seen| (seen.policy, seen.cost, seen.result)).collect();
     let expected =
         [("tokens".to_owned(), 4.0, Ok(allow(5, 1, 1_000))), ("tokens".to_owned(), 2.0, Ok(allow(5, 0, 1_000)))];

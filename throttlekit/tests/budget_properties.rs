@@ -7,7 +7,7 @@ mod support;
 use proptest::prelude::*;
 use support::Mulberry;
 use throttlekit::budget::{Budget, Served, TokenBudget};
-use throttlekit::{ManualClock, Project};
+use throttlekit::{ManualClock, Project, Refund};
 
 /// The rule in whole numbers, from the whole history: what each window was charged, and the debt that it got.
 struct Slow {
@@ -81,7 +81,7 @@ proptest! {
                     slow.served = slow.served.max((slow.served + tokens).min(limit + max_debt));
                 }
                 Act::Refund(tokens) => {
-                    meter.refund("k", tokens).unwrap();
+                    meter.refund("k", Refund::new(tokens as f64)).unwrap();
                     slow.served = slow.served.saturating_sub(tokens);
                 }
             }
@@ -90,9 +90,10 @@ proptest! {
             prop_assert_eq!(usage.remaining, limit.saturating_sub(slow.served));
             // The answer says when a debit passes, and when everything is back; neither a window early nor one late.
             if usage.remaining == 0 {
-                let retry = Project::peek(meter.budget(), Some(&Served {
-                    start: usage.window_start_ms, units: usage.served as f64,
-                }), now as f64).retry_after_ms;
+                let start = (now / window * window) as f64;
+                let served = Served { start, units: usage.served as f64 };
+                let retry = Project::peek(meter.budget(), Some(&served), now as f64).retry_after_ms;
+                prop_assert_eq!(u64::try_from(usage.retry_at_ms).unwrap(), now + retry);
                 clock.set((now + retry - 1) as f64);
                 prop_assert!(meter.remaining("k").unwrap() == 0);
                 clock.set((now + retry) as f64);

@@ -248,6 +248,64 @@ end
 return {read = read, load = load, step = step, save = save}
 end)()
 twins[5] = (function()
+-- State: {start of the window, units counted in it}, the hash fields w and s. A field that is missing means a fresh window.
+-- Numbers: budget, window in ms, largest debt, 1 if the next window inherits debt, 1 if all of a debit must be left.
+-- Request: units, and what to do with them if not to debit them: of a lease or refund, 3 charge, 4 set.
+local function read(raw, first, last)
+  reply(raw, first, last, 'HMGET', 'w', 's')
+end
+
+local function load(raw)
+  if not raw[1] or not raw[2] then return nil end
+  local start, served = number(raw[1]), number(raw[2])
+  if not start or not served then return nil, true end
+  return {start, served}
+end
+
+-- Start and count of the window of now.
+local function at(state, now, a)
+  local limit, window = a[1], a[2]
+  local start = floor(now / window) * window
+  if state and now < state[1] + window then return state[1], state[2] end
+  if state and a[4] == 1 and state[2] > limit then
+    local passed = max(floor((start - state[1]) / window + 0.5), 1)
+    return start, max(min(state[2] - limit, a[3]) - (passed - 1) * limit, 0)
+  end
+  return start, 0
+end
+
+local function step(state, now, a, r)
+  local start, served = at(state, now, a)
+  local limit, window, units, kind, new = a[1], a[2], r[1], r[2], nil
+  if not kind then
+    local left = served < limit
+    if a[5] == 1 then left = served + units <= limit end
+    if not left or floor(units) ~= units then return nil end
+    new = min(served + units, 9007199254740991)
+  elseif kind == LEASE then
+    if floor(units) ~= units then return nil end
+    return lease(step, limit - served, state, now, a, r)
+  elseif kind == GIVE_BACK then
+    if served <= 0 or r[3] == 1 and r[4] ~= ceil(start + window) then return nil end
+    new = max(served - floor(units), 0)
+  elseif kind == 3 then
+    new = max(min(served + units, limit + a[3]), served)
+  else
+    new = units
+  end
+  local debt = a[4] == 1 and min(max(new - limit, 0), a[3]) or 0
+  local reset = ceil(start + window * (1 + ceil(debt / limit)))
+  return {start, new}, max(reset - now, 1)
+end
+
+local function save(key, state, ttl)
+  call('HSET', key, 'w', text(state[1]), 's', text(state[2]))
+  call('PEXPIRE', key, ttl)
+end
+
+return {read = read, load = load, step = step, save = save}
+end)()
+twins[6] = (function()
 -- State: {tokens, instant of that level}, the hash fields t and l. Numbers: capacity, tokens per ms, ms to fill.
 -- Request: cost; or of a lease or refund. A field that is missing or is no number makes the bucket full.
 local function read(raw, first, last)
@@ -284,7 +342,7 @@ end
 
 return {read = read, load = load, step = step, save = save}
 end)()
-twins[6] = (function()
+twins[7] = (function()
 -- State: {units in the window, how many of them are new}. Stored as a sorted set with a member for each unit, its instant
 -- as the score. Numbers: limit, window. Request: cost; or of a lease or refund.
 -- The answer needs the oldest instants only, so `raw` is {units, latest instant, oldest instants...}.
@@ -349,7 +407,7 @@ end
 
 return {read = read, load = load, step = step, tell = tell, save = save}
 end)()
-twins[7] = (function()
+twins[8] = (function()
 -- State: {whole ms, rest below the limit}, the text `ms:rest`. Numbers: limit, period, burst. Request: cost; or of a lease or refund.
 -- No number here is above 2^53 where it decides something, so all of them are exact.
 local function load(raw)

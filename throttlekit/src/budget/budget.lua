@@ -1,7 +1,6 @@
 -- State: {start of the window, units counted in it}, the hash fields w and s. A field that is missing means a fresh window.
 -- Numbers: budget, window in ms, largest debt, 1 if the next window inherits debt, 1 if all of a debit must be left.
--- Request: units, and what to do with them if not to debit them: of a lease, 3 charge, 4 refund in the window that starts
--- at the third number, 5 set.
+-- Request: units, and what to do with them if not to debit them: of a lease or refund, 3 charge, 4 set.
 local function read(raw, first, last)
   reply(raw, first, last, 'HMGET', 'w', 's')
 end
@@ -37,13 +36,10 @@ local function step(state, now, a, r)
     if floor(units) ~= units then return nil end
     return lease(step, limit - served, state, now, a, r)
   elseif kind == GIVE_BACK then
-    if a[4] == 1 or served <= 0 or r[3] == 1 and r[4] ~= ceil(start + window) then return nil end
+    if served <= 0 or r[3] == 1 and r[4] ~= ceil(start + window) then return nil end
     new = max(served - floor(units), 0)
   elseif kind == 3 then
     new = max(min(served + units, limit + a[3]), served)
-  elseif kind == 4 then
-    if served <= 0 or r[3] and r[3] ~= start then return nil end
-    new = max(served - units, 0)
   else
     new = units
   end

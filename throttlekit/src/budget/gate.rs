@@ -308,7 +308,7 @@ fn decision(usage: &Usage, allowed: bool, remaining: u64) -> Decision {
         allowed,
         limit: usage.limit,
         remaining,
-        reset_at_ms: usage.reset_at_ms,
+        reset_at_ms: usage.window_end_ms,
         retry_after_ms: if allowed { 0 } else { wait },
     }
 }

@@ -8,6 +8,7 @@ use crate::decision::{Decision, MAX_SAFE};
 use crate::error::Error;
 use crate::limiter::{Forget, Watch};
 use crate::observe::Observer;
+use crate::program::Refund;
 use crate::run::Run;
 use crate::store::memory::Table;
 use crate::store::{Keyspace, Remote};
@@ -15,7 +16,7 @@ use crate::strategy::{floor_f64, validate_cost};
 
 use super::builder::TokenBudgetBuilder;
 use super::ledger::Ledger;
-use super::program::{Inspect, Metered, Op, Usage, Work, fraction};
+use super::program::{Inspect, Op, Usage, Work, fraction};
 use super::rule::{Budget, Served};
 
 /// Meters units, such as tokens, of each key against a [`Budget`], as they are produced.
@@ -146,17 +147,28 @@ impl<K: Keyspace<Served> + InProcess, C: Clock, O: Observer + Clone> TokenBudget
         ready(self.run_charge(key, tokens))
     }
 
-    /// Gives back `tokens` that were counted in the window that goes on, at most all of them. The decision shows what is
-    /// left then.
+    /// Gives back tokens that were counted, at most all of them; the decision shows what is left then.
     ///
-    /// Whoever does not know whether the window goes on says which one is meant: [`run_refund_in`](Self::run_refund_in).
-    /// After a charge that [`Budget::max_debt`] cut off, this gives back more than was recorded.
+    /// Tokens of a window that is over are not given back, if the refund [says](Refund::of) which decision counted them: the
+    /// window that goes on has not. After a charge that [`Budget::max_debt`] cut off, more may be given back than was
+    /// recorded.
+    ///
+    /// ```
+    /// use throttlekit::budget::{Budget, TokenBudget};
+    /// use throttlekit::{ManualClock, Refund};
+    ///
+    /// let budget = Budget::builder().budget(100.0).window_ms(1_000.0).build()?;
+    /// let budget = TokenBudget::builder(budget).clock(ManualClock::new(0.0)).build();
+    /// let decision = budget.debit("k", 60)?;
+    /// assert_eq!(budget.refund("k", Refund::new(20.0).of(&decision))?.remaining, 60);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`debit`](Self::debit).
-    pub fn refund(&self, key: &str, tokens: u64) -> Result<Decision, Error> {
-        ready(self.run_refund(key, tokens))
+    /// `invalid_argument` if the units are no whole number from 1 to 2^53 - 1.
+    pub fn refund(&self, key: &str, refund: Refund) -> Result<Decision, Error> {
+        ready(self.run_refund(key, refund))
     }
 
     /// Says that `served` tokens are counted in this window, for an operator or to take over from elsewhere.
@@ -228,15 +240,15 @@ impl<C: Clock, O: Observer + Clone> TokenBudget<Remote, C, O> {
         self.run_charge(key, tokens).await
     }
 
-    /// Gives back `tokens` that were counted in the window that goes on, at most all of them.
-    ///
-    /// Whoever does not know whether the window goes on says which one is meant: [`run_refund_in`](Self::run_refund_in).
+    /// Gives back tokens that were counted, at most all of them; if the refund [says](Refund::of) which decision counted
+    /// them, only in the window of that.
     ///
     /// # Errors
     ///
-    /// As [`debit`](Self::debit).
-    pub async fn refund(&self, key: &str, tokens: u64) -> Result<Decision, Error> {
-        self.run_refund(key, tokens).await
+    /// `invalid_argument` if the units are no whole number from 1 to 2^53 - 1; `store_unavailable` and `state_invalid` from
+    /// the store.
+    pub async fn refund(&self, key: &str, refund: Refund) -> Result<Decision, Error> {
+        self.run_refund(key, refund).await
     }
 
     /// Says that `served` tokens are counted in this window.
@@ -304,23 +316,17 @@ impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> TokenBudget<K, C, O> {
         }
     }
 
-    /// Gives back `tokens` of the window that goes on; see [`refund`](TokenBudget::refund).
+    /// Gives back tokens that were counted; see [`refund`](TokenBudget::refund). It gives no event.
     ///
     /// # Errors
     ///
-    /// As [`run_debit`](Self::run_debit).
-    pub fn run_refund(&self, key: &str, tokens: u64) -> Run<Result<Decision, Error>> {
-        self.refund_whole(key, whole(tokens), None)
-    }
-
-    /// Gives back `tokens` of the window that starts at `window_start_ms` (see [`Usage::window_start_ms`]). If that is over,
-    /// nothing is given back: the window that goes on has not counted them.
-    ///
-    /// # Errors
-    ///
-    /// As [`run_debit`](Self::run_debit).
-    pub fn run_refund_in(&self, key: &str, tokens: u64, window_start_ms: f64) -> Run<Result<Decision, Error>> {
-        self.refund_whole(key, whole(tokens), Some(window_start_ms))
+    /// `invalid_argument` if the units are no whole number from 1 to 2^53 - 1; `store_unavailable` and `state_invalid` from
+    /// the store.
+    pub fn run_refund(&self, key: &str, refund: Refund) -> Run<Result<Decision, Error>> {
+        match whole_units(refund.units) {
+            Ok(_) => self.run_op(key, &Op::Refund(refund)),
+            Err(error) => Run::ready(Err(error)),
+        }
     }
 
     /// Says that `served` tokens are counted in this window.
@@ -331,7 +337,7 @@ impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> TokenBudget<K, C, O> {
     pub fn run_set(&self, key: &str, served: u64) -> Run<Result<Decision, Error>> {
         let served = if served == 0 { Ok(0.0) } else { whole(served) };
         match served {
-            Ok(served) => self.run_op(key, &Op::Set(served)).map(|result| result.map(|metered| metered.decision)),
+            Ok(served) => self.run_op(key, &Op::Set(served)),
             Err(error) => Run::ready(Err(error)),
         }
     }
@@ -363,36 +369,11 @@ impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> TokenBudget<K, C, O> {
     fn charge_whole(&self, key: &str, tokens: f64) -> Run<Result<Decision, Error>> {
         let now_ms = self.clock.now_ms();
         let run = self.keys.run(key, now_ms, &Work(self.budget), &Op::Charge(tokens));
-        self.watch.follow(tokens, now_ms, run.map(|result| result.map(|metered| metered.decision)))
-    }
-
-    fn refund_whole(&self, key: &str, tokens: Result<f64, Error>, window: Option<f64>) -> Run<Result<Decision, Error>> {
-        match tokens {
-            Ok(units) => {
-                let run = self.run_op(key, &Op::Refund { units, window });
-                run.map(|result| result.map(|metered| metered.decision))
-            }
-            Err(error) => Run::ready(Err(error)),
-        }
-    }
-
-    /// As [`run_debit`](Self::run_debit), and says which window was judged.
-    pub(super) fn run_debit_in(&self, key: &str, tokens: u64) -> Run<Result<Metered, Error>> {
-        let tokens = match whole(tokens) {
-            Ok(tokens) => tokens,
-            Err(error) => return Run::ready(Err(error)),
-        };
-        let now_ms = self.clock.now_ms();
-        let watch = self.watch.clone();
-        self.keys.run(key, now_ms, &Work(self.budget), &Op::Debit(tokens)).map(move |result| {
-            let decision = result.as_ref().map(|metered| metered.decision);
-            watch.tell(tokens, now_ms, &decision.map_err(Error::clone));
-            result
-        })
+        self.watch.follow(tokens, now_ms, run)
     }
 
     /// Without an event.
-    fn run_op(&self, key: &str, op: &Op) -> Run<Result<Metered, Error>> {
+    fn run_op(&self, key: &str, op: &Op) -> Run<Result<Decision, Error>> {
         self.keys.run(key, self.clock.now_ms(), &Work(self.budget), op)
     }
 }
@@ -426,7 +407,7 @@ impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> Meter for TokenBudget<K
     }
 
     fn refund(&self, key: &str, units: f64) -> Run<Result<Decision, Error>> {
-        self.refund_whole(key, whole_units(units), None)
+        self.run_refund(key, Refund::new(units))
     }
 }
 

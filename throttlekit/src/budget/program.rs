@@ -48,29 +48,27 @@ pub(crate) enum Op {
     Debit(f64),
     /// Counts whatever is left, up to the largest debt.
     Charge(f64),
-    /// Gives back, if this is still the window that starts then.
-    Refund { units: f64, window: Option<f64> },
+    /// Gives back what was counted in this window.
+    Refund(Refund),
     /// Says what is counted in this window.
     Set(f64),
 }
 
 impl Op {
-    /// The request of the script: how many units, what to do if not to debit them, and which window is meant.
+    /// The request of the script: how many units, and what to do if not to debit them.
     fn numbers(&self) -> Numbers {
         match *self {
             Self::Debit(units) => [units].into(),
             Self::Charge(units) => [units, CHARGE].into(),
-            Self::Refund { units, window: None } => [units, REFUND].into(),
-            Self::Refund { units, window: Some(start) } => [units, REFUND, start].into(),
+            Self::Refund(refund) => refund.numbers(),
             Self::Set(units) => [units, SET].into(),
         }
     }
 }
 
-// As in the script, beside what leases are.
+// As in the script, beside what leases and refunds are.
 const CHARGE: f64 = 3.0;
-const REFUND: f64 = 4.0;
-const SET: f64 = 5.0;
+const SET: f64 = 4.0;
 
 /// What a step found or made.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,9 +82,9 @@ impl Budget {
         match *op {
             Op::Debit(units) => self.admits(before, units).then(|| (before.units + units).min(MAX)),
             Op::Charge(units) => Some((before.units + units).min(self.limit + self.max_debt).max(before.units)),
-            Op::Refund { units, window } => {
-                let meant = window.is_none_or(|start| start == before.start);
-                (meant && before.units > 0.0).then(|| (before.units - units).max(0.0))
+            Op::Refund(refund) => {
+                let counted = before.units > 0.0 && !refund.of_another(self.window_end(before));
+                counted.then(|| (before.units - floor_f64(refund.units)).max(0.0))
             }
             Op::Set(units) => Some(units),
         }
@@ -99,7 +97,7 @@ impl Budget {
         let served = Served { units: units.unwrap_or(before.units), ..before };
         let allowed = match *op {
             Op::Debit(units) | Op::Charge(units) => self.admits(before, units),
-            Op::Refund { .. } | Op::Set(_) => self.has_left(served),
+            Op::Refund(_) | Op::Set(_) => self.has_left(served),
         };
         if units.is_none() {
             return Step::Keep(Verdict { allowed, served });
@@ -187,15 +185,9 @@ impl Strategy for Budget {
 
     const REFUNDS: bool = true;
 
-    /// Nothing where debt is carried: units of an earlier window would come back in this one.
+    /// Takes whole units out of the count of the window, if they are of this window.
     fn refund(&self, state: Option<&Served>, now_ms: f64, refund: &Refund) -> Step<Served, Verdict> {
-        let before = self.at(state, now_ms);
-        let verdict = |served| Verdict { allowed: self.has_left(served), served };
-        if self.carry || before.units <= 0.0 || refund.of_another(ceil_ms(before.start + self.window_ms)) {
-            return Step::Keep(verdict(before));
-        }
-        let served = Served { units: (before.units - floor_f64(refund.units)).max(0.0), ..before };
-        Step::Write { change: served, ttl_ms: self.ttl(served, now_ms), outcome: verdict(served) }
+        self.run(state, now_ms, &Op::Refund(*refund))
     }
 }
 
@@ -229,8 +221,8 @@ pub struct Usage {
     pub remaining: u64,
     /// Units that the next window inherits; 0 where debt is not carried.
     pub debt: u64,
-    /// The start of the window, in milliseconds since the Unix epoch. It names the window.
-    pub window_start_ms: f64,
+    /// The end of the window, in milliseconds since the Unix epoch: what decisions on it show as their reset.
+    pub window_end_ms: i64,
     /// When nothing of it counts any more, in milliseconds since the Unix epoch.
     pub reset_at_ms: i64,
     /// When a key with nothing left has something left again: the end of the window, unless it inherits as much debt as
@@ -238,14 +230,6 @@ pub struct Usage {
     pub retry_at_ms: i64,
     /// The instant of this answer, by the clock that judges: the store's own, if it has one.
     pub now_ms: f64,
-}
-
-/// The answer of an [`Op`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Metered {
-    pub(crate) decision: Decision,
-    /// The start of the window that was judged.
-    pub(crate) window: f64,
 }
 
 /// All that a meter changes.
@@ -257,14 +241,14 @@ impl Program for Work {
     type Change = Served;
     type Request = Op;
     type Outcome = Verdict;
-    type Reply = Metered;
+    type Reply = Decision;
 
     fn step(&self, state: Option<&Served>, now_ms: f64, op: &Op) -> Step<Served, Verdict> {
         self.0.run(state, now_ms, op)
     }
 
-    fn reply(&self, now_ms: f64, _op: &Op, Verdict { allowed, served }: Verdict) -> Metered {
-        Metered { decision: self.0.decision(allowed, served, now_ms), window: served.start }
+    fn reply(&self, now_ms: f64, _op: &Op, Verdict { allowed, served }: Verdict) -> Decision {
+        self.0.decision(allowed, served, now_ms)
     }
 
     fn twin(&self) -> Option<Twin<Self>> {
@@ -296,7 +280,7 @@ impl Program for Inspect {
             served: floor_units(served.units),
             remaining: floor_units(budget.limit - served.units),
             debt: floor_units(budget.debt(served)),
-            window_start_ms: served.start,
+            window_end_ms: budget.window_end(served),
             reset_at_ms: ceil_ms(budget.reset(served)),
             retry_at_ms: budget.replenished(served),
             now_ms,

@@ -8,6 +8,7 @@ use crate::decision::Decision;
 use crate::error::Error;
 use crate::observe::Observer;
 use crate::permit::{Outcome, Permit, Settle, Slot};
+use crate::program::Refund;
 use crate::run::Run;
 use crate::store::Keyspace;
 
@@ -28,8 +29,8 @@ pub(super) struct Held {
 #[derive(Clone, Copy, Default)]
 struct Counted {
     tokens: u64,
-    /// The window of the last debit, and what was debited in it.
-    window_start_ms: f64,
+    /// The end of the window of the last debit, and what was debited in it.
+    window_end_ms: i64,
     in_window: u64,
 }
 
@@ -52,11 +53,11 @@ impl Held {
     }
 
     /// The meter has counted `tokens`.
-    fn count(&self, tokens: u64, window_start_ms: f64, expires_ms: i64) {
+    fn count(&self, tokens: u64, window_end_ms: i64, expires_ms: i64) {
         {
             let mut counted = self.counted();
-            if counted.window_start_ms != window_start_ms {
-                (counted.window_start_ms, counted.in_window) = (window_start_ms, 0);
+            if counted.window_end_ms != window_end_ms {
+                (counted.window_end_ms, counted.in_window) = (window_end_ms, 0);
             }
             counted.tokens = counted.tokens.saturating_add(tokens);
             counted.in_window = counted.in_window.saturating_add(tokens);
@@ -116,15 +117,15 @@ impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> Reservation<K, C, O> {
     /// Dropped before it answers, the store may have counted the tokens. They then stay reserved until this is settled,
     /// and a [`commit`](Self::commit) counts them again.
     pub fn debit(&self, tokens: u64) -> Run<Result<Decision, Error>> {
-        let metered = self.gate.meter.run_debit_in(&self.held.key, tokens);
+        let debited = self.gate.meter.run_debit(&self.held.key, tokens);
         let held = Arc::clone(&self.held);
         let expires_ms = self.gate.expiry(self.gate.meter.clock.now_ms());
-        metered.map(move |result| {
-            let metered = result?;
-            if metered.decision.allowed {
-                held.count(tokens, metered.window, expires_ms);
+        debited.map(move |result| {
+            let decision = result?;
+            if decision.allowed {
+                held.count(tokens, decision.reset_at_ms, expires_ms);
             }
-            Ok(metered.decision)
+            Ok(decision)
         })
     }
 
@@ -155,7 +156,9 @@ impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> Reservation<K, C, O> {
             if surplus == 0 {
                 return Run::ready(Ok(None));
             }
-            meter.run_refund_in(key, surplus, counted.window_start_ms)
+            #[allow(clippy::cast_precision_loss)] // at most what was debited
+            let units = surplus as f64;
+            meter.run_refund(key, Refund { units, reset_at_ms: Some(counted.window_end_ms) })
         };
         // The reservation counts until the charge does.
         settled.map(move |result| {

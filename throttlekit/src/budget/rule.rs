@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::decision::{Decision, ceil_ms, ceil_wait, floor_units};
 use crate::error::BuildError;
+use crate::lease::{TwoTier, TwoTierBuilder};
+use crate::store::memory::Table;
 use crate::strategy::options::{finite_window, millis, positive};
 use crate::strategy::{MAX, ceil_f64, floor_f64};
 
@@ -35,6 +37,27 @@ impl Budget {
     /// A builder without options set.
     pub fn builder() -> BudgetBuilder {
         BudgetBuilder::default()
+    }
+
+    /// Starts a limiter that leases tokens from this budget in batches and debits them in process.
+    ///
+    /// Over a store, gateways that lease and gateways that debit there share one budget under the same prefix and key.
+    /// Debits are [whole](BudgetBuilder::whole_debits), and leases end with their window, so all gateways together debit at
+    /// most the budget in each window, counted by the window that a lease came from, whatever their number and clocks: at one
+    /// trip for each batch. Where debt is carried, windows do not end everything, and units of a lease may be spent later.
+    ///
+    /// ```
+    /// use throttlekit::ManualClock;
+    /// use throttlekit::budget::Budget;
+    ///
+    /// let budget = Budget::builder().budget(1_000.0).window_ms(60_000.0).build()?;
+    /// let gateway = budget.leased().batch(100.0).clock(ManualClock::new(0.0)).build()?;
+    /// let decision = gateway.run_check("key-1", 7.0).now().expect("in process nothing waits")?;
+    /// assert_eq!((decision.limit, decision.remaining), (1_000, 93));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn leased(self) -> TwoTierBuilder<Self, Table<Served>> {
+        TwoTier::builder(Self { whole: true, ..self }).window_coupled(!self.carry)
     }
 
     /// Whole units in each window.
@@ -90,6 +113,12 @@ impl Budget {
         if self.carry { (served.units - self.limit).max(0.0).min(self.max_debt) } else { 0.0 }
     }
 
+    /// The end of the window, which names it.
+    #[inline]
+    pub(super) fn window_end(&self, served: Served) -> i64 {
+        ceil_ms(served.start + self.window_ms)
+    }
+
     /// When nothing of what is counted matters any more.
     #[inline]
     pub(super) fn reset(&self, served: Served) -> f64 {
@@ -131,7 +160,7 @@ impl Budget {
             allowed,
             limit: self.units(),
             remaining: floor_units(self.limit - served.units),
-            reset_at_ms: ceil_ms(self.reset(served)),
+            reset_at_ms: self.window_end(served),
             retry_after_ms: if allowed { 0 } else { wait() },
         }
     }

@@ -6,6 +6,7 @@ use super::limit::built;
 use super::random::Mulberry;
 use crate::budget::{Budget, TokenBudget};
 use crate::clock::ManualClock;
+use crate::program::Refund;
 use crate::store::memory::Table;
 
 /// Budgets with the time that passes from step to step: units, window, largest debt, whether debt is carried, whether debits
@@ -30,7 +31,7 @@ pub(super) async fn with_memory(cx: &Context<'_>) -> Outcome {
     together(running).await
 }
 
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // small whole numbers
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)] // small whole numbers
 async fn compare(cx: &Context<'_>, budget: Budget, seed: u32, max_delta: f64) -> Outcome {
     let clock = ManualClock::new(START_MS);
     let memory = TokenBudget::builder(budget).keyspace(Table::new()).clock(clock.clone()).build();
@@ -40,17 +41,16 @@ async fn compare(cx: &Context<'_>, budget: Budget, seed: u32, max_delta: f64) ->
         clock.advance(random.below(max_delta));
         let key = if random.draw() < 0.7 { "a" } else { "b" };
         let tokens = 1 + random.below(9.0) as u64;
-        let (kind, ago) = (random.below(10.0) as u32, random.below(2.0));
+        let (kind, ago) = (random.below(10.0) as u32, random.below(2.0) as i64);
         let what = || format!("{budget:?}, step {step}, {tokens} tokens by way {kind}");
-        let window_start_ms = memory.usage(key).map_or(0.0, |usage| usage.window_start_ms) - ago * budget.window_ms();
+        let window_end_ms = memory.usage(key).map_or(0, |usage| usage.window_end_ms) - ago;
         match kind {
             0..5 => equal(what, stored.debit(key, tokens).await, memory.debit(key, tokens)).map(drop)?,
             5 | 6 => equal(what, stored.charge(key, tokens).await, memory.charge(key, tokens)).map(drop)?,
-            7 => equal(what, stored.refund(key, tokens).await, memory.refund(key, tokens)).map(drop)?,
-            8 => {
-                let refund = stored.run_refund_in(key, tokens, window_start_ms).await;
-                let expected = memory.run_refund_in(key, tokens, window_start_ms).await;
-                equal(what, refund, expected).map(drop)?;
+            7 | 8 => {
+                let reset_at_ms = Some(window_end_ms).filter(|_| kind == 7);
+                let refund = Refund { units: tokens as f64, reset_at_ms };
+                equal(what, stored.refund(key, refund).await, memory.refund(key, refund)).map(drop)?;
             }
             _ if step % 3 == 0 => equal(what, stored.reset(key).await, memory.reset(key))?,
             _ => equal(what, stored.set(key, tokens * 5).await, memory.set(key, tokens * 5)).map(drop)?,
@@ -72,9 +72,10 @@ pub(super) async fn charge_and_refund(cx: &Context<'_>) -> Outcome {
     same("a debit of a spent budget", &refused.allowed, &false)?;
     done("a charge", another.charge("k", 100).await)?;
     same("what a charge records", &done("a usage", meter.usage("k").await)?.served, &130)?;
-    let back = done("a refund", meter.refund("k", 50).await)?;
+    let back = done("a refund", meter.refund("k", Refund::new(50.0).of(&refused)).await)?;
     same("a refund", &(back.allowed, back.remaining), &(true, 20))?;
-    let late = done("a refund of another window", another.run_refund_in("k", 50, -1e13).await)?;
+    let late = Refund { units: 50.0, reset_at_ms: Some(0) };
+    let late = done("a refund of another window", another.refund("k", late).await)?;
     same("a refund of another window", &late.remaining, &20)?;
     done("a setting", meter.set("k", 99).await)?;
     same("what is left", &done("a usage", another.remaining("k").await)?, &1)?;

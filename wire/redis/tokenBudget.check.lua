@@ -1,0 +1,154 @@
+local call, try, format = redis.call, redis.pcall, string.format
+local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
+
+-- The keys of which what was read is an error.
+local broken = {}
+
+-- The finite number that a text is, or nil.
+local function number(x)
+  local n = tonumber(x)
+  if n and n - n == 0 then return n end
+end
+
+-- A number with as many digits as it takes to read it back exactly.
+local function text(x)
+  return format('%.17g', x)
+end
+
+-- Reads each of KEYS[first..last] by a command. A key that holds something of another type gets the error as its value.
+local function reply(raw, first, last, command, ...)
+  for i = first, last do
+    local got = try(command, KEYS[i], ...)
+    if type(got) == 'table' and got.err then
+      if not string.find(got.err, 'WRONGTYPE', 1, true) then return call(command, KEYS[i], ...) end
+      broken[i] = true
+    end
+    raw[i] = got
+  end
+end
+
+-- Reads KEYS[first..last], which hold texts.
+local function strings(raw, first, last)
+  if first == last then return reply(raw, first, last, 'GET') end
+  local got, none = call('MGET', unpack(KEYS, first, last)), {}
+  for i = first, last do
+    local value = got[i - first + 1]
+    raw[i] = value
+    if not value then none[#none + 1] = KEYS[i] end
+  end
+  -- To MGET a key of another type is a key that is not there.
+  if #none > 0 and call('EXISTS', unpack(none)) > 0 then
+    for i = first, last do
+      if not raw[i] then reply(raw, i, i, 'GET') end
+    end
+  end
+end
+
+-- What the second number of a request makes of a step: a lease, or units that come back from one.
+local LEASE, GIVE_BACK = 1, 2
+
+-- Takes all units that are asked for, or else as many whole ones as are left; rounding may make it one less.
+local function lease(step, left, state, now, a, r)
+  local new, ttl = step(state, now, a, {r[1]})
+  local units = min(left, floor(r[1]))
+  for part = units, units - 1, -1 do
+    if new ~= nil or part < 1 then break end
+    new, ttl = step(state, now, a, {part})
+  end
+  return new, ttl
+end
+
+-- The server's time in whole milliseconds, unless the caller has one.
+local now, least = tonumber(ARGV[1]), tonumber(ARGV[2])
+if now == 0 then
+  local time = call('TIME')
+  now = time[1] * 1000 + floor(time[2] / 1000)
+end
+
+-- How long a state is to live, as the server wants it.
+local function lifetime(ttl)
+  ttl = ceil(ttl)
+  return format('%d', ttl < least and least or ttl)
+end
+
+local twins = {}
+twins[1] = (function()
+-- State: {start of the window, units counted in it}, the hash fields w and s. A field that is missing means a fresh window.
+-- Numbers: budget, window in ms, largest debt, 1 if the next window inherits debt, 1 if all of a debit must be left.
+-- Request: units, and what to do with them if not to debit them: of a lease or refund, 3 charge, 4 set.
+local function read(raw, first, last)
+  reply(raw, first, last, 'HMGET', 'w', 's')
+end
+
+local function load(raw)
+  if not raw[1] or not raw[2] then return nil end
+  local start, served = number(raw[1]), number(raw[2])
+  if not start or not served then return nil, true end
+  return {start, served}
+end
+
+-- Start and count of the window of now.
+local function at(state, now, a)
+  local limit, window = a[1], a[2]
+  local start = floor(now / window) * window
+  if state and now < state[1] + window then return state[1], state[2] end
+  if state and a[4] == 1 and state[2] > limit then
+    local passed = max(floor((start - state[1]) / window + 0.5), 1)
+    return start, max(min(state[2] - limit, a[3]) - (passed - 1) * limit, 0)
+  end
+  return start, 0
+end
+
+local function step(state, now, a, r)
+  local start, served = at(state, now, a)
+  local limit, window, units, kind, new = a[1], a[2], r[1], r[2], nil
+  if not kind then
+    local left = served < limit
+    if a[5] == 1 then left = served + units <= limit end
+    if not left or floor(units) ~= units then return nil end
+    new = min(served + units, 9007199254740991)
+  elseif kind == LEASE then
+    if floor(units) ~= units then return nil end
+    return lease(step, limit - served, state, now, a, r)
+  elseif kind == GIVE_BACK then
+    if served <= 0 or r[3] == 1 and r[4] ~= ceil(start + window) then return nil end
+    new = max(served - floor(units), 0)
+  elseif kind == 3 then
+    new = max(min(served + units, limit + a[3]), served)
+  else
+    new = units
+  end
+  local debt = a[4] == 1 and min(max(new - limit, 0), a[3]) or 0
+  local reset = ceil(start + window * (1 + ceil(debt / limit)))
+  return {start, new}, max(reset - now, 1)
+end
+
+local function save(key, state, ttl)
+  call('HSET', key, 'w', text(state[1]), 's', text(state[2]))
+  call('PEXPIRE', key, ttl)
+end
+
+return {read = read, load = load, step = step, save = save}
+end)()
+
+-- One step on one key. Arguments: instant, least life, how many numbers the program has, those, those of the request.
+local a, r, last = {}, {}, 3 + ARGV[3]
+for i = 4, last do a[i - 3] = tonumber(ARGV[i]) end
+for i = last + 1, #ARGV do r[i - last] = tonumber(ARGV[i]) end
+
+local t, key, raw, state, bad, new, ttl = twins[1], KEYS[1], {}, nil, false, nil, nil
+t.read(raw, 1, 1, now, a, false)
+local found = raw[1]
+if broken[1] then
+  bad = true
+elseif found then
+  state, bad = t.load(found, now, a)
+end
+if not bad then new, ttl = t.step(state, now, a, r) end
+if found and t.tell and not broken[1] then t.tell(key, found, now, a) end
+if new then
+  t.save(key, new, lifetime(ttl), now, a)
+elseif new == false then
+  call('DEL', key)
+end
+return {found, now, new ~= nil and 1 or 0}
