@@ -7,12 +7,12 @@ use crate::admit::{Admission, Admit, Ask, Axis, Meter};
 use crate::clock::{Clock, SystemClock};
 use crate::decision::{Decision, ceil_ms, ceil_wait, floor_units};
 use crate::error::Error;
+use crate::lease::flight::Flight;
 use crate::observe::{Event, Observer};
 use crate::run::Run;
 use crate::strategy::{floor_f64, validate_cost};
 
 use super::escrow_builder::FairEscrowBuilder;
-use super::flight::Flight;
 use super::pool::Pool;
 use super::share::tenants_end;
 use super::stats::{FairStats, TenantStats};
@@ -95,7 +95,7 @@ pub(super) struct State {
 }
 
 /// A lease under way.
-type Lease = Arc<Flight<Result<Landing, Error>>>;
+type Lease = Arc<Flight<Landing>>;
 
 /// What became of a lease.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -202,7 +202,7 @@ impl<C: Clock> FairEscrow<C> {
             let wish = Wish { tenant: &tenant, cost, weight };
             let (mut lease, mut late) = (lease, 0);
             loop {
-                let landing = lease.landed().await.inspect_err(|error| shared.tell_error(wish, error))?;
+                let landing = lease.wait().await.inspect_err(|error| shared.tell_error(wish, error))?;
                 late += u32::from(landing == Landing::Late);
                 if late > LATE {
                     return Ok(shared.late(wish));
@@ -375,14 +375,17 @@ impl<C: Clock> Shared<C> {
                 Ok(Err(error)) => return Attempt::Failed(error),
                 Err(answer) => {
                     let weak = Arc::downgrade(this);
-                    let flight = Flight::new(Box::pin(async move {
-                        let answer = answer.await;
-                        let Some(shared) = weak.upgrade() else { return Ok(Landing::Late) };
-                        let landed_ms = shared.clock.now_ms();
-                        let mut state = shared.open();
-                        state.flight = None;
-                        answer.map(|answer| shared.land(&mut state, units, answer, landed_ms))
-                    }));
+                    let flight = Flight::new(
+                        0,
+                        Box::pin(async move {
+                            let answer = answer.await;
+                            let Some(shared) = weak.upgrade() else { return Ok(Landing::Late) };
+                            let landed_ms = shared.clock.now_ms();
+                            let mut state = shared.open();
+                            state.flight = None;
+                            answer.map(|answer| shared.land(&mut state, units, answer, landed_ms))
+                        }),
+                    );
                     state.flight = Some(Arc::clone(&flight));
                     return Attempt::Wait(flight);
                 }

@@ -23,7 +23,6 @@
 
 mod escrow;
 mod escrow_builder;
-mod flight;
 mod max_min;
 mod pool;
 mod share;

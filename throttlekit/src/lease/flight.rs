@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::run::BoxFuture;
 
 /// A shared future. Whoever waits polls it; if all of them go away, it stays where it is until somebody polls again.
-pub(super) struct Flight<T> {
+pub(crate) struct Flight<T> {
     id: u64,
     state: Mutex<State<T>>,
     /// Whether it is worth polling: something happened since the last poll.
@@ -26,7 +26,7 @@ enum State<T> {
 }
 
 impl<T: Copy + Send + 'static> Flight<T> {
-    pub(super) fn new(id: u64, work: BoxFuture<Result<T, Error>>) -> Arc<Self> {
+    pub(crate) fn new(id: u64, work: BoxFuture<Result<T, Error>>) -> Arc<Self> {
         Arc::new(Self {
             id,
             state: Mutex::new(State::Running(work)),
@@ -103,7 +103,7 @@ impl<T: Copy + Send + 'static> Flight<T> {
     }
 
     /// Waits for its end.
-    pub(super) fn wait(self: &Arc<Self>) -> Waiting<T> {
+    pub(crate) fn wait(self: &Arc<Self>) -> Waiting<T> {
         self.waiting.fetch_add(1, Ordering::AcqRel);
         Waiting { flight: Arc::clone(self), place: None }
     }
@@ -164,7 +164,7 @@ impl<T: Send + 'static> Wake for Flight<T> {
 }
 
 /// One who waits for a flight.
-pub(super) struct Waiting<T> {
+pub(crate) struct Waiting<T> {
     flight: Arc<Flight<T>>,
     place: Option<usize>,
 }

@@ -50,7 +50,7 @@ mod background;
 mod book;
 mod builder;
 mod cached;
-mod flight;
+pub(crate) mod flight;
 mod grant;
 mod holding;
 mod leases;
