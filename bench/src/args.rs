@@ -1,5 +1,7 @@
 //! The options that every program takes.
 
+use std::path::PathBuf;
+
 use lexopt::Arg;
 
 /// The command line.
@@ -15,6 +17,8 @@ pub struct Args {
     pub part: Option<String>,
     /// How many keys, where a program asks.
     pub keys: Option<usize>,
+    /// A file of requests that were made, where a program asks.
+    pub trace: Option<PathBuf>,
 }
 
 impl Args {
@@ -23,7 +27,7 @@ impl Args {
         match Self::parse(lexopt::Parser::from_env()) {
             Ok(args) => args,
             Err(error) => {
-                eprintln!("{error}\nusage: [--quick] [--threads 1,2] [--keys N] [FILTER]...");
+                eprintln!("{error}\nusage: [--quick] [--threads 1,2] [--keys N] [--trace FILE] [FILTER]...");
                 #[allow(clippy::exit)] // a program's own wrong usage, before it started anything
                 std::process::exit(2);
             }
@@ -40,6 +44,7 @@ impl Args {
                 Arg::Long("threads") => args.threads = numbers(&parser.value()?.into_string()?)?,
                 Arg::Long("part") => args.part = Some(parser.value()?.into_string()?),
                 Arg::Long("keys") => args.keys = numbers(&parser.value()?.into_string()?)?.first().copied(),
+                Arg::Long("trace") => args.trace = Some(parser.value()?.into()),
                 Arg::Value(value) => args.filters.push(value.into_string()?),
                 other => return Err(other.unexpected()),
             }

@@ -6,9 +6,11 @@ use bench::simulate::learners::{
 };
 use bench::simulate::schemes::{LIMIT, alike, batches, compared, long_step};
 use bench::simulate::sharing::{Split, share};
+use bench::simulate::shipped;
 use bench::simulate::trace::{drift, square, stationary};
 use bench::simulate::trilemma;
 use bench::simulate::windows::Rules;
+use throttlekit::lease::GrantForm;
 
 #[test]
 fn fixed_budgets_lose_what_they_do_not_coordinate() {
@@ -161,4 +163,17 @@ fn predictions_help_and_do_not_hurt() {
     let (wrong, weight) = predicted(&trace, &constant).unwrap();
     assert_eq!((ratio(wrong / robust), four(wrong / believed(&trace, &constant).unwrap())), (1.000_22, 0.4258));
     assert!(weight > 0.99);
+}
+
+/// Not one trip more or fewer than the window-by-window simulation in which short grants are remembered.
+#[test]
+fn the_shipped_limiter_is_as_good_as_its_simulation() {
+    let figures = |step| {
+        let outcome = shipped::run(GrantForm::Partial, step).unwrap();
+        (outcome.trips, outcome.overshoot, six(outcome.utilisation))
+    };
+    assert_eq!(figures(None), (5_301, 0, 0.960_750));
+    assert_eq!(figures(Some(long_step())), (5_459, 0, 0.961_960));
+    let whole = shipped::run(GrantForm::Whole, None).unwrap();
+    assert!(whole.overshoot == 0 && whole.utilisation < 0.91, "whole leases strand what is left: {whole:?}");
 }

@@ -193,7 +193,7 @@ impl Fleet {
         let trips = Arc::new(Mutex::new(Vec::new()));
         let limiter = |node| {
             let clock = NodeClock { time: time.clone(), ahead_ms: node as f64 * setting.skew_ms };
-            TwoTier::builder(window.clone())
+            TwoTier::builder(window)
                 .keyspace(Held::new(node, table.clone(), Arc::clone(&trips), time.clone()))
                 .clock(clock)
                 .max_keys(1)
@@ -204,7 +204,7 @@ impl Fleet {
         };
         let limiters: Vec<Limited> = (0..setting.nodes).map(limiter).collect::<Result<_, _>>()?;
         let nodes = (0..setting.nodes).map(|_| Node::default()).collect();
-        let store = Limiter::builder(window.clone()).clock(time.clone()).keyspace(table).build();
+        let store = Limiter::builder(window).clock(time.clone()).keyspace(table).build();
         let (halves, failures, cancellations) = (0, 0, 0);
         let callers = Vec::new();
         Ok(Self { setting, time, halves, failures, cancellations, store, trips, limiters, nodes, callers })

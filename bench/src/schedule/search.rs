@@ -52,7 +52,9 @@ pub fn search(setting: Setting, most: f64) -> Result<Result<Searched, Broken>, B
         };
         if !here {
             fleet = Fleet::new(setting)?;
-            schedule.iter().for_each(|step| fleet.happen(*step));
+            for step in &schedule {
+                fleet.happen(*step);
+            }
         }
         fleet.happen(step);
         schedule.push(step);

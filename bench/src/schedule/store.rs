@@ -53,7 +53,7 @@ struct Request<S: State, P: Program<State = S>> {
     table: Table<S>,
     key: String,
     program: P,
-    request: P::Request,
+    asked: P::Request,
     done: Option<Result<P::Reply, Error>>,
     mailbox: Arc<Mutex<Mailbox<P::Reply>>>,
 }
@@ -106,7 +106,7 @@ impl Trip {
 
 impl<S: State, P: Program<State = S>> Act for Request<S, P> {
     fn apply(&mut self, now_ms: f64) -> f64 {
-        let run = self.table.run(&self.key, now_ms, &self.program, &self.request);
+        let run = self.table.run(&self.key, now_ms, &self.program, &self.asked);
         let reply = run.now().unwrap_or_else(|_| Err(Error::state_invalid("memory does not wait")));
         let granted = reply.as_ref().ok().and_then(|reply| (reply as &dyn Any).downcast_ref::<Granted>());
         let units = granted.map_or(0.0, |granted| granted.units);
@@ -153,7 +153,7 @@ impl<S: State> Keyspace<S> for Held<S> {
             table: self.table.clone(),
             key: key.to_owned(),
             program: program.clone(),
-            request: request.clone(),
+            asked: request.clone(),
             done: None,
             mailbox: Arc::clone(&mailbox),
         });
@@ -161,13 +161,11 @@ impl<S: State> Keyspace<S> for Held<S> {
         lock(&self.trips).push(Trip { node: self.node, asked_ms, phase: Phase::Sent, act });
         Run::wait(poll_fn(move |context| {
             let mut mailbox = lock(&mailbox);
-            match mailbox.reply.take() {
-                Some(reply) => Poll::Ready(reply),
-                None => {
-                    mailbox.waker = Some(context.waker().clone());
-                    Poll::Pending
-                }
+            if let Some(reply) = mailbox.reply.take() {
+                return Poll::Ready(reply);
             }
+            mailbox.waker = Some(context.waker().clone());
+            Poll::Pending
         }))
     }
 
