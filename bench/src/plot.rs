@@ -146,14 +146,20 @@ impl Plot {
         let mut chart = ChartBuilder::on(&area)
             .caption(&self.title, ("sans-serif", 20))
             .margin(14)
+            // The last number of an axis is as wide as its place.
+            .margin_right(26)
             .x_label_area_size(46)
             .y_label_area_size(64)
             .build_cartesian_2d(
                 self.x.scale(self.points().map(|point| point.0), None)?,
                 self.y.scale(self.points().map(|point| point.1), Some(0.0))?,
             )?;
+        // A logarithmic axis has room for the powers of ten, and little else.
+        let labels = |axis: &Axis| if axis.log { 6 } else { 11 };
         chart
             .configure_mesh()
+            .x_labels(labels(&self.x))
+            .y_labels(labels(&self.y))
             .x_desc(&self.x.label)
             .y_desc(&self.y.label)
             .axis_desc_style(("sans-serif", 15))

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)] // a helper of a test is a test too
 
 use bench::simulate::fleet::settings::{CUT_BELOW, at_once, growing, late, parted, rough, slower};
-use bench::simulate::fleet::{Arrivals, Expiry, Outcome, Setting, run};
+use bench::simulate::fleet::{Arrivals, Expiry, Latency, Outcome, Setting, run};
+use bench::simulate::schemes::batches;
+use bench::simulate::windows::Rules;
 
 fn simulated((setting, arrivals): (Setting, Arrivals)) -> Outcome {
     run(&setting, &arrivals)
@@ -89,4 +91,24 @@ fn a_fleet_that_remembers_asks_less() {
     assert!(remembers.trips * 2 < forgets.trips, "{} trips, {} without", remembers.trips, forgets.trips);
     // Fewer grants are under way to nobody when the window rolls.
     assert!(remembers.utilisation() > forgets.utilisation());
+}
+
+/// With leases of one unit and answers that take no time the network is gone: it serves what the window-by-window simulation
+/// serves, all that can be.
+#[test]
+fn without_a_network_both_simulations_agree() {
+    let (setting, arrivals) = growing(8);
+    let latency = Latency { mean_ms: 0.0, jitter_ms: 0.0, seed: 1 };
+    let setting = Setting { batch: 1, latency, ..setting };
+    let mut demand = vec![vec![0.0; 20]; setting.nodes];
+    for (at_ms, node) in &arrivals {
+        let window = (0..20).rfind(|window| *at_ms >= f64::from(*window) * setting.window_ms).unwrap();
+        demand[*node][usize::try_from(window).unwrap()] += 1.0;
+    }
+    let outcome = run(&setting, &arrivals);
+    assert_eq!(outcome.by_instant, batches(Rules::coupled(setting.limit), 1.0, &demand).admitted);
+    for (window, admitted) in outcome.by_instant.iter().enumerate() {
+        let wanted: f64 = demand.iter().map(|demand| demand[window]).sum();
+        assert_eq!(wanted.min(1_000.0), f64::from(u32::try_from(*admitted).unwrap()), "window {window}");
+    }
 }

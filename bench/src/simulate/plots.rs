@@ -84,6 +84,7 @@ fn trips() -> Result<Plot, Error> {
     let remember = Rules { remember: Remember::Short, ..Rules::coupled(LIMIT) };
     Ok(Plot::new("Trips to the store for 51,186 requests", "batch", "trips")
         .log_y()
+        .bounds_y(1_000.0, 200_000.0)
         .legend(SeriesLabelPosition::UpperRight)
         .line("batches of one size", by_batch(Rules::coupled(LIMIT), trips))
         .line("the same, exhaustion remembered", by_batch(remember, trips))
