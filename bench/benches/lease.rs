@@ -160,7 +160,7 @@ async fn per_sec(rival: &Rival, checks: usize) -> f64 {
 async fn on_a_server(quick: bool) -> Result<[f64; 3], Box<dyn Error>> {
     let (rounds, checks) = if quick { (3, 20_000) } else { (9, 100_000) };
     let server = Redis::start();
-    let options = RedisOptions::single(&server.url())?.response_timeout(Duration::from_secs(30))?;
+    let options = RedisOptions::single(server.url())?.response_timeout(Duration::from_secs(30))?;
     let keys = Remote::new(RedisStore::new(&options)?);
     let plain = Limiter::builder(plenty()?).prefix("plain").keyspace(keys.clone()).build();
     let rivals = [Rival::Plain(Arc::new(plain)), Rival::Leased(leased(keys, BATCH)?)];

@@ -226,14 +226,16 @@ local function span(now, a)
 end
 
 local function step(window, now, a, r)
-  local start, reset = span(now, a)
+  -- Leases never go back to an earlier window, by whatever clock they are asked for.
+  local at = r[2] and window and max(window[1], now) or now
+  local start, reset = span(at, a)
   local used = window and window[1] == start and window[2] or 0
   if r[2] == GIVE_BACK then
     if used <= 0 or r[3] == 1 and r[4] ~= ceil(reset) then return nil end
-    if used <= r[1] then return false end
-    return {start, used - r[1]}, reset - now
+    return {start, max(used - r[1], 0)}, reset - now
   elseif r[2] == LEASE then
-    return lease(step, floor(a[1] - used), window, now, a, r)
+    local new, ttl = lease(step, floor(a[1] - used), window, at, a, r)
+    return new, new and ttl + (at - now)
   end
   local count = used + r[1]
   if count > a[1] then return nil end
