@@ -177,9 +177,10 @@ async fn lease(store: &str, place: &str, offset_ms: f64) {
         .runtime(TokioRuntime)
         .build()
         .unwrap();
-    let callers = (0..CALLERS).map(|at| {
+    let mut callers = tokio::task::JoinSet::<()>::new();
+    for at in 0..CALLERS {
         let limiter = limiter.clone();
-        tokio::spawn(async move {
+        callers.spawn(async move {
             let key = KEYS[at % KEYS.len()];
             loop {
                 match limiter.check(key).await {
@@ -191,9 +192,8 @@ async fn lease(store: &str, place: &str, offset_ms: f64) {
                     Err(error) => panic!("{error}"),
                 }
             }
-        })
-    });
-    for caller in callers.collect::<Vec<_>>() {
-        caller.await.unwrap();
+        });
     }
+    // None ends before the process is killed.
+    panic!("a caller ended: {:?}", callers.join_next().await);
 }

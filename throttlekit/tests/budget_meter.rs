@@ -302,7 +302,7 @@ fn leases_take_what_is_left() {
     let budget = Budget::builder().budget(10.0).window_ms(1_000.0).whole_debits(true).build().unwrap();
     let keys = Table::<Served>::new();
     let grant = |now_ms, units| {
-        let wanted = Wanted { units, need: 1.0 };
+        let wanted = Wanted::new(units, 1.0);
         let granted = keys.apply("k", now_ms, &Grant::new(budget, GrantForm::Partial), &wanted).unwrap();
         (granted.units, granted.lasts_ms())
     };
@@ -310,7 +310,7 @@ fn leases_take_what_is_left() {
     assert_eq!(grant(100.0, 5.0), (3.0, Some(900.0)));
     assert_eq!(grant(100.0, 5.0), (0.0, Some(900.0)));
     let back = |now_ms, units, end_ms| {
-        keys.apply("k", now_ms, &GiveBack::new(budget), &Unspent { units, end_ms: Some(end_ms) }).unwrap()
+        keys.apply("k", now_ms, &GiveBack::new(budget), &Unspent::new(units, Some(end_ms))).unwrap()
     };
     assert!(back(200.0, 2.0, 1_000.0));
     assert_eq!(grant(200.0, 5.0), (2.0, Some(800.0)));

@@ -28,8 +28,11 @@ struct Options<'a> {
     trace: Option<&'a Path>,
 }
 
+/// Prints a table, and returns its figures.
+type Print = fn(Options<'_>) -> Figures;
+
 /// The tables by name.
-const TABLES: [(&str, fn(Options<'_>) -> Figures); 18] = [
+const TABLES: [(&str, Print); 18] = [
     ("models", models::models),
     ("schedules", models::schedules),
     ("trilemma", models::trilemma),

@@ -139,12 +139,15 @@ pub(crate) fn predictions(_: Options<'_>) -> Figures {
     Ok(json!(figures))
 }
 
+/// Predicts lengths.
+type Predictor = fn(&[f64]) -> Vec<f64>;
+
 pub(crate) fn admission(_: Options<'_>) -> Figures {
     println!("Budget 1,000: requests started, completed and stopped, and utilisation. All overshoot by 0.\n");
     let mut table = Table::new(["reservation", "8 at a time", "16 at a time"]);
     let mut figures = Vec::new();
     let good = |lengths: &[f64]| by_rank(lengths, 0.1, 21);
-    let rows: [(&str, Reserve, fn(&[f64]) -> Vec<f64>); 9] = [
+    let rows: [(&str, Reserve, Predictor); 9] = [
         ("none", Reserve::Nothing, good),
         ("the cap", Reserve::Cap, good),
         ("learnt", Reserve::learned()?, good),
