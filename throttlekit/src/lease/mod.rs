@@ -43,8 +43,8 @@
 //! - **Store loss**: units that are held are spent; what needs the store fails with `store_unavailable`.
 //! - **Memory**: a bounded number of keys. A key with a lease under way is never dropped.
 //!
-//! The store must step at one clock that does not go back over the boundary of a window; stores that step at the callers'
-//! clocks need callers that agree.
+//! The store must step at one clock that does not go back over the boundary of a window. Where it steps at the callers'
+//! clocks and these disagree, partial leases take from the latest window that any of them has reached.
 
 mod background;
 mod book;
