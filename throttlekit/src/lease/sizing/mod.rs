@@ -22,6 +22,8 @@ use crate::error::BuildError;
 
 /// Chooses the sizes of the leases of one key.
 ///
+/// It is asked while the key is locked: it must be quick, and must not use the limiter.
+///
 /// ```
 /// use throttlekit::lease::Sizer;
 ///
