@@ -1,12 +1,12 @@
 //! The guard: slots for work in flight.
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::task::Waker;
 
 use super::builder::GuardBuilder;
 use super::ceiling::{Ceiling, GuardReport, GuardStats};
+use super::keys::Keys;
 use super::line::{Joined, Line};
 use super::queue::Patience;
 use super::share::Share;
@@ -237,7 +237,7 @@ impl<C: Clock, O: Observer + Clone> Guard<C, O> {
     #[cold]
     fn join(&self, queue: &Lobby, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
         let word = &self.shared.ceiling.word;
-        let (taken, permit) = match queue.line.join(word, queue.keys.hash_one(ask.key), ask.priority) {
+        let (taken, permit) = match queue.line.join(word, queue.keys.of(ask.key), ask.priority) {
             Joined::Waits(ticket) => {
                 return Run::wait(Waiting::new(self.clone(), ticket, &queue.patience, ask.priority));
             }
@@ -337,14 +337,13 @@ pub(super) struct Shared<C> {
 /// Where requests wait.
 pub(super) struct Lobby {
     line: Line,
-    /// Keys are kept as keyed hashes, never as text.
-    keys: RandomState,
+    keys: Keys,
     patience: Patience,
 }
 
 impl Lobby {
     pub(super) fn new(patience: Patience) -> Self {
-        Self { line: Line::new(patience.max), keys: RandomState::new(), patience }
+        Self { line: Line::new(patience.max), keys: Keys::new(), patience }
     }
 }
 

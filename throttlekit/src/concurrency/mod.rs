@@ -41,6 +41,7 @@ mod builder;
 mod ceiling;
 mod guard;
 mod keyed;
+mod keys;
 mod law;
 mod learner;
 mod learning;

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use super::floor::Floor;
@@ -10,6 +9,7 @@ use super::tenants::{Rules, WEIGHT_ONE};
 use super::{KeyedGuard, Shared};
 use crate::clock::{Clock, SystemClock};
 use crate::concurrency::builder::{GuardBuilder, Parts};
+use crate::concurrency::keys::{ByFingerprint, Keys};
 use crate::concurrency::learner::slots;
 use crate::concurrency::sync::Mutex;
 use crate::concurrency::word::MOST;
@@ -134,8 +134,8 @@ impl<C, O> KeyedGuardBuilder<C, O> {
         let max_keys = count("concurrency.keyed.maxKeys", max_keys)?;
         let max_per_key = max_per_key.map_or(Ok(MOST), |most| count("concurrency.keyed.maxPerKey", most))?;
         let active_ns = active_ns(active_ms)?;
-        let keys = RandomState::new();
-        let given = weights.iter().map(|(key, weight)| Ok((keys.hash_one(key.as_str()), checked_weight(*weight)?)));
+        let keys = Keys::new();
+        let given = weights.iter().map(|(key, weight)| Ok((keys.of(key), checked_weight(*weight)?)));
         let weights = Weights { given: given.collect::<Result<_, BuildError>>()?, otherwise: weight_of };
         let max_keys = usize::try_from(max_keys).unwrap_or(usize::MAX);
         let rules = Rules { max_keys, max_per_key, active_ns };
@@ -179,7 +179,7 @@ fn thousandths(weight: f64) -> u64 {
 
 /// What each tenant weighs.
 pub(super) struct Weights {
-    given: HashMap<u64, u64>,
+    given: HashMap<u64, u64, ByFingerprint>,
     otherwise: Option<WeightOf>,
 }
 

@@ -7,13 +7,13 @@ mod tenants;
 pub use builder::KeyedGuardBuilder;
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 
 use super::builder::GuardBuilder;
 use super::ceiling::{Ceiling, GuardReport, GuardStats};
 use super::guard::{Names, admission};
+use super::keys::Keys;
 use super::queue::Patience;
 use super::share::Share;
 use super::sync::{Mutex, MutexGuard};
@@ -88,8 +88,7 @@ pub struct KeyedGuard<C = SystemClock, O = ()> {
 struct Shared<C> {
     ceiling: Ceiling<C>,
     floor: Mutex<Floor>,
-    /// Tenants are known by keyed hashes.
-    keys: RandomState,
+    keys: Keys,
     weights: Weights,
     patience: Option<Patience>,
     max_per_key: u32,
@@ -137,14 +136,14 @@ impl<C: Clock, O> KeyedGuard<C, O> {
 
     /// Slots that a tenant has taken and not given back.
     pub fn in_flight_of(&self, key: &str) -> u32 {
-        let fingerprint = self.shared.keys.hash_one(key);
+        let fingerprint = self.shared.keys.of(key);
         let floor = self.shared.lock();
         floor.tenants.find(fingerprint).map_or(0, |number| floor.tenants.held(number))
     }
 
     /// How many slots a tenant is guaranteed; if it is not active, how many it would be if it asked now.
     pub fn guaranteed(&self, key: &str) -> u32 {
-        let fingerprint = self.shared.keys.hash_one(key);
+        let fingerprint = self.shared.keys.of(key);
         let weight = self.shared.weights.of(fingerprint, key);
         let now_ns = self.shared.ceiling.clock.monotonic_ns();
         let word = &self.shared.ceiling.word;
@@ -196,8 +195,8 @@ impl<C: Clock, O> KeyedGuard<C, O> {
         self.shared.ceiling.shares.of(priority)
     }
 
-    /// Takes a slot, or, if that is asked for, a place in the queue.
-    fn find(&self, key: &str, priority: Priority, wait: bool) -> Found {
+    /// Takes a slot; for one that wants an answer rather than the slot alone, otherwise a place in the queue.
+    fn find(&self, key: &str, priority: Priority, answers: bool) -> Found {
         let shared = &self.shared;
         let word = &shared.ceiling.word;
         let share = self.share(priority);
@@ -212,7 +211,7 @@ impl<C: Clock, O> KeyedGuard<C, O> {
             Err(_) if self.shadow => floor.take_beyond(word, number),
             Err(_) => None,
         };
-        if let (None, Some(number), true) = (held, number, wait && !self.shadow) {
+        if let (None, Some(number), true) = (held, number, answers && !self.shadow) {
             if let Some(place) = floor.join(number, priority, now_ns) {
                 drop(floor);
                 if let Some(waker) = place.displaced.and_then(|displaced| displaced.waker) {
@@ -222,7 +221,7 @@ impl<C: Clock, O> KeyedGuard<C, O> {
             }
         }
         let remaining = match (taken, number) {
-            (Ok(view), Some(number)) => floor.remaining(word, share, number, view),
+            (Ok(view), Some(number)) if answers => floor.remaining(word, share, number, view),
             _ => 0,
         };
         drop(floor);
@@ -298,17 +297,20 @@ impl<C> Shared<C> {
 
     /// The tenant of a request; none if there is no room for another one.
     fn enter(&self, key: &str, now_ns: u64) -> (MutexGuard<'_, Floor>, Option<u32>) {
-        let fingerprint = self.keys.hash_one(key);
+        let fingerprint = self.keys.of(key);
         let mut floor = self.lock();
         floor.tenants.expire(now_ns);
-        let mut weight = 0;
-        if floor.tenants.find(fingerprint).is_none() {
+        let mut number = floor.tenants.enter(fingerprint, now_ns);
+        if number.is_none() {
             // The weight may come from foreign code: not under the lock.
             drop(floor);
-            weight = self.weights.of(fingerprint, key);
+            let weight = self.weights.of(fingerprint, key);
             floor = self.lock();
+            number = floor.tenants.enter(fingerprint, now_ns);
+            if number.is_none() {
+                number = floor.tenants.add(fingerprint, weight, now_ns);
+            }
         }
-        let number = floor.tenants.enter(fingerprint, weight, now_ns);
         (floor, number)
     }
 }

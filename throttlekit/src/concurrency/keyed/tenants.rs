@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::concurrency::keys::ByFingerprint;
 use crate::concurrency::waiters::Rank;
 
 /// Thousandths: weights are counted in these, so that their sum is exact whoever comes and goes.
@@ -38,7 +39,7 @@ struct Idle {
 /// A tenant that is not idle keeps its number.
 pub(super) struct Tenants {
     rules: Rules,
-    numbers: HashMap<u64, u32>,
+    numbers: HashMap<u64, u32, ByFingerprint>,
     known: Vec<Tenant>,
     free: Vec<u32>,
     longest_idle: Option<u32>,
@@ -62,7 +63,7 @@ impl Tenants {
     pub(super) fn new(rules: Rules) -> Self {
         Self {
             rules,
-            numbers: HashMap::new(),
+            numbers: HashMap::default(),
             known: Vec::new(),
             free: Vec::new(),
             longest_idle: None,
@@ -90,15 +91,17 @@ impl Tenants {
         self.get(number).map_or(0, |tenant| tenant.held)
     }
 
-    /// The tenant that asks at `now_ns`. One that is not known yet takes the number of the longest idle one if there is no
-    /// other. None if there is none at all.
-    pub(super) fn enter(&mut self, fingerprint: u64, weight: u64, now_ns: u64) -> Option<u32> {
-        if let Some(number) = self.find(fingerprint) {
-            if self.end_idle(number) {
-                self.start_idle(number, now_ns);
-            }
-            return Some(number);
+    /// The tenant that asks at `now_ns`, if it is known.
+    pub(super) fn enter(&mut self, fingerprint: u64, now_ns: u64) -> Option<u32> {
+        let number = self.find(fingerprint)?;
+        if self.end_idle(number) {
+            self.start_idle(number, now_ns);
         }
+        Some(number)
+    }
+
+    /// Adds a tenant that is not known. If there is no room, the longest idle one is forgotten; none if none is idle.
+    pub(super) fn add(&mut self, fingerprint: u64, weight: u64, now_ns: u64) -> Option<u32> {
         if self.numbers.len() >= self.rules.max_keys {
             let longest = self.longest_idle?;
             self.end_idle(longest);
