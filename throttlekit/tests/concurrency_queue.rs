@@ -6,8 +6,8 @@ mod support;
 use support::outage::ManualRuntime;
 use support::waits::{Caller, Told, call, call_as, now};
 use throttlekit::{
-    Admit, Algorithm, Axis, Decision, Gcra, Guard, GuardBuilder, Limiter, ManualClock, Outcome, Permit, Priority,
-    Queue, Unified, WaitOutcome,
+    Admit, Algorithm, Ask, Axis, BoxFuture, Decision, Gcra, Guard, GuardBuilder, Limiter, ManualClock, Outcome, Permit,
+    Priority, Queue, Runtime, TaskHandle, Unified, WaitOutcome,
 };
 
 /// A guard with a queue for `max` and half a second, and its clock.
@@ -335,6 +335,27 @@ fn a_panic_of_the_work_lets_the_next_one_in() {
 }
 
 #[test]
+fn a_runtime_that_panics_leaves_nobody_in_the_queue() {
+    struct Broken;
+    impl Runtime for Broken {
+        fn spawn(&self, _task: BoxFuture<()>) -> TaskHandle {
+            TaskHandle::new(|| ())
+        }
+
+        fn sleep(&self, _span: std::time::Duration) -> BoxFuture<()> {
+            std::panic::resume_unwind(Box::new("no runtime"))
+        }
+    }
+    let guard = Guard::builder().fixed(1).queue(Queue::new(5, 500.0), Broken).build().unwrap();
+    let held = guard.acquire();
+    let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| guard.admit(&Ask::new("a")).now().is_ok()));
+    assert!(asked.is_err());
+    assert_eq!(guard.waiting(), 0);
+    drop(held);
+    assert_eq!(guard.in_flight(), 0);
+}
+
+#[test]
 fn who_polled_last_is_woken() {
     let (guard, _) = queued(1, 2);
     let [held] = hold(&guard);
@@ -421,5 +442,5 @@ fn what_waits_can_be_sent() {
     fn sent<T: Send + 'static>(_: &T) {}
     let (guard, _) = queued(1, 2);
     let _held: [Permit; 1] = hold(&guard);
-    sent(&guard.admit(&throttlekit::Ask::new("a")));
+    sent(&guard.admit(&Ask::new("a")));
 }

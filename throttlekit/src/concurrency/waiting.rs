@@ -47,9 +47,12 @@ pub(super) struct Waiting<D: Desk> {
 
 impl<D: Desk> Waiting<D> {
     pub(super) fn new(desk: D, ticket: u64, patience: &Patience, priority: Priority) -> Self {
-        let deadline = patience.runtime.sleep(patience.timeout);
         let since_ns = desk.now_ns();
-        Self { desk, ticket, deadline, since_ns, priority, over: false }
+        let never = Box::pin(std::future::pending());
+        let mut waiting = Self { desk, ticket, deadline: never, since_ns, priority, over: false };
+        // Foreign code: if it panics, the ticket is given up.
+        waiting.deadline = patience.runtime.sleep(patience.timeout);
+        waiting
     }
 
     /// Ends the wait, with a slot or without.
