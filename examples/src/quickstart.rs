@@ -18,7 +18,7 @@ use axum::body::Bytes;
 use axum::routing::{get, post};
 use lexopt::prelude::{Long, Short, ValueExt as _};
 use throttlekit::policy::{LoadOptions, Policies};
-use throttlekit::{Clock, Error as LimitError, ReportGate, SystemClock};
+use throttlekit::{Clock, Error as LimitError, ReportGate, SystemClock, TokioRuntime};
 use throttlekit_axum::ThrottleLayer;
 use tokio::net::TcpListener;
 
@@ -77,7 +77,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
-    let policies = Policies::load_file_with(&options.config, stores(LoadOptions::new()))?;
+    let policies = Policies::load_file_with(&options.config, stores(LoadOptions::new().runtime(TokioRuntime)))?;
     ready(&policies).await?;
     let errors = ErrorLog::new();
     let limits = throttlekit_tower::ThrottleLayer::from_config(&policies)?

@@ -111,3 +111,17 @@ fn a_tap_that_panics_changes_nothing() {
     drop(admission);
     assert_eq!(guard.in_flight(), 0);
 }
+
+/// Whatever admits may be the concurrency axis: its decision counts as that axis' own.
+#[test]
+fn a_tapped_guard_is_an_axis() {
+    let guard = Guard::builder().fixed(1).clock(ManualClock::new(7.0)).build().unwrap();
+    let (tap, seen) = tap(guard.clone());
+    let unified = Unified::builder().concurrency(tap).rate(Limiter::new(window(5.0))).build().unwrap();
+    let held = unified.admit(&Ask::new("k")).now().unwrap().unwrap();
+    assert!(held.permit.is_held() && held.axes.concurrency.unwrap().allowed);
+    let denied = unified.admit(&Ask::new("k")).now().unwrap().unwrap();
+    assert_eq!((denied.binding, denied.axes.combined()), (Some(Axis::Concurrency), denied.decision));
+    drop(held);
+    assert_eq!((guard.in_flight(), seen.lock().unwrap().len()), (0, 2));
+}
