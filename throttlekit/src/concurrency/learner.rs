@@ -63,3 +63,36 @@ impl Learner {
 pub(super) fn slots(x: f64) -> u32 {
     x as u32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Learner;
+    use crate::concurrency::law::{Bounds, Sample};
+    use crate::concurrency::steady::Steady;
+
+    /// What is not said to have changed is not read again.
+    #[test]
+    fn what_changes_is_said_to() {
+        let mut learner = Learner::Steady(Steady::new(Bounds { min: 4.0, max: 512.0 }, 20.0));
+        let shown =
+            |learner: &Learner| (learner.limit(), learner.estimate(), learner.noload_ms(), learner.probe_ceiling());
+        let (mut quiet, mut moved, mut probed) = (0, 0, 0);
+        for number in 0..200_000_u32 {
+            let now_ns = u64::from(number) * 2_000_000;
+            // Latencies that wander, and now and then a drop.
+            let rtt_ms =
+                20.0 + f64::from(number.wrapping_mul(2_654_435_761) >> 25) / 8.0 + f64::from(number / 40_000) * 15.0;
+            let util = f64::from(1 + number % learner.limit());
+            let sample = Sample { now_ns, rtt_ms, dropped: number % 997 == 0, util };
+            let before = shown(&learner);
+            if learner.learn(&sample) {
+                moved += u32::from(before != shown(&learner));
+            } else {
+                quiet += 1;
+                assert_eq!(before, shown(&learner), "after sample {number}");
+            }
+            probed += u32::from(learner.probe_ceiling() != before.3);
+        }
+        assert!(quiet > 100_000 && moved > 20 && probed > 10, "{quiet} {moved} {probed}");
+    }
+}
