@@ -62,6 +62,17 @@ fn who_shares_an_account_does_so_until_it_expires() {
 }
 
 #[test]
+fn an_account_is_not_split_while_it_is_shared() {
+    let (keys, clock) = (Ledger::bounded(1).unwrap(), ManualClock::new(0.0));
+    let meter = meter(&keys, &clock);
+    meter.debit("first", 1).unwrap();
+    meter.debit("a", 2).unwrap();
+    meter.reset("first").unwrap();
+    assert_eq!(meter.debit("a", 3).unwrap().remaining, 0, "there is room for a key of its own by now");
+    assert!(!meter.debit("b", 1).unwrap().allowed, "a and b still share");
+}
+
+#[test]
 fn reading_makes_no_key() {
     let (keys, clock) = (Ledger::new(), ManualClock::new(0.0));
     assert_eq!(meter(&keys, &clock).remaining("k").unwrap(), 5);

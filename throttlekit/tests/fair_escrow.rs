@@ -99,6 +99,15 @@ fn shares_are_multiplied_before_they_are_divided() {
 }
 
 #[test]
+fn fractions_are_added_up_tenant_by_tenant() {
+    let (fair, _) = fair(2.0, &[]);
+    let allowed =
+        [("B", 0.1), ("A", 0.9), ("B", 0.2), ("B", 0.8)].map(|(tenant, cost)| now(&fair, tenant, cost).allowed);
+    // 0.1 + 0.2 is more than 0.3; in the order of the requests the sum would be rounded the other way.
+    assert_eq!(allowed, [true, true, true, false]);
+}
+
+#[test]
 fn dropping_a_tenant_gives_nothing_back() {
     let clock = ManualClock::new(0.0);
     let fair = builder(4.0).max_tenants(1).clock(clock.clone()).build().unwrap();
