@@ -98,14 +98,16 @@ fn what_is_carried_over_grows_with_the_fleet() {
 
 #[test]
 fn a_weighted_drip_is_fair_and_wastes_nothing() {
-    let guaranteed = share(Split::Guaranteed);
+    let guaranteed = share(Split::Guaranteed).unwrap();
     assert_eq!((six(guaranteed.utilisation), guaranteed.violations, guaranteed.spread), (0.875_893, 0, 0.0));
-    let drip = share(Split::Drip);
+    let drip = share(Split::Drip).unwrap();
     assert_eq!((drip.utilisation, drip.violations, drip.asked), (1.0, 320, 1_520));
     assert_eq!((drip.spread, drip.given), (13.5, 28_000.0));
-    let weighted = share(Split::WeightedDrip);
-    assert_eq!((weighted.utilisation, weighted.violations, weighted.spread), (1.0, 0, 1.0));
-    assert_eq!(weighted.given, 28_000.0);
+    for split in [Split::WeightedDrip, Split::Shipped] {
+        let weighted = share(split).unwrap();
+        assert_eq!((weighted.utilisation, weighted.violations), (1.0, 0), "{split:?}");
+        assert_eq!((weighted.spread, weighted.given), (1.0, 28_000.0), "{split:?}");
+    }
 }
 
 /// `x` rounded to four digits.

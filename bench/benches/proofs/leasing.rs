@@ -71,8 +71,9 @@ pub(crate) fn fairness(_: Options<'_>) -> Figures {
         ("guaranteed shares", Split::Guaranteed),
         ("unit by unit", Split::Drip),
         ("unit by unit, weighted", Split::WeightedDrip),
+        ("the shipped weighted max-min", Split::Shipped),
     ] {
-        let outcome = share(split);
+        let outcome = share(split)?;
         let below = format!("{} of {}", outcome.violations, outcome.asked);
         figures.push(json!({ "split": name, "utilisation": outcome.utilisation, "violations": outcome.violations }));
         let utilisation = format!("{:.6}", outcome.utilisation);

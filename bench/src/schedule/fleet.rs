@@ -6,10 +6,11 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use throttlekit::lease::TwoTier;
 use throttlekit::store::memory::Table;
-use throttlekit::{BuildError, Clock, Decision, Error, FixedWindow, Limiter, ManualClock, Program, Run};
+use throttlekit::{BuildError, Clock, FixedWindow, Limiter, ManualClock, Program};
 
 use super::store::{Held, Phase, Trip};
 
@@ -45,6 +46,8 @@ pub struct Setting {
     pub failures: u32,
     /// Callers that go away while they wait.
     pub cancellations: u32,
+    /// How often limiters give back what nobody has asked for since time last went by.
+    pub returns: u32,
 }
 
 impl Setting {
@@ -63,6 +66,7 @@ impl Setting {
             halves: 3,
             failures: 0,
             cancellations: 0,
+            returns: 0,
         }
     }
 }
@@ -78,6 +82,7 @@ pub fn settings(long: bool) -> Vec<(&'static str, Setting)> {
         ("2 limiters, a caller goes away", Setting { cancellations: 1, ..one }),
         ("2 limiters, units fetched beforehand", Setting { low_water: 1.0, ..one }),
         ("2 limiters, requests that cost more than a lease", Setting { limit: 3.0, cost: 3.0, ..one }),
+        ("2 limiters, units given back", Setting { halves: 1, returns: 1, ..two }),
         ("2 limiters, wrong wall clocks", Setting { skew_ms: 700.0, ..one }),
     ];
     let more = vec![
@@ -86,6 +91,7 @@ pub fn settings(long: bool) -> Vec<(&'static str, Setting)> {
         ("2 limiters, 2 requests each, one fails", Setting { failures: 1, ..two }),
         ("2 limiters, 2 requests each, one goes away", Setting { cancellations: 1, ..two }),
         ("2 limiters, 2 requests each, fetched beforehand", Setting { low_water: 1.0, ..two }),
+        ("2 limiters, 2 requests each, units given back", Setting { returns: 2, ..two }),
         ("3 limiters, a request each", Setting { nodes: 3, ..one }),
         ("3 limiters, 2 requests each, half a window", Setting { nodes: 3, halves: 1, ..two }),
     ];
@@ -105,6 +111,8 @@ pub enum Step {
     Fail(usize),
     /// A caller that waits goes away.
     Cancel(usize),
+    /// A limiter gives back what nobody has asked for since time last went by.
+    Return(usize),
     /// Half a window goes by.
     Half,
 }
@@ -135,10 +143,11 @@ impl Wake for Flag {
     }
 }
 
-/// A caller who waits.
+/// A caller who waits, or the work of giving back.
 struct Caller {
     node: usize,
-    run: Pin<Box<Run<Result<Decision, Error>>>>,
+    /// Whether it was admitted.
+    run: Pin<Box<dyn Future<Output = bool> + Send>>,
     woken: Arc<Flag>,
 }
 
@@ -151,6 +160,8 @@ struct Node {
     /// Of all that it saw, and when.
     history: DefaultHasher,
     checks: usize,
+    /// When it was asked last.
+    used: u32,
     /// When the last of what it was granted is over, as far as it knows.
     ends_ms: f64,
     /// Units admitted and granted, by the window in which that was.
@@ -165,6 +176,7 @@ pub struct Fleet {
     halves: u32,
     failures: u32,
     cancellations: u32,
+    returns: u32,
     store: Limiter<FixedWindow, Table<State>, ManualClock>,
     trips: Arc<Mutex<Vec<Trip>>>,
     limiters: Vec<Limited>,
@@ -205,9 +217,9 @@ impl Fleet {
         let limiters: Vec<Limited> = (0..setting.nodes).map(limiter).collect::<Result<_, _>>()?;
         let nodes = (0..setting.nodes).map(|_| Node::default()).collect();
         let store = Limiter::builder(window).clock(time.clone()).keyspace(table).build();
-        let (halves, failures, cancellations) = (0, 0, 0);
+        let (halves, failures, cancellations, returns) = (0, 0, 0, 0);
         let callers = Vec::new();
-        Ok(Self { setting, time, halves, failures, cancellations, store, trips, limiters, nodes, callers })
+        Ok(Self { setting, time, halves, failures, cancellations, returns, store, trips, limiters, nodes, callers })
     }
 
     /// What may happen next. Answers land in the order of their requests on one limiter only if they happen to.
@@ -232,6 +244,9 @@ impl Fleet {
             let waiting = self.callers.iter().enumerate().filter(|(_, caller)| caller.is_some());
             steps.extend(waiting.map(|(at, _)| Step::Cancel(at)));
         }
+        if self.returns < self.setting.returns {
+            steps.extend((0..self.setting.nodes).map(Step::Return));
+        }
         if self.halves < self.setting.halves {
             steps.push(Step::Half);
         }
@@ -243,11 +258,19 @@ impl Fleet {
         match step {
             Step::Check(node) => {
                 self.nodes[node].checks += 1;
-                let run = Box::pin(self.limiters[node].run_check(KEY, self.setting.cost));
-                let woken = Arc::new(Flag(AtomicBool::new(true)));
-                self.callers.push(Some(Caller { node, run, woken }));
-                self.poll();
+                self.nodes[node].used = self.halves;
+                let run = self.limiters[node].run_check(KEY, self.setting.cost);
+                self.call(node, async move { run.await.is_ok_and(|decision| decision.allowed) });
                 self.see(node, &"check");
+            }
+            Step::Return(node) => {
+                self.returns += 1;
+                let limiter = self.limiters[node].clone();
+                self.call(node, async move {
+                    limiter.return_idle(Duration::ZERO).await;
+                    false
+                });
+                self.see(node, &"return");
             }
             Step::Apply(at) => {
                 let now_ms = self.time.now_ms();
@@ -275,6 +298,12 @@ impl Fleet {
                 self.forget();
             }
         }
+    }
+
+    fn call(&mut self, node: usize, run: impl Future<Output = bool> + Send + 'static) {
+        let woken = Arc::new(Flag(AtomicBool::new(true)));
+        self.callers.push(Some(Caller { node, run: Box::pin(run), woken }));
+        self.poll();
     }
 
     fn answer(&mut self, at: usize, fails: bool) {
@@ -329,10 +358,10 @@ impl Fleet {
             let waker = Waker::from(Arc::clone(&caller.woken));
             match caller.run.as_mut().poll(&mut Context::from_waker(&waker)) {
                 Poll::Pending => self.callers[at] = Some(caller),
-                Poll::Ready(Ok(decision)) if decision.allowed => {
+                Poll::Ready(true) => {
                     *self.nodes[caller.node].admitted.entry(window).or_default() += self.setting.cost;
                 }
-                Poll::Ready(_) => {}
+                Poll::Ready(false) => {}
             }
         }
     }
@@ -369,11 +398,11 @@ impl Fleet {
             nodes.sort_unstable();
         }
         let left = self.store.peek(KEY).map(|decision| decision.remaining);
-        digest(&(nodes, left.ok(), self.halves, self.failures, self.cancellations))
+        digest(&(nodes, left.ok(), self.halves, self.failures, self.cancellations, self.returns))
     }
 
-    /// The events that the limiter saw and what it did, but not when: the only times that it keeps are when it asked, and
-    /// when it takes what it holds to end.
+    /// The events that the limiter saw and what it did, but not when: the only times that it keeps are when it asked, when it
+    /// takes what it holds to end, and, where units are given back, when it was last asked.
     fn digest_of(&self, at: usize) -> u64 {
         let node = &self.nodes[at];
         let window = self.window();
@@ -384,7 +413,8 @@ impl Fleet {
             let told = told(trip.asked_ms, trip.phase).map(|(ends_ms, granted)| (ends_ms.to_bits(), granted.to_bits()));
             (trip.asked_ms.to_bits(), told)
         };
-        digest(&(node.history.finish(), node.checks, counts, under_way.map(described).collect::<Vec<_>>()))
+        let used = (self.setting.returns > 0).then_some(node.used);
+        digest(&(node.history.finish(), node.checks, used, counts, under_way.map(described).collect::<Vec<_>>()))
     }
 
     /// Notes what happened to a limiter and what came of it.

@@ -1,7 +1,7 @@
 //! The shipped two-tier limiter under every schedule of a small fleet.
 //!
 //! A few limiters lease from one store that does nothing by itself. At each step something that may happen next happens: a
-//! request arrives, the store gets to a request that is on its way, an answer lands or fails, a caller goes away, half a
+//! request arrives, the store gets to a request that is on its way, an answer lands or fails, a caller goes away, units are given back, half a
 //! window goes by. The search takes every order of such steps, up to a number of each kind, and looks at every state on
 //! the way. It runs the code that is published, not a model of it: the limiter, its shared leases and its wakers.
 //!

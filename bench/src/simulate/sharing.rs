@@ -1,5 +1,7 @@
 //! Tenants of different weight that share a limit: a heavy one that asks for its part now and then, three that flood.
 
+use throttlekit::Error;
+use throttlekit::fair::weighted_max_min;
 use throttlekit::testkit::Mulberry;
 
 use super::trace::round;
@@ -20,6 +22,8 @@ pub enum Split {
     Drip,
     /// Unit by unit, to the tenant that has least for its weight.
     WeightedDrip,
+    /// By the shipped weighted max-min split.
+    Shipped,
 }
 
 /// What came of the windows.
@@ -63,8 +67,18 @@ fn drip(demand: [f64; 4], weights: [f64; 4]) -> [f64; 4] {
     given
 }
 
+#[allow(clippy::cast_precision_loss)] // at most the limit
+fn max_min(demand: [f64; 4]) -> Result<[f64; 4], Error> {
+    let given = weighted_max_min(&demand, &WEIGHTS, LIMIT)?;
+    Ok(std::array::from_fn(|tenant| given.get(tenant).map_or(0.0, |units| *units as f64)))
+}
+
 /// Splits the windows.
-pub fn share(split: Split) -> Outcome {
+///
+/// # Errors
+///
+/// If the shipped split refuses a demand.
+pub fn share(split: Split) -> Result<Outcome, Error> {
     let mut random = Mulberry::new(1_234);
     let guaranteed = guaranteed();
     let mut outcome = Outcome { utilisation: 0.0, violations: 0, asked: 0, spread: 0.0, given: 0.0 };
@@ -74,6 +88,7 @@ pub fn share(split: Split) -> Outcome {
             Split::Guaranteed => std::array::from_fn(|tenant| demand[tenant].min(guaranteed[tenant])),
             Split::Drip => drip(demand, [1.0; 4]),
             Split::WeightedDrip => drip(demand, WEIGHTS),
+            Split::Shipped => max_min(demand)?,
         };
         let sum: f64 = given.iter().sum();
         outcome.given += sum;
@@ -90,5 +105,5 @@ pub fn share(split: Split) -> Outcome {
         outcome.spread = outcome.spread.max(most - least);
     }
     outcome.utilisation /= f64::from(WINDOWS);
-    outcome
+    Ok(outcome)
 }
