@@ -91,7 +91,7 @@ pub fn settings(long: bool) -> Vec<(&'static str, Setting)> {
         ("2 limiters, 2 requests each, one fails", Setting { failures: 1, ..two }),
         ("2 limiters, 2 requests each, one goes away", Setting { cancellations: 1, ..two }),
         ("2 limiters, 2 requests each, fetched beforehand", Setting { low_water: 1.0, ..two }),
-        ("2 limiters, 2 requests each, units given back", Setting { returns: 2, ..two }),
+        ("2 limiters, 2 requests each, units given back later", Setting { returns: 1, ..two }),
         ("3 limiters, a request each", Setting { nodes: 3, ..one }),
         ("3 limiters, 2 requests each, half a window", Setting { nodes: 3, halves: 1, ..two }),
     ];
