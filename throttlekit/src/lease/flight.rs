@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -67,14 +67,21 @@ impl<T: Copy + Send + 'static> Flight<T> {
 
     /// As [`drive`](Self::drive), for the one whose waker is at `place`.
     fn drive_at(self: &Arc<Self>, place: Option<usize>) -> Poll<Result<T, Error>> {
+        // Either who holds the lock sees that it was rung, or it is free by now; see `leave`.
+        fence(Ordering::SeqCst);
         let mut state = match self.state.try_lock() {
             Ok(state) => state,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            // Who polls wakes all who wait when it is done, and what it waits for wakes all too.
+            // Somebody only looks at the answer: nobody will be woken any more.
+            Err(TryLockError::WouldBlock) if self.is_done() => {
+                self.state.lock().unwrap_or_else(PoisonError::into_inner)
+            }
+            // Who holds it wakes all who wait, when it is done or was rung meanwhile.
             Err(TryLockError::WouldBlock) => return Poll::Pending,
         };
         let State::Running(work) = &mut *state else { return state.answer() };
         if !self.rung.swap(false, Ordering::AcqRel) {
+            self.leave(state);
             return Poll::Pending;
         }
         let mut work = std::mem::replace(work, Box::pin(std::future::pending()));
@@ -86,11 +93,7 @@ impl<T: Copy + Send + 'static> Flight<T> {
             Poll::Pending => {
                 landing.over = false;
                 *state = State::Running(work);
-                drop(state);
-                // Who was woken meanwhile found it being polled, and must not wait for one who only polls once.
-                if self.rung.load(Ordering::Acquire) {
-                    self.wake_all(None);
-                }
+                self.leave(state);
                 Poll::Pending
             }
             Poll::Ready(result) => {
@@ -99,6 +102,16 @@ impl<T: Copy + Send + 'static> Flight<T> {
                 drop(state);
                 answer
             }
+        }
+    }
+
+    /// Lets go of a flight that goes on. Who was woken meanwhile found it held, and is woken again: who lets go may never
+    /// poll again.
+    fn leave(&self, state: MutexGuard<'_, State<T>>) {
+        drop(state);
+        fence(Ordering::SeqCst);
+        if self.rung.load(Ordering::Acquire) {
+            self.wake_all(None);
         }
     }
 
