@@ -21,7 +21,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The meter alone keeps the bound.
+//! The meter alone keeps the bound. The rest is about using a budget well:
+//!
+//! | to | use |
+//! |---|---|
+//! | count what is produced, per key, in process or for a fleet over a store | [`TokenBudget`] |
+//! | count in a fleet without a round trip for each debit | [`Budget::leased`] |
+//! | let work begin only while what it may cost still fits | [`Gate`] |
+//! | choose how much that is: the most, what is learnt, what is predicted | [`ReservationPolicy`] |
+//! | limit by a budget where a strategy is asked for, as in [`Unified`](crate::Unified) | [`Budget`] |
 
 mod book;
 mod builder;
