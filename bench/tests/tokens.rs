@@ -5,7 +5,7 @@ use std::fs;
 
 use bench::simulate::lengths::{adversarial, by_rank, heavy_tail, production, quantile};
 use bench::simulate::meter::{Policy, Setting, run};
-use bench::simulate::producers::{fixed_budget, mean_overshoot, scaled_budget, surge, used};
+use bench::simulate::producers::{fixed_budget, mean_overshoot, scaled_budget, shipped, surge, used};
 use bench::simulate::reservations::{
     Reserve, admit, believe, best_fixed, follow, learn, learner, nearest_rank, predicted, predictions, shift, steady,
 };
@@ -127,6 +127,18 @@ fn gateways_that_lease_tokens_stay_within_the_budget() {
         assert_eq!((coupled.overshoot(), six(used(&coupled, 10_000))), (0, utilisation), "{gateways} gateways");
         assert_eq!((carried.overshoot(), six(mean_overshoot(&carried))), (most, mean), "{gateways} gateways");
         assert!(carried.overshoot() <= u64::from(gateways) * 199);
+    }
+}
+
+/// Token for token what the simulation produces, at a trip for each batch and at most two more for each gateway and window.
+#[test]
+fn the_shipped_leased_budget_is_as_good_as_its_simulation() {
+    for gateways in [2, 8, 32_u32] {
+        let (produced, trips) = shipped(gateways, 20).unwrap();
+        let (coupled, _) = fixed_budget(gateways);
+        assert_eq!(produced, coupled.admitted[..20], "{gateways} gateways");
+        let batches = produced.iter().map(|tokens| tokens.div_ceil(200)).sum::<u64>();
+        assert!(trips <= batches + 2 * 20 * u64::from(gateways), "{trips} trips for {batches} batches");
     }
 }
 

@@ -1,5 +1,11 @@
 //! Gateways that produce tokens against one budget, and lease it in batches.
 
+use std::error::Error;
+
+use throttlekit::ManualClock;
+use throttlekit::budget::Budget;
+use throttlekit::store::memory::Table;
+
 use super::lengths::heavy_tail;
 use super::schemes::batches;
 use super::windows::{Outcome, Rules};
@@ -17,6 +23,40 @@ pub fn demand(gateways: u32, median: f64, cap: f64, seed: u32) -> Vec<Vec<f64>> 
 /// More and more gateways on a budget of 10,000 tokens a window: coupled to the window, and carried over.
 pub fn fixed_budget(gateways: u32) -> (Outcome, Outcome) {
     both(10_000, &demand(gateways, 4_000.0, 80_000.0, 100))
+}
+
+/// The first `windows` windows of [`fixed_budget`] with the shipped leased budget: tokens produced in each, and requests to the
+/// store.
+///
+/// # Errors
+///
+/// If an option is refused, or a check fails.
+#[allow(clippy::cast_precision_loss)] // a few windows
+pub fn shipped(gateways: u32, windows: usize) -> Result<(Vec<u64>, u64), Box<dyn Error>> {
+    const WINDOW_MS: f64 = 1_000.0;
+    let demand = demand(gateways, 4_000.0, 80_000.0, 100);
+    let (clock, store) = (ManualClock::new(0.0), Table::new());
+    let mut limiters = Vec::new();
+    for _ in 0..gateways {
+        let budget = Budget::builder().budget(10_000.0).window_ms(WINDOW_MS).build()?;
+        limiters.push(budget.leased().keyspace(store.clone()).clock(clock.clone()).batch(BATCH).build()?);
+    }
+    let mut produced = Vec::new();
+    for window in 0..windows {
+        clock.set(window as f64 * WINDOW_MS);
+        let mut wanted: Vec<f64> = demand.iter().map(|demand| demand[window]).collect();
+        let mut tokens = 0;
+        while wanted.iter().any(|wanted| *wanted > 0.0) {
+            for (limiter, wanted) in limiters.iter().zip(&mut wanted).filter(|(_, wanted)| **wanted > 0.0) {
+                let decision = limiter.run_check("budget", 1.0).now().map_err(|_| "memory does not wait")??;
+                // A gateway that was refused a token gets none before the window ends.
+                *wanted = if decision.allowed { *wanted - 1.0 } else { 0.0 };
+                tokens += u64::from(decision.allowed);
+            }
+        }
+        produced.push(tokens);
+    }
+    Ok((produced, limiters.iter().map(|limiter| limiter.stats().leases).sum()))
 }
 
 /// More and more gateways on a budget that grows with them: coupled to the window, and carried over.
