@@ -1,7 +1,8 @@
 //! What a check costs that takes units held in process, and what leases save of the trips to a Redis server.
 //!
 //! The figures in process are of one thread: medians over the rounds, in each of which every candidate gets a slice. Those
-//! on the server are of one thread with 64 callers, plain checks and leased ones in turn, on the same connection.
+//! on the server are of one thread with 64 callers, plain checks and leased ones in turn, on the same connection; the server
+//! has one core and the load another.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bench::args::Args;
+use bench::cores::pin;
 use bench::measure::{Plan, Slice, median};
 use bench::report::{self, Claims, Table, one, two};
 use quanta::Instant;
@@ -160,6 +162,10 @@ async fn per_sec(rival: &Rival, checks: usize) -> f64 {
 async fn on_a_server(quick: bool) -> Result<[f64; 3], Box<dyn Error>> {
     let (rounds, checks) = if quick { (3, 20_000) } else { (9, 100_000) };
     let server = Redis::start();
+    let info = server.cli(&["INFO", "server"]);
+    let process = info.lines().find_map(|line| line.strip_prefix("process_id:")).unwrap_or_default().trim();
+    pin(&std::process::id().to_string(), 1);
+    pin(process, 0);
     let options = RedisOptions::single(server.url())?.response_timeout(Duration::from_secs(30))?;
     let keys = Remote::new(RedisStore::new(&options)?);
     let plain = Limiter::builder(plenty()?).prefix("plain").keyspace(keys.clone()).build();

@@ -3,6 +3,7 @@
 
 pub mod args;
 pub mod clock;
+pub mod cores;
 pub mod keys;
 pub mod measure;
 pub mod model;

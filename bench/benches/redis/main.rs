@@ -7,12 +7,12 @@ mod rivals;
 
 use std::error::Error;
 use std::fs;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bench::args::Args;
+use bench::cores::pin;
 use bench::measure::median;
 use bench::report::{self, Claims, Table, one, two};
 use quanta::Instant;
@@ -102,14 +102,6 @@ async fn measure(row: &Row, rival: &Rival, checks: usize, server: &str, warm: bo
         p99_us: micros(0.99),
         client_us: (running_us("self") - client_us) / checks,
         server_us: (running_us(server) - server_us) / checks,
-    }
-}
-
-/// Puts a process on one core, where there are two.
-fn pin(process: &str, core: usize) {
-    let there = std::thread::available_parallelism().map_or(1, usize::from);
-    if core < there {
-        let _ = Command::new("taskset").args(["--pid", "--cpu-list", &core.to_string(), process]).output();
     }
 }
 
