@@ -361,7 +361,7 @@ impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> TokenBudget<K, C, O> {
     }
 
     #[inline]
-    fn debit_whole(&self, key: &str, tokens: f64) -> Run<Result<Decision, Error>> {
+    pub(super) fn debit_whole(&self, key: &str, tokens: f64) -> Run<Result<Decision, Error>> {
         let now_ms = self.clock.now_ms();
         self.watch.follow(tokens, now_ms, self.keys.run(key, now_ms, &self.budget, &tokens))
     }
@@ -384,7 +384,7 @@ pub(super) fn whole(tokens: u64) -> Result<f64, Error> {
 }
 
 /// As [`whole`], of units that came as a float.
-fn whole_units(units: f64) -> Result<f64, Error> {
+pub(super) fn whole_units(units: f64) -> Result<f64, Error> {
     let units = validate_cost(units)?;
     if floor_f64(units) == units { Ok(units) } else { Err(fraction(units)) }
 }

@@ -33,6 +33,7 @@
 
 mod book;
 mod builder;
+mod dynamic;
 mod gate;
 mod ledger;
 mod meter;

@@ -20,7 +20,7 @@ use super::tenants::Tenants;
 use super::weights::{Weights, validate};
 
 /// The strategy name of its events.
-const FAIR_ESCROW: &str = "fairEscrow";
+pub(super) const FAIR_ESCROW: &str = "fairEscrow";
 /// How often a request asks for units again whose window was over when they came.
 const LATE: u32 = 2;
 
@@ -63,7 +63,7 @@ const LATE: u32 = 2;
 ///
 /// A clone is a handle to the same tenants.
 pub struct FairEscrow<C = SystemClock> {
-    shared: Arc<Shared<C>>,
+    pub(super) shared: Arc<Shared<C>>,
 }
 
 pub(super) struct Shared<C> {
