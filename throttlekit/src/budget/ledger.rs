@@ -298,6 +298,8 @@ impl<S: State> Core<S> {
 }
 
 impl<S: State> Keyspace<S> for Ledger<S> {
+    const IMMEDIATE: bool = true;
+
     fn scoped(&self, prefix: &str) -> Self {
         let prefix = if prefix.is_empty() { Arc::clone(&self.prefix) } else { prefixed(&self.prefix, prefix).into() };
         Self { core: Arc::clone(&self.core), prefix }
