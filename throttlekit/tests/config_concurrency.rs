@@ -127,14 +127,15 @@ fn it_stands_alone_or_beside_a_strategy() {
     let has = |limiter: &LimiterSpec| (limiter.strategy.is_some(), limiter.concurrency.is_some());
     assert_eq!(config.limiters.iter().map(has).collect::<Vec<_>>(), [(false, true), (true, true)]);
 
-    let alone = "limiters: { a: { concurrency: {}, limit: 5, prefix: x, maxKeys: 3, failMode: closed, twoTier: {} } }";
+    let alone =
+        "limiters: { a: { concurrency: {}, limit: 5, prefix: x, maxKeys: 3, failMode: closed, federated: {} } }";
     assert_eq!(
         Config::from_yaml(alone).unwrap_err().to_string(),
         "1:35: config.limiters[a].limit: not used without a strategy\n\
          1:53: config.limiters[a].prefix: not used without a strategy\n\
          1:65: config.limiters[a].maxKeys: not used without a strategy\n\
          1:78: config.limiters[a].failMode: not used without a strategy\n\
-         1:86: config.limiters[a].twoTier: this build does not know the block \"twoTier\""
+         1:86: config.limiters[a].federated: this build does not know the block \"federated\""
     );
     // Without keys there is nothing to collide with.
     let prefixes = "limiters: { a: { concurrency: {} }, b: { strategy: gcra, limit: 5, period: 1s, prefix: a } }";

@@ -30,7 +30,7 @@ limiters:
     strategy: fixedwindow
     limit: "10"
     nonsens: 1
-    twoTier: { mode: leased }
+    federated: { mode: leased }
   bucket:
     strategy: tokenBucket
     capacity: 1e300
@@ -66,8 +66,8 @@ http:
             r#"5:45: config.limiters[api].period: "5 M" is not a duration: write a number of milliseconds, or a number with ms, s, m, h or d, such as 30s, 1m or 1h"#,
             r#"5:50: config.limiters[api].burts: unknown field, did you mean "burst"?"#,
             r#"7:15: config.limiters[up].strategy: unknown strategy "fixedwindow", did you mean "fixedWindow"?"#,
-            "9:5: config.limiters[up].nonsens: unknown field, known are limit, period, periodMs, windowMs, burst, exact, capacity, refillPerSec, buckets, resetCadence, offsetMinutes, weekStartsOn, anchor, strategy, prefix, maxKeys, failMode, concurrency",
-            r#"10:5: config.limiters[up].twoTier: this build does not know the block "twoTier""#,
+            "9:5: config.limiters[up].nonsens: unknown field, known are limit, period, periodMs, windowMs, burst, exact, capacity, refillPerSec, buckets, resetCadence, offsetMinutes, weekStartsOn, anchor, strategy, prefix, maxKeys, failMode, tokenBudget, fleetBudget, fairEscrow, ...",
+            r#"10:5: config.limiters[up].federated: this build does not know the block "federated""#,
             r#"14:19: config.limiters[bucket].refillPerSec: expected a number, found the text "yes""#,
             "15:5: config.limiters[bucket].period: not used by this strategy, only by: gcra, fixedWindow, slidingWindow, slidingWindowLog, quota (fixed, rolling)",
             "16:34: config.limiters[tiny].limit: must be at least periodMs / 9007199254740991 (found 5e-324)",
@@ -117,7 +117,7 @@ fn json_has_the_same_places() {
         Format::Json,
         &[
             r#"3:41: config.limiters[é].limit: expected a number, found the text "5"; write it without quotes"#,
-            "3:62: config.limiters[é].ürst: unknown field, known are prefix, maxKeys, failMode, concurrency, strategy, limit, period, periodMs, windowMs, exact, burst",
+            "3:62: config.limiters[é].ürst: unknown field, known are prefix, maxKeys, failMode, concurrency, twoTier, strategy, limit, period, periodMs, windowMs, exact, burst",
             r#"4:61: config.limiters[b].resetCadence: unknown cadence "weekly", known are calendar-month, calendar-week, calendar-day, fixed, rolling"#,
             "4:71: config.limiters[b].limit: given twice, first at line 4, column 33",
             "5:5: config.limiters[c].period: required: a duration such as 30s or 1m",
@@ -294,15 +294,7 @@ fn fields_of_other_strategies_are_no_typos() {
         "1:63: config.limiters[x].burst: not used by this strategy, only by: gcra\n\
          1:73: config.limiters[x].weekStartsOn: not used by this strategy, only by: quota (calendar-week)"
     );
-    for block in [
-        "twoTier",
-        "tokenBudget",
-        "fleetBudget",
-        "fairEscrow",
-        "federatedFairEscrow",
-        "distributedConcurrency",
-        "federated",
-    ] {
+    for block in ["federatedFairEscrow", "distributedConcurrency", "federated"] {
         let text = errors(&limiter(&format!("strategy: gcra, limit: 1, period: 1s, {block}: {{}}")), Format::Yaml);
         assert_eq!(text, format!("1:56: config.limiters[x].{block}: this build does not know the block \"{block}\""));
     }

@@ -2,10 +2,12 @@
 #![cfg(feature = "config")]
 #![allow(clippy::unwrap_used)] // a helper of a test is a test too
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use throttlekit::config::{Config, ConfigErrors, Format};
 use throttlekit::policy::{LoadOptions, Policies};
-use throttlekit::{Admit, Ask, ManualClock};
+use throttlekit::{Admit, Ask, BoxFuture, ManualClock, Runtime, TaskHandle};
 
 const FORMATS: [Format; 3] = [Format::Yaml, Format::Json, Format::Toml];
 
@@ -71,6 +73,105 @@ const PIECES: [&str; 48] = [
     "<<: ",
 ];
 
+/// A block with fields that are right: what opens it, the fields, and what closes it.
+type Block = (&'static str, &'static [&'static str], &'static str);
+
+const BLOCKS: [Block; 7] = [
+    (
+        "strategy: fixedWindow, limit: 9, period: 1s, twoTier: {",
+        &[
+            "mode: leased",
+            "batch: 5",
+            "lowWater: 2",
+            "windowCoupled: true",
+            "returnIdleAfterMs: 50",
+            "grant: whole",
+            "maxKeys: 7",
+            "adaptive: { orderCost: 20, strandPenalty: 1 }",
+        ],
+        "}",
+    ),
+    ("strategy: gcra, limit: 9, period: 1s, twoTier: {", &["mode: cached-deny", "batch: 5", "maxKeys: 7"], "}"),
+    (
+        "strategy: slidingWindow, limit: 9, period: 1s, twoTier: { adaptive: {",
+        &[
+            "orderCost: 20",
+            "strandPenalty: 1",
+            "minSize: 2",
+            "maxSize: 50",
+            "initialSize: 9",
+            "stepScale: 0.5",
+            "epsilon: 0.1",
+            "predictive: true",
+        ],
+        "} }",
+    ),
+    (
+        "tokenBudget: {",
+        &["budget: 9", "windowMs: 50", "maxDebt: 5", "carryDebt: true", "wholeDebits: true", "maxKeys: 7"],
+        "}",
+    ),
+    ("fleetBudget: {", &["budget: 9", "windowMs: 50", "carryDebt: true", "prefix: x", "leased: { batch: 5 }"], "}"),
+    (
+        "fleetBudget: { budget: 9, windowMs: 50, leased: {",
+        &["batch: 5", "lowWater: 2", "returnIdleAfterMs: 50", "grant: partial", "maxKeys: 7"],
+        "} }",
+    ),
+    (
+        "fairEscrow: {",
+        &[
+            "limit: 9",
+            "windowMs: 50",
+            "weights: { a: 2 }",
+            "maxKeys: 7",
+            "costRoom: true",
+            "costRoomMaxKeys: 7",
+            "costRoomRingSize: 7",
+            "unit: x",
+        ],
+        "}",
+    ),
+];
+
+/// What a field may be given instead.
+const VALUES: [&str; 22] = [
+    "",
+    "x",
+    "'5'",
+    "true",
+    "strict",
+    "[]",
+    "[1]",
+    "{}",
+    "{ a: 0 }",
+    "{ batch: 0 }",
+    "-1",
+    "-0",
+    "0",
+    "0.5",
+    "1",
+    "1e300",
+    "1e-300",
+    "5e-324",
+    ".nan",
+    ".inf",
+    "4294967296",
+    "9007199254740991",
+];
+
+/// Runs nothing.
+struct Idle;
+
+impl Runtime for Idle {
+    fn spawn(&self, _task: BoxFuture<()>) -> TaskHandle {
+        TaskHandle::new(|| {})
+    }
+
+    fn sleep(&self, _span: Duration) -> BoxFuture<()> {
+        Box::pin(std::future::pending())
+    }
+}
+
 /// Every place is in the text, and every problem is one line.
 fn assert_placed(text: &str, errors: &ConfigErrors) {
     assert!(!errors.problems().is_empty());
@@ -93,7 +194,7 @@ fn assert_total(text: &str) {
             Err(errors) => assert_placed(text, &errors),
             Ok(config) => {
                 // What loads also decides.
-                let options = LoadOptions::new().clock(ManualClock::new(1_700_000_000_123.0));
+                let options = LoadOptions::new().clock(ManualClock::new(1_700_000_000_123.0)).runtime(Idle);
                 let policies = Policies::from_config(config, options).unwrap();
                 for policy in policies.current().iter() {
                     let decision = policy.admit().admit(&Ask::new("k")).now().unwrap().unwrap().decision;
@@ -149,6 +250,28 @@ proptest! {
         assert_total(&format!(
             "limiters: {{ a: {{ strategy: quota, resetCadence: fixed, limit: {limit}, period: {period}, anchor: {burst} }} }}"
         ));
+    }
+
+    /// A field of a block that is something else is taken or refused, at its place.
+    #[test]
+    fn of_any_value_of_a_block(
+        (block, field) in prop::sample::select(&BLOCKS[..])
+            .prop_flat_map(|block| (Just(block), 0..block.1.len())),
+        value in prop_oneof![
+            prop::sample::select(&VALUES[..]).prop_map(str::to_owned),
+            any::<f64>().prop_map(|number| if number.is_finite() { number.to_string() } else { "0".to_owned() }),
+        ],
+        left_out in any::<bool>(),
+    ) {
+        let (open, fields, close) = block;
+        let with = |text: Option<String>| {
+            let fields = fields.iter().enumerate().filter_map(|(index, of)| if index == field { text.clone() } else { Some((*of).to_owned()) });
+            format!("limiters: {{ a: {{ {open} {} {close} }} }}", fields.collect::<Vec<_>>().join(", "))
+        };
+        let (name, right) = fields[field].split_once(": ").expect("a name and a value");
+        let text = with(Some(format!("{name}: {right}")));
+        prop_assert!(Config::from_yaml(&text).is_ok(), "{}", text);
+        assert_total(&with(if left_out { None } else { Some(format!("{name}: {value}")) }));
     }
 
     #[test]

@@ -33,6 +33,19 @@ pub struct ConcurrencySpec {
     pub shadow: bool,
 }
 
+/// For what is built to see whether it can be: nothing waits in it, and nothing works.
+pub(super) struct Unused;
+
+impl Runtime for Unused {
+    fn spawn(&self, _task: BoxFuture<()>) -> TaskHandle {
+        TaskHandle::new(|| {})
+    }
+
+    fn sleep(&self, _span: Duration) -> BoxFuture<()> {
+        Box::pin(std::future::pending())
+    }
+}
+
 impl ConcurrencySpec {
     /// This many slots, in earnest.
     pub fn new(limit: SlotLimit) -> Self {
@@ -65,16 +78,6 @@ impl ConcurrencySpec {
 
     /// Whether a guard can be built of it.
     pub(crate) fn check(&self) -> Result<(), BuildError> {
-        /// Nothing waits in a guard that is not used.
-        struct Unused;
-        impl Runtime for Unused {
-            fn spawn(&self, _task: BoxFuture<()>) -> TaskHandle {
-                TaskHandle::new(|| {})
-            }
-            fn sleep(&self, _span: Duration) -> BoxFuture<()> {
-                Box::pin(std::future::pending())
-            }
-        }
         let builder = self.queue.iter().fold(self.guard(), |builder, queue| builder.queue(queue.queue(), Unused));
         match &self.keyed {
             Some(keyed) => keyed.apply_to(KeyedGuard::builder(builder)).build().map(drop),

@@ -1,5 +1,7 @@
 //! From nodes to a [`Config`]: names, types and what belongs together.
 
+use super::blocks::LimiterKind;
+use super::decode_blocks;
 use super::decode_concurrency::concurrency;
 use super::decode_http::http;
 use super::decode_store::{Env, store};
@@ -13,19 +15,10 @@ use crate::fallback::{FailMode, Share};
 use crate::store::memory::TableBuilder;
 
 /// Blocks of a configuration that other members of the family know and this one does not.
-const FOREIGN_BLOCKS: [&str; 8] = [
-    "tokenBudget",
-    "fleetBudget",
-    "fairEscrow",
-    "federatedFairEscrow",
-    "distributedConcurrency",
-    "twoTier",
-    "federated",
-    "stores",
-];
+const FOREIGN_BLOCKS: [&str; 4] = ["federatedFairEscrow", "distributedConcurrency", "federated", "stores"];
 
 /// The fields that only some strategies use.
-const USED_BY: [(&str, &str); 13] = [
+pub(super) const USED_BY: [(&str, &str); 13] = [
     ("limit", "gcra, fixedWindow, slidingWindow, slidingWindowLog, quota"),
     ("period", "gcra, fixedWindow, slidingWindow, slidingWindowLog, quota (fixed, rolling)"),
     ("periodMs", "gcra, quota (fixed, rolling)"),
@@ -88,7 +81,7 @@ pub(super) fn section<'n>(fields: &mut Fields<'n>, cx: &mut Context, name: &'sta
     Fields::new(cx, &fields.path_of(name), *key_at, node)
 }
 
-fn foreign_or_unknown(name: &str) -> Leftover {
+pub(super) fn foreign_or_unknown(name: &str) -> Leftover {
     if FOREIGN_BLOCKS.contains(&name) {
         Leftover::Because(format!("this build does not know the block {name:?}"))
     } else {
@@ -103,7 +96,7 @@ fn version(value: &Value) -> Converted<()> {
     }
 }
 
-fn prefix(value: &Value) -> Converted<String> {
+pub(super) fn prefix(value: &Value) -> Converted<String> {
     text(value).map(str::to_owned)
 }
 
@@ -139,12 +132,20 @@ const STRATEGIES: [(&str, Decode); 6] = [
 
 fn limiter(name: &str, mut fields: Fields<'_>, cx: &mut Context) -> Option<LimiterSpec> {
     let problems = cx.problems.len();
+    if !decode_blocks::is_of_one_kind(&fields, cx) {
+        return None;
+    }
+    fields = match decode_blocks::alone(name, fields, cx) {
+        Ok(limiter) => return limiter.filter(|_| cx.problems.len() == problems),
+        Err(fields) => fields,
+    };
     let prefix = fields.optional(cx, "prefix", prefix);
     let most = i64::try_from(TableBuilder::MAX_KEYS).unwrap_or(i64::MAX);
     let max_keys = fields.optional(cx, "maxKeys", whole(1, most));
     let fail_mode = fail_mode(&mut fields, cx);
     let guarded = fields.has("concurrency");
     let concurrency = concurrency(&mut fields, cx);
+    let kind = decode_blocks::two_tier(&mut fields, cx).map_or(LimiterKind::Plain, LimiterKind::TwoTier);
     if guarded && !fields.has("strategy") {
         slots_alone(fields, cx);
         let limiter = LimiterSpec::of_slots(name, concurrency?);
@@ -156,7 +157,8 @@ fn limiter(name: &str, mut fields: Fields<'_>, cx: &mut Context) -> Option<Limit
         fields.finish(cx, |name| match foreign_or_unknown(name) {
             Leftover::Unknown if some_use().any(|field| field == name) => Leftover::Fine,
             Leftover::Unknown => {
-                let known = some_use().chain(["strategy", "prefix", "maxKeys", "failMode", "concurrency"]);
+                let known = some_use().chain(["strategy", "prefix", "maxKeys", "failMode"]);
+                let known = known.chain(decode_blocks::BLOCKS);
                 Leftover::Because(format!("unknown field, {}", suggestion(name, known)))
             }
             other => other,
@@ -169,6 +171,7 @@ fn limiter(name: &str, mut fields: Fields<'_>, cx: &mut Context) -> Option<Limit
         None => foreign_or_unknown(name),
     });
     let mut limiter = LimiterSpec::new(name, strategy?);
+    limiter.kind = kind;
     limiter.concurrency = concurrency;
     limiter.prefix = prefix;
     if let Some(max_keys) = max_keys {

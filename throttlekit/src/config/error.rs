@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use super::node::shown_name;
+use super::spec::LimiterSpec;
 use super::store::StoreKind;
 use crate::error::BuildError;
 
@@ -86,12 +87,12 @@ impl ConfigErrors {
     }
 
     /// What turned out when a limiter was made, such as memory that the system does not reserve.
-    pub(crate) fn refused(limiter: &str, error: &BuildError) -> Self {
+    pub(crate) fn refused(limiter: &LimiterSpec, error: &BuildError) -> Self {
         let option = error.option();
-        // The options of a guard are below a block, as in its builder; the others are named after their strategy.
-        let in_block = option.starts_with("concurrency.");
-        let option = if in_block { option } else { option.rsplit('.').next().unwrap_or_default() };
-        let path = format!("config.limiters[{}].{option}", shown_name(limiter));
+        // The options of strategies are named after these; the others are below a block.
+        let by_strategy = || option.rsplit('.').next().unwrap_or_default().to_owned();
+        let option = limiter.kind.path_of(option).unwrap_or_else(by_strategy);
+        let path = format!("config.limiters[{}].{option}", shown_name(&limiter.name));
         let found = error.value().map_or_else(String::new, |value| format!(" (found {value})"));
         Self::new(vec![Problem { path, position: None, message: format!("{}{found}", error.allowed()) }])
     }

@@ -45,8 +45,10 @@
 //!
 //! | key | used by | value | default |
 //! |---|---|---|---|
-//! | `strategy` | all | `gcra`, `tokenBucket`, `fixedWindow`, `slidingWindow`, `slidingWindowLog` or `quota` | required, unless there is `concurrency` |
-//! | `concurrency` | all | how much work may be in flight, see below | no limit |
+//! | `strategy` | all | `gcra`, `tokenBucket`, `fixedWindow`, `slidingWindow`, `slidingWindowLog` or `quota` | required, unless a block below says what is limited |
+//! | `concurrency` | all, or alone | how much work may be in flight, see below | no limit |
+//! | `twoTier` | all | a tier in process before the store, see below | none |
+//! | `tokenBudget`, `fleetBudget`, `fairEscrow` | alone | a limiter of another kind, see below | none |
 //! | `limit` | all but `tokenBucket` | units per span | required |
 //! | `period` | all but `tokenBucket` and calendar quotas | a duration | required |
 //! | `burst` | `gcra` | units at once | the limit |
@@ -88,6 +90,30 @@
 //! | `priorities` | all without a queue | `critical`, `high`, `normal`, `low`: the share of the slots that each may use | `low` 0.8, others 1 |
 //! | `shadow` | all | `true` admits everything, and only tells the decisions | `false` |
 //!
+//! # Other kinds
+//!
+//! A limiter has at most one of the blocks `concurrency`, `twoTier`, `tokenBudget`, `fleetBudget` and `fairEscrow`.
+//! The last three need no strategy. Their keys are the fields of [`TwoTierSpec`] and [`LeaseSpec`], of [`BudgetSpec`]
+//! and [`FleetBudgetSpec`], and of [`FairEscrowSpec`], written like `windowMs`:
+//!
+//! ```
+//! use throttlekit::config::Config;
+//!
+//! let text = "
+//! limiters:
+//!   api: { strategy: fixedWindow, limit: 10000, period: 1m, twoTier: { batch: 100, windowCoupled: true } }
+//!   tokens: { tokenBudget: { budget: 100000, windowMs: 60000 } }
+//!   fleet: { fleetBudget: { budget: 1000000, windowMs: 60000, leased: { batch: 5000 } } }
+//!   tenants: { fairEscrow: { limit: 500, windowMs: 1000, weights: { gold: 4 } } }
+//! ";
+//! let kinds: Vec<_> = Config::from_yaml(text)?.limiters.iter().map(|limiter| limiter.kind.name()).collect();
+//! assert_eq!(kinds, ["twoTier", "tokenBudget", "fleetBudget", "fairEscrow"]);
+//! # Ok::<(), throttlekit::config::ConfigErrors>(())
+//! ```
+//!
+//! `tokenBudget` and `fairEscrow` count in this process, whatever the store. Limiters whose units are in this process
+//! are not admitted together with other limits of units.
+//!
 //! # The `http` section
 //!
 //! `http.rules` is a list. For a request the most specific pattern counts among the rules that cover its method; a
@@ -119,8 +145,10 @@
 //! where a name looks misspelt, the nearest known one. A text may have [`MAX_CONFIG_BYTES`] and 64 levels; YAML's
 //! anchors, aliases, tags and further documents are refused too.
 
+mod blocks;
 mod concurrency;
 mod decode;
+mod decode_blocks;
 mod decode_concurrency;
 mod decode_http;
 mod decode_store;
@@ -137,11 +165,13 @@ mod store;
 mod strategy;
 mod toml;
 mod validate;
+mod validate_blocks;
 mod validate_store;
 mod yaml;
 
 use std::path::Path;
 
+pub use blocks::{AdaptiveSpec, BudgetSpec, FairEscrowSpec, FleetBudgetSpec, LeaseSpec, LimiterKind, TwoTierSpec};
 pub use concurrency::{ConcurrencySpec, KeyedSpec, LearntLimit, QueueSpec, RecalibrationSpec, SlotLimit};
 pub use error::{ConfigErrors, Position, Problem};
 pub use http::{HttpRule, HttpSpec, KeySource};

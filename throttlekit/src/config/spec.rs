@@ -1,5 +1,6 @@
 //! What a configuration says, as types.
 
+use super::blocks::{LimiterKind, TwoTierSpec};
 use super::concurrency::ConcurrencySpec;
 use super::http::HttpSpec;
 use super::store::StoreSpec;
@@ -58,13 +59,16 @@ impl Config {
 pub struct LimiterSpec {
     /// The name of the policy: not empty, no control characters.
     pub name: String,
-    /// What it limits over time, and how. `None` if it limits nothing but the work in flight.
+    /// What kind of limiter it is.
+    pub kind: LimiterKind,
+    /// What it limits over time, and how. `None` if it limits nothing but the work in flight, or if its
+    /// [`kind`](Self::kind) says what it limits.
     pub strategy: Option<StrategySpec>,
-    /// How much of it may be in flight.
+    /// How much of it may be in flight. Only for plain limiters.
     pub concurrency: Option<ConcurrencySpec>,
     /// What precedes its stored keys, instead of the default.
     pub prefix: Option<String>,
-    /// How many keys it keeps in memory, 1 to 2^32. Default: [`DEFAULT_MAX_KEYS`].
+    /// How many keys of its strategy it keeps in memory, 1 to 2^32. Default: [`DEFAULT_MAX_KEYS`].
     pub max_keys: usize,
     /// What happens when the store is unavailable, unless the rule that applies it says otherwise. Default: open.
     pub fail_mode: FailMode,
@@ -81,9 +85,45 @@ impl LimiterSpec {
         Self { concurrency: Some(concurrency), ..Self::named(name) }
     }
 
+    /// A limiter in two tiers.
+    pub fn in_tiers(name: impl Into<String>, strategy: StrategySpec, tiers: TwoTierSpec) -> Self {
+        Self { kind: LimiterKind::TwoTier(tiers), ..Self::new(name, strategy) }
+    }
+
+    /// A limiter of a kind that needs no strategy: a budget or shares.
+    ///
+    /// ```
+    /// use throttlekit::config::{BudgetSpec, Config, LimiterKind, LimiterSpec};
+    ///
+    /// let mut config = Config::default();
+    /// let budget = LimiterKind::TokenBudget(BudgetSpec::new(10_000.0, 60_000.0));
+    /// config.limiters.push(LimiterSpec::of_kind("tokens", budget));
+    /// config.check()?;
+    /// # Ok::<(), throttlekit::config::ConfigErrors>(())
+    /// ```
+    pub fn of_kind(name: impl Into<String>, kind: LimiterKind) -> Self {
+        Self { kind, ..Self::named(name) }
+    }
+
+    /// Whether it limits units, and not only the work in flight.
+    pub(crate) fn limits_units(&self) -> bool {
+        let by_itself = !matches!(self.kind, LimiterKind::Plain | LimiterKind::TwoTier(_));
+        self.strategy.is_some() || by_itself
+    }
+
+    /// Whether its keys are in the store, if there is one.
+    pub(crate) fn is_stored(&self) -> bool {
+        match self.kind {
+            LimiterKind::Plain | LimiterKind::TwoTier(_) => self.strategy.is_some(),
+            LimiterKind::FleetBudget(_) => true,
+            LimiterKind::TokenBudget(_) | LimiterKind::FairEscrow(_) => false,
+        }
+    }
+
     fn named(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
+            kind: LimiterKind::Plain,
             strategy: None,
             concurrency: None,
             prefix: None,

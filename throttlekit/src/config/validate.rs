@@ -11,7 +11,7 @@ use super::node::{number_text, quoted};
 use super::routes::{self, Routes};
 use super::spec::{Config, LimiterSpec};
 use super::strategy::build_strategy;
-use super::validate_store;
+use super::{validate_blocks, validate_store};
 use crate::decision::MAX_SAFE;
 use crate::error::BuildError;
 use crate::fallback::FailMode;
@@ -32,6 +32,11 @@ pub(super) struct Findings<'a> {
 }
 
 impl Findings<'_> {
+    /// Whether there is a value at `path`, as far as that can be said.
+    pub(super) fn knows(&self, path: &str) -> bool {
+        self.positions.is_empty() || self.positions.contains_key(path)
+    }
+
     /// A problem with the value at the first of `paths` that is in the text. The last of them is the map around it.
     pub(super) fn add(&mut self, paths: &[String], message: impl Into<String>) {
         let Some((around, exact)) = paths.split_last() else { return };
@@ -69,6 +74,7 @@ pub(super) fn validate(
     for (index, rule) in config.http.rules.iter().enumerate() {
         let path = format!("config.http.rules[{index}]");
         http_rule(rule, &path, &names, &mut findings);
+        validate_blocks::rule(rule, &path, config, &mut findings);
         let named = config.limiters.iter().filter(|limiter| rule.policies.contains(&limiter.name));
         // A limiter that is wrong by itself has been reported.
         for limiter in named {
@@ -113,9 +119,7 @@ fn limiters(config: &Config, findings: &mut Findings<'_>) {
         if let Some(Err(error)) = limiter.concurrency.as_ref().map(ConcurrencySpec::check) {
             refused_guard(&error, &path, findings);
         }
-        if limiter.strategy.is_none() && limiter.concurrency.is_none() {
-            findings.add(std::slice::from_ref(&path), "a strategy or concurrency is required");
-        }
+        validate_blocks::kind(limiter, &path, findings);
     }
 }
 
@@ -177,11 +181,11 @@ fn prefixes(config: &Config, findings: &mut Findings<'_>) {
         config.shared_default_prefix && limiter.prefix.is_none() && config.default_prefix.is_some()
     };
     // Slots are kept nowhere.
-    let stored: Vec<&LimiterSpec> = config.limiters.iter().filter(|limiter| limiter.strategy.is_some()).collect();
+    let stored: Vec<&LimiterSpec> = config.limiters.iter().filter(|limiter| limiter.is_stored()).collect();
     for (index, limiter) in stored.iter().enumerate() {
         let path = limiter_path(&limiter.name);
         let prefix = config.effective_prefix(limiter);
-        let at = [format!("{path}.prefix"), path];
+        let at = [format!("{path}.prefix"), format!("{path}.fleetBudget.prefix"), path];
         if prefix.chars().any(char::is_control) {
             findings.add(&at, format!("the prefix must not contain control characters (found {})", quoted(&prefix)));
         }

@@ -97,9 +97,16 @@ pub struct TwoTierBuilder<S, K, C = SystemClock, O = ()> {
 
 impl<S: Strategy> TwoTierBuilder<S, Table<S::State>> {
     pub(super) fn new(strategy: S) -> Self {
+        Self::over(strategy, Table::new())
+    }
+}
+
+impl<S, K> TwoTierBuilder<S, K> {
+    /// As [`TwoTier::builder`], without the table that it makes.
+    pub(crate) fn over(strategy: S, keys: K) -> Self {
         Self {
             strategy,
-            keys: Table::new(),
+            keys,
             clock: SystemClock::new(),
             observer: (),
             prefix: String::new(),
@@ -256,14 +263,7 @@ impl<S, K, C, O> TwoTierBuilder<S, K, C, O> {
         C: Clock,
         O: Observer + Clone,
     {
-        if self.max_keys == 0 {
-            return Err(BuildError::new("twoTier.maxKeys", self.max_keys, "must be at least 1"));
-        }
-        let idle_ms = self.checked_idle_ms()?;
-        let terms = match self.mode {
-            Mode::Leased => Some(self.terms()?),
-            Mode::Strict | Mode::CachedDeny => None,
-        };
+        let (idle_ms, terms) = self.checked()?;
         let Self { strategy, keys, clock, observer, prefix, name, mode, max_keys, grant, runtime, .. } = self;
         let keys = keys.scoped(&prefix).scoped(strategy.key_space());
         let watch = Watch::new(observer, name, strategy.name());
@@ -292,6 +292,31 @@ impl<S, K, C, O> TwoTierBuilder<S, K, C, O> {
             leases.start(Background::start(owner, &runtime, idle));
         }
         Ok(TwoTier::from_core(core))
+    }
+
+    /// Whether it can be built.
+    #[cfg(feature = "config")]
+    pub(crate) fn check(&self) -> Result<(), BuildError>
+    where
+        S: Strategy,
+    {
+        self.checked().map(drop)
+    }
+
+    /// After how long units are idle, and what leases have in common where there are any.
+    fn checked(&self) -> Result<(Option<f64>, Option<Terms>), BuildError>
+    where
+        S: Strategy,
+    {
+        if self.max_keys == 0 {
+            return Err(BuildError::new("twoTier.maxKeys", self.max_keys, "must be at least 1"));
+        }
+        let idle_ms = self.checked_idle_ms()?;
+        let terms = match self.mode {
+            Mode::Leased => Some(self.terms()?),
+            Mode::Strict | Mode::CachedDeny => None,
+        };
+        Ok((idle_ms, terms))
     }
 
     fn checked_idle_ms(&self) -> Result<Option<f64>, BuildError> {

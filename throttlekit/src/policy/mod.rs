@@ -29,13 +29,17 @@
 //! | `slidingWindowLog`: limit, window | goes on: admissions stay where they were in time |
 //! | anything but the `concurrency` block | work in flight stays counted |
 //! | the `concurrency` block | keys as above; slots are counted anew, and what is in flight stays with the guard before |
-//! | another strategy, window, period, number of buckets, prefix or `maxKeys` | starts afresh |
+//! | `twoTier` | what was counted stays counted; units that were leased and not used are lost until their window ends |
+//! | budgets: all but the window and `maxKeys` | goes on: what was counted stays counted |
+//! | `fairEscrow`: what a monitor shows | goes on |
+//! | another strategy, kind, window, period, number of buckets, prefix or `maxKeys`, or other shares | starts afresh |
 //!
 //! Over a store the keys stay where they are: a change of the last row, but for the prefix, is [`Fate::Stored`]. A `store`
 //! block that stays the same keeps its connections.
 //!
 //! A key that was drained under generous options waits until it has paid off what it took, also under strict ones.
 
+mod bind;
 mod connect;
 mod guarded;
 mod options;

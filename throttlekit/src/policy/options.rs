@@ -34,7 +34,7 @@ pub struct LoadOptions {
     pub(super) system: SystemClock,
     pub(super) clock: Option<Arc<dyn Clock>>,
     pub(super) observer: Option<Arc<dyn Observer>>,
-    /// Who sleeps until the deadline of a request that waits for a slot.
+    /// Who sleeps until the deadline of a request that waits for a slot, and works for leases.
     pub(super) runtime: Option<Arc<dyn Runtime>>,
     /// At most one of each kind.
     connectors: Vec<Arc<dyn Connect>>,
@@ -68,7 +68,13 @@ impl LoadOptions {
         self
     }
 
-    /// Who sleeps until the deadlines of requests that wait for a slot. A configuration with a `queue` is refused without.
+    /// Who sleeps until the deadlines of requests that wait for a slot, and who works for leases while no caller waits. A
+    /// configuration with a `queue` or with `returnIdleAfterMs` is refused without.
+    ///
+    /// # Panics
+    ///
+    /// Where leases are configured with `returnIdleAfterMs` or a `lowWater`, loading and reloading spawn a task; a runtime may
+    /// panic then, as that of tokio does outside of itself.
     pub fn runtime(mut self, runtime: impl Runtime) -> Self {
         self.runtime = Some(Arc::new(runtime));
         self

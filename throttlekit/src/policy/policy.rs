@@ -4,28 +4,27 @@ use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::bind::{self, Site};
 use super::options::LoadOptions;
 use super::slots::{self, Slots};
 use super::store::OpenStore;
 use crate::admit::Admit;
 use crate::clock::Clock;
 use crate::concurrency::{GuardReport, GuardStats};
-use crate::config::{AnyStrategy, LimiterSpec, StrategySpec, build_strategy};
+use crate::config::LimiterSpec;
 use crate::error::BuildError;
 use crate::fallback::{FailMode, Fallback, Outage, Share, Standby, standby};
-use crate::limiter::{DynLimiter, Limiter};
-use crate::program::Project;
-use crate::store::memory::Table;
+use crate::limiter::DynLimiter;
 use crate::unified::Unified;
 
-/// A limiter with a name: of a strategy, of the work in flight, or of both.
+/// A limiter with a name: of a strategy, of the work in flight, or of both; or of another [kind](crate::config::LimiterKind).
 ///
 /// In memory each policy has a table of its own, so policies cannot disturb each other whatever their keys are. In a store
 /// their keys are below their [prefixes](Self::prefix), none of which is part of another.
 pub struct Policy {
     spec: LimiterSpec,
     prefix: String,
-    /// `None` without a strategy.
+    /// `None` if it limits nothing but the work in flight.
     limiter: Option<Arc<dyn DynLimiter>>,
     /// `None` if the work in flight is not limited.
     guard: Option<Arc<dyn Slots>>,
@@ -37,7 +36,7 @@ pub struct Policy {
 enum Place {
     /// There are no keys.
     Nowhere,
-    /// In a table, to go on with after a reload.
+    /// In this process, to go on with after a reload.
     Memory(Box<dyn Any + Send + Sync>),
     Store(Stored),
 }
@@ -46,7 +45,6 @@ enum Place {
 struct Stored {
     /// The limiter without what stands in for it.
     shared: Arc<dyn DynLimiter>,
-    strategy: StrategySpec,
     outage: Outage,
     options: LoadOptions,
     /// What stands in for it, one for each share that somebody asks for.
@@ -56,8 +54,8 @@ struct Stored {
 type LimiterStandby = Arc<Standby<dyn DynLimiter>>;
 
 impl Policy {
-    /// Builds the limiter, in `store` or in memory. There `heir_of` is a policy whose table goes on, if its state is of
-    /// the same type. `slots_of` is a policy whose guard goes on.
+    /// Builds the limiter, in `store` or in memory. There `heir_of` is a policy whose keys go on, if their state is of the
+    /// same type. `slots_of` is a policy whose guard goes on.
     pub(super) fn new(
         spec: LimiterSpec,
         prefix: String,
@@ -72,12 +70,11 @@ impl Policy {
             (Some(slots), None) => Some(slots::open(slots, &spec.name, options)?),
             (None, _) => None,
         };
-        let (limiter, place) = match &spec.strategy {
-            None => (None, Place::Nowhere),
-            Some(strategy) => {
-                let (limiter, place) = limiter(&spec, strategy, &prefix, options, store, heir_of)?;
-                (Some(limiter), place)
-            }
+        let (limiter, place) = if spec.limits_units() {
+            let (limiter, place) = limiter(&spec, &prefix, options, store, heir_of)?;
+            (Some(limiter), place)
+        } else {
+            (None, Place::Nowhere)
         };
         let admit: Arc<dyn Admit> = match (&limiter, &guard) {
             (Some(limiter), None) => Arc::new(Arc::clone(limiter)),
@@ -111,7 +108,7 @@ impl Policy {
         &self.admit
     }
 
-    /// The limiter of the strategy, if there is one. It takes no slots.
+    /// The limiter of units, if there is one. It takes no slots.
     ///
     /// If the policy's fail mode is local, it is a [`Fallback`]. Otherwise it fails while the store is out, and the caller
     /// applies the fail mode.
@@ -161,8 +158,8 @@ impl Stored {
         }
         // Those that only this list holds are of rules that are gone.
         standbys.retain(|(_, known)| Arc::strong_count(known) > 1);
-        let (spec, strategy, options) = (spec.clone(), self.strategy.scaled(share), self.options.clone());
-        let made = standby(&self.outage, move || Ok(bind_any(&spec, &strategy, &options, Site::Memory(None))?.0));
+        let (spec, options) = (spec.clone(), self.options.clone());
+        let made = standby(&self.outage, move || bind::local(&spec, share, &options));
         standbys.push((share, Arc::clone(&made)));
         made
     }
@@ -174,27 +171,25 @@ impl fmt::Debug for Policy {
     }
 }
 
-/// The limiter of a strategy, and where its keys are.
+/// The limiter of units, and where its keys are.
 fn limiter(
     spec: &LimiterSpec,
-    strategy: &StrategySpec,
     prefix: &str,
     options: &LoadOptions,
     store: Option<&OpenStore>,
     heir_of: Option<&Policy>,
 ) -> Result<(Arc<dyn DynLimiter>, Place), BuildError> {
-    let Some(store) = store else {
-        let table = match heir_of.map(|policy| &policy.place) {
-            Some(Place::Memory(table)) => Some(&**table),
+    let Some(store) = store.filter(|_| spec.is_stored()) else {
+        let kept = match heir_of.map(|policy| &policy.place) {
+            Some(Place::Memory(kept)) => Some(&**kept),
             _ => None,
         };
-        let (limiter, table) = bind_any(spec, strategy, options, Site::Memory(table))?;
-        return Ok((limiter, Place::Memory(table)));
+        let (limiter, kept) = bind::limiter(spec, options, Site::Memory(kept))?;
+        return Ok((limiter, Place::Memory(kept)));
     };
-    let (shared, _) = bind_any(spec, strategy, options, Site::Store(store, prefix))?;
+    let (shared, _) = bind::limiter(spec, options, Site::Store(store, prefix))?;
     let stored = Stored {
         shared: Arc::clone(&shared),
-        strategy: *strategy,
         outage: store.outage().clone(),
         options: options.clone(),
         standbys: Mutex::default(),
@@ -220,67 +215,4 @@ fn unified(
         builder = builder.concurrency(Arc::clone(guard));
     }
     builder.clock(options.clock_of_all()).build()
-}
-
-/// Where the keys of a limiter are to be.
-#[derive(Clone, Copy)]
-enum Site<'a> {
-    /// In the table that is to go on, or in a new one.
-    Memory(Option<&'a (dyn Any + Send + Sync)>),
-    /// In a store, below a prefix.
-    Store(&'a OpenStore, &'a str),
-}
-
-/// A limiter, and its keys.
-type Bound = (Arc<dyn DynLimiter>, Box<dyn Any + Send + Sync>);
-
-/// The limiter of `spec`, with a strategy that need not be its own.
-fn bind_any(
-    spec: &LimiterSpec,
-    strategy: &StrategySpec,
-    options: &LoadOptions,
-    site: Site<'_>,
-) -> Result<Bound, BuildError> {
-    match build_strategy(strategy)? {
-        AnyStrategy::Gcra(strategy) => bind(strategy, spec, options, site),
-        AnyStrategy::ExactGcra(strategy) => bind(strategy, spec, options, site),
-        AnyStrategy::TokenBucket(strategy) => bind(strategy, spec, options, site),
-        AnyStrategy::FixedWindow(strategy) => bind(strategy, spec, options, site),
-        AnyStrategy::SlidingWindow(strategy) => bind(strategy, spec, options, site),
-        AnyStrategy::SlidingWindowLog(strategy) => bind(strategy, spec, options, site),
-        AnyStrategy::Quota(strategy) => bind(strategy, spec, options, site),
-    }
-}
-
-fn bind<S: Project>(
-    strategy: S,
-    spec: &LimiterSpec,
-    options: &LoadOptions,
-    site: Site<'_>,
-) -> Result<Bound, BuildError> {
-    let builder = Limiter::builder(strategy).name(spec.name.as_str());
-    let LoadOptions { system, clock, observer, .. } = options;
-    let dyn_observer = || observer.clone().unwrap_or_else(|| Arc::new(()));
-    let table = match site {
-        Site::Store(store, prefix) => {
-            let builder = builder.keyspace(store.keys().clone()).prefix(prefix).observer(dyn_observer());
-            let limiter = builder.clock(options.clock_of_all()).build();
-            let keys = limiter.keyspace().clone();
-            return Ok((Arc::new(limiter), Box::new(keys)));
-        }
-        Site::Memory(Some(table)) => table.downcast_ref::<Table<S::State>>().cloned(),
-        Site::Memory(None) => None,
-    };
-    let table = match table {
-        Some(table) => table,
-        None => Table::bounded(spec.max_keys)?,
-    };
-    let builder = builder.keyspace(table.clone());
-    // The usual case is compiled without the virtual calls of the others.
-    let limiter: Arc<dyn DynLimiter> = match (clock, observer) {
-        (None, None) => Arc::new(builder.clock(system.clone()).build()),
-        (None, Some(observer)) => Arc::new(builder.clock(system.clone()).observer(observer.clone()).build()),
-        (Some(clock), _) => Arc::new(builder.clock(Arc::clone(clock)).observer(dyn_observer()).build()),
-    };
-    Ok((limiter, Box::new(table)))
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::policy::Policy;
-use crate::config::{LimiterSpec, QuotaPeriod, StrategySpec};
+use crate::config::{BudgetSpec, LimiterKind, LimiterSpec, QuotaPeriod, StrategySpec};
 
 /// What a reload did to one policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -101,27 +101,49 @@ pub(super) fn fate(before: &Policy, spec: &LimiterSpec, prefix: &str, stored: bo
 
 /// What becomes of the states of keys.
 fn fate_of_keys(before: &Policy, spec: &LimiterSpec, prefix: &str, stored: bool) -> Fate {
+    use LimiterKind as K;
     let old = before.spec();
-    let (old_strategy, new_strategy) = match (&old.strategy, &spec.strategy) {
-        (None, None) => return Fate::Unchanged,
-        (Some(old), Some(new)) => (old, new),
-        _ => return Fate::Reset(STRATEGY),
+    let (stored, resized, carried) = match (&old.kind, &spec.kind) {
+        (K::Plain | K::TwoTier(_), K::Plain | K::TwoTier(_)) => {
+            let carried = match (&old.strategy, &spec.strategy) {
+                (None, None) => return Fate::Unchanged,
+                (Some(old), Some(new)) => carries(old, new),
+                _ => return Fate::Reset(STRATEGY),
+            };
+            (stored, old.max_keys != spec.max_keys, carried)
+        }
+        (K::TokenBudget(old), K::TokenBudget(new)) => (false, old.max_keys != new.max_keys, carries_budget(old, new)),
+        (K::FleetBudget(old), K::FleetBudget(new)) => {
+            let (old, new) = (&old.budget, &new.budget);
+            (stored, old.max_keys != new.max_keys, carries_budget(old, new))
+        }
+        (K::FairEscrow(old), K::FairEscrow(new)) => (
+            false,
+            false,
+            if old.decides_as(new) { Ok(()) } else { Err("the limit, the window or the weights changed") },
+        ),
+        _ => return Fate::Reset("the kind of the limiter changed"),
     };
-    if prefix != before.prefix() {
+    if spec.is_stored() && prefix != before.prefix() {
         return Fate::Reset("the prefix changed");
     }
-    let resized = old.max_keys != spec.max_keys;
     if resized && !stored {
         return Fate::Reset("maxKeys changed");
     }
-    if old_strategy == new_strategy && old.fail_mode == spec.fail_mode && !resized {
+    let same = old.kind == spec.kind && old.strategy == spec.strategy;
+    if same && old.fail_mode == spec.fail_mode && !resized {
         return Fate::Unchanged;
     }
-    match carries(old_strategy, new_strategy) {
+    match carried {
         Ok(()) => Fate::Kept,
         Err(why) if stored => Fate::Stored(why),
         Err(why) => Fate::Reset(why),
     }
+}
+
+/// Whether what was counted of one budget means the same to another.
+fn carries_budget(old: &BudgetSpec, new: &BudgetSpec) -> Result<(), &'static str> {
+    if old.window_ms == new.window_ms { Ok(()) } else { Err("the window changed") }
 }
 
 const STRATEGY: &str = "the strategy changed";

@@ -32,11 +32,11 @@ pub struct Rule {
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum RuleLimit {
-    /// Nobody: none of its policies has a strategy.
+    /// Nobody: its policies limit nothing but the work in flight.
     None,
     /// The limiter of its only policy.
     One(Arc<dyn DynLimiter>),
-    /// All of its policies that have a strategy: each is charged, or none.
+    /// All of its policies that limit units: each is charged, or none.
     Joint(Arc<dyn Admit>),
 }
 
@@ -56,8 +56,9 @@ impl Rule {
         };
         let guards: Vec<_> = policies.iter().filter_map(|policy| policy.guard().cloned()).collect();
         let guarded = (!guards.is_empty()).then(|| Guarded::new(guards, limit.clone()));
-        let stored = || policies.iter().filter(|policy| policy.limiter().is_some());
+        let stored = || policies.iter().filter(|policy| policy.spec().is_stored());
         let modes = || stored().map(|policy| spec.fail_mode.unwrap_or(policy.spec().fail_mode));
+        // Without keys in a store there is none to be out.
         let fail_mode = modes().reduce(stricter).unwrap_or_default();
         let standby = match (fail_mode, store) {
             (FailMode::Local(_), Some(store)) => Some(stand_in(stored().zip(modes()), store, options)),

@@ -45,7 +45,7 @@ impl PolicySet {
             let before = old.and_then(|old| old.get(&spec.name));
             let fate = match before {
                 None => Fate::Added,
-                Some(_) if kept.is_none() && spec.strategy.is_some() => Fate::Reset("the store changed"),
+                Some(_) if kept.is_none() && spec.is_stored() => Fate::Reset("the store changed"),
                 Some(before) => reload::fate(before, spec, &prefix, store.is_some()),
             };
             let policy = match (before, fate) {
@@ -55,7 +55,7 @@ impl PolicySet {
                     let heir_of = before.filter(|_| matches!(fate, Fate::Kept | Fate::NewSlots));
                     let slots_of = before.filter(|before| before.spec().concurrency == spec.concurrency);
                     let policy = Policy::new(spec.clone(), prefix, options, store.as_deref(), heir_of, slots_of);
-                    Arc::new(policy.map_err(|error| ConfigErrors::refused(&spec.name, &error))?)
+                    Arc::new(policy.map_err(|error| ConfigErrors::refused(spec, &error))?)
                 }
             };
             policies.push(policy);
