@@ -59,6 +59,7 @@ struct Found<M: Machine> {
 /// use bench::model::{Machine, explore};
 ///
 /// /// A lamp that can be switched.
+/// #[derive(Debug)]
 /// struct Lamp;
 ///
 /// impl Machine for Lamp {
