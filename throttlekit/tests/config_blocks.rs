@@ -204,6 +204,8 @@ fn what_is_wrong_with_tiers_is_said_at_its_place() {
     wrong("mode: lease", ".mode", r#"unknown mode "lease", did you mean "leased"?"#);
     wrong("mode: lease, batch: x, grant: 5", ".mode", r#"unknown mode "lease", did you mean "leased"?"#);
     wrong("btach: 5, batch: 5", ".btach", r#"unknown field, did you mean "batch"?"#);
+    let known = "mode, windowCoupled, batch, lowWater, returnIdleAfterMs, grant, maxKeys, adaptive";
+    wrong("shards: 5, batch: 5", ".shards", &format!("unknown field, known are {known}"));
     let range =
         |found: &str| format!("must be a finite number of at least 1 and at most 9007199254740991 (found {found})");
     wrong("batch: 0.5", ".batch", &range("0.5"));

@@ -76,7 +76,7 @@ impl<'n> Fields<'n> {
 
     /// The value of a field; null counts as absent.
     pub(super) fn take(&mut self, name: &'static str) -> Option<&'n Entry> {
-        self.known.push(name);
+        self.know(name);
         let index = self.left.iter().position(|(_, entry)| entry.key == name)?;
         let (_, entry) = self.left.swap_remove(index);
         if matches!(entry.node.value, Value::Null) { None } else { Some(entry) }
@@ -84,7 +84,10 @@ impl<'n> Fields<'n> {
 
     /// Says that there is a field of this name, which is not asked for here.
     pub(super) fn know(&mut self, name: &'static str) {
-        self.known.push(name);
+        // One that is left blank is looked for twice.
+        if !self.known.contains(&name) {
+            self.known.push(name);
+        }
     }
 
     /// Takes a field that has no value; reports it if it is there.
