@@ -80,12 +80,12 @@ async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
     let policies = Policies::load_file_with(&options.config, stores(LoadOptions::new().runtime(TokioRuntime)))?;
     ready(&policies).await?;
     let errors = ErrorLog::new();
-    let limits = throttlekit_tower::ThrottleLayer::from_config(&policies)?
-        .on_error(move |failure| errors.write(failure.policy, failure.error));
+    let limits =
+        ThrottleLayer::from_config(&policies)?.on_error(move |failure| errors.write(failure.policy, failure.error));
     let app = Router::new()
         .route("/api/hello", get(|| async { "hello\n" }))
         .route("/api/upload", post(|body: Bytes| async move { format!("stored {} bytes\n", body.len()) }))
-        .layer(ThrottleLayer::from(limits));
+        .layer(limits);
 
     let listener = TcpListener::bind(options.listen)
         .await

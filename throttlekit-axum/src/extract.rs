@@ -25,8 +25,8 @@ use throttlekit::Decision;
 ///     format!("{} left", decision.remaining)
 /// }
 ///
-/// let layer = throttlekit_tower::ThrottleLayer::new(Limiter::new(Gcra::per_second(5)?)).share_decision(true);
-/// let app: Router = Router::new().route("/", get(hello)).layer(ThrottleLayer::from(layer));
+/// let layer = ThrottleLayer::new(Limiter::new(Gcra::per_second(5)?)).share_decision(true);
+/// let app: Router = Router::new().route("/", get(hello)).layer(layer);
 /// # let _ = app;
 /// # Ok::<(), throttlekit::BuildError>(())
 /// ```

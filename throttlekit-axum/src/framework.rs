@@ -3,8 +3,7 @@
 use std::net::SocketAddr;
 
 use axum::extract::{ConnectInfo, OriginalUri};
-use throttlekit_tower::key::PeerAddr;
-use throttlekit_tower::{Framework, RequestHead};
+use throttlekit_tower::{Framework, PeerAddr, RequestHead};
 
 /// axum: the peer is [`ConnectInfo<SocketAddr>`], the path that of the [`OriginalUri`], so that rules name whole paths
 /// wherever in a nested router the layer is.
@@ -15,12 +14,12 @@ use throttlekit_tower::{Framework, RequestHead};
 pub struct Axum;
 
 impl Framework for Axum {
-    fn peer(&self, request: &RequestHead<'_>) -> Option<SocketAddr> {
+    fn peer(request: &RequestHead<'_, Self>) -> Option<SocketAddr> {
         let info = request.extensions().get::<ConnectInfo<SocketAddr>>();
         info.map(|info| info.0).or_else(|| request.extensions().get::<PeerAddr>().map(|peer| peer.0))
     }
 
-    fn path<'a>(&self, request: &RequestHead<'a>) -> &'a str {
+    fn path<'a>(request: &RequestHead<'a, Self>) -> &'a str {
         request.extensions().get::<OriginalUri>().map_or(request.uri(), |uri| &uri.0).path()
     }
 }

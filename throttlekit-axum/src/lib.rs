@@ -8,7 +8,8 @@ mod layer;
 
 pub use extract::{DecisionMissing, Throttled};
 pub use framework::Axum;
-pub use layer::ThrottleLayer;
+pub use layer::{Failure, Limited, Rejection, RequestHead, ThrottleLayer, ThrottleLayerBuilder};
+pub use throttlekit_tower::{PeerAddr, Throttle, key};
 
 /// Compiles the examples of the workspace's front page.
 #[cfg(all(doctest, feature = "config"))]

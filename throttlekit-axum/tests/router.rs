@@ -16,10 +16,10 @@ async fn without_connect_info_requests_share_a_key_and_one_is_reported() {
     let told = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&told);
     let limiter = Limiter::builder(Gcra::per_second(2).expect("a rate")).clock(ManualClock::new(0.0)).build();
-    let layer = throttlekit_tower::ThrottleLayer::new(limiter).on_error(move |_| {
+    let layer = ThrottleLayer::new(limiter).on_error(move |_| {
         count.fetch_add(1, Ordering::SeqCst);
     });
-    let app = Router::new().route("/", get(|| async { "hello" })).layer(ThrottleLayer::from(layer));
+    let app = Router::new().route("/", get(|| async { "hello" })).layer(layer);
     let mut statuses = Vec::new();
     for _ in 0..3 {
         let request = Request::new(Body::empty());

@@ -108,8 +108,8 @@ async fn handlers_can_see_the_decision() {
     let maybe = |decision: Option<Throttled>| async move { decision.is_some().to_string() };
     let routes = || Router::new().route("/left", get(left)).route("/maybe", get(maybe));
 
-    let sharing = throttlekit_tower::ThrottleLayer::new(limiter()).share_decision(true);
-    let mut server = Server::start(routes().layer(ThrottleLayer::from(sharing))).await;
+    let sharing = ThrottleLayer::new(limiter()).share_decision(true);
+    let mut server = Server::start(routes().layer(sharing)).await;
     assert_eq!(text(server.get("/left").await).await, "4");
     assert_eq!(text(server.get("/maybe").await).await, "true");
 

@@ -6,7 +6,8 @@ use arrayvec::{ArrayString, ArrayVec};
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use throttlekit::Decision;
-use throttlekit::headers::{Field, FieldValue, HeaderFamily, HeaderSet, Headers};
+use throttlekit::headers::{Field, FieldValue, HeaderFamily, Headers};
+use throttlekit_http::Present;
 
 static RATE_LIMIT_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 static RATE_LIMIT_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
@@ -35,16 +36,9 @@ const fn digits() -> [u8; 3 * PREPARED] {
     digits
 }
 
-/// What happens to a field that the response has already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Present {
-    Replace,
-    Keep,
-}
-
 /// The fields of one policy.
 #[derive(Clone, Debug)]
-pub(crate) struct Fields {
+pub struct Fields {
     headers: Headers,
     /// The value of the limit as it is usually shown.
     limit: (u64, Option<HeaderValue>),
@@ -54,17 +48,6 @@ impl Fields {
     /// Fields for a policy whose limit is usually `limit`.
     pub(crate) fn new(headers: Headers, limit: u64) -> Self {
         Self { headers, limit: (limit, HeaderValue::try_from(limit.to_string()).ok()) }
-    }
-
-    /// The limit as it is usually shown.
-    pub(crate) fn limit(&self) -> u64 {
-        self.limit.0
-    }
-
-    /// Which fields are written.
-    #[inline]
-    pub(crate) fn set(&self) -> HeaderSet {
-        self.headers.set()
     }
 
     /// Sets the fields of `decision` on `map`.

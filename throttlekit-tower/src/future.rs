@@ -4,17 +4,24 @@ use std::fmt;
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
+use throttlekit_http as door;
 use tower_service::Service;
 
 use crate::body::ResponseBody;
-use crate::decide::{Pass, Shared, Stop, Verdict, Waiting};
+use crate::door::Tower;
+use crate::layer::Shared;
+use crate::request::{Framework, Plain, RequestHead};
+
+type Pass<F> = door::Pass<Tower<F>>;
+type Stop<F> = door::Stop<Tower<F>>;
+type Verdict<F> = door::Verdict<Tower<F>>;
+type Waiting<F> = door::Waiting<Tower<F>>;
 
 pin_project! {
     /// The future of [`Throttle`](crate::Throttle).
@@ -24,68 +31,80 @@ pin_project! {
     /// Dropping it drops the inner future and gives back what the admission holds. What a store has charged already
     /// stays charged.
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<S, B>
+    pub struct ResponseFuture<S, B, F = Plain>
     where
         S: Service<Request<B>>,
+        F: Framework,
     {
         #[pin]
-        state: State<S, B>,
+        state: State<S, B, F>,
     }
 }
 
 pin_project! {
     #[project = StateProjection]
-    enum State<S, B>
+    enum State<S, B, F>
     where
         S: Service<Request<B>>,
+        F: Framework,
     {
         Passed { #[pin] future: S::Future },
         // With something to tell or to hold. A variant of its own, so that the other one moves no more than the future.
-        Carrying { #[pin] future: S::Future, pass: Option<Pass> },
+        Carrying { #[pin] future: S::Future, pass: Option<Pass<F>> },
         Rejected { response: Option<Box<Response<Bytes>>> },
-        Waiting { call: Option<Box<WaitingCall<S, B>>> },
+        Waiting { call: Option<Box<WaitingCall<S, B, F>>> },
     }
 }
 
 /// A call that waits for a store: on the heap, since it is large and the wait dwarfs the allocation.
-struct WaitingCall<S, B> {
-    waiting: Waiting,
+struct WaitingCall<S, B, F: Framework> {
+    waiting: Waiting<F>,
     /// The service that was polled ready.
     service: S,
     request: Request<B>,
-    shared: Arc<Shared>,
+    shared: Shared<F>,
 }
 
-impl<S, B> ResponseFuture<S, B>
+impl<S, B, F> ResponseFuture<S, B, F>
 where
     S: Service<Request<B>> + Clone,
+    F: Framework,
 {
     /// Decides `request`, and calls `service`, which was polled ready, if that is the answer.
     #[inline]
-    pub(crate) fn start(shared: &Arc<Shared>, service: &mut S, mut request: Request<B>) -> Self {
+    pub(crate) fn start(shared: &Shared<F>, service: &mut S, mut request: Request<B>) -> Self {
         let mut pass = None;
-        if let Some(stop) = shared.decide(&request, &mut pass) {
+        if let Some(stop) = shared.decide(&RequestHead::new(&request), &mut pass) {
             return Self::stopped(shared, service, request, *stop);
         }
         if let Some(mut pass) = pass {
-            pass.begin(&shared.hooks, &mut request);
+            begin(shared, &mut pass, &mut request);
             return Self { state: State::Carrying { future: service.call(request), pass: Some(pass) } };
         }
         Self { state: State::Passed { future: service.call(request) } }
     }
 
     #[cold]
-    fn stopped(shared: &Arc<Shared>, service: &mut S, request: Request<B>, stop: Stop) -> Self {
+    fn stopped(shared: &Shared<F>, service: &mut S, request: Request<B>, stop: Stop<F>) -> Self {
         // What the service reserved when it got ready must not be held by a request that never comes.
         let service = take(service);
         match stop {
             Stop::Answer(response) => Self { state: State::Rejected { response: Some(Box::new(response)) } },
             Stop::Wait(waiting) => {
-                let call = WaitingCall { waiting, service, request, shared: Arc::clone(shared) };
+                let call = WaitingCall { waiting, service, request, shared: shared.clone() };
                 Self { state: State::Waiting { call: Some(Box::new(call)) } }
             }
         }
     }
+}
+
+/// The work starts.
+#[inline]
+fn begin<B, F: Framework>(shared: &Shared<F>, pass: &mut Pass<F>, request: &mut Request<B>) {
+    if let Some(decision) = pass.decision().filter(|_| shared.shares_decision()) {
+        request.extensions_mut().insert(*decision);
+    }
+    pass.begin();
 }
 
 /// Takes the service that was polled ready, and leaves a clone of it.
@@ -94,17 +113,18 @@ fn take<S: Clone>(service: &mut S) -> S {
     mem::replace(service, clone)
 }
 
-impl<S, B> WaitingCall<S, B>
+impl<S, B, F> WaitingCall<S, B, F>
 where
     S: Service<Request<B>>,
+    F: Framework,
 {
     /// The state that follows the answer.
-    fn proceed(mut self, verdict: Verdict, pass: Option<Pass>) -> State<S, B> {
+    fn proceed(mut self, verdict: Verdict<F>, pass: Option<Pass<F>>) -> State<S, B, F> {
         match verdict.map(|stop| *stop) {
             None => match pass {
                 None => State::Passed { future: self.service.call(self.request) },
                 Some(mut pass) => {
-                    pass.begin(&self.shared.hooks, &mut self.request);
+                    begin(&self.shared, &mut pass, &mut self.request);
                     State::Carrying { future: self.service.call(self.request), pass: Some(pass) }
                 }
             },
@@ -117,8 +137,9 @@ where
     }
 }
 
-impl<S, B, ResBody> Future for ResponseFuture<S, B>
+impl<S, B, F, ResBody> Future for ResponseFuture<S, B, F>
 where
+    F: Framework,
     S: Service<Request<B>, Response = Response<ResBody>>,
     ResBody: Body,
 {
@@ -148,10 +169,11 @@ where
                 }
                 StateProjection::Waiting { call } => {
                     let waiting = call.as_mut().expect("a waiting call is taken only to leave this state");
-                    let answer = ready!(Pin::new(waiting.waiting.answer()).poll(cx));
+                    let answer = ready!(waiting.waiting.poll_answer(cx));
                     let call = call.take().expect("it was there a line before");
                     let mut pass = None;
-                    let verdict = call.waiting.conclude(&call.shared, &call.request, answer, &mut pass);
+                    let verdict =
+                        call.waiting.conclude(&call.shared, &RequestHead::new(&call.request), answer, &mut pass);
                     call.proceed(verdict, pass)
                 }
             };
@@ -162,14 +184,15 @@ where
 
 /// The response of the inner service with what we add.
 #[inline]
-fn finished<B: Body>(mut response: Response<B>, pass: Option<Pass>) -> Response<ResponseBody<B>> {
+fn finished<B: Body, F: Framework>(mut response: Response<B>, pass: Option<Pass<F>>) -> Response<ResponseBody<B>> {
     let status = response.status();
-    let (permit, bodiless) = pass.map(|pass| pass.finish(status, response.headers_mut())).unwrap_or_default();
+    let (permit, bodiless) = pass.map(|pass| pass.finish(status.as_u16(), response.headers_mut())).unwrap_or_default();
     response.map(|body| ResponseBody::passed(body, permit, bodiless))
 }
 
-impl<S, B> fmt::Debug for ResponseFuture<S, B>
+impl<S, B, F> fmt::Debug for ResponseFuture<S, B, F>
 where
+    F: Framework,
     S: Service<Request<B>>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,16 +1,13 @@
 //! The layer.
 
-use std::sync::Arc;
-
 use throttlekit::{Admit, Clock, DynLimiter};
+use throttlekit_http::{Limits, Reject};
 use tower_layer::Layer;
 
-use crate::builder::ThrottleLayerBuilder;
-use crate::decide::{Rules, Shared};
-use crate::reject::{Failure, Limited, Reject};
-use crate::request::{Framework, RequestHead};
-use crate::rule::Rule;
+use crate::door::Tower;
+use crate::request::{Framework, Plain, RequestHead};
 use crate::service::Throttle;
+use crate::{Failure, Limited, ThrottleLayerBuilder};
 
 /// Puts limits in front of services.
 ///
@@ -26,8 +23,7 @@ use crate::service::Throttle;
 /// use http_body_util::Empty;
 /// use bytes::Bytes;
 /// use throttlekit::{Gcra, Limiter};
-/// use throttlekit_tower::ThrottleLayer;
-/// use throttlekit_tower::key::PeerAddr;
+/// use throttlekit_tower::{PeerAddr, ThrottleLayer};
 /// use tower::{Layer as _, ServiceExt as _, service_fn};
 ///
 /// # tokio_test::block_on(async {
@@ -47,27 +43,51 @@ use crate::service::Throttle;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).unwrap();
 /// ```
-#[derive(Clone, Debug)]
-pub struct ThrottleLayer {
-    shared: Arc<Shared>,
+pub type ThrottleLayer = FrameworkLayer<Plain>;
+
+/// A [`ThrottleLayer`] within the framework `F`, which knows the peer and the path of its requests.
+#[derive(Debug)]
+pub struct FrameworkLayer<F: Framework> {
+    shared: Shared<F>,
 }
 
-impl ThrottleLayer {
+/// What a layer and all its services share.
+pub(crate) type Shared<F> = Limits<Tower<F>>;
+
+impl<F: Framework> FrameworkLayer<F> {
     /// Limits every request by `limiter`: one unit under the peer's address, draft header fields, fail mode open.
     pub fn new(limiter: impl DynLimiter) -> Self {
-        Self::with_rule(Self::builder(limiter).into_rule())
+        Limits::new(limiter).into()
     }
 
     /// Limits every request by `limiter`, with other options than [`new`](Self::new). The policy is called as the
     /// strategy is, and its window is shown, unless the builder is told otherwise.
-    pub fn builder(limiter: impl DynLimiter) -> ThrottleLayerBuilder {
-        ThrottleLayerBuilder::for_limiter(Arc::new(limiter))
+    ///
+    /// ```
+    /// use throttlekit::headers::HeaderFamily;
+    /// use throttlekit::{FailMode, Gcra, Limiter, MissingKey};
+    /// use throttlekit_tower::ThrottleLayer;
+    /// use throttlekit_tower::key::HeaderKey;
+    ///
+    /// let layer = ThrottleLayer::builder(Limiter::new(Gcra::per_second(100)?))
+    ///     .policy_name("uploads")
+    ///     .key(HeaderKey::named("x-api-key")?)
+    ///     .missing_key(MissingKey::Reject)
+    ///     .cost_fn(|request| if request.method() == http::Method::POST { 10.0 } else { 1.0 })
+    ///     .fail_mode(FailMode::Closed)
+    ///     .headers(HeaderFamily::Structured)
+    ///     .build()?;
+    /// # let _ = layer;
+    /// # Ok::<(), throttlekit::BuildError>(())
+    /// ```
+    pub fn builder(limiter: impl DynLimiter) -> ThrottleLayerBuilder<F> {
+        Limits::builder(limiter)
     }
 
     /// Limits every request by anything that admits, such as a guard of concurrency. `clock` is the one that it decides
     /// by; header fields tell spans from it.
-    pub fn builder_for(admit: impl Admit, clock: impl Clock) -> ThrottleLayerBuilder {
-        ThrottleLayerBuilder::for_admit(Arc::new(admit), Arc::new(clock))
+    pub fn builder_for(admit: impl Admit, clock: impl Clock) -> ThrottleLayerBuilder<F> {
+        Limits::builder_for(admit, clock)
     }
 
     /// Limits requests by the rules of a configuration's `http` section.
@@ -78,7 +98,7 @@ impl ThrottleLayer {
     /// there was one costs an atomic read.
     ///
     /// The path is the one that the layer sees, undecoded. The peer's address is the extension
-    /// [`PeerAddr`](crate::key::PeerAddr), unless [`framework`](Self::framework) says otherwise.
+    /// [`PeerAddr`](crate::PeerAddr), unless the framework `F` says otherwise.
     ///
     /// # Errors
     ///
@@ -104,67 +124,59 @@ impl ThrottleLayer {
     #[cfg(feature = "config")]
     #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
     pub fn from_config(policies: &throttlekit::policy::Policies) -> Result<Self, throttlekit::BuildError> {
-        let registry = crate::registry::Registry::new(policies)?;
-        Ok(Self::with_rules(Rules::Registry(Arc::new(registry))))
-    }
-
-    pub(crate) fn with_rule(rule: Rule) -> Self {
-        Self::with_rules(Rules::One(Arc::new(rule)))
-    }
-
-    pub(crate) fn with_rules(rules: Rules) -> Self {
-        Self { shared: Arc::new(Shared::new(rules)) }
+        Limits::from_config(policies).map(Self::from)
     }
 
     /// Leaves requests alone for which `skip` says true: no store is asked, no header field written, no hook called.
     /// If it panics the request is limited.
     #[must_use]
-    pub fn skip(self, skip: impl Fn(&RequestHead<'_>) -> bool + Send + Sync + 'static) -> Self {
-        self.change(|shared| shared.hooks.skip = Some(Arc::new(skip)))
+    pub fn skip(self, skip: impl Fn(&RequestHead<'_, F>) -> bool + Send + Sync + 'static) -> Self {
+        self.shared.skip(skip).into()
     }
 
     /// Calls `hook` for every denial, before its response is made. A panic in it is swallowed.
     #[must_use]
-    pub fn on_limited(self, hook: impl Fn(&Limited<'_>) + Send + Sync + 'static) -> Self {
-        self.change(|shared| shared.hooks.on_limited = Some(Arc::new(hook)))
+    pub fn on_limited(self, hook: impl Fn(&Limited<'_, F>) + Send + Sync + 'static) -> Self {
+        self.shared.on_limited(hook).into()
     }
 
     /// Calls `hook` for every request that could not be decided, before the fail mode applies; and once in the life of
     /// the layer for a request whose peer is needed and not known. A panic in it is swallowed.
     #[must_use]
-    pub fn on_error(self, hook: impl Fn(&Failure<'_>) + Send + Sync + 'static) -> Self {
-        self.change(|shared| shared.hooks.on_error = Some(Arc::new(hook)))
+    pub fn on_error(self, hook: impl Fn(&Failure<'_, F>) + Send + Sync + 'static) -> Self {
+        self.shared.on_error(hook).into()
     }
 
     /// Lets `reject` make the responses to requests that are not passed on.
     #[must_use]
-    pub fn reject(self, reject: impl Reject) -> Self {
-        self.change(|shared| shared.hooks.reject = Some(Arc::new(reject)))
-    }
-
-    /// Asks `framework` for the peer and the path of a request.
-    #[must_use]
-    pub fn framework(self, framework: impl Framework) -> Self {
-        self.change(|shared| shared.hooks.framework = Arc::new(framework))
+    pub fn reject(self, reject: impl Reject<Tower<F>>) -> Self {
+        self.shared.reject(reject).into()
     }
 
     /// Puts the [`Decision`](throttlekit::Decision) of an admitted request into its extensions, for the inner service.
     /// Costs allocations, so it is off by default.
     #[must_use]
     pub fn share_decision(self, share: bool) -> Self {
-        self.change(|shared| shared.hooks.share_decision = share)
-    }
-
-    fn change(mut self, change: impl FnOnce(&mut Shared)) -> Self {
-        change(Arc::make_mut(&mut self.shared));
-        self
+        self.shared.share_decision(share).into()
     }
 }
 
-impl<S> Layer<S> for ThrottleLayer {
-    type Service = Throttle<S>;
+impl<F: Framework> From<Limits<Tower<F>>> for FrameworkLayer<F> {
+    fn from(shared: Shared<F>) -> Self {
+        Self { shared }
+    }
+}
 
-    fn layer(&self, inner: S) -> Throttle<S> {
-        Throttle::new(inner, Arc::clone(&self.shared))
+impl<F: Framework> Clone for FrameworkLayer<F> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone() }
+    }
+}
+
+impl<S, F: Framework> Layer<S> for FrameworkLayer<F> {
+    type Service = Throttle<S, F>;
+
+    fn layer(&self, inner: S) -> Throttle<S, F> {
+        Throttle::new(inner, self.shared.clone())
     }
 }

@@ -1,11 +1,24 @@
 //! What the layer and its hooks see of a request.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::net::SocketAddr;
 
-use http::{Extensions, HeaderMap, Method, Request, Uri};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri};
+use throttlekit_http::Head;
 
-use crate::key::PeerAddr;
+/// The address of the other end of the connection. A server without a framework puts it into the request's extensions.
+///
+/// ```
+/// use throttlekit_tower::{PeerAddr, Plain, RequestHead};
+///
+/// let mut request = http::Request::get("/").body(())?;
+/// request.extensions_mut().insert(PeerAddr("203.0.113.5:41000".parse()?));
+/// assert_eq!(RequestHead::<Plain>::new(&request).peer(), Some("203.0.113.5:41000".parse()?));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PeerAddr(pub SocketAddr);
 
 /// What the framework around a service knows of a request.
 ///
@@ -20,24 +33,24 @@ use crate::key::PeerAddr;
 /// struct Ours;
 ///
 /// impl Framework for Ours {
-///     fn peer(&self, request: &RequestHead<'_>) -> Option<SocketAddr> {
+///     fn peer(request: &RequestHead<'_, Self>) -> Option<SocketAddr> {
 ///         request.extensions().get::<SocketAddr>().copied()
 ///     }
 /// }
 ///
 /// let mut request = http::Request::new(());
-/// assert_eq!(RequestHead::within(&request, &Ours).peer(), None);
+/// assert_eq!(RequestHead::<Ours>::new(&request).peer(), None);
 /// request.extensions_mut().insert(SocketAddr::from(([203, 0, 113, 5], 41_000)));
-/// assert!(RequestHead::within(&request, &Ours).peer().is_some());
+/// assert_eq!(RequestHead::<Ours>::new(&request).peer(), Some(([203, 0, 113, 5], 41_000).into()));
 /// ```
-pub trait Framework: fmt::Debug + Send + Sync + 'static {
+pub trait Framework: Sized + Send + Sync + 'static {
     /// The address of the other end of the connection; [`PeerAddr`] of the extensions unless told otherwise.
-    fn peer(&self, request: &RequestHead<'_>) -> Option<SocketAddr> {
+    fn peer(request: &RequestHead<'_, Self>) -> Option<SocketAddr> {
         request.extensions().get::<PeerAddr>().map(|peer| peer.0)
     }
 
     /// The path that rules match, percent-encoded as it was sent; the path of the URI unless told otherwise.
-    fn path<'a>(&self, request: &RequestHead<'a>) -> &'a str {
+    fn path<'a>(request: &RequestHead<'a, Self>) -> &'a str {
         request.uri().path()
     }
 }
@@ -48,31 +61,25 @@ pub struct Plain;
 
 impl Framework for Plain {}
 
-/// A request without its body.
-#[derive(Clone, Copy)]
-pub struct RequestHead<'a> {
+/// A request without its body, in the framework `F`.
+pub struct RequestHead<'a, F = Plain> {
     method: &'a Method,
     uri: &'a Uri,
     headers: &'a HeaderMap,
     extensions: &'a Extensions,
-    framework: &'a dyn Framework,
+    framework: PhantomData<fn() -> F>,
 }
 
-impl<'a> RequestHead<'a> {
-    /// The head of `request`, with the framework [`Plain`].
-    pub fn new<B>(request: &'a Request<B>) -> Self {
-        Self::within(request, &Plain)
-    }
-
-    /// The head of `request`, with what `framework` knows.
+impl<'a, F: Framework> RequestHead<'a, F> {
+    /// The head of `request`.
     #[inline]
-    pub fn within<B>(request: &'a Request<B>, framework: &'a dyn Framework) -> Self {
+    pub fn new<B>(request: &'a Request<B>) -> Self {
         Self {
             method: request.method(),
             uri: request.uri(),
             headers: request.headers(),
             extensions: request.extensions(),
-            framework,
+            framework: PhantomData,
         }
     }
 
@@ -97,17 +104,51 @@ impl<'a> RequestHead<'a> {
     }
 
     /// The address of the other end of the connection, if the framework knows it.
+    #[inline]
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.framework.peer(self)
+        F::peer(self)
     }
 
     /// The path that rules match.
+    #[inline]
     pub fn path(&self) -> &'a str {
-        self.framework.path(self)
+        F::path(self)
     }
 }
 
-impl fmt::Debug for RequestHead<'_> {
+impl<'a, F: Framework> Head<'a> for RequestHead<'a, F> {
+    fn method(&self) -> &'a str {
+        self.method.as_str()
+    }
+
+    #[inline]
+    fn path(&self) -> &'a str {
+        F::path(self)
+    }
+
+    fn query(&self) -> Option<&'a str> {
+        self.uri.query()
+    }
+
+    #[inline]
+    fn peer(&self) -> Option<SocketAddr> {
+        F::peer(self)
+    }
+
+    fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.headers.get_all(name).iter().map(HeaderValue::as_bytes)
+    }
+}
+
+impl<F> Clone for RequestHead<'_, F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F> Copy for RequestHead<'_, F> {}
+
+impl<F: Framework> fmt::Debug for RequestHead<'_, F> {
     /// Shows no header field, since they carry secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RequestHead").field("method", self.method).field("path", &self.path()).finish_non_exhaustive()

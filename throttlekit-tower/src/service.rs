@@ -1,6 +1,5 @@
 //! The service.
 
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -9,8 +8,9 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::body::ResponseBody;
-use crate::decide::Shared;
 use crate::future::ResponseFuture;
+use crate::layer::Shared;
+use crate::request::{Framework, Plain};
 
 /// Limits the requests of an inner service. Made by [`ThrottleLayer`](crate::ThrottleLayer); all clones, and all services
 /// of one layer, count together.
@@ -18,14 +18,14 @@ use crate::future::ResponseFuture;
 /// It is ready when the inner service is. A denial is a response, so the error type stays that of the inner service.
 /// A request is decided when it is called; the inner service that was polled ready is the one that is called, also after
 /// waiting for a store, and if it is not called it is dropped, so that nothing it reserved stays reserved.
-#[derive(Clone, Debug)]
-pub struct Throttle<S> {
+#[derive(Debug)]
+pub struct Throttle<S, F: Framework = Plain> {
     inner: S,
-    shared: Arc<Shared>,
+    shared: Shared<F>,
 }
 
-impl<S> Throttle<S> {
-    pub(crate) fn new(inner: S, shared: Arc<Shared>) -> Self {
+impl<S, F: Framework> Throttle<S, F> {
+    pub(crate) fn new(inner: S, shared: Shared<F>) -> Self {
         Self { inner, shared }
     }
 
@@ -45,15 +45,22 @@ impl<S> Throttle<S> {
     }
 }
 
-impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Throttle<S>
+impl<S: Clone, F: Framework> Clone for Throttle<S, F> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), shared: self.shared.clone() }
+    }
+}
+
+impl<S, F, ReqBody, ResBody> Service<Request<ReqBody>> for Throttle<S, F>
 where
+    F: Framework,
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
     ResBody: Body,
     ResBody::Data: From<Bytes>,
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S, ReqBody>;
+    type Future = ResponseFuture<S, ReqBody, F>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {

@@ -13,7 +13,7 @@ use http::{Request, StatusCode};
 use outage::{ManualRuntime, Mood, Opener};
 use throttlekit::policy::{LoadOptions, Policies};
 use throttlekit::{Guard, ManualClock, Priority};
-use throttlekit_tower::key::PeerAddr;
+use throttlekit_tower::PeerAddr;
 use throttlekit_tower::{Throttle, ThrottleLayer};
 use tokio_test::{assert_pending, assert_ready_ok};
 use tower::Service as _;

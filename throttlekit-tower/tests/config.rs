@@ -9,7 +9,7 @@ use common::{Hello, around, field, send};
 use http::{Request, StatusCode};
 use throttlekit::policy::{LoadOptions, Policies};
 use throttlekit::{Event, ManualClock, Observer};
-use throttlekit_tower::key::PeerAddr;
+use throttlekit_tower::PeerAddr;
 use throttlekit_tower::{Throttle, ThrottleLayer};
 
 fn policies(text: &str) -> Policies {

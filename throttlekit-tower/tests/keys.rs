@@ -9,13 +9,13 @@ use common::{Script, around, from_peer, request, send};
 use http::{HeaderValue, Request, StatusCode};
 use throttlekit::{ManualClock, MissingKey};
 use throttlekit_tower::key::{ConstantKey, HeaderKey, KeyExtractor, PeerIp};
-use throttlekit_tower::{RequestHead, ThrottleLayer, ThrottleLayerBuilder};
+use throttlekit_tower::{Plain, RequestHead, ThrottleLayer, ThrottleLayerBuilder, Tower};
 
 fn layer(script: &Script) -> ThrottleLayerBuilder {
     ThrottleLayer::builder_for(script.clone(), ManualClock::default())
 }
 
-fn key_of(extractor: &impl KeyExtractor, request: &Request<()>) -> Option<String> {
+fn key_of(extractor: &impl KeyExtractor<Tower<Plain>>, request: &Request<()>) -> Option<String> {
     extractor.key(&RequestHead::new(request)).map(|key| key.as_str().to_owned())
 }
 

@@ -14,7 +14,7 @@ use outage::{Mood, Opener};
 use throttlekit::policy::{LoadOptions, Policies};
 use throttlekit::store::Remote;
 use throttlekit::{FailMode, Fallback, FixedWindow, Limiter, ManualClock, Outage, Share};
-use throttlekit_tower::key::PeerAddr;
+use throttlekit_tower::PeerAddr;
 use throttlekit_tower::{Throttle, ThrottleLayer};
 use tokio_test::{assert_pending, assert_ready_ok};
 use tower::{Layer as _, Service as _};

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use throttlekit::{Admission, Admit, Ask, Decision, DynLimiter, Error, Gcra, Limiter, ManualClock, Run};
-use throttlekit_tower::key::PeerAddr;
+use throttlekit_tower::PeerAddr;
 use throttlekit_tower::{ResponseBody, Throttle, ThrottleLayer};
 use tower::{Layer as _, Service, ServiceExt as _};
 

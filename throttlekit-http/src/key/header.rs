@@ -2,12 +2,11 @@
 
 use std::fmt::Write as _;
 
-use http::HeaderName;
 use sha2::{Digest as _, Sha256};
 use throttlekit::BuildError;
 
 use super::{Key, KeyExtractor, PEER_MARK};
-use crate::request::RequestHead;
+use crate::door::{Door, Head as _};
 
 /// The longest value that is a key as it stands, in bytes.
 const MAX_PLAIN: usize = 256;
@@ -24,28 +23,27 @@ const HASH_MARK: &str = "sha256:";
 /// The field is what the client says. Where nothing before this layer has checked it, a client can take a new key for
 /// each request; limit such clients by [`PeerIp`](super::PeerIp) too.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeaderKey(HeaderName);
+pub struct HeaderKey(Box<str>);
 
 impl HeaderKey {
-    /// Reads the field `name`.
-    pub fn new(name: HeaderName) -> Self {
-        Self(name)
-    }
-
     /// Reads the field called `name`, in any case.
     ///
     /// # Errors
     ///
-    /// If `name` is no header name.
+    /// If `name` is no header name: empty, or with characters other than letters, digits and ``!#$%&'*+-.^_`|~``.
     pub fn named(name: &str) -> Result<Self, BuildError> {
-        name.parse().map(Self).map_err(|_| BuildError::new("headerKey.name", name, "must be a header field name"))
+        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if name.is_empty() || !name.bytes().all(token) {
+            return Err(BuildError::new("headerKey.name", name, "must be a header field name"));
+        }
+        Ok(Self(name.to_ascii_lowercase().into()))
     }
 }
 
-impl KeyExtractor for HeaderKey {
-    fn key<'a>(&'a self, request: &RequestHead<'a>) -> Option<Key<'a>> {
-        let mut values = request.headers().get_all(&self.0).iter();
-        let (value, None) = (values.next()?.as_bytes(), values.next()) else { return None };
+impl<D: Door> KeyExtractor<D> for HeaderKey {
+    fn key<'a>(&'a self, request: &D::Head<'a>) -> Option<Key<'a>> {
+        let mut values = request.values(&self.0);
+        let (value, None) = (values.next()?, values.next()) else { return None };
         let plain = |text: &&str| !text.starts_with(HASH_MARK) && !text.starts_with(PEER_MARK);
         let text = std::str::from_utf8(value).ok().filter(|_| value.len() <= MAX_PLAIN).filter(plain);
         Some(text.map_or_else(|| Key::from(hashed(value)), Key::from))

@@ -1,18 +1,16 @@
 //! What a request gets that is not passed on.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Response, StatusCode};
 use throttlekit::{Admission, Error};
 
-use crate::request::RequestHead;
+use crate::door::{Answer, Door};
 
 /// A denial, as hooks and responses see it.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub struct Limited<'a> {
+pub struct Limited<'a, H> {
     /// The request.
-    pub request: RequestHead<'a>,
+    pub request: H,
     /// The key it counted under. It may be a secret or an address: think before logging it.
     pub key: &'a str,
     /// The name of the policy that denied.
@@ -24,9 +22,9 @@ pub struct Limited<'a> {
 /// A request that could not be decided, as hooks and responses see it.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub struct Failure<'a> {
+pub struct Failure<'a, H> {
     /// The request.
-    pub request: RequestHead<'a>,
+    pub request: H,
     /// The name of the policy that was asked.
     pub policy: &'a str,
     /// Why there is no decision.
@@ -36,25 +34,25 @@ pub struct Failure<'a> {
 /// Why a request is answered here and not passed on.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub enum Rejection<'a> {
+pub enum Rejection<'a, H> {
     /// The limit is reached: 429.
-    Limited(Limited<'a>),
+    Limited(Limited<'a, H>),
     /// The store cannot be reached and the fail mode is closed: 503.
-    Unavailable(Failure<'a>),
+    Unavailable(Failure<'a, H>),
     /// The request could not be judged, such as for a cost that is none: 500.
-    Failed(Failure<'a>),
+    Failed(Failure<'a, H>),
     /// The request has no key, and the rule demands one: 400.
-    MissingKey(RequestHead<'a>),
+    MissingKey(H),
 }
 
-impl Rejection<'_> {
+impl<H> Rejection<'_, H> {
     /// The status of the usual response.
-    pub fn status(&self) -> StatusCode {
+    pub fn status(&self) -> u16 {
         match self {
-            Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::MissingKey(_) => StatusCode::BAD_REQUEST,
+            Self::Limited(_) => 429,
+            Self::Unavailable(_) => 503,
+            Self::Failed(_) => 500,
+            Self::MissingKey(_) => 400,
         }
     }
 
@@ -74,54 +72,24 @@ impl Rejection<'_> {
     }
 
     /// The usual response: [`status`](Self::status) and [`body`](Self::body) as `application/json`.
-    pub fn response(&self) -> Response<Bytes> {
-        let mut response = Response::new(self.body());
-        *response.status_mut() = self.status();
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        response
+    pub fn answer(&self) -> Answer {
+        Answer { status: self.status(), content_type: "application/json", body: self.body() }
     }
 }
 
 /// Makes the responses to requests that are not passed on. Closures are responders.
 ///
-/// The layer adds its header fields to a response of [`Rejection::Limited`], except those that are set already.
-///
-/// ```
-/// use bytes::Bytes;
-/// use http::{Response, StatusCode};
-/// use throttlekit_tower::{Reject, Rejection};
-///
-/// /// Everything as usual, but a denial is a short text.
-/// #[derive(Debug)]
-/// struct Plain;
-///
-/// impl Reject for Plain {
-///     fn response(&self, rejection: &Rejection<'_>) -> Response<Bytes> {
-///         if !matches!(rejection, Rejection::Limited(_)) {
-///             return rejection.response();
-///         }
-///         let mut response = Response::new(Bytes::from_static(b"slow down"));
-///         *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
-///         response
-///     }
-/// }
-///
-/// # use throttlekit::{Gcra, Limiter};
-/// # use throttlekit_tower::ThrottleLayer;
-/// let layer = ThrottleLayer::new(Limiter::new(Gcra::per_second(5)?)).reject(Plain);
-/// # let _ = layer;
-/// # Ok::<(), throttlekit::BuildError>(())
-/// ```
-pub trait Reject: Send + Sync + 'static {
+/// The header fields of the limit are added to a response of [`Rejection::Limited`], except those that are set already.
+pub trait Reject<D: Door>: Send + Sync + 'static {
     /// The response to a request that is not passed on. If this panics the usual response is sent.
-    fn response(&self, rejection: &Rejection<'_>) -> Response<Bytes>;
+    fn response<'a>(&self, rejection: &Rejection<'a, D::Head<'a>>) -> D::Response;
 }
 
-impl<F> Reject for F
+impl<D: Door, F> Reject<D> for F
 where
-    F: Fn(&Rejection<'_>) -> Response<Bytes> + Send + Sync + 'static,
+    F: for<'a> Fn(&Rejection<'a, D::Head<'a>>) -> D::Response + Send + Sync + 'static,
 {
-    fn response(&self, rejection: &Rejection<'_>) -> Response<Bytes> {
+    fn response<'a>(&self, rejection: &Rejection<'a, D::Head<'a>>) -> D::Response {
         self(rejection)
     }
 }

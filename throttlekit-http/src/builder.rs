@@ -6,48 +6,29 @@ use std::sync::Arc;
 use throttlekit::headers::{HeaderSet, Headers};
 use throttlekit::{Admit, BuildError, Clock, DynLimiter, FailMode, MAX_SAFE, MissingKey, Priority};
 
-use crate::fields::Fields;
-use crate::key::{Key, KeyExtractor, PeerIp};
-use crate::layer::ThrottleLayer;
-use crate::request::RequestHead;
+use crate::door::Door;
+use crate::key::{KeyExtractor, KeyFn, PeerIp};
+use crate::limits::Limits;
 use crate::rule::{Asked, Cost, Limit, Rule, Source, Urgency};
 
-/// Builds a [`ThrottleLayer`] with one rule for every request.
-///
-/// ```
-/// use throttlekit::headers::HeaderFamily;
-/// use throttlekit::{FailMode, Gcra, Limiter, MissingKey};
-/// use throttlekit_tower::ThrottleLayer;
-/// use throttlekit_tower::key::HeaderKey;
-///
-/// let layer = ThrottleLayer::builder(Limiter::new(Gcra::per_second(100)?))
-///     .policy_name("uploads")
-///     .key(HeaderKey::named("x-api-key")?)
-///     .missing_key(MissingKey::Reject)
-///     .cost_fn(|request| if request.method() == http::Method::POST { 10.0 } else { 1.0 })
-///     .fail_mode(FailMode::Closed)
-///     .headers(HeaderFamily::Structured)
-///     .build()?;
-/// # let _ = layer;
-/// # Ok::<(), throttlekit::BuildError>(())
-/// ```
+/// Builds a middleware with one rule for every request.
 #[must_use = "a builder does nothing until `build`"]
-pub struct ThrottleLayerBuilder {
+pub struct Builder<D: Door> {
     name: Box<str>,
     asked: Asked,
     clock: Arc<dyn Clock>,
     headers: Headers,
     /// What the header fields usually show as the limit.
     limit: u64,
-    key: Source,
+    key: Source<D>,
     missing: MissingKey,
-    cost: Cost,
-    priority: Urgency,
+    cost: Cost<D>,
+    priority: Urgency<D>,
     fail_mode: FailMode,
     options: bool,
 }
 
-impl ThrottleLayerBuilder {
+impl<D: Door> Builder<D> {
     pub(crate) fn for_limiter<L: DynLimiter>(limiter: Arc<L>) -> Self {
         let mut headers = Headers::default().policy(limiter.strategy_name());
         if let Some(window_ms) = limiter.window_ms() {
@@ -80,24 +61,15 @@ impl ThrottleLayerBuilder {
     }
 
     /// Takes the key from `extractor`; the peer's address by default.
-    pub fn key(mut self, extractor: impl KeyExtractor) -> Self {
+    pub fn key(mut self, extractor: impl KeyExtractor<D>) -> Self {
         self.key = Source::new(extractor);
         self
     }
 
     /// Takes the key from a closure, which may borrow from the request. If it panics the request is answered with 500.
-    ///
-    /// ```
-    /// # use throttlekit::{Gcra, Limiter};
-    /// # use throttlekit_tower::ThrottleLayer;
-    /// # let limiter = Limiter::new(Gcra::per_second(1)?);
-    /// let layer = ThrottleLayer::builder(limiter).key_fn(|request| Some(request.path().into())).build()?;
-    /// # let _ = layer;
-    /// # Ok::<(), throttlekit::BuildError>(())
-    /// ```
     pub fn key_fn<F>(self, key: F) -> Self
     where
-        F: for<'a> Fn(&RequestHead<'a>) -> Option<Key<'a>> + Send + Sync + 'static,
+        F: for<'a> KeyFn<'a, D> + Send + Sync + 'static,
     {
         self.key(key)
     }
@@ -115,7 +87,7 @@ impl ThrottleLayerBuilder {
     }
 
     /// Charges a request what the closure says. A cost out of range is answered with 500, and so is a panic.
-    pub fn cost_fn(mut self, cost: impl Fn(&RequestHead<'_>) -> f64 + Send + Sync + 'static) -> Self {
+    pub fn cost_fn(mut self, cost: impl for<'a> Fn(&D::Head<'a>) -> f64 + Send + Sync + 'static) -> Self {
         self.cost = Cost::Of(Arc::new(cost));
         self
     }
@@ -127,7 +99,7 @@ impl ThrottleLayerBuilder {
     }
 
     /// Takes how much a request matters from a closure. A panic in it is answered with 500.
-    pub fn priority_fn(mut self, priority: impl Fn(&RequestHead<'_>) -> Priority + Send + Sync + 'static) -> Self {
+    pub fn priority_fn(mut self, priority: impl for<'a> Fn(&D::Head<'a>) -> Priority + Send + Sync + 'static) -> Self {
         self.priority = Urgency::Of(Arc::new(priority));
         self
     }
@@ -170,12 +142,12 @@ impl ThrottleLayerBuilder {
         self
     }
 
-    /// The layer.
+    /// The middleware.
     ///
     /// # Errors
     ///
     /// If the cost is not finite, not above 0 or above 2^53 - 1, or if the fail mode is local.
-    pub fn build(self) -> Result<ThrottleLayer, BuildError> {
+    pub fn build(self) -> Result<D::Layer, BuildError> {
         if let Cost::Fixed(cost) = self.cost {
             #[allow(clippy::cast_precision_loss)] // 2^53 - 1 is exact
             let in_range = cost > 0.0 && cost <= MAX_SAFE as f64;
@@ -191,14 +163,14 @@ impl ThrottleLayerBuilder {
                 allowed,
             ));
         }
-        Ok(ThrottleLayer::with_rule(self.into_rule()))
+        Ok(Limits::with_rule(self.into_rule()).into())
     }
 
-    pub(crate) fn into_rule(self) -> Rule {
+    pub(crate) fn into_rule(self) -> Rule<D> {
         Rule {
             asked: self.asked,
             clock: self.clock,
-            limits: vec![Limit { name: self.name, fields: Fields::new(self.headers, self.limit), slots: false }],
+            limits: vec![Limit::new(&self.name, self.headers, self.limit, false)],
             key: self.key,
             missing: self.missing,
             cost: self.cost,
@@ -215,9 +187,9 @@ impl ThrottleLayerBuilder {
     }
 }
 
-impl fmt::Debug for ThrottleLayerBuilder {
+impl<D: Door> fmt::Debug for Builder<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ThrottleLayerBuilder")
+        f.debug_struct("Builder")
             .field("policy", &self.name)
             .field("missing", &self.missing)
             .field("fail_mode", &self.fail_mode)

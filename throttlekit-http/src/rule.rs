@@ -4,36 +4,32 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use http::Method;
+use throttlekit::headers::{HeaderSet, Headers};
 #[cfg(feature = "config")]
 use throttlekit::policy::Guarded;
 use throttlekit::{Admission, Admit, Axis, Clock, Decision, DynLimiter, FailMode, MissingKey, Priority};
 
-use crate::fields::Fields;
+use crate::door::{Door, Head as _};
 use crate::hooks::unwound;
 use crate::key::{ANONYMOUS, InlineText, Key, KeyExtractor, PeerIp, peer_stand_in};
-use crate::request::RequestHead;
 
-type CostFn = dyn Fn(&RequestHead<'_>) -> f64 + Send + Sync;
+type CostFn<D> = dyn for<'a> Fn(&<D as Door>::Head<'a>) -> f64 + Send + Sync;
 
 /// What a request costs.
-#[derive(Clone)]
-pub(crate) enum Cost {
+pub(crate) enum Cost<D: Door> {
     Fixed(f64),
-    Of(Arc<CostFn>),
+    Of(Arc<CostFn<D>>),
 }
 
-type PriorityFn = dyn Fn(&RequestHead<'_>) -> Priority + Send + Sync;
+type PriorityFn<D> = dyn for<'a> Fn(&<D as Door>::Head<'a>) -> Priority + Send + Sync;
 
 /// How much a request matters.
-#[derive(Clone)]
-pub(crate) enum Urgency {
+pub(crate) enum Urgency<D: Door> {
     Fixed(Priority),
-    Of(Arc<PriorityFn>),
+    Of(Arc<PriorityFn<D>>),
 }
 
 /// Who decides.
-#[derive(Clone)]
 pub(crate) enum Asked {
     /// A limiter, which is asked for the decision alone: an admission is several times as large, and moved about.
     Limiter(Arc<dyn DynLimiter>),
@@ -45,15 +41,14 @@ pub(crate) enum Asked {
 }
 
 /// Where the key comes from.
-#[derive(Clone)]
-pub(crate) enum Source {
+pub(crate) enum Source<D: Door> {
     /// The peer's address: the default, so it goes without the virtual call and without a key to move.
     Peer(PeerIp),
-    Extractor(Arc<dyn KeyExtractor>),
+    Extractor(Arc<dyn KeyExtractor<D>>),
 }
 
-impl Source {
-    pub(crate) fn new<K: KeyExtractor>(extractor: K) -> Self {
+impl<D: Door> Source<D> {
+    pub(crate) fn new<K: KeyExtractor<D>>(extractor: K) -> Self {
         match (&extractor as &dyn Any).downcast_ref() {
             Some(peer) => Self::Peer(*peer),
             None => Self::Extractor(Arc::new(extractor)),
@@ -62,28 +57,38 @@ impl Source {
 }
 
 /// What is shown of one limit of a rule.
-#[derive(Clone)]
-pub(crate) struct Limit {
+pub(crate) struct Limit<D: Door> {
     /// The name of the policy.
     pub(crate) name: Box<str>,
-    pub(crate) fields: Fields,
+    pub(crate) fields: D::Fields,
+    /// Which fields are written.
+    pub(crate) set: HeaderSet,
+    /// The limit as it is usually shown.
+    pub(crate) shown: u64,
     /// Whether it limits the work in flight.
     pub(crate) slots: bool,
 }
 
+impl<D: Door> Limit<D> {
+    /// A limit that is usually `shown`.
+    pub(crate) fn new(name: &str, headers: Headers, shown: u64, slots: bool) -> Self {
+        let set = headers.set();
+        Self { name: name.into(), fields: D::fields(headers, shown), set, shown, slots }
+    }
+}
+
 /// What happens to the requests of one route.
-#[derive(Clone)]
-pub(crate) struct Rule {
+pub(crate) struct Rule<D: Door> {
     /// All limits together.
     pub(crate) asked: Asked,
     /// The clock that they decide by, for the spans in header fields.
     pub(crate) clock: Arc<dyn Clock>,
     /// At least one.
-    pub(crate) limits: Vec<Limit>,
-    pub(crate) key: Source,
+    pub(crate) limits: Vec<Limit<D>>,
+    pub(crate) key: Source<D>,
     pub(crate) missing: MissingKey,
-    pub(crate) cost: Cost,
-    pub(crate) priority: Urgency,
+    pub(crate) cost: Cost<D>,
+    pub(crate) priority: Urgency<D>,
     pub(crate) fail_mode: FailMode,
     /// Who decides while the store is out, without waiting; `None` leaves it to the fail mode.
     pub(crate) standby: Option<Arc<dyn Admit>>,
@@ -122,15 +127,15 @@ pub(crate) enum Found {
     Panicked,
 }
 
-impl Rule {
+impl<D: Door> Rule<D> {
     /// Whether the rule leaves `request` alone.
-    pub(crate) fn spares(&self, request: &RequestHead<'_>) -> bool {
-        !self.options && request.method() == Method::OPTIONS
+    pub(crate) fn spares(&self, request: &D::Head<'_>) -> bool {
+        !self.options && request.method() == "OPTIONS"
     }
 
     /// Finds the key of `request`, and leaves it in `key` if it does.
     #[inline]
-    pub(crate) fn find_key<'a>(&'a self, request: &RequestHead<'a>, key: &mut FoundKey<'a>) -> Found {
+    pub(crate) fn find_key<'a>(&'a self, request: &D::Head<'a>, key: &mut FoundKey<'a>) -> Found {
         match &self.key {
             Source::Peer(peer) => match unwound(|| request.peer()) {
                 Some(Some(address)) => {
@@ -154,18 +159,18 @@ impl Rule {
     }
 
     #[cold]
-    fn stand_in(&self, request: &RequestHead<'_>, key: &mut FoundKey<'_>) -> Found {
+    fn stand_in(&self, request: &D::Head<'_>, key: &mut FoundKey<'_>) -> Found {
         match self.missing {
             MissingKey::Shared => key.other = Some(Key::from(ANONYMOUS)),
             MissingKey::Reject => return Found::Reject,
             MissingKey::Skip => return Found::Skip,
-            _ => key.other = peer_stand_in(request),
+            _ => key.other = peer_stand_in(request.peer()),
         }
         if key.other.is_some() { Found::Key } else { Found::Nobody }
     }
 
     /// The cost of `request`; `None` if the user's function panicked.
-    pub(crate) fn cost_of(&self, request: &RequestHead<'_>) -> Option<f64> {
+    pub(crate) fn cost_of(&self, request: &D::Head<'_>) -> Option<f64> {
         match &self.cost {
             Cost::Fixed(cost) => Some(*cost),
             Cost::Of(cost) => unwound(|| cost(request)),
@@ -174,7 +179,7 @@ impl Rule {
 
     /// How much `request` matters; `None` if the user's function panicked.
     #[inline]
-    pub(crate) fn priority_of(&self, request: &RequestHead<'_>) -> Option<Priority> {
+    pub(crate) fn priority_of(&self, request: &D::Head<'_>) -> Option<Priority> {
         match &self.priority {
             Urgency::Fixed(priority) => Some(*priority),
             Urgency::Of(priority) => unwound(|| priority(request)),
@@ -189,11 +194,11 @@ impl Rule {
     /// Whether the response to an admitted request is told anything. All limits of a rule show the same families.
     #[inline]
     pub(crate) fn shows_allows(&self) -> bool {
-        self.limits.first().is_some_and(|limit| limit.fields.set().shows_allows())
+        self.limits.first().is_some_and(|limit| limit.set.shows_allows())
     }
 
     /// The limit that denied with this admission.
-    pub(crate) fn denier(&self, admission: &Admission) -> Option<&Limit> {
+    pub(crate) fn denier(&self, admission: &Admission) -> Option<&Limit<D>> {
         let slots = self.limits.iter().find(|limit| limit.slots);
         match admission.binding {
             Some(Axis::Concurrency) => slots.or_else(|| self.limit_of(&admission.decision)),
@@ -204,15 +209,15 @@ impl Rule {
     /// The limit whose decision this is. Of several limits it is the first that grants as much: what is shown of it
     /// beyond the decision is its name and its window.
     #[inline]
-    pub(crate) fn limit_of(&self, decision: &Decision) -> Option<&Limit> {
+    pub(crate) fn limit_of(&self, decision: &Decision) -> Option<&Limit<D>> {
         match self.limits.as_slice() {
             [limit] => Some(limit),
-            limits => limits.iter().find(|limit| limit.fields.limit() == decision.limit).or(limits.first()),
+            limits => limits.iter().find(|limit| limit.shown == decision.limit).or(limits.first()),
         }
     }
 }
 
-impl fmt::Debug for Rule {
+impl<D: Door> fmt::Debug for Rule<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rule")
             .field("policies", &self.limits.iter().map(|limit| &limit.name).collect::<Vec<_>>())

@@ -1,60 +1,38 @@
 //! From a request to what becomes of it.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
 #[cfg(feature = "config")]
 use throttlekit::policy::Entry;
 use throttlekit::{Admission, Ask, Decision, Error, FailMode, Permit, Run};
 
-use crate::fields::Present;
-use crate::hooks::Hooks;
+use crate::door::{Door, Head as _, Present};
 use crate::key::{ANONYMOUS, Key};
+use crate::limits::{Limits, Rules, Shared};
 use crate::reject::{Failure, Limited, Rejection};
-use crate::request::RequestHead;
 use crate::rule::{Asked, Found, FoundKey, Rule};
 
-/// Where the rules come from.
-#[derive(Clone, Debug)]
-pub(crate) enum Rules {
-    /// One rule for every request.
-    One(Arc<Rule>),
-    /// Rules of a file, which may be read again.
-    #[cfg(feature = "config")]
-    Registry(Arc<crate::registry::Registry>),
-}
-
-/// What a layer and all its services share.
-#[derive(Clone, Debug)]
-pub(crate) struct Shared {
-    pub(crate) rules: Rules,
-    pub(crate) hooks: Hooks,
-    /// Whether the hook was told that peers are not known.
-    nobody_told: Arc<AtomicBool>,
-}
-
 /// What keeps a request from the inner service.
-pub(crate) enum Stop {
+pub enum Stop<D: Door> {
     /// It is answered here.
-    Answer(Response<Bytes>),
+    Answer(D::Response),
     /// A store has to be waited for.
-    Wait(Waiting),
+    Wait(Waiting<D>),
 }
 
 /// `None` lets the request pass. Boxed, so that the usual case moves one word.
-pub(crate) type Verdict = Option<Box<Stop>>;
+pub type Verdict<D> = Option<Box<Stop<D>>>;
 
 /// What an admitted request takes along, if it takes anything.
-#[derive(Debug)]
-pub(crate) struct Pass {
+pub struct Pass<D: Door> {
     permit: Permit,
     /// The rule whose limit is shown to the client; `None` if nothing is.
-    shown: Option<Arc<Rule>>,
+    shown: Option<Arc<Rule<D>>>,
     /// `None` if the fail mode lets it pass.
     decision: Option<Decision>,
     /// Whether a response that ends a permit will have no body, by the method.
@@ -62,29 +40,30 @@ pub(crate) struct Pass {
 }
 
 /// A request whose decision is on its way.
-pub(crate) struct Waiting {
+pub struct Waiting<D: Door> {
     answer: Answering,
-    rule: Arc<Rule>,
+    rule: Arc<Rule<D>>,
     key: Box<str>,
     cost: f64,
 }
 
 /// An answer on its way.
-pub(crate) enum Answering {
+enum Answering {
     Limits(Run<Result<Admission, Error>>),
     #[cfg(feature = "config")]
     Guarded(Run<Entry>),
 }
 
 /// What was answered, and the slots that a request holds whose limits failed.
-pub(crate) type Answer = (Result<Admission, Error>, Permit);
+#[derive(Debug)]
+pub struct Answered(Result<Admission, Error>, Permit);
 
 impl Future for Answering {
-    type Output = Answer;
+    type Output = Answered;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answered> {
         match self.get_mut() {
-            Self::Limits(run) => Pin::new(run).poll(cx).map(|result| (result, Permit::none())),
+            Self::Limits(run) => Pin::new(run).poll(cx).map(|result| Answered(result, Permit::none())),
             #[cfg(feature = "config")]
             Self::Guarded(run) => Pin::new(run).poll(cx).map(apart),
         }
@@ -92,23 +71,21 @@ impl Future for Answering {
 }
 
 #[cfg(feature = "config")]
-fn apart(entry: Entry) -> Answer {
+fn apart(entry: Entry) -> Answered {
     let Entry { result, permit, .. } = entry;
-    (result, permit)
+    Answered(result, permit)
 }
 
-impl Shared {
-    pub(crate) fn new(rules: Rules) -> Self {
-        Self { rules, hooks: Hooks::default(), nobody_told: Arc::default() }
-    }
-
-    /// Decides `request`. What it takes along is left in `pass`, which is `None` before.
+impl<D: Door> Limits<D> {
+    /// Decides the request `head`. What it takes along is left in `pass`, which is `None` before.
     #[inline]
-    pub(crate) fn decide<B>(&self, request: &Request<B>, pass: &mut Option<Pass>) -> Verdict {
-        self.judge(&RequestHead::within(request, &*self.hooks.framework), pass)
+    pub fn decide(&self, head: &D::Head<'_>, pass: &mut Option<Pass<D>>) -> Verdict<D> {
+        self.shared.judge(head, pass)
     }
+}
 
-    fn judge(&self, head: &RequestHead<'_>, pass: &mut Option<Pass>) -> Verdict {
+impl<D: Door> Shared<D> {
+    fn judge(&self, head: &D::Head<'_>, pass: &mut Option<Pass<D>>) -> Verdict<D> {
         if self.hooks.skips(head) {
             return None;
         }
@@ -120,12 +97,12 @@ impl Shared {
     }
 
     #[inline]
-    fn apply(&self, head: &RequestHead<'_>, rule: &Arc<Rule>, pass: &mut Option<Pass>) -> Verdict {
+    fn apply(&self, head: &D::Head<'_>, rule: &Arc<Rule<D>>, pass: &mut Option<Pass<D>>) -> Verdict<D> {
         if rule.spares(head) {
             return None;
         }
         let mut key = FoundKey::new();
-        match rule.find_key(head, &mut key) {
+        match rule.find_key(&D::shorten(*head), &mut key) {
             Found::Key => {}
             Found::Nobody => {
                 self.tell_nobody(head, rule);
@@ -168,21 +145,21 @@ impl Shared {
 
     /// Whether a request that holds no slot takes anything along.
     #[inline]
-    fn takes_along(&self, rule: &Rule) -> bool {
+    fn takes_along(&self, rule: &Rule<D>) -> bool {
         rule.shows_allows() || self.hooks.share_decision
     }
 
     /// Concludes at once, or says that a store has to be waited for.
     fn settle(
         &self,
-        head: &RequestHead<'_>,
-        rule: &Arc<Rule>,
+        head: &D::Head<'_>,
+        rule: &Arc<Rule<D>>,
         ask: &Ask<'_>,
         answer: Run<Result<Admission, Error>>,
-        pass: &mut Option<Pass>,
-    ) -> Verdict {
+        pass: &mut Option<Pass<D>>,
+    ) -> Verdict<D> {
         match answer.now() {
-            Ok(answer) => self.conclude(head, rule, ask, (answer, Permit::none()), pass),
+            Ok(answer) => self.conclude(head, rule, ask, Answered(answer, Permit::none()), pass),
             Err(answer) => Some(wait(rule, ask, Answering::Limits(answer))),
         }
     }
@@ -190,12 +167,12 @@ impl Shared {
     /// Turns what the limits answered into what becomes of the request. Never [`Stop::Wait`].
     fn conclude(
         &self,
-        head: &RequestHead<'_>,
-        rule: &Arc<Rule>,
+        head: &D::Head<'_>,
+        rule: &Arc<Rule<D>>,
         ask: &Ask<'_>,
-        (answer, slots): Answer,
-        pass: &mut Option<Pass>,
-    ) -> Verdict {
+        Answered(answer, slots): Answered,
+        pass: &mut Option<Pass<D>>,
+    ) -> Verdict<D> {
         match answer {
             Ok(admission) if admission.decision.allowed => {
                 if admission.permit.is_held() || self.takes_along(rule) {
@@ -213,19 +190,19 @@ impl Shared {
     #[cold]
     fn stand_in(
         &self,
-        head: &RequestHead<'_>,
-        rule: &Arc<Rule>,
+        head: &D::Head<'_>,
+        rule: &Arc<Rule<D>>,
         ask: &Ask<'_>,
         (error, slots): (&Error, Permit),
-        pass: &mut Option<Pass>,
-    ) -> Verdict {
+        pass: &mut Option<Pass<D>>,
+    ) -> Verdict<D> {
         let standby = rule.standby.as_ref().filter(|_| error.is_store_unavailable());
         let Some(standby) = standby else { return self.let_pass(head, rule, error, slots, pass) };
-        self.hooks.failed(&Failure { request: *head, policy: rule.name(), error });
+        self.hooks.failed(&Failure { request: D::shorten(*head), policy: rule.name(), error });
         match standby.admit(ask).now() {
             Ok(Ok(mut admission)) => {
                 admission.permit = slots;
-                self.conclude(head, rule, ask, (Ok(admission), Permit::none()), pass)
+                self.conclude(head, rule, ask, Answered(Ok(admission), Permit::none()), pass)
             }
             Ok(Err(error)) => self.let_pass(head, rule, &error, slots, pass),
             // It is in memory, so this does not happen; if it did, nothing would be decided.
@@ -240,12 +217,12 @@ impl Shared {
     #[cold]
     fn let_pass(
         &self,
-        head: &RequestHead<'_>,
-        rule: &Arc<Rule>,
+        head: &D::Head<'_>,
+        rule: &Arc<Rule<D>>,
         error: &Error,
         slots: Permit,
-        pass: &mut Option<Pass>,
-    ) -> Verdict {
+        pass: &mut Option<Pass<D>>,
+    ) -> Verdict<D> {
         let verdict = self.fail(head, rule, error);
         if verdict.is_none() && slots.is_held() {
             *pass = Some(Pass::undecided(head, slots));
@@ -254,22 +231,22 @@ impl Shared {
     }
 
     #[cold]
-    fn deny(&self, head: &RequestHead<'_>, rule: &Rule, key: &str, admission: &Admission) -> Box<Stop> {
+    fn deny(&self, head: &D::Head<'_>, rule: &Rule<D>, key: &str, admission: &Admission) -> Box<Stop<D>> {
         let limit = rule.denier(admission);
         let policy = limit.map_or("", |limit| &limit.name);
-        let limited = Limited { request: *head, key, policy, admission };
+        let limited = Limited { request: D::shorten(*head), key, policy, admission };
         self.hooks.limited(&limited);
         let mut response = self.hooks.response(&Rejection::Limited(limited));
         if let Some(limit) = limit {
             let now_ms = rule.clock.now_ms();
-            limit.fields.write(&admission.decision, now_ms, Present::Keep, response.headers_mut());
+            D::write(&limit.fields, &admission.decision, now_ms, Present::Keep, D::headers_of(&mut response));
         }
         Box::new(Stop::Answer(response))
     }
 
     #[cold]
-    fn fail(&self, head: &RequestHead<'_>, rule: &Rule, error: &Error) -> Verdict {
-        let failure = Failure { request: *head, policy: rule.name(), error };
+    fn fail(&self, head: &D::Head<'_>, rule: &Rule<D>, error: &Error) -> Verdict<D> {
+        let failure = Failure { request: D::shorten(*head), policy: rule.name(), error };
         self.hooks.failed(&failure);
         if !error.is_store_unavailable() {
             return Some(self.answer(&Rejection::Failed(failure)));
@@ -281,84 +258,109 @@ impl Shared {
     }
 
     #[cold]
-    fn panicked(&self, head: &RequestHead<'_>, rule: &Rule, what: &'static str) -> Verdict {
+    fn panicked(&self, head: &D::Head<'_>, rule: &Rule<D>, what: &'static str) -> Verdict<D> {
         self.fail(head, rule, &Error::invalid_argument(what))
     }
 
     #[cold]
-    fn answer(&self, rejection: &Rejection<'_>) -> Box<Stop> {
+    fn answer<'a>(&self, rejection: &Rejection<'a, D::Head<'a>>) -> Box<Stop<D>> {
         Box::new(Stop::Answer(self.hooks.response(rejection)))
     }
 
     /// Tells the hook, once in the life of the layer, that no peer is known: the server is put together wrongly, and
     /// saying so with each request would only fill the log.
     #[cold]
-    fn tell_nobody(&self, head: &RequestHead<'_>, rule: &Rule) {
+    fn tell_nobody(&self, head: &D::Head<'_>, rule: &Rule<D>) {
         if !self.nobody_told.swap(true, Ordering::Relaxed) {
             let error = Error::invalid_argument(
                 "the peer's address of a request is not known, so requests share the key `anon`: the server has to put \
                  it into the request's extensions (with axum: `into_make_service_with_connect_info::<SocketAddr>()`)",
             );
-            self.hooks.failed(&Failure { request: *head, policy: rule.name(), error: &error });
+            self.hooks.failed(&Failure { request: D::shorten(*head), policy: rule.name(), error: &error });
         }
     }
 }
 
 /// Says that an answer has to be waited for.
-fn wait(rule: &Arc<Rule>, ask: &Ask<'_>, answer: Answering) -> Box<Stop> {
+fn wait<D: Door>(rule: &Arc<Rule<D>>, ask: &Ask<'_>, answer: Answering) -> Box<Stop<D>> {
     Box::new(Stop::Wait(Waiting { answer, rule: Arc::clone(rule), key: ask.key.into(), cost: ask.cost }))
 }
 
-impl Waiting {
-    /// The answer to wait for.
-    pub(crate) fn answer(&mut self) -> &mut Answering {
-        &mut self.answer
+impl<D: Door> Waiting<D> {
+    /// Waits for the answer.
+    ///
+    /// # Panics
+    ///
+    /// If polled again after it gave its answer.
+    pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Answered> {
+        Pin::new(&mut self.answer).poll(cx)
     }
 
-    /// Concludes with the answer that was waited for, as [`Shared::decide`] does. Never [`Stop::Wait`].
-    pub(crate) fn conclude<B>(
+    /// Concludes with the answer that was waited for, as [`Limits::decide`] does for the same request.
+    pub fn conclude(
         &self,
-        shared: &Shared,
-        request: &Request<B>,
-        answer: Answer,
-        pass: &mut Option<Pass>,
-    ) -> Verdict {
-        let head = RequestHead::within(request, &*shared.hooks.framework);
-        shared.conclude(&head, &self.rule, &Ask::new(&self.key).cost(self.cost), answer, pass)
+        limits: &Limits<D>,
+        head: &D::Head<'_>,
+        answer: Answered,
+        pass: &mut Option<Pass<D>>,
+    ) -> Verdict<D> {
+        limits.shared.conclude(head, &self.rule, &Ask::new(&self.key).cost(self.cost), answer, pass)
     }
 }
 
-impl Pass {
+impl<D: Door> Pass<D> {
     /// A request that was admitted.
-    fn admitted(head: &RequestHead<'_>, rule: &Arc<Rule>, admission: Admission) -> Self {
+    fn admitted(head: &D::Head<'_>, rule: &Arc<Rule<D>>, admission: Admission) -> Self {
         let shown = rule.shows_allows().then(|| Arc::clone(rule));
         Self { shown, decision: Some(admission.decision), ..Self::undecided(head, admission.permit) }
     }
 
     /// A request that passes without a decision.
-    fn undecided(head: &RequestHead<'_>, permit: Permit) -> Self {
-        let bodiless = permit.is_held() && *head.method() == Method::HEAD;
+    fn undecided(head: &D::Head<'_>, permit: Permit) -> Self {
+        let bodiless = permit.is_held() && head.method() == "HEAD";
         Self { permit, shown: None, decision: None, bodiless }
     }
 
-    /// The work starts.
+    /// The decision; `None` if the fail mode let the request pass.
+    pub fn decision(&self) -> Option<&Decision> {
+        self.decision.as_ref()
+    }
+
+    /// The work starts: from here on a permit that is dropped counts as [`Outcome::Dropped`](throttlekit::Outcome).
     #[inline]
-    pub(crate) fn begin<B>(&mut self, hooks: &Hooks, request: &mut Request<B>) {
-        if let Some(decision) = self.decision.filter(|_| hooks.share_decision) {
-            request.extensions_mut().insert(decision);
-        }
+    pub fn begin(&mut self) {
         self.permit.begin();
     }
 
     /// Tells the client, and gives what the body has to hold and whether there will be no body.
     #[inline]
-    pub(crate) fn finish(self, status: StatusCode, headers: &mut HeaderMap) -> (Permit, bool) {
+    pub fn finish(self, status: u16, headers: &mut D::HeaderMap) -> (Permit, bool) {
         if let (Some(rule), Some(decision)) = (&self.shown, &self.decision) {
             if let Some(limit) = rule.limit_of(decision) {
-                limit.fields.write(decision, rule.clock.now_ms(), Present::Replace, headers);
+                D::write(&limit.fields, decision, rule.clock.now_ms(), Present::Replace, headers);
             }
         }
-        let no_body = self.bodiless || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
-        (self.permit, no_body)
+        (self.permit, self.bodiless || matches!(status, 204 | 304))
+    }
+}
+
+impl<D: Door> fmt::Debug for Pass<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pass").field("permit", &self.permit).field("decision", &self.decision).finish_non_exhaustive()
+    }
+}
+
+impl<D: Door> fmt::Debug for Waiting<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiting").field("rule", &self.rule).finish_non_exhaustive()
+    }
+}
+
+impl<D: Door> fmt::Debug for Stop<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answer(_) => f.write_str("Answer(..)"),
+            Self::Wait(waiting) => f.debug_tuple("Wait").field(waiting).finish(),
+        }
     }
 }

@@ -1,31 +1,16 @@
 //! The peer's address.
 
 use std::fmt::{self, Write as _};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use throttlekit::BuildError;
 
 use super::text::{InlineText, push_ipv4};
 use super::{Key, KeyExtractor, Repr};
-use crate::request::RequestHead;
+use crate::door::{Door, Head as _};
 
 /// One customer usually has a /64 of IPv6 to himself, and may pick any address in it for each request.
 pub(super) const DEFAULT_IPV6_PREFIX: u8 = 64;
-
-/// The address of the other end of the connection. A server without a framework puts it into the request's extensions.
-///
-/// ```
-/// use throttlekit_tower::RequestHead;
-/// use throttlekit_tower::key::{Key, KeyExtractor, PeerAddr, PeerIp};
-///
-/// let mut request = http::Request::get("/").body(())?;
-/// request.extensions_mut().insert(PeerAddr("203.0.113.5:41000".parse()?));
-/// let extractor = PeerIp::default();
-/// assert_eq!(extractor.key(&RequestHead::new(&request)).as_ref().map(Key::as_str), Some("203.0.113.5"));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PeerAddr(pub SocketAddr);
 
 /// The peer's address as the key, without the port.
 ///
@@ -66,8 +51,8 @@ impl Default for PeerIp {
     }
 }
 
-impl KeyExtractor for PeerIp {
-    fn key<'a>(&'a self, request: &RequestHead<'a>) -> Option<Key<'a>> {
+impl<D: Door> KeyExtractor<D> for PeerIp {
+    fn key<'a>(&'a self, request: &D::Head<'a>) -> Option<Key<'a>> {
         let peer = request.peer()?;
         Some(Key(Repr::Inline(address_text("", peer.ip(), self.ipv6_prefix))))
     }

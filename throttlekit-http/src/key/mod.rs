@@ -13,48 +13,34 @@ mod peer;
 mod text;
 
 use std::fmt;
+use std::net::SocketAddr;
 
 pub use constant::ConstantKey;
 pub use header::HeaderKey;
-pub use peer::{PeerAddr, PeerIp};
+pub use peer::PeerIp;
 
-use crate::request::RequestHead;
+use crate::door::Door;
 pub(crate) use text::InlineText;
 
 /// Finds the key of a request.
 ///
-/// Closures are extractors. One that borrows from the request goes through
-/// [`key_fn`](crate::ThrottleLayerBuilder::key_fn), which lets its types be inferred.
-///
-/// ```
-/// use throttlekit_tower::RequestHead;
-/// use throttlekit_tower::key::{Key, KeyExtractor};
-///
-/// /// The first segment of the path is the tenant.
-/// #[derive(Debug)]
-/// struct Tenant;
-///
-/// impl KeyExtractor for Tenant {
-///     fn key<'a>(&'a self, request: &RequestHead<'a>) -> Option<Key<'a>> {
-///         request.path().split('/').nth(1).filter(|tenant| !tenant.is_empty()).map(Key::from)
-///     }
-/// }
-///
-/// let request = http::Request::get("/acme/orders").body(())?;
-/// let key = Tenant.key(&RequestHead::new(&request));
-/// assert_eq!(key.as_ref().map(Key::as_str), Some("acme"));
-/// # Ok::<(), http::Error>(())
-/// ```
-pub trait KeyExtractor: Send + Sync + 'static {
+/// Closures are extractors. One that borrows from the request goes through [`key_fn`](crate::Builder::key_fn), which lets its
+/// types be inferred.
+pub trait KeyExtractor<D: Door>: Send + Sync + 'static {
     /// The key, or `None` if the request has none; what happens then is the choice of [`MissingKey`](throttlekit::MissingKey).
-    fn key<'a>(&'a self, request: &RequestHead<'a>) -> Option<Key<'a>>;
+    fn key<'a>(&'a self, request: &D::Head<'a>) -> Option<Key<'a>>;
 }
 
-impl<F> KeyExtractor for F
+/// A closure that finds the key of a request; it may borrow from the request.
+pub trait KeyFn<'a, D: Door>: Fn(&D::Head<'a>) -> Option<Key<'a>> {}
+
+impl<'a, D: Door, F: Fn(&D::Head<'a>) -> Option<Key<'a>>> KeyFn<'a, D> for F {}
+
+impl<D: Door, F> KeyExtractor<D> for F
 where
-    F: for<'a> Fn(&RequestHead<'a>) -> Option<Key<'a>> + Send + Sync + 'static,
+    F: for<'a> KeyFn<'a, D> + Send + Sync + 'static,
 {
-    fn key<'a>(&'a self, request: &RequestHead<'a>) -> Option<Key<'a>> {
+    fn key<'a>(&'a self, request: &D::Head<'a>) -> Option<Key<'a>> {
         self(request)
     }
 }
@@ -110,7 +96,7 @@ pub(crate) const ANONYMOUS: &str = "anon";
 pub(crate) const PEER_MARK: &str = "peer:";
 
 /// The stand-in for a missing key by the peer's address.
-pub(crate) fn peer_stand_in(request: &RequestHead<'_>) -> Option<Key<'static>> {
-    let peer = request.peer()?;
+pub(crate) fn peer_stand_in(peer: Option<SocketAddr>) -> Option<Key<'static>> {
+    let peer = peer?;
     Some(Key(Repr::Inline(peer::address_text(PEER_MARK, peer.ip(), peer::DEFAULT_IPV6_PREFIX))))
 }

@@ -4,72 +4,72 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::Response;
-
+use crate::door::Door;
 use crate::reject::{Failure, Limited, Reject, Rejection};
-use crate::request::{Framework, Plain, RequestHead};
 
-type Skip = dyn Fn(&RequestHead<'_>) -> bool + Send + Sync;
-type OnLimited = dyn Fn(&Limited<'_>) + Send + Sync;
-type OnError = dyn Fn(&Failure<'_>) + Send + Sync;
+type Skip<D> = dyn for<'a> Fn(&<D as Door>::Head<'a>) -> bool + Send + Sync;
+type OnLimited<D> = dyn for<'a> Fn(&Limited<'a, <D as Door>::Head<'a>>) + Send + Sync;
+type OnError<D> = dyn for<'a> Fn(&Failure<'a, <D as Door>::Head<'a>>) + Send + Sync;
 
-/// The hooks of a layer.
-#[derive(Clone)]
-pub(crate) struct Hooks {
-    pub(crate) framework: Arc<dyn Framework>,
-    pub(crate) skip: Option<Arc<Skip>>,
-    pub(crate) on_limited: Option<Arc<OnLimited>>,
-    pub(crate) on_error: Option<Arc<OnError>>,
-    pub(crate) reject: Option<Arc<dyn Reject>>,
+/// The hooks of a middleware.
+pub(crate) struct Hooks<D: Door> {
+    pub(crate) skip: Option<Arc<Skip<D>>>,
+    pub(crate) on_limited: Option<Arc<OnLimited<D>>>,
+    pub(crate) on_error: Option<Arc<OnError<D>>>,
+    pub(crate) reject: Option<Arc<dyn Reject<D>>>,
     pub(crate) share_decision: bool,
 }
 
-impl Default for Hooks {
+impl<D: Door> Default for Hooks<D> {
     fn default() -> Self {
+        Self { skip: None, on_limited: None, on_error: None, reject: None, share_decision: false }
+    }
+}
+
+impl<D: Door> Clone for Hooks<D> {
+    fn clone(&self) -> Self {
+        let Self { skip, on_limited, on_error, reject, share_decision } = self;
         Self {
-            framework: Arc::new(Plain),
-            skip: None,
-            on_limited: None,
-            on_error: None,
-            reject: None,
-            share_decision: false,
+            skip: skip.clone(),
+            on_limited: on_limited.clone(),
+            on_error: on_error.clone(),
+            reject: reject.clone(),
+            share_decision: *share_decision,
         }
     }
 }
 
-impl Hooks {
+impl<D: Door> Hooks<D> {
     /// Whether the request is to be left alone. A test that panics leaves no request alone.
     #[inline]
-    pub(crate) fn skips(&self, request: &RequestHead<'_>) -> bool {
+    pub(crate) fn skips(&self, request: &D::Head<'_>) -> bool {
         self.skip.as_ref().is_some_and(|skip| unwound(|| skip(request)).unwrap_or(false))
     }
 
     /// Tells of a denial.
-    pub(crate) fn limited(&self, limited: &Limited<'_>) {
+    pub(crate) fn limited<'a>(&self, limited: &Limited<'a, D::Head<'a>>) {
         if let Some(hook) = &self.on_limited {
             unwound(|| hook(limited));
         }
     }
 
     /// Tells of a failure.
-    pub(crate) fn failed(&self, failure: &Failure<'_>) {
+    pub(crate) fn failed<'a>(&self, failure: &Failure<'a, D::Head<'a>>) {
         if let Some(hook) = &self.on_error {
             unwound(|| hook(failure));
         }
     }
 
     /// The response to a request that is not passed on.
-    pub(crate) fn response(&self, rejection: &Rejection<'_>) -> Response<Bytes> {
+    pub(crate) fn response<'a>(&self, rejection: &Rejection<'a, D::Head<'a>>) -> D::Response {
         let own = self.reject.as_ref().and_then(|reject| unwound(|| reject.response(rejection)));
-        own.unwrap_or_else(|| rejection.response())
+        own.unwrap_or_else(|| D::respond(rejection.answer()))
     }
 }
 
-impl fmt::Debug for Hooks {
+impl<D: Door> fmt::Debug for Hooks<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hooks")
-            .field("framework", &self.framework)
             .field("skip", &self.skip.is_some())
             .field("on_limited", &self.on_limited.is_some())
             .field("on_error", &self.on_error.is_some())

@@ -1,5 +1,6 @@
 //! The rules of a file.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
@@ -8,31 +9,34 @@ use throttlekit::config::{HttpRule, KeySource};
 use throttlekit::headers::Headers;
 use throttlekit::policy::{self, Policies, Policy, PolicySet, RuleLimit};
 
-use crate::fields::Fields;
+use crate::door::{Door, Head as _};
 use crate::key::{ConstantKey, HeaderKey, PeerIp};
-use crate::request::RequestHead;
 use crate::rule::{Asked, Cost, Limit, Rule, Source, Urgency};
 
 /// A registry of policies and what was made of its rules. It follows the registry: whoever asks after a reload makes the
 /// rules anew.
-#[derive(Debug)]
-pub(crate) struct Registry {
+pub(crate) struct Registry<D: Door> {
     policies: Policies,
-    compiled: ArcSwap<Compiled>,
+    compiled: ArcSwap<Compiled<D>>,
     /// Held while rules are made, so that one request does it and not all.
     compiling: Mutex<()>,
 }
 
 /// The rules of one version.
-#[derive(Debug)]
-pub(crate) struct Compiled {
+pub(crate) struct Compiled<D: Door> {
     /// The version that the registry had at the latest when these were made.
     version: u64,
     set: Arc<PolicySet>,
-    rules: Vec<Arc<Rule>>,
+    rules: Vec<Arc<Rule<D>>>,
 }
 
-impl Registry {
+impl<D: Door> fmt::Debug for Registry<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").field("rules", &self.compiled.load().rules).finish_non_exhaustive()
+    }
+}
+
+impl<D: Door> Registry<D> {
     pub(crate) fn new(policies: &Policies) -> Result<Self, BuildError> {
         let compiled = Compiled::new(policies)?;
         if compiled.rules.is_empty() {
@@ -44,7 +48,7 @@ impl Registry {
 
     /// The rules that are in effect now.
     #[inline]
-    pub(crate) fn current(&self) -> Guard<Arc<Compiled>> {
+    pub(crate) fn current(&self) -> Guard<Arc<Compiled<D>>> {
         let compiled = self.compiled.load();
         if compiled.version == self.policies.version() {
             return compiled;
@@ -54,7 +58,7 @@ impl Registry {
     }
 
     #[cold]
-    fn renew(&self) -> Guard<Arc<Compiled>> {
+    fn renew(&self) -> Guard<Arc<Compiled<D>>> {
         // Rules are made before they are put in place, so a panic in here leaves nothing half done.
         let _alone = self.compiling.lock().unwrap_or_else(PoisonError::into_inner);
         if self.compiled.load().version != self.policies.version() {
@@ -71,7 +75,7 @@ impl Registry {
     }
 }
 
-impl Compiled {
+impl<D: Door> Compiled<D> {
     fn new(policies: &Policies) -> Result<Self, BuildError> {
         // The version first: what is read afterwards is of this version or a later one.
         let version = policies.version();
@@ -82,13 +86,13 @@ impl Compiled {
 
     /// The rule for a request; `None` if it is not limited.
     #[inline]
-    pub(crate) fn rule(&self, request: &RequestHead<'_>) -> Option<&Arc<Rule>> {
-        let index = self.set.rule_for(request.method().as_str(), request.path())?;
+    pub(crate) fn rule(&self, request: &D::Head<'_>) -> Option<&Arc<Rule<D>>> {
+        let index = self.set.rule_for(request.method(), request.path())?;
         self.rules.get(index)
     }
 }
 
-fn compile(rule: &policy::Rule) -> Result<Rule, BuildError> {
+fn compile<D: Door>(rule: &policy::Rule) -> Result<Rule<D>, BuildError> {
     let spec = rule.spec();
     let asked = match (rule.guarded(), rule.limit()) {
         (Some(guarded), _) => Asked::Guarded(guarded.clone()),
@@ -114,7 +118,7 @@ fn compile(rule: &policy::Rule) -> Result<Rule, BuildError> {
     })
 }
 
-fn limit(policy: &Policy, spec: &HttpRule) -> Limit {
+fn limit<D: Door>(policy: &Policy, spec: &HttpRule) -> Limit<D> {
     let mut headers = Headers::new(spec.headers).policy(policy.name());
     let limiter = policy.limiter();
     if let Some(window_ms) = limiter.and_then(|limiter| limiter.window_ms()) {
@@ -122,10 +126,10 @@ fn limit(policy: &Policy, spec: &HttpRule) -> Limit {
     }
     let shown = limiter.map_or(0, |limiter| limiter.limit());
     let slots = policy.spec().concurrency.is_some();
-    Limit { name: policy.name().into(), fields: Fields::new(headers, shown), slots }
+    Limit::new(policy.name(), headers, shown, slots)
 }
 
-fn key(source: &KeySource) -> Result<Source, BuildError> {
+fn key<D: Door>(source: &KeySource) -> Result<Source<D>, BuildError> {
     Ok(match source {
         KeySource::Peer => Source::Peer(PeerIp::default()),
         KeySource::Header(name) => Source::new(HeaderKey::named(name)?),

@@ -1,7 +1,7 @@
 //! One key for everybody.
 
 use super::{Key, KeyExtractor};
-use crate::request::RequestHead;
+use crate::door::Door;
 
 /// The same key for every request: a limit for the service as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,8 +14,8 @@ impl ConstantKey {
     }
 }
 
-impl KeyExtractor for ConstantKey {
-    fn key<'a>(&'a self, _request: &RequestHead<'a>) -> Option<Key<'a>> {
+impl<D: Door> KeyExtractor<D> for ConstantKey {
+    fn key<'a>(&'a self, _request: &D::Head<'a>) -> Option<Key<'a>> {
         Some(Key::from(&*self.0))
     }
 }

@@ -1,0 +1,83 @@
+//! What a framework has to tell and to do.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use throttlekit::Decision;
+use throttlekit::headers::Headers;
+
+use crate::limits::Limits;
+
+/// An HTTP framework, as far as limits have to know it: how its requests look, and how its responses are made.
+///
+/// A crate for a framework implements this once; routes, keys, costs, decisions and hooks then work for it as they do for
+/// the others.
+pub trait Door: Sized + Send + Sync + 'static {
+    /// A request without its body, as closures and hooks see it.
+    type Head<'a>: Head<'a>;
+    /// The response to a request that is not passed on.
+    type Response;
+    /// The header fields of a response.
+    type HeaderMap;
+    /// The header fields of one policy, with what can be prepared of them.
+    type Fields: fmt::Debug + Clone + Send + Sync;
+    /// What a [`Builder`](crate::Builder) makes: the framework's middleware.
+    type Layer: From<Limits<Self>>;
+
+    /// `head`, for a shorter time: for each framework it is `head` itself, but that cannot be known here.
+    fn shorten<'a: 'b, 'b>(head: Self::Head<'a>) -> Self::Head<'b>;
+
+    /// The response that says `answer`.
+    fn respond(answer: Answer) -> Self::Response;
+
+    /// The header fields of `response`.
+    fn headers_of(response: &mut Self::Response) -> &mut Self::HeaderMap;
+
+    /// Prepares the fields of a policy whose limit is usually `limit`.
+    fn fields(headers: Headers, limit: u64) -> Self::Fields;
+
+    /// Sets the fields of `decision` on `map`, at `now_ms` of the clock that decided.
+    fn write(fields: &Self::Fields, decision: &Decision, now_ms: f64, present: Present, map: &mut Self::HeaderMap);
+}
+
+/// A request without its body.
+///
+/// Names of header fields are in lower case.
+pub trait Head<'a>: Copy + fmt::Debug {
+    /// The method, in upper case.
+    fn method(&self) -> &'a str;
+
+    /// The path that rules match, percent-encoded as it was sent.
+    fn path(&self) -> &'a str;
+
+    /// What follows the path behind `?`.
+    fn query(&self) -> Option<&'a str>;
+
+    /// The address of the other end of the connection, if the server says it.
+    fn peer(&self) -> Option<SocketAddr>;
+
+    /// The values of the header field `name`, in the order in which they came.
+    fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]>;
+}
+
+/// What happens to a header field that a response has already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Present {
+    /// It is replaced.
+    Replace,
+    /// It stays as it is.
+    Keep,
+}
+
+/// A response, before a framework makes it one of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Answer {
+    /// The status, from 100 to 599.
+    pub status: u16,
+    /// The value of `Content-Type`.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: Bytes,
+}

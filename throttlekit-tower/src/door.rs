@@ -1,0 +1,57 @@
+//! tower, as the doors' common part knows it.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, Response, StatusCode};
+use throttlekit::Decision;
+use throttlekit::headers::Headers;
+use throttlekit_http::{Answer, Door, Present};
+
+use crate::fields::Fields;
+use crate::layer::FrameworkLayer;
+use crate::request::{Framework, RequestHead};
+
+/// tower services within the framework `F`.
+pub struct Tower<F>(PhantomData<fn() -> F>);
+
+impl<F: Framework> Door for Tower<F> {
+    type Head<'a> = RequestHead<'a, F>;
+    type Response = Response<Bytes>;
+    type HeaderMap = HeaderMap;
+    type Fields = Fields;
+    type Layer = FrameworkLayer<F>;
+
+    #[inline]
+    fn shorten<'a: 'b, 'b>(head: RequestHead<'a, F>) -> RequestHead<'b, F> {
+        head
+    }
+
+    fn respond(answer: Answer) -> Response<Bytes> {
+        let mut response = Response::new(answer.body);
+        *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+        response
+    }
+
+    fn headers_of(response: &mut Response<Bytes>) -> &mut HeaderMap {
+        response.headers_mut()
+    }
+
+    fn fields(headers: Headers, limit: u64) -> Fields {
+        Fields::new(headers, limit)
+    }
+
+    #[inline]
+    fn write(fields: &Fields, decision: &Decision, now_ms: f64, present: Present, map: &mut HeaderMap) {
+        fields.write(decision, now_ms, present, map);
+    }
+}
+
+impl<F> fmt::Debug for Tower<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tower")
+    }
+}
