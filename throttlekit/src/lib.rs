@@ -107,7 +107,9 @@ pub use error::{BuildError, Error, ErrorKind, RateLimitExceeded};
 pub use fallback::{FailMode, Fallback, MissingKey, Outage, Share};
 pub use limiter::{DynLimiter, Limiter, LimiterBuilder};
 pub use multi::{Dimension, DimensionKeys, InMemory, Multi, MultiBuilder};
-pub use observe::{Event, LeaseEvent, Observer, Wait, WaitOutcome};
+pub use observe::{
+    AdmissionEvent, CallKind, Disconnect, Event, Lane, LeaseEvent, Observer, Stage, Wait, WaitOutcome, observer_panics,
+};
 pub use permit::{Outcome, Permit, Settle, Slot};
 pub use priority::Priority;
 pub use program::{Change, Formula, Program, Project, Refund, State, Step, Strategy};

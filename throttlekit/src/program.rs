@@ -1,5 +1,6 @@
 //! Programs: pure steps over the state of one key.
 
+use crate::admit::Axis;
 use crate::decision::{Decision, Forecast};
 use crate::error::Error;
 use crate::store::memory::Layout;
@@ -190,6 +191,11 @@ pub trait Strategy: Program<Request = f64, Reply = Decision> {
 
     /// The length of its window in milliseconds, if it has one to show.
     fn window_ms(&self) -> Option<f64>;
+
+    /// The axis that its events name: [`Axis::Rate`], unless units are what work costs.
+    fn axis(&self) -> Axis {
+        Axis::Rate
+    }
 
     /// An upper bound for the life of a stored state, in milliseconds.
     fn ttl_ms(&self) -> f64;

@@ -23,7 +23,7 @@ fn tap<A: Admit>(admit: A) -> (Tap<A, ManualClock>, Seen) {
     let tap = Tap::with_clock(admit, ManualClock::new(0.0), move |event| {
         assert_eq!(event.lane().is_none(), event.decision.allowed);
         assert_eq!((event.axes.binding(), event.duration_ms), (event.binding, 0.0));
-        let key = event.key.to_owned();
+        let key = event.key().to_owned();
         shown.lock().unwrap().push((key, event.cost, event.value, event.decision.allowed, event.lane()));
     });
     (tap, seen)

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::admit::Axis;
 use crate::clock::{Clock, SystemClock};
 use crate::limiter::Watch;
 use crate::observe::Observer;
@@ -84,7 +83,7 @@ impl<K, C, O> TokenBudgetBuilder<K, C, O> {
     where
         K: Keyspace<Served>,
     {
-        let watch = Watch::new(self.observer, self.name, self.budget.name()).on(Axis::Cost);
+        let watch = Watch::new(self.observer, self.name, self.budget.name()).on(self.budget.axis());
         TokenBudget { budget: self.budget, keys: self.keys.scoped(&self.prefix), clock: self.clock, watch }
     }
 }

@@ -9,7 +9,7 @@ use crate::decision::{Decision, Forecast};
 use crate::error::Error;
 use crate::limiter::{Ahead, DynLimiter, Peek};
 use crate::multi::Dimension;
-use crate::observe::Observer;
+use crate::observe::{CallKind, Observer};
 use crate::program::{Refund, Strategy};
 use crate::run::Run;
 use crate::store::memory::Table;
@@ -46,9 +46,9 @@ impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> DynLimiter for TokenBud
             Ok(tokens) => tokens,
             Err(error) => return Run::ready(Err(error)),
         };
-        let now_ms = self.clock.now_ms();
-        let run = self.keys.run_many(keys, now_ms, &self.budget, &tokens);
-        self.watch.follow_many(keys.len(), tokens, now_ms, run)
+        let made = self.begin(CallKind::CheckMany, tokens);
+        let run = self.keys.run_many(keys, made.now_ms, &self.budget, &tokens);
+        self.watch.follow_many(keys, made, run)
     }
 
     fn peek(&self, key: &str) -> Run<Result<Decision, Error>> {

@@ -6,8 +6,8 @@ use crate::admit::{Admission, Admit, Ask, Axes, Axis, Meter};
 use crate::clock::{Clock, SystemClock};
 use crate::decision::{Decision, MAX_SAFE};
 use crate::error::Error;
-use crate::limiter::{Forget, Watch};
-use crate::observe::Observer;
+use crate::limiter::{Forget, Made, Watch};
+use crate::observe::{CallKind, Observer};
 use crate::program::Refund;
 use crate::run::Run;
 use crate::store::memory::Table;
@@ -360,16 +360,23 @@ impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> TokenBudget<K, C, O> {
         self.keys.run(key, self.clock.now_ms(), &Forget::new(), &())
     }
 
+    /// Before a decision: reads the stopwatch of the observer, if it has one, and the clock.
+    #[inline(always)]
+    pub(super) fn begin(&self, kind: CallKind, tokens: f64) -> Made {
+        let begun_ns = self.watch.begin();
+        Made { kind, cost: tokens, now_ms: self.clock.now_ms(), begun_ns, local: false }
+    }
+
     #[inline]
     pub(super) fn debit_whole(&self, key: &str, tokens: f64) -> Run<Result<Decision, Error>> {
-        let now_ms = self.clock.now_ms();
-        self.watch.follow(tokens, now_ms, self.keys.run(key, now_ms, &self.budget, &tokens))
+        let made = self.begin(CallKind::Check, tokens);
+        self.watch.follow(key, made, self.keys.run(key, made.now_ms, &self.budget, &tokens))
     }
 
     fn charge_whole(&self, key: &str, tokens: f64) -> Run<Result<Decision, Error>> {
-        let now_ms = self.clock.now_ms();
-        let run = self.keys.run(key, now_ms, &Work(self.budget), &Op::Charge(tokens));
-        self.watch.follow(tokens, now_ms, run)
+        let made = self.begin(CallKind::Check, tokens);
+        let run = self.keys.run(key, made.now_ms, &Work(self.budget), &Op::Charge(tokens));
+        self.watch.follow(key, made, run)
     }
 
     /// Without an event.

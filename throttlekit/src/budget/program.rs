@@ -1,5 +1,6 @@
 //! The meter as programs: one step for debits, charges, refunds and settings.
 
+use crate::admit::Axis;
 use crate::decision::{Decision, Forecast, ceil_ms, floor_units};
 use crate::error::Error;
 use crate::program::{Program, Project, Refund, State, Step, Strategy};
@@ -167,6 +168,10 @@ impl Strategy for Budget {
 
     fn window_ms(&self) -> Option<f64> {
         Some(self.window_ms)
+    }
+
+    fn axis(&self) -> Axis {
+        Axis::Cost
     }
 
     fn ttl_ms(&self) -> f64 {

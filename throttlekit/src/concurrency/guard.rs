@@ -17,7 +17,7 @@ use crate::admit::{Admission, Admit, Ask, Axes, Axis};
 use crate::clock::{Clock, SystemClock};
 use crate::decision::Decision;
 use crate::error::{BuildError, Error};
-use crate::observe::{Event, Observer, Wait, WaitOutcome};
+use crate::observe::{Event, Observer, Wait, WaitOutcome, is_blind, stopwatch_ns, told, took_ms};
 use crate::permit::{Outcome, Permit, Settle, Slot};
 use crate::priority::Priority;
 use crate::run::Run;
@@ -75,6 +75,24 @@ pub struct Guard<C = SystemClock, O = ()> {
     shadow: bool,
 }
 
+/// A request, as its event will show it.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// Empty if nobody will see it.
+    pub(super) key: &'a str,
+    pub(super) priority: Priority,
+    /// By the observer's stopwatch.
+    pub(super) begun_ns: Option<u64>,
+}
+
+impl<'a> Asked<'a> {
+    #[inline(always)]
+    pub(super) fn of<O: Observer>(ask: &Ask<'a>, observer: &O) -> Self {
+        let key = if is_blind::<O>() { "" } else { ask.key };
+        Self { key, priority: ask.priority, begun_ns: stopwatch_ns(observer) }
+    }
+}
+
 /// What the events of a guard carry.
 #[derive(Debug)]
 pub(super) struct Names {
@@ -88,18 +106,23 @@ impl Names {
     }
 
     /// Tells the observer of a decision.
-    #[inline]
-    pub(super) fn tell(&self, observer: &impl Observer, decision: Decision, priority: Priority, now_ms: f64) {
-        let mut event = Event::new(self.policy(), self.strategy, Axis::Concurrency, 1.0, now_ms, Ok(decision));
-        event.priority = priority;
-        observer.observe(&event);
+    #[inline(always)]
+    pub(super) fn tell<O: Observer>(&self, observer: &O, decision: Decision, asked: Asked<'_>, now_ms: f64) {
+        if is_blind::<O>() {
+            return;
+        }
+        let event = Event::new(self.policy(), self.strategy, Axis::Concurrency, 1.0, now_ms, Ok(decision));
+        let mut event = event.with_key(asked.key);
+        (event.priority, event.took_ms) = (asked.priority, took_ms(observer, asked.begun_ns));
+        told(|| observer.observe(&event));
     }
 
     /// Tells the observer of a wait.
     #[allow(clippy::cast_precision_loss)] // waits are far below 2^53 ns
     pub(super) fn tell_wait(&self, observer: &impl Observer, priority: Priority, waited_ns: u64, outcome: WaitOutcome) {
         let waited_ms = waited_ns as f64 / 1e6;
-        observer.waited(&Wait { policy: self.policy(), strategy: self.strategy, priority, waited_ms, outcome });
+        let wait = Wait { policy: self.policy(), strategy: self.strategy, priority, waited_ms, outcome };
+        told(|| observer.waited(&wait));
     }
 }
 
@@ -205,10 +228,10 @@ impl<C: Clock, O> Guard<C, O> {
 impl<C: Clock, O: Observer + Clone> Guard<C, O> {
     /// What `taken` means for the caller, who is admitted if this is a shadow; the observer is told.
     #[inline]
-    fn decide(&self, taken: Result<View, View>, share: Share, priority: Priority) -> Decision {
+    fn decide(&self, taken: Result<View, View>, share: Share, asked: Asked<'_>) -> Decision {
         let now_ms = self.shared.ceiling.clock.now_ms();
         let decision = self.shared.ceiling.decision(taken, share, now_ms);
-        self.watch.tell(&self.observer, decision, priority, now_ms);
+        self.watch.tell(&self.observer, decision, asked, now_ms);
         if self.shadow && !decision.allowed {
             return Decision { allowed: true, retry_after_ms: 0, ..decision };
         }
@@ -223,28 +246,29 @@ impl<C: Clock, O: Observer + Clone> Guard<C, O> {
         now: impl FnOnce(Decision, Permit) -> T,
         later: impl FnOnce(Run<Result<Admission, Error>>) -> Run<Result<T, Error>>,
     ) -> Run<Result<T, Error>> {
+        let asked = Asked::of(ask, &self.observer);
         let share = self.share(ask.priority);
         let (taken, permit) = self.take(share);
         if taken.is_err() && !self.shadow {
             if let Some(queue) = &self.shared.queue {
-                return later(self.join(queue, ask));
+                return later(self.join(queue, ask.key, asked));
             }
         }
-        Run::Ready(Some(Ok(now(self.decide(taken, share, ask.priority), permit))))
+        Run::Ready(Some(Ok(now(self.decide(taken, share, asked), permit))))
     }
 
     /// For a request that found no slot.
     #[cold]
-    fn join(&self, queue: &Lobby, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
+    fn join(&self, queue: &Lobby, key: &str, asked: Asked<'_>) -> Run<Result<Admission, Error>> {
         let word = &self.shared.ceiling.word;
-        let (taken, permit) = match queue.line.join(word, queue.keys.of(ask.key), ask.priority) {
+        let (taken, permit) = match queue.line.join(word, queue.keys.of(key), asked.priority) {
             Joined::Waits(ticket) => {
-                return Run::wait(Waiting::new(self.clone(), ticket, &queue.patience, ask.priority));
+                return Run::wait(Waiting::new(self.clone(), ticket, &queue.patience, asked));
             }
             Joined::Taken(view) => (Ok(view), Shared::permit(&self.shared, view)),
             Joined::Full => (Err(word.view()), Permit::none()),
         };
-        let decision = self.decide(taken, self.share(ask.priority), ask.priority);
+        let decision = self.decide(taken, self.share(asked.priority), asked);
         Run::ready(Ok(admission(decision, permit)))
     }
 }
@@ -285,9 +309,9 @@ impl<C: Clock, O: Observer + Clone> Desk for Guard<C, O> {
         Permit::new(owner, Slot { taken_at: now_ns, detail: u64::from(seat.view.in_flight()) })
     }
 
-    fn answer(&self, seat: Option<Seat>, permit: Permit, priority: Priority) -> Admission {
+    fn answer(&self, seat: Option<Seat>, permit: Permit, asked: Asked<'_>) -> Admission {
         let taken = seat.map(|seat| seat.view).ok_or_else(|| self.shared.ceiling.word.view());
-        admission(self.decide(taken, self.share(priority), priority), permit)
+        admission(self.decide(taken, self.share(asked.priority), asked), permit)
     }
 
     fn now_ns(&self) -> u64 {

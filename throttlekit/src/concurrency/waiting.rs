@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use super::guard::Asked;
 use super::queue::Patience;
 use super::waiters::{Seat, Standing};
 use crate::admit::Admission;
@@ -25,7 +26,7 @@ pub(super) trait Desk: Send + 'static {
     fn permit(&self, seat: Seat, now_ns: u64) -> Permit;
 
     /// The answer, and its event.
-    fn answer(&self, seat: Option<Seat>, permit: Permit, priority: Priority) -> Admission;
+    fn answer(&self, seat: Option<Seat>, permit: Permit, asked: Asked<'_>) -> Admission;
 
     /// The time in nanoseconds of the clock.
     fn now_ns(&self) -> u64;
@@ -41,15 +42,20 @@ pub(super) struct Waiting<D: Desk> {
     ticket: u64,
     deadline: BoxFuture<()>,
     since_ns: u64,
+    /// For the event.
+    key: Box<str>,
     priority: Priority,
+    begun_ns: Option<u64>,
     over: bool,
 }
 
 impl<D: Desk> Waiting<D> {
-    pub(super) fn new(desk: D, ticket: u64, patience: &Patience, priority: Priority) -> Self {
+    pub(super) fn new(desk: D, ticket: u64, patience: &Patience, asked: Asked<'_>) -> Self {
         let since_ns = desk.now_ns();
         let never = Box::pin(std::future::pending());
-        let mut waiting = Self { desk, ticket, deadline: never, since_ns, priority, over: false };
+        let Asked { key, priority, begun_ns } = asked;
+        let key = key.into();
+        let mut waiting = Self { desk, ticket, deadline: never, since_ns, key, priority, begun_ns, over: false };
         // Foreign code: if it panics, the ticket is given up.
         waiting.deadline = patience.runtime.sleep(patience.timeout);
         waiting
@@ -60,7 +66,8 @@ impl<D: Desk> Waiting<D> {
         self.over = true;
         let now_ns = self.desk.now_ns();
         let permit = seat.map_or_else(Permit::none, |seat| self.desk.permit(seat, now_ns));
-        let admission = self.desk.answer(seat, permit, self.priority);
+        let asked = Asked { key: &self.key, priority: self.priority, begun_ns: self.begun_ns };
+        let admission = self.desk.answer(seat, permit, asked);
         self.desk.tell_wait(self.priority, now_ns.saturating_sub(self.since_ns), outcome);
         admission
     }

@@ -8,7 +8,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::decision::{Decision, ceil_ms, ceil_wait, floor_units};
 use crate::error::Error;
 use crate::lease::flight::Flight;
-use crate::observe::{Event, Observer};
+use crate::observe::{Event, Observer, stopwatch_ns, told, took_ms};
 use crate::run::Run;
 use crate::strategy::{floor_f64, validate_cost};
 
@@ -114,6 +114,8 @@ struct Wish<'a> {
     tenant: &'a str,
     cost: f64,
     weight: f64,
+    /// By the observer's stopwatch.
+    begun_ns: Option<u64>,
 }
 
 enum Attempt {
@@ -188,9 +190,14 @@ impl<C: Clock> FairEscrow<C> {
         cost: f64,
         weight: impl FnOnce() -> Result<f64, Error>,
     ) -> Run<Result<Decision, Error>> {
+        let begun_ns = self.shared.watch.as_ref().and_then(|(observer, _)| stopwatch_ns(observer));
         let wish = match wish(tenant, cost, weight) {
-            Ok(wish) => wish,
-            Err(error) => return Run::ready(Err(error)),
+            Ok(wish) => Wish { begun_ns, ..wish },
+            Err(error) => {
+                let refused = Wish { tenant, cost, weight: f64::NAN, begun_ns };
+                self.shared.tell_error(refused, &error);
+                return Run::ready(Err(error));
+            }
         };
         let lease = match Shared::attempt(&self.shared, wish) {
             Attempt::Decided(decision) => return Run::ready(Ok(decision)),
@@ -199,7 +206,7 @@ impl<C: Clock> FairEscrow<C> {
         };
         let (shared, tenant, Wish { cost, weight, .. }) = (Arc::clone(&self.shared), tenant.to_owned(), wish);
         Run::wait(async move {
-            let wish = Wish { tenant: &tenant, cost, weight };
+            let wish = Wish { tenant: &tenant, cost, weight, begun_ns };
             let (mut lease, mut late) = (lease, 0);
             loop {
                 let landing = lease.wait().await.inspect_err(|error| shared.tell_error(wish, error))?;
@@ -258,7 +265,7 @@ fn wish(tenant: &str, cost: f64, weight: impl FnOnce() -> Result<f64, Error>) ->
     if tenant.is_empty() {
         return Err(Error::invalid_argument("the tenant is empty: must be a name"));
     }
-    Ok(Wish { tenant, cost: validate_cost(cost)?, weight: weight()? })
+    Ok(Wish { tenant, cost: validate_cost(cost)?, weight: weight()?, begun_ns: None })
 }
 
 impl<C> Shared<C> {
@@ -333,8 +340,8 @@ impl<C: Clock> Shared<C> {
         let attempt = Self::attempt_in(this, &mut state, wish, now_ms);
         drop(state);
         match &attempt {
-            Attempt::Decided(decision) => this.tell(wish.cost, now_ms, Ok(*decision)),
-            Attempt::Failed(error) => this.tell(wish.cost, now_ms, Err(error)),
+            Attempt::Decided(decision) => this.tell(wish, now_ms, Ok(*decision)),
+            Attempt::Failed(error) => this.tell(wish, now_ms, Err(error)),
             Attempt::Wait(_) => {}
         }
         attempt
@@ -437,18 +444,20 @@ impl<C: Clock> Shared<C> {
         self.roll(&mut state, now_ms);
         let decision = self.nothing(&state, wish.tenant, now_ms);
         drop(state);
-        self.tell(wish.cost, now_ms, Ok(decision));
+        self.tell(wish, now_ms, Ok(decision));
         decision
     }
 
-    fn tell(&self, cost: f64, now_ms: f64, result: Result<Decision, &Error>) {
+    fn tell(&self, wish: Wish<'_>, now_ms: f64, result: Result<Decision, &Error>) {
         if let Some((observer, name)) = &self.watch {
-            observer.observe(&Event::new(name, FAIR_ESCROW, Axis::Rate, cost, now_ms, result));
+            let mut event = Event::new(name, FAIR_ESCROW, Axis::Rate, wish.cost, now_ms, result).with_key(wish.tenant);
+            event.took_ms = took_ms(observer, wish.begun_ns);
+            told(|| observer.observe(&event));
         }
     }
 
     fn tell_error(&self, wish: Wish<'_>, error: &Error) {
-        self.tell(wish.cost, self.clock.now_ms(), Err(error));
+        self.tell(wish, self.clock.now_ms(), Err(error));
     }
 }
 

@@ -266,7 +266,7 @@ impl<S, K, C, O> TwoTierBuilder<S, K, C, O> {
         let (idle_ms, terms) = self.checked()?;
         let Self { strategy, keys, clock, observer, prefix, name, mode, max_keys, grant, runtime, .. } = self;
         let keys = keys.scoped(&prefix).scoped(strategy.key_space());
-        let watch = Watch::new(observer, name, strategy.name());
+        let watch = Watch::new(observer, name, strategy.name()).on(strategy.axis());
         let idle = idle_ms.map(|ms| Duration::from_secs_f64(ms / 1_000.0));
         let tier = match (terms, mode) {
             (Some(terms), _) => {

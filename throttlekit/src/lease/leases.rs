@@ -13,7 +13,8 @@ use super::waiting::{Deserting, Errand, all};
 use crate::clock::Clock;
 use crate::decision::Decision;
 use crate::error::Error;
-use crate::observe::{LeaseEvent, Observer};
+use crate::limiter::Made;
+use crate::observe::{CallKind, LeaseEvent, Observer};
 use crate::program::Strategy;
 use crate::run::Run;
 use crate::store::Keyspace;
@@ -138,16 +139,18 @@ where
         self: &Arc<Self>,
         leases: &Leases,
         key: &str,
+        kind: CallKind,
         cost: f64,
+        begun_ns: Option<u64>,
     ) -> Run<Result<Decision, Error>> {
         let mark = leases.book.mark(key);
         match self.try_local(leases, mark, cost) {
             Some((decision, None)) => {
-                self.tell_local(cost, decision);
+                self.tell_local(key, kind, cost, begun_ns, decision);
                 Run::ready(Ok(decision))
             }
             Some((decision, Some(flight))) => {
-                self.tell_local(cost, decision);
+                self.tell_local(key, kind, cost, begun_ns, decision);
                 if K::IMMEDIATE {
                     let _ = flight.drive();
                     return Run::ready(Ok(decision));
@@ -159,7 +162,7 @@ where
                 })
             }
             None => {
-                let mut deciding = Box::pin(Arc::clone(self).decide(key.into(), mark, cost));
+                let mut deciding = Box::pin(Arc::clone(self).decide(key.into(), mark, kind, cost, begun_ns));
                 if K::IMMEDIATE {
                     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
                     if let Poll::Ready(result) = deciding.as_mut().poll(&mut context) {
@@ -172,12 +175,19 @@ where
     }
 
     /// Decides one request, by as many leases as it takes.
-    async fn decide(self: Arc<Self>, key: Arc<str>, mark: Mark, cost: f64) -> Result<Decision, Error> {
+    async fn decide(
+        self: Arc<Self>,
+        key: Arc<str>,
+        mark: Mark,
+        kind: CallKind,
+        cost: f64,
+        begun_ns: Option<u64>,
+    ) -> Result<Decision, Error> {
         let now_ms = self.event_now_ms();
         let mut errand = Errand(None);
         let (result, asked) = self.rounds(&key, mark, cost, &mut errand).await;
         errand.finish().await;
-        self.watch.tell_from(!asked, cost, now_ms, &result);
+        self.watch.tell(&key, Made { kind, cost, now_ms, begun_ns, local: !asked }, &result);
         result
     }
 

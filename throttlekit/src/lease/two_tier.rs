@@ -1,6 +1,5 @@
 //! The limiter with a tier in process and one behind it.
 
-use std::any::TypeId;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -16,9 +15,9 @@ use crate::admit::{Admission, Admit, Ask, Meter};
 use crate::clock::{Clock, SystemClock};
 use crate::decision::{Decision, Forecast};
 use crate::error::Error;
-use crate::limiter::{Ahead, DynLimiter, Forget, Peek, Watch};
+use crate::limiter::{Ahead, DynLimiter, Forget, Made, Peek, Watch};
 use crate::multi::Dimension;
-use crate::observe::Observer;
+use crate::observe::{CallKind, Observer, is_blind};
 use crate::program::{Program, Project, Strategy};
 use crate::run::Run;
 use crate::store::memory::Table;
@@ -166,6 +165,7 @@ where
     #[inline]
     pub fn try_check(&self, key: &str, cost: f64) -> Result<Option<Decision>, Error> {
         let cost = validate_cost(cost)?;
+        let begun_ns = self.core.watch.begin();
         let decision = match &self.core.tier {
             Tier::Strict => None,
             Tier::CachedDeny(denials) => denials.get(key, cost, self.core.clock.monotonic_ns()),
@@ -175,7 +175,7 @@ where
             }
         };
         if let Some(decision) = decision {
-            self.core.tell_local(cost, decision);
+            self.core.tell_local(key, CallKind::CheckSync, cost, begun_ns, decision);
         }
         Ok(decision)
     }
@@ -189,15 +189,22 @@ where
     pub fn run_check(&self, key: &str, cost: f64) -> Run<Result<Decision, Error>> {
         let cost = match validate_cost(cost) {
             Ok(cost) => cost,
-            Err(error) => return Run::ready(Err(error)),
+            Err(error) => return Run::ready(Err(self.refuse(key, CallKind::Check, cost, error))),
         };
+        self.run(key, CallKind::Check, cost)
+    }
+
+    /// Decides; `cost` is legal.
+    #[inline]
+    fn run(&self, key: &str, kind: CallKind, cost: f64) -> Run<Result<Decision, Error>> {
+        let begun_ns = self.core.watch.begin();
         match &self.core.tier {
-            Tier::Leased(leases) => self.core.check_leased(leases, key, cost),
-            Tier::CachedDeny(denials) => self.core.check_cached(denials, key, cost),
+            Tier::Leased(leases) => self.core.check_leased(leases, key, kind, cost, begun_ns),
+            Tier::CachedDeny(denials) => self.core.check_cached(denials, key, kind, cost, begun_ns),
             Tier::Strict => {
-                let now_ms = self.core.clock.now_ms();
-                let run = self.core.keys.run(key, now_ms, &self.core.strategy, &cost);
-                self.core.watch.follow(cost, now_ms, run)
+                let made = Made { kind, cost, now_ms: self.core.clock.now_ms(), begun_ns, local: false };
+                let run = self.core.keys.run(key, made.now_ms, &self.core.strategy, &cost);
+                self.core.watch.follow(key, made, run)
             }
         }
     }
@@ -208,8 +215,12 @@ where
     ///
     /// As [`check_many`](Self::check_many).
     pub fn run_check_many(&self, keys: &[&str], cost: f64) -> Run<Result<Vec<Decision>, Error>> {
+        let cost = match validate_cost(cost) {
+            Ok(cost) => cost,
+            Err(error) => return Run::ready(Err(self.refuse("", CallKind::CheckMany, cost, error))),
+        };
         let mut runs: Vec<Result<Result<Decision, Error>, Run<_>>> =
-            keys.iter().map(|key| self.run_check(key, cost).now()).collect();
+            keys.iter().map(|key| self.run(key, CallKind::CheckMany, cost).now()).collect();
         if runs.iter().all(Result::is_ok) {
             return Run::ready(runs.into_iter().filter_map(Result::ok).collect());
         }
@@ -227,6 +238,12 @@ where
             .await;
             runs.into_iter().filter_map(Result::ok).collect()
         })
+    }
+
+    /// Tells of a cost that is refused.
+    #[cold]
+    fn refuse(&self, key: &str, kind: CallKind, cost: f64, error: Error) -> Error {
+        self.core.watch.refuse(key, kind, cost, || self.core.clock.now_ms(), error)
     }
 
     /// Forgets `key`: what is held for it here, and then what the store has of it. What others hold stays with them, and
@@ -336,14 +353,21 @@ where
         self.keys.run(key, self.clock.now_ms(), &self.strategy, &cost)
     }
 
-    fn check_cached(self: &Arc<Self>, denials: &Denials, key: &str, cost: f64) -> Run<Result<Decision, Error>> {
+    fn check_cached(
+        self: &Arc<Self>,
+        denials: &Denials,
+        key: &str,
+        kind: CallKind,
+        cost: f64,
+        begun_ns: Option<u64>,
+    ) -> Run<Result<Decision, Error>> {
         let asked_ns = self.clock.monotonic_ns();
         if let Some(decision) = denials.get(key, cost, asked_ns) {
-            self.tell_local(cost, decision);
+            self.tell_local(key, kind, cost, begun_ns, decision);
             return Run::ready(Ok(decision));
         }
-        let now_ms = self.clock.now_ms();
-        let answer = match self.keys.run(key, now_ms, &self.strategy, &cost).now() {
+        let made = Made { kind, cost, now_ms: self.clock.now_ms(), begun_ns, local: false };
+        let answer = match self.keys.run(key, made.now_ms, &self.strategy, &cost).now() {
             Ok(result) => {
                 if let Ok(decision) = &result {
                     self.answered();
@@ -363,7 +387,7 @@ where
                 })
             }
         };
-        self.watch.follow(cost, now_ms, answer)
+        self.watch.follow(key, made, answer)
     }
 
     /// The store has answered.
@@ -373,15 +397,16 @@ where
 
     /// Tells of a decision for which the store was not asked.
     #[inline]
-    pub(super) fn tell_local(&self, cost: f64, decision: Decision) {
-        if TypeId::of::<O>() != TypeId::of::<()>() {
-            self.watch.tell_from(true, cost, self.clock.now_ms(), &Ok(decision));
+    pub(super) fn tell_local(&self, key: &str, kind: CallKind, cost: f64, begun_ns: Option<u64>, decision: Decision) {
+        if !is_blind::<O>() {
+            let made = Made { kind, cost, now_ms: self.clock.now_ms(), begun_ns, local: true };
+            self.watch.tell(key, made, &Ok(decision));
         }
     }
 
     /// The time for an event. Without an observer it need not be read.
     pub(super) fn event_now_ms(&self) -> f64 {
-        if TypeId::of::<O>() == TypeId::of::<()>() { 0.0 } else { self.clock.now_ms() }
+        if is_blind::<O>() { 0.0 } else { self.clock.now_ms() }
     }
 }
 

@@ -65,8 +65,8 @@ impl<S: Strategy, K, C, O> LimiterBuilder<S, K, C, O> {
 
     /// Who sees each decision. Put an observer into an [`Arc`] to keep a handle to it, or if it is not [`Clone`].
     ///
-    /// It gets one event for each decision that was made or failed to be made; none for a cost that is refused before
-    /// the clock is read, and none for a peek, a forecast or a reset.
+    /// It gets one event for each decision that was made or failed to be made, also of a cost that is refused; none for a
+    /// peek, a forecast, a refund or a reset.
     pub fn observer<P: Observer + Clone>(self, observer: P) -> LimiterBuilder<S, K, C, P> {
         let Self { strategy, keys, clock, observer: _, prefix, name } = self;
         LimiterBuilder { strategy, keys, clock, observer, prefix, name }
@@ -90,7 +90,7 @@ impl<S: Strategy, K, C, O> LimiterBuilder<S, K, C, O> {
     where
         K: Keyspace<S::State>,
     {
-        let watch = Watch::new(self.observer, self.name, self.strategy.name());
+        let watch = Watch::new(self.observer, self.name, self.strategy.name()).on(self.strategy.axis());
         let keys = self.keys.scoped(&self.prefix).scoped(self.strategy.key_space());
         Limiter { keys, strategy: self.strategy, clock: self.clock, watch }
     }

@@ -8,7 +8,7 @@ mod watch;
 pub use builder::LimiterBuilder;
 pub use dynamic::DynLimiter;
 pub(crate) use programs::{Ahead, Forget, Peek};
-pub(crate) use watch::Watch;
+pub(crate) use watch::{Made, Watch};
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use crate::admit::{Admission, Admit, Ask, Meter};
 use crate::clock::{Clock, SystemClock};
 use crate::decision::{Decision, Forecast};
 use crate::error::Error;
-use crate::observe::Observer;
+use crate::observe::{CallKind, Observer};
 use crate::program::{Program, Project, Refund, Strategy, no_refunds};
 use crate::run::Run;
 use crate::store::memory::Table;
@@ -119,6 +119,21 @@ impl<S: Program, K, C, O> Limiter<S, K, C, O> {
     }
 }
 
+impl<S: Program, K, C: Clock, O: Observer> Limiter<S, K, C, O> {
+    /// Before a decision: reads the stopwatch of the observer, if it has one, and the clock.
+    #[inline(always)]
+    fn begin(&self, kind: CallKind, cost: f64) -> Made {
+        let begun_ns = self.watch.begin();
+        Made { kind, cost, now_ms: self.clock.now_ms(), begun_ns, local: false }
+    }
+
+    /// Tells of a cost that is refused.
+    #[cold]
+    fn refuse(&self, key: &str, kind: CallKind, cost: f64, error: Error) -> Error {
+        self.watch.refuse(key, kind, cost, || self.clock.now_ms(), error)
+    }
+}
+
 /// In memory: plain calls.
 impl<S: Strategy, C: Clock, O: Observer> Limiter<S, Table<S::State>, C, O> {
     /// Takes one unit from `key`, if it is there.
@@ -150,7 +165,10 @@ impl<S: Strategy, C: Clock, O: Observer> Limiter<S, Table<S::State>, C, O> {
     /// `invalid_argument` if `cost` is not finite, not above 0 or above 2^53 - 1, or too small for the strategy to count.
     #[inline]
     pub fn check_cost(&self, key: &str, cost: f64) -> Result<Decision, Error> {
-        self.decide(key, validate_cost(cost)?)
+        match validate_cost(cost) {
+            Ok(cost) => self.decide(key, cost),
+            Err(error) => Err(self.refuse(key, CallKind::CheckSync, cost, error)),
+        }
     }
 
     /// Takes `cost` units from each key, at one instant; decisions in the order of `keys`.
@@ -171,10 +189,12 @@ impl<S: Strategy, C: Clock, O: Observer> Limiter<S, Table<S::State>, C, O> {
     ///
     /// As [`check_cost`](Self::check_cost).
     pub fn check_many(&self, keys: &[&str], cost: f64) -> Result<Vec<Decision>, Error> {
-        let cost = validate_cost(cost)?;
-        let now_ms = self.clock.now_ms();
-        let result = self.keys.apply_many(keys, now_ms, &self.strategy, &cost);
-        self.watch.tell_many(keys.len(), cost, now_ms, &result);
+        if let Err(error) = validate_cost(cost) {
+            return Err(self.refuse("", CallKind::CheckManySync, cost, error));
+        }
+        let made = self.begin(CallKind::CheckManySync, cost);
+        let result = self.keys.apply_many(keys, made.now_ms, &self.strategy, &cost);
+        self.watch.tell_many(keys, made, &result);
         result
     }
 
@@ -190,9 +210,9 @@ impl<S: Strategy, C: Clock, O: Observer> Limiter<S, Table<S::State>, C, O> {
     /// The one path of a check; `cost` is legal.
     #[inline(always)]
     fn decide(&self, key: &str, cost: f64) -> Result<Decision, Error> {
-        let now_ms = self.clock.now_ms();
-        let result = self.keys.apply(key, now_ms, &self.strategy, &cost);
-        self.watch.tell(cost, now_ms, &result);
+        let made = self.begin(CallKind::CheckSync, cost);
+        let result = self.keys.apply(key, made.now_ms, &self.strategy, &cost);
+        self.watch.tell(key, made, &result);
         result
     }
 }
@@ -328,10 +348,10 @@ impl<S: Strategy, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> Limiter<
     pub fn run_check(&self, key: &str, cost: f64) -> Run<Result<Decision, Error>> {
         let cost = match validate_cost(cost) {
             Ok(cost) => cost,
-            Err(error) => return Run::ready(Err(error)),
+            Err(error) => return Run::ready(Err(self.refuse(key, CallKind::Check, cost, error))),
         };
-        let now_ms = self.clock.now_ms();
-        self.watch.follow(cost, now_ms, self.keys.run(key, now_ms, &self.strategy, &cost))
+        let made = self.begin(CallKind::Check, cost);
+        self.watch.follow(key, made, self.keys.run(key, made.now_ms, &self.strategy, &cost))
     }
 
     /// Takes `cost` units from each key, at one instant; decisions in the order of `keys`.
@@ -342,10 +362,10 @@ impl<S: Strategy, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> Limiter<
     pub fn run_check_many(&self, keys: &[&str], cost: f64) -> Run<Result<Vec<Decision>, Error>> {
         let cost = match validate_cost(cost) {
             Ok(cost) => cost,
-            Err(error) => return Run::ready(Err(error)),
+            Err(error) => return Run::ready(Err(self.refuse("", CallKind::CheckMany, cost, error))),
         };
-        let now_ms = self.clock.now_ms();
-        self.watch.follow_many(keys.len(), cost, now_ms, self.keys.run_many(keys, now_ms, &self.strategy, &cost))
+        let made = self.begin(CallKind::CheckMany, cost);
+        self.watch.follow_many(keys, made, self.keys.run_many(keys, made.now_ms, &self.strategy, &cost))
     }
 
     /// Gives units back that were taken from `key` and not used; the decision shows what there is then. It gives no

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::admit::Axis;
 use crate::decision::Decision;
 use crate::error::Error;
-use crate::observe::{Event, LeaseEvent, Observer};
+use crate::observe::{CallKind, Event, LeaseEvent, Observer, is_blind, stopwatch_ns, told, took_ms};
 use crate::run::Run;
 
 /// An observer with the names that its events carry.
@@ -16,6 +16,18 @@ pub(crate) struct Watch<O> {
     policy: Arc<str>,
     strategy: &'static str,
     axis: Axis,
+}
+
+/// A decision that is being made, as its event will show it.
+#[derive(Clone, Copy)]
+pub(crate) struct Made {
+    pub(crate) kind: CallKind,
+    pub(crate) cost: f64,
+    pub(crate) now_ms: f64,
+    /// By the observer's stopwatch.
+    pub(crate) begun_ns: Option<u64>,
+    /// Whether the store was not asked.
+    pub(crate) local: bool,
 }
 
 impl<O> Watch<O> {
@@ -36,86 +48,118 @@ impl<O> Watch<O> {
 }
 
 impl<O: Observer> Watch<O> {
-    /// Gives one event.
+    /// Before a decision: reads the stopwatch, if there is one.
     #[inline(always)]
-    pub(crate) fn tell(&self, cost: f64, now_ms: f64, result: &Result<Decision, Error>) {
-        let result = result.as_ref().copied();
-        self.observer.observe(&Event::new(&self.policy, self.strategy, self.axis, cost, now_ms, result));
+    pub(crate) fn begin(&self) -> Option<u64> {
+        stopwatch_ns(&self.observer)
     }
 
-    /// Gives one event, of a decision that was made in process or by the store.
+    /// Gives one event.
     #[inline(always)]
-    pub(crate) fn tell_from(&self, local: bool, cost: f64, now_ms: f64, result: &Result<Decision, Error>) {
-        let result = result.as_ref().copied();
-        let event = Event::new(&self.policy, self.strategy, Axis::Rate, cost, now_ms, result);
-        self.observer.observe(&Event { local, ..event });
+    pub(crate) fn tell(&self, key: &str, made: Made, result: &Result<Decision, Error>) {
+        if !is_blind::<O>() {
+            self.give(key, made, took_ms(&self.observer, made.begun_ns), result.as_ref().copied());
+        }
+    }
+
+    /// Gives the event of a cost that is refused, and the error back.
+    #[cold]
+    pub(crate) fn refuse(
+        &self,
+        key: &str,
+        kind: CallKind,
+        cost: f64,
+        now_ms: impl FnOnce() -> f64,
+        error: Error,
+    ) -> Error {
+        if !is_blind::<O>() {
+            let made = Made { kind, cost, now_ms: now_ms(), begun_ns: None, local: true };
+            self.give(key, made, None, Err(&error));
+        }
+        error
     }
 
     /// Gives the event that `event` makes of the names.
     pub(crate) fn tell_lease<'a>(&'a self, event: impl FnOnce(&'a str, &'static str) -> LeaseEvent<'a>) {
-        self.observer.leased(&event(&self.policy, self.strategy));
+        let event = event(&self.policy, self.strategy);
+        told(|| self.observer.leased(&event));
     }
 
-    /// Gives one event for each of the `count` decisions of a batch; if it failed, each carries the error.
-    pub(crate) fn tell_many(&self, count: usize, cost: f64, now_ms: f64, result: &Result<Vec<Decision>, Error>) {
-        let tell =
-            |result| self.observer.observe(&Event::new(&self.policy, self.strategy, self.axis, cost, now_ms, result));
-        match result {
-            Ok(decisions) => decisions.iter().for_each(|decision| tell(Ok(*decision))),
-            Err(error) => (0..count).for_each(|_| tell(Err(error))),
+    /// Gives one event for each of the decisions of a batch; if it failed, each carries the error.
+    pub(crate) fn tell_many<K: AsRef<str>>(&self, keys: &[K], made: Made, result: &Result<Vec<Decision>, Error>) {
+        if is_blind::<O>() {
+            return;
         }
+        #[allow(clippy::cast_precision_loss)] // far below 2^53 keys
+        let share_ms = took_ms(&self.observer, made.begun_ns).map(|took_ms| took_ms / keys.len() as f64);
+        for (index, key) in keys.iter().enumerate() {
+            match result {
+                Ok(decisions) => {
+                    let Some(decision) = decisions.get(index) else { return };
+                    self.give(key.as_ref(), made, share_ms, Ok(*decision));
+                }
+                Err(error) => self.give(key.as_ref(), made, share_ms, Err(error)),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn give(&self, key: &str, made: Made, took_ms: Option<f64>, result: Result<Decision, &Error>) {
+        let Made { kind, cost, now_ms, begun_ns: _, local } = made;
+        let mut event = Event::new(&self.policy, self.strategy, self.axis, cost, now_ms, result).with_key(key);
+        (event.took_ms, event.kind, event.local) = (took_ms, kind, local);
+        told(|| self.observer.observe(&event));
     }
 }
 
 impl<O: Observer + Clone> Watch<O> {
-    /// Gives one event when `run` answers: now, or later. Copies the names only in the latter case.
+    /// Gives one event when `run` answers: now, or later. Copies the key and the names only in the latter case.
     #[inline(always)]
     pub(crate) fn follow(
         &self,
-        cost: f64,
-        now_ms: f64,
+        key: &str,
+        made: Made,
         run: Run<Result<Decision, Error>>,
     ) -> Run<Result<Decision, Error>> {
         match run {
             Run::Ready(Some(result)) => {
-                self.tell(cost, now_ms, &result);
+                self.tell(key, made, &result);
                 Run::Ready(Some(result))
             }
-            Run::Ready(None) => Run::Ready(None),
-            Run::Wait(answer) => {
-                let watch = self.clone();
+            Run::Wait(answer) if !is_blind::<O>() => {
+                let (watch, key) = (self.clone(), Box::<str>::from(key));
                 Run::wait(async move {
                     let result = answer.await;
-                    watch.tell(cost, now_ms, &result);
+                    watch.tell(&key, made, &result);
                     result
                 })
             }
+            other => other,
         }
     }
 
-    /// As [`follow`](Self::follow), for a batch of `count`.
+    /// As [`follow`](Self::follow), for a batch.
     pub(crate) fn follow_many(
         &self,
-        count: usize,
-        cost: f64,
-        now_ms: f64,
+        keys: &[&str],
+        made: Made,
         run: Run<Result<Vec<Decision>, Error>>,
     ) -> Run<Result<Vec<Decision>, Error>> {
         match run {
-            Run::Ready(result) => {
-                if let Some(result) = &result {
-                    self.tell_many(count, cost, now_ms, result);
-                }
-                Run::Ready(result)
+            Run::Ready(Some(result)) => {
+                self.tell_many(keys, made, &result);
+                Run::Ready(Some(result))
             }
-            Run::Wait(answer) => {
+            Run::Wait(answer) if !is_blind::<O>() => {
                 let watch = self.clone();
+                let keys: Vec<Box<str>> = keys.iter().map(|key| Box::from(*key)).collect();
                 Run::wait(async move {
                     let result = answer.await;
-                    watch.tell_many(count, cost, now_ms, &result);
+                    watch.tell_many(&keys, made, &result);
                     result
                 })
             }
+            other => other,
         }
     }
 }

@@ -15,8 +15,8 @@ use crate::admit::{Admission, Admit, Ask};
 use crate::clock::{Clock, SystemClock};
 use crate::decision::Decision;
 use crate::error::Error;
-use crate::limiter::Watch;
-use crate::observe::Observer;
+use crate::limiter::{Made, Watch};
+use crate::observe::{CallKind, Observer};
 use crate::run::Run;
 use crate::store::{Call, Remote, Rule};
 use crate::strategy::validate_cost;
@@ -323,11 +323,11 @@ impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
         }
         match &self.parts {
             Parts::Local { dimensions, order } => {
-                let now_ms = self.clock.now_ms();
+                let made = self.begin(cost);
                 let mut tally = Tally::new(self.mode);
-                let frames = Frames { dimensions, asks: &asks, now_ms, mode: self.mode };
+                let frames = Frames { dimensions, asks: &asks, now_ms: made.now_ms, mode: self.mode };
                 let result = frames.run(order, true, &mut tally).and_then(|_| tally.decision());
-                self.watch.tell(cost, now_ms, &result);
+                self.watch.tell("", made, &result);
                 Run::ready(result)
             }
             Parts::Stored { dimensions, store } => {
@@ -335,9 +335,9 @@ impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
                     Ok(keys) => keys,
                     Err(error) => return Run::ready(Err(error)),
                 };
-                let now_ms = self.clock.now_ms();
+                let made = self.begin(cost);
                 let mode = self.mode;
-                let mut call = Call::new(now_ms, mode.rule());
+                let mut call = Call::new(made.now_ms, mode.rule());
                 for ((dimension, key), (_, cost)) in dimensions.iter().zip(keys).zip(asks) {
                     dimension.push(&mut call, key, cost);
                 }
@@ -349,9 +349,16 @@ impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
                     }
                     tally.decision()
                 });
-                self.watch.follow(cost, now_ms, run)
+                self.watch.follow("", made, run)
             }
         }
+    }
+
+    /// Before a decision: reads the stopwatch of the observer, if it has one, and the clock.
+    #[inline(always)]
+    fn begin(&self, cost: f64) -> Made {
+        let begun_ns = self.watch.begin();
+        Made { kind: CallKind::Check, cost, now_ms: self.clock.now_ms(), begun_ns, local: false }
     }
 
     /// Forgets the key of every dimension.

@@ -1,12 +1,13 @@
 //! The builder of a unified admission.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::apart::Order;
 use super::joint::{Joint, apart, irrevocable};
 use super::price::{Prices, Pricing, Workload};
-use super::{Consume, Parts, Plan, UNIFIED, Unified, Watch};
+use super::watch::Watch;
+use super::{Consume, Parts, Plan, UNIFIED, Unified};
 use crate::admit::Admit;
 use crate::clock::{Clock, SystemClock};
 use crate::error::BuildError;
@@ -142,7 +143,8 @@ impl<C> UnifiedBuilder<C> {
     }
 
     /// Who sees the decisions: one event for each axis that was asked, once the request is decided, with the strategy name
-    /// `unified`. Observers of the parts see what they are asked themselves besides.
+    /// `unified`, and then [the whole](Observer::admitted); or one event for what failed. Observers of the parts see what
+    /// they are asked themselves besides.
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observer = Some(Arc::new(observer));
         self
@@ -238,11 +240,8 @@ impl<C> UnifiedBuilder<C> {
                 Some(Pricing::from_workload(&workload, sample_window, horizon)?)
             }
         };
-        let watch = (observer.is_some() || remember_last).then(|| Watch {
-            observer,
-            name: name.unwrap_or_else(|| UNIFIED.into()),
-            last: remember_last.then(Mutex::default),
-        });
+        let watch = (observer.is_some() || remember_last)
+            .then(|| Watch::new(observer, name.unwrap_or_else(|| UNIFIED.into()), remember_last));
         Ok(Unified {
             parts: Arc::new(Parts { concurrency, rate, cost, plan, pricing, watch, hash_tag, rate_by_cost, clock }),
         })

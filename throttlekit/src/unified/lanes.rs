@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::tap::{AdmissionEvent, Lane};
 use crate::clock::{Clock, SystemClock};
 use crate::error::BuildError;
+use crate::observe::{AdmissionEvent, Lane};
 use crate::strategy::floor_f64;
 
 /// Counts what a [`Tap`](super::Tap) shows, in windows that are aligned to the Unix epoch. When a window begins, also one in

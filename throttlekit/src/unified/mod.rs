@@ -44,13 +44,15 @@ mod lanes;
 mod lp;
 mod price;
 mod tap;
+mod watch;
 
+pub use crate::observe::{AdmissionEvent, Lane};
 pub use builder::UnifiedBuilder;
 pub use lanes::{LaneCounts, LaneSnapshot};
 pub use lp::{Plan as WorkloadPlan, Prices, Workload};
-pub use tap::{AdmissionEvent, Lane, Tap};
+pub use tap::Tap;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::{fmt, mem};
 
 use crate::admit::{Admission, Admit, Ask, Axes, Axis};
@@ -58,14 +60,13 @@ use crate::clock::{Clock, SystemClock};
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::limiter::DynLimiter;
-use crate::observe::{Event, Observer};
 use crate::permit::Permit;
-use crate::priority::Priority;
 use crate::run::Run;
 use crate::strategy::validate_cost;
 use apart::Order;
 use joint::{Both, Joint};
 use price::Pricing;
+use watch::Watch;
 
 /// What a request takes that one of rate and cost refuses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -128,15 +129,6 @@ const ONE: f64 = 1.0;
 /// The strategy name of its events.
 const UNIFIED: &str = "unified";
 
-/// Who is told about decisions.
-struct Watch {
-    observer: Option<Arc<dyn Observer>>,
-    /// The name that events carry.
-    name: Arc<str>,
-    /// The decisions of the request that was decided last.
-    last: Option<Mutex<Axes>>,
-}
-
 /// How rate and cost are charged.
 enum Plan {
     Together(Joint),
@@ -152,7 +144,6 @@ struct Wish {
     cost: f64,
     value: f64,
     hold: f64,
-    priority: Priority,
 }
 
 /// A request that has its slot.
@@ -180,9 +171,7 @@ impl<C> Unified<C> {
     /// The decisions of the request that was decided last, whichever that was: for a look from outside. A request's own
     /// are in its [`Admission::axes`]. `None` unless [`UnifiedBuilder::remember_last`] was asked for.
     pub fn last_axes(&self) -> Option<Axes> {
-        let last = self.parts.watch.as_ref()?.last.as_ref()?;
-        // Axes are replaced as a whole.
-        Some(*last.lock().unwrap_or_else(PoisonError::into_inner))
+        self.parts.watch.as_ref()?.last()
     }
 }
 
@@ -196,7 +185,6 @@ impl<C: Clock> Parts<C> {
         if decision.allowed {
             return self.price(&mut Held { axes, permit }, key, wish);
         }
-        self.tell(&axes, wish);
         let permit = Permit::none();
         Run::Ready(Some(Ok(Admission { decision, axes, binding: Some(Axis::Concurrency), permit })))
     }
@@ -209,7 +197,6 @@ impl<C: Clock> Parts<C> {
                 // Waiting does not help.
                 let decision = Decision { allowed: false, remaining: 0, retry_after_ms: 0, ..combined };
                 let permit = Permit::none();
-                self.tell(&held.axes, wish);
                 return Run::ready(Ok(Admission { decision, axes: held.axes, binding: None, permit }));
             }
         }
@@ -308,34 +295,10 @@ impl<C: Clock> Parts<C> {
         }
     }
 
-    /// Remembers the decisions, and gives one event for each axis that was asked.
-    #[inline]
-    fn tell(&self, axes: &Axes, wish: Wish) {
-        let Some(watch) = &self.watch else { return };
-        if let Some(last) = &watch.last {
-            *last.lock().unwrap_or_else(PoisonError::into_inner) = *axes;
-        }
-        let Some(observer) = &watch.observer else { return };
-        let now_ms = self.clock.now_ms();
-        let asked = [
-            (Axis::Concurrency, axes.concurrency, ONE),
-            (Axis::Rate, axes.rate, wish.rate),
-            (Axis::Cost, axes.cost, wish.cost),
-        ];
-        for (axis, decision, units) in asked {
-            if let Some(decision) = decision {
-                let mut event = Event::new(&watch.name, UNIFIED, axis, units, now_ms, Ok(decision));
-                event.priority = wish.priority;
-                observer.observe(&event);
-            }
-        }
-    }
-
     /// The answer; on a denial the slot goes back here, with nothing learnt.
     #[inline(always)]
     fn answer(&self, held: &mut Held, wish: Wish) -> Admission {
         let axes = held.axes;
-        self.tell(&axes, wish);
         let binding = axes.binding();
         let permit = if binding.is_none() { mem::take(&mut held.permit) } else { Permit::none() };
         if let (None, Some(pricing)) = (binding, &self.pricing) {
@@ -350,16 +313,18 @@ fn as_it_is(decision: Decision, state: &Decision) -> Decision {
     Decision { remaining: state.remaining, reset_at_ms: state.reset_at_ms, ..decision }
 }
 
-impl<C: Clock> Admit for Unified<C> {
-    fn admit(&self, ask: &Ask<'_>) -> Run<Answer> {
-        let parts = &self.parts;
+impl<C: Clock> Parts<C> {
+    /// Decides, and tells nobody.
+    #[inline(always)]
+    fn decide(self: &Arc<Self>, ask: &Ask<'_>) -> Run<Answer> {
+        let parts = self;
         if parts.cost.is_some() || parts.rate_by_cost {
             if let Err(error) = validate_cost(ask.cost) {
                 return Run::ready(Err(error));
             }
         }
         let rate = if parts.rate_by_cost { ask.cost } else { ONE };
-        let wish = Wish { rate, cost: ask.cost, value: ask.value, hold: ask.hold, priority: ask.priority };
+        let wish = Wish { rate, cost: ask.cost, value: ask.value, hold: ask.hold };
         let Some(concurrency) = &parts.concurrency else {
             return parts.price(&mut Held::default(), ask.key, wish);
         };
@@ -373,6 +338,17 @@ impl<C: Clock> Admit for Unified<C> {
                     parts.enter(decision, permit, &key, wish).await
                 })
             }
+        }
+    }
+}
+
+/// Tells of each axis, and then of the whole.
+impl<C: Clock> Admit for Unified<C> {
+    #[inline]
+    fn admit(&self, ask: &Ask<'_>) -> Run<Answer> {
+        match &self.parts.watch {
+            None => self.parts.decide(ask),
+            Some(watch) => watch.follow(&self.parts, ask),
         }
     }
 }

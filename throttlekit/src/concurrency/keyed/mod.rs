@@ -12,7 +12,7 @@ use std::task::Waker;
 
 use super::builder::GuardBuilder;
 use super::ceiling::{Ceiling, GuardReport, GuardStats};
-use super::guard::{Names, admission};
+use super::guard::{Asked, Names, admission};
 use super::keys::Keys;
 use super::queue::Patience;
 use super::share::Share;
@@ -232,12 +232,12 @@ impl<C: Clock, O> KeyedGuard<C, O> {
 
 impl<C: Clock, O: Observer + Clone> KeyedGuard<C, O> {
     /// The answer, and its event.
-    fn decide(&self, taken: Result<View, View>, remaining: u32, permit: Permit, priority: Priority) -> Admission {
+    fn decide(&self, taken: Result<View, View>, remaining: u32, permit: Permit, asked: Asked<'_>) -> Admission {
         let (Ok(view) | Err(view)) = taken;
         let now_ms = self.shared.ceiling.clock.now_ms();
         let limit = view.limit().min(self.shared.max_per_key);
         let mut decision = self.shared.ceiling.decide(taken.is_ok(), limit, remaining, now_ms);
-        self.watch.tell(&self.observer, decision, priority, now_ms);
+        self.watch.tell(&self.observer, decision, asked, now_ms);
         if self.shadow && !decision.allowed {
             decision.allowed = true;
             decision.retry_after_ms = 0;
@@ -248,10 +248,11 @@ impl<C: Clock, O: Observer + Clone> KeyedGuard<C, O> {
 
 impl<C: Clock, O: Observer + Clone> Admit for KeyedGuard<C, O> {
     fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
+        let asked = Asked::of(ask, &self.observer);
         let Found { taken, remaining, permit, ticket } = self.find(ask.key, ask.priority, true);
         match (ticket, &self.shared.patience) {
-            (Some(ticket), Some(patience)) => Run::wait(Waiting::new(self.clone(), ticket, patience, ask.priority)),
-            _ => Run::ready(Ok(self.decide(taken, remaining, permit, ask.priority))),
+            (Some(ticket), Some(patience)) => Run::wait(Waiting::new(self.clone(), ticket, patience, asked)),
+            _ => Run::ready(Ok(self.decide(taken, remaining, permit, asked))),
         }
     }
 }
@@ -270,14 +271,14 @@ impl<C: Clock, O: Observer + Clone> Desk for KeyedGuard<C, O> {
         Shared::permit(&self.shared, seat.view, u32::try_from(seat.key).ok(), now_ns)
     }
 
-    fn answer(&self, seat: Option<Seat>, permit: Permit, priority: Priority) -> Admission {
+    fn answer(&self, seat: Option<Seat>, permit: Permit, asked: Asked<'_>) -> Admission {
         let word = &self.shared.ceiling.word;
         let Some(Seat { view, key }) = seat else {
-            return self.decide(Err(word.view()), 0, permit, priority);
+            return self.decide(Err(word.view()), 0, permit, asked);
         };
         let number = u32::try_from(key).unwrap_or(u32::MAX);
-        let remaining = self.shared.lock().remaining(word, self.share(priority), number, view);
-        self.decide(Ok(view), remaining, permit, priority)
+        let remaining = self.shared.lock().remaining(word, self.share(asked.priority), number, view);
+        self.decide(Ok(view), remaining, permit, asked)
     }
 
     fn now_ns(&self) -> u64 {

@@ -1,0 +1,58 @@
+//! Several observers as one.
+
+use super::{AdmissionEvent, Disconnect, Event, LeaseEvent, Observer, Wait, contained, told};
+
+/// Hands everything on to each of `$each`; the first that has a stopwatch gives the time.
+macro_rules! hand_on {
+    ($self:ident => $each:expr) => {
+        #[inline]
+        fn observe(&$self, event: &Event<'_>) {
+            $each(&mut |observer: &dyn Observer| told(|| observer.observe(event)));
+        }
+
+        #[inline]
+        fn stopwatch_ns(&$self) -> Option<u64> {
+            let mut reading = None;
+            $each(&mut |observer: &dyn Observer| {
+                reading = reading.or_else(|| contained(|| observer.stopwatch_ns()).flatten());
+            });
+            reading
+        }
+
+        fn admitted(&$self, admission: &AdmissionEvent<'_>) {
+            $each(&mut |observer: &dyn Observer| told(|| observer.admitted(admission)));
+        }
+
+        fn waited(&$self, wait: &Wait<'_>) {
+            $each(&mut |observer: &dyn Observer| told(|| observer.waited(wait)));
+        }
+
+        fn leased(&$self, lease: &LeaseEvent<'_>) {
+            $each(&mut |observer: &dyn Observer| told(|| observer.leased(lease)));
+        }
+
+        fn disconnected(&$self, disconnect: &Disconnect<'_>) {
+            $each(&mut |observer: &dyn Observer| told(|| observer.disconnected(disconnect)));
+        }
+    };
+}
+
+macro_rules! tuple {
+    ($($name:ident $index:tt),+) => {
+        impl<$($name: Observer),+> Observer for ($($name,)+) {
+            hand_on!(self => |call: &mut dyn FnMut(&dyn Observer)| { $(call(&self.$index);)+ });
+        }
+    };
+}
+
+tuple!(A 0, B 1);
+tuple!(A 0, B 1, C 2);
+tuple!(A 0, B 1, C 2, D 3);
+
+impl<O: Observer> Observer for [O] {
+    hand_on!(self => |call: &mut dyn FnMut(&dyn Observer)| self.iter().for_each(|observer| call(observer)));
+}
+
+impl<O: Observer> Observer for Option<O> {
+    hand_on!(self => |call: &mut dyn FnMut(&dyn Observer)| self.iter().for_each(|observer| call(observer)));
+}

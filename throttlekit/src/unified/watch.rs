@@ -1,0 +1,92 @@
+//! Who is told about requests.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Answer, ONE, Parts, UNIFIED};
+use crate::admit::{Ask, Axes, Axis};
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::observe::{Asked, Event, Observer, stopwatch_ns, told, took_ms};
+use crate::run::Run;
+
+/// An observer, with the name that its events carry, and what is remembered for it.
+pub(super) struct Watch {
+    observer: Option<Arc<dyn Observer>>,
+    name: Arc<str>,
+    /// The decisions of the request that was decided last.
+    last: Option<Mutex<Axes>>,
+}
+
+/// A request that is being decided, as its events will show it.
+#[derive(Clone, Copy)]
+struct Made<'a> {
+    asked: Asked<'a>,
+    /// Units of the rate.
+    rate: f64,
+    begun_ns: Option<u64>,
+}
+
+impl Watch {
+    pub(super) fn new(observer: Option<Arc<dyn Observer>>, name: Arc<str>, remember_last: bool) -> Self {
+        Self { observer, name, last: remember_last.then(Mutex::default) }
+    }
+
+    /// The decisions of the request that was decided last, if they are remembered.
+    pub(super) fn last(&self) -> Option<Axes> {
+        // Axes are replaced as a whole.
+        Some(*self.last.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Has a request decided, and tells of it.
+    pub(super) fn follow<C: Clock>(&self, parts: &Arc<Parts<C>>, ask: &Ask<'_>) -> Run<Answer> {
+        let begun_ns = self.observer.as_ref().and_then(stopwatch_ns);
+        let made = Made { asked: Asked::of(ask), rate: if parts.rate_by_cost { ask.cost } else { ONE }, begun_ns };
+        match parts.decide(ask) {
+            Run::Ready(Some(answer)) => {
+                self.tell(made, &parts.clock, &answer);
+                Run::Ready(Some(answer))
+            }
+            waiting => {
+                let (parts, key) = (Arc::clone(parts), Box::<str>::from(ask.key));
+                let made = Made { asked: Asked { key: "", ..made.asked }, ..made };
+                Run::wait(async move {
+                    let answer = waiting.await;
+                    if let Some(watch) = &parts.watch {
+                        watch.tell(Made { asked: Asked { key: &key, ..made.asked }, ..made }, &parts.clock, &answer);
+                    }
+                    answer
+                })
+            }
+        }
+    }
+
+    /// Gives one event for each axis that was asked, then one for the whole; or one for what failed.
+    fn tell(&self, made: Made<'_>, clock: &impl Clock, answer: &Answer) {
+        if let (Some(last), Ok(admission)) = (&self.last, answer) {
+            *last.lock().unwrap_or_else(PoisonError::into_inner) = admission.axes;
+        }
+        let Some(observer) = &self.observer else { return };
+        let took_ms = took_ms(observer, made.begun_ns);
+        let now_ms = clock.now_ms();
+        let tell = |axis, units, result: Result<_, &Error>| {
+            let mut event = Event::new(&self.name, UNIFIED, axis, units, now_ms, result).with_key(made.asked.key);
+            (event.priority, event.took_ms, event.part) = (made.asked.priority, took_ms, true);
+            told(|| observer.observe(&event));
+        };
+        let admission = match answer {
+            Ok(admission) => admission,
+            // Which axis it was is not known any more.
+            Err(error) => return tell(Axis::Rate, made.rate, Err(error)),
+        };
+        let Axes { rate, concurrency, cost } = admission.axes;
+        let asked =
+            [(Axis::Concurrency, concurrency, ONE), (Axis::Rate, rate, made.rate), (Axis::Cost, cost, made.asked.cost)];
+        for (axis, decision, units) in asked {
+            if let Some(decision) = decision {
+                tell(axis, units, Ok(decision));
+            }
+        }
+        let event = made.asked.event(&self.name, admission, took_ms.unwrap_or(0.0));
+        told(|| observer.admitted(&event));
+    }
+}
