@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use support::{CasStore, CountingClock, DownStore, Recorder, allow, deny};
 use throttlekit::budget::{Budget, Ledger, Served, TokenBudget};
-use throttlekit::lease::{GiveBack, Grant, GrantForm, Unspent, Wanted};
+use throttlekit::lease::{Grant, GrantForm, Granted, Wanted};
 use throttlekit::store::memory::Table;
 use throttlekit::store::{Keyspace, Remote};
 use throttlekit::{
@@ -300,24 +300,31 @@ fn whole_debits_never_cross_the_budget() {
 #[test]
 fn leases_take_what_is_left() {
     let budget = Budget::builder().budget(10.0).window_ms(1_000.0).whole_debits(true).build().unwrap();
-    let keys = Table::<Served>::new();
+    let clock = ManualClock::new(0.0);
+    let limiter = Limiter::builder(budget).clock(clock.clone()).build();
+    let keys = limiter.keyspace();
+    let lease = |now_ms, units| {
+        keys.apply("k", now_ms, &Grant::new(budget, GrantForm::Partial), &Wanted::new(units, 1.0)).unwrap()
+    };
     let grant = |now_ms, units| {
-        let wanted = Wanted::new(units, 1.0);
-        let granted = keys.apply("k", now_ms, &Grant::new(budget, GrantForm::Partial), &wanted).unwrap();
+        let granted = lease(now_ms, units);
         (granted.units, granted.lasts_ms())
     };
     assert_eq!(keys.apply("k", 0.0, &budget, &7.0).unwrap().remaining, 3);
     assert_eq!(grant(100.0, 5.0), (3.0, Some(900.0)));
     assert_eq!(grant(100.0, 5.0), (0.0, Some(900.0)));
-    let back = |now_ms, units, end_ms| {
-        keys.apply("k", now_ms, &GiveBack::new(budget), &Unspent::new(units, Some(end_ms))).unwrap()
+    let back = |now_ms, granted: &Granted, units| {
+        clock.set(now_ms);
+        limiter.run_refund("k", granted.refund(units)).now().unwrap().unwrap().remaining
     };
-    assert!(back(200.0, 2.0, 1_000.0));
+    let old = lease(150.0, 5.0);
+    assert_eq!(back(200.0, &old, 2.0), 2);
     assert_eq!(grant(200.0, 5.0), (2.0, Some(800.0)));
-    assert_eq!(grant(1_000.0, 4.0), (4.0, Some(1_000.0)));
-    assert!(!back(1_000.0, 4.0, 1_000.0), "of a window that is over nothing comes back");
-    assert!(!back(999.0, 4.0, 1_000.0), "nor into one that has begun");
-    assert!(back(1_000.0, 4.0, 2_000.0));
+    let new = lease(1_000.0, 4.0);
+    assert_eq!((new.units, new.lasts_ms()), (4.0, Some(1_000.0)));
+    assert_eq!(back(1_000.0, &old, 4.0), 6, "of a window that is over nothing comes back");
+    assert_eq!(back(999.0, &old, 4.0), 6, "nor into one that has begun");
+    assert_eq!(back(1_000.0, &new, 4.0), 10);
 }
 
 #[test]

@@ -325,9 +325,11 @@ fn idle_units_go_back_where_the_store_takes_them() {
     assert_eq!(done(limiter.check("k")).unwrap().remaining, 48);
 
     let log = SlidingWindowLog::builder().limit(30.0).window_ms(1_000.0).build().unwrap();
-    let limiter = TwoTier::builder(log).keyspace(Held::new()).clock(clock).batch(20.0).build().unwrap();
+    let store = Held::new();
+    let limiter = TwoTier::builder(log).keyspace(store.clone()).clock(clock).batch(20.0).build().unwrap();
     done(limiter.check("k")).unwrap();
     done(limiter.close());
+    assert_eq!((store.calls(), limiter.stats().returned), (1, 0.0), "nor is it asked to");
     assert_eq!(done(limiter.check("k")).unwrap().remaining, 9, "a log takes nothing back");
 }
 

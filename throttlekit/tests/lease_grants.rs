@@ -2,11 +2,12 @@
 #![allow(clippy::unwrap_used)] // a helper of a test is a test too
 
 use proptest::prelude::*;
-use throttlekit::lease::{GiveBack, Grant, GrantForm, Granted, Unspent, Wanted};
+use throttlekit::lease::{Grant, GrantForm, Granted, Wanted};
 use throttlekit::store::memory::Table;
 use throttlekit::strategy::quota::Cadence;
 use throttlekit::{
-    ExactGcra, FixedWindow, Gcra, Project, Quota, SlidingWindow, SlidingWindowLog, Strategy, TokenBucket,
+    Error, ExactGcra, FixedWindow, Gcra, Limiter, ManualClock, Project, Quota, SlidingWindow, SlidingWindowLog,
+    Strategy, TokenBucket,
 };
 
 /// An instant at which `f64` steps by 2^-12 ms.
@@ -22,6 +23,23 @@ fn wanted(units: f64, need: f64) -> Wanted {
 
 fn partial<S: Strategy>(strategy: &S) -> Grant<S> {
     Grant::new(strategy.clone(), GrantForm::Partial)
+}
+
+/// A limiter in memory whose keys can be leased from, and its clock.
+fn limiter<S: Strategy>(strategy: S) -> (Limiter<S, Table<S::State>, ManualClock>, ManualClock) {
+    let clock = ManualClock::new(0.0);
+    (Limiter::builder(strategy).clock(clock.clone()).build(), clock)
+}
+
+/// Gives units of a lease back; how many remain then.
+fn back<S: Strategy>(
+    limiter: &Limiter<S, Table<S::State>, ManualClock>,
+    key: &str,
+    granted: &Granted,
+    units: f64,
+) -> Result<u64, Error> {
+    let refunded = limiter.run_refund(key, granted.refund(units)).now();
+    refunded.unwrap_or_else(|_| panic!("a table answers at once")).map(|decision| decision.remaining)
 }
 
 #[test]
@@ -95,35 +113,36 @@ fn rounding_costs_one_unit_and_not_the_lease() {
 
 #[test]
 fn units_go_back_to_the_window_that_they_came_from() {
-    let (strategy, table) = (window(10.0), Table::new());
-    let give_back = GiveBack::new(strategy);
-    let lease = |now: f64| table.apply("k", now, &partial(&strategy), &wanted(10.0, 1.0)).unwrap();
-    let back = |now: f64, units, end_ms| table.apply("k", now, &give_back, &Unspent::new(units, end_ms)).unwrap();
+    let (limiter, clock) = limiter(window(10.0));
+    let lease = |now| limiter.keyspace().apply("k", now, &partial(&window(10.0)), &wanted(10.0, 1.0)).unwrap();
 
-    let Granted { end_ms, .. } = lease(0.0);
-    assert!(back(10.0, 4.0, end_ms));
+    let granted = lease(0.0);
+    let back = |now| {
+        clock.set(now);
+        back(&limiter, "k", &granted, 4.0).unwrap()
+    };
+    assert_eq!(back(10.0), 4);
     assert_eq!(lease(20.0).units, 4.0);
     // The window is another one by now.
-    assert!(!back(1_000.0, 4.0, end_ms));
+    assert_eq!(back(1_000.0), 10);
     assert_eq!(lease(1_000.0).units, 10.0);
-    assert!(!back(1_010.0, 4.0, end_ms));
+    assert_eq!(back(1_010.0), 0);
     assert_eq!(lease(1_020.0).units, 0.0);
 }
 
 #[test]
 fn more_than_was_taken_does_not_go_back() {
-    let (strategy, table) = (window(10.0), Table::new());
-    let give_back = GiveBack::new(strategy);
-    let back = |units| table.apply("k", 0.0, &give_back, &Unspent::new(units, Some(1_000.0))).unwrap();
-    assert!(!back(5.0));
-    table.apply("k", 0.0, &strategy, &3.0).unwrap();
-    assert!(back(50.0));
-    assert_eq!(table.apply("k", 0.0, &strategy, &1.0).unwrap().remaining, 9);
+    let (limiter, _) = limiter(window(10.0));
+    let granted = limiter.keyspace().apply("k", 0.0, &partial(&window(10.0)), &wanted(3.0, 1.0)).unwrap();
+    assert_eq!(back(&limiter, "k", &granted, 50.0).unwrap(), 10);
+    assert_eq!(back(&limiter, "k", &granted, 5.0).unwrap(), 10);
+    assert_eq!(limiter.check("k").unwrap().remaining, 9);
 }
 
 #[test]
 fn leases_never_go_back_to_an_earlier_window() {
-    let (strategy, table) = (window(10.0), Table::new());
+    let (strategy, (limiter, clock)) = (window(10.0), limiter(window(10.0)));
+    let table = limiter.keyspace();
     let lease = |now: f64, form| {
         let granted = table.apply("k", now, &Grant::new(strategy, form), &wanted(4.0, 1.0)).unwrap();
         (granted.units, granted.end_ms, granted.lasts_ms())
@@ -133,7 +152,9 @@ fn leases_never_go_back_to_an_earlier_window() {
     assert_eq!(lease(1_700.0, GrantForm::Partial), (4.0, Some(3_000.0), Some(1_000.0)));
     assert_eq!(lease(2_200.0, GrantForm::Partial), (2.0, Some(3_000.0), Some(800.0)));
     assert_eq!(lease(300.0, GrantForm::Partial), (0.0, Some(3_000.0), Some(1_000.0)));
-    assert!(table.apply("k", 1_800.0, &GiveBack::new(strategy), &Unspent::new(3.0, Some(3_000.0))).unwrap());
+    let last = table.apply("k", 1_800.0, &partial(&strategy), &wanted(4.0, 1.0)).unwrap();
+    clock.set(1_800.0);
+    assert_eq!(back(&limiter, "k", &last, 3.0).unwrap(), 3);
     assert_eq!(lease(2_999.0, GrantForm::Partial), (3.0, Some(3_000.0), Some(1.0)), "it lives until its end");
     // The compatible form does as a check does: it opens the earlier window afresh.
     assert_eq!(lease(1_900.0, GrantForm::Whole), (4.0, Some(2_000.0), Some(100.0)));
@@ -142,19 +163,21 @@ fn leases_never_go_back_to_an_earlier_window() {
 #[test]
 fn a_log_takes_nothing_back() {
     let log = SlidingWindowLog::builder().limit(3.0).window_ms(1_000.0).build().unwrap();
-    let table = Table::new();
-    table.apply("k", 0.0, &partial(&log), &wanted(3.0, 1.0)).unwrap();
-    assert!(!table.apply("k", 0.0, &GiveBack::new(log), &Unspent::new(3.0, None)).unwrap());
-    assert!(!table.apply("k", 0.0, &log, &1.0).unwrap().allowed);
+    let (limiter, _) = limiter(log);
+    let granted = limiter.keyspace().apply("k", 0.0, &partial(&log), &wanted(3.0, 1.0)).unwrap();
+    assert_eq!(back(&limiter, "k", &granted, 3.0).unwrap_err().code(), "throttlekit_error");
+    assert!(!limiter.check("k").unwrap().allowed);
 }
 
 /// Takes units by checks, leases some, gives some of those back; at each step what a lease takes is what checks would take,
 /// and no more comes back than there was.
 fn follows_checks<S: Project>(strategy: &S, steps: &[(u16, u8, u8)], returns: bool) -> Result<(), TestCaseError> {
-    let table = Table::new();
+    let (limiter, clock) = limiter(strategy.clone());
+    let table = limiter.keyspace();
     let mut now = THEN;
     for (at, (after, cost, lease)) in steps.iter().enumerate() {
         now += f64::from(*after);
+        clock.set(now);
         let key = if at % 3 == 0 { "a" } else { "b" };
         table.apply(key, now, strategy, &f64::from(*cost)).unwrap();
 
@@ -170,14 +193,14 @@ fn follows_checks<S: Project>(strategy: &S, steps: &[(u16, u8, u8)], returns: bo
         prop_assert_eq!(granted.decision.allowed, granted.units >= 1.0);
         prop_assert!(granted.decision.allowed || granted.decision.retry_after_ms > 0);
 
-        let unspent = Unspent::new(granted.units, granted.end_ms);
-        if granted.units > 0.0 && table.apply(key, now, &GiveBack::new(strategy.clone()), &unspent).unwrap() {
-            let after = peek(key).unwrap().decision.remaining;
-            prop_assert!(returns && after.abs_diff(before) <= 1, "{before} units left, {after} after all came back");
-            // Taken again, for the steps to come.
-            table.apply(key, now, &partial(strategy), &wanted(asked, 1.0)).unwrap();
-        } else {
-            prop_assert!(!returns || granted.units <= 0.0);
+        if granted.units > 0.0 {
+            let after = back(&limiter, key, &granted, granted.units);
+            prop_assert_eq!(after.is_ok(), returns);
+            if let Ok(after) = after {
+                prop_assert!(after.abs_diff(before) <= 1, "{before} units left, {after} after all came back");
+                // Taken again, for the steps to come.
+                table.apply(key, now, &partial(strategy), &wanted(asked, 1.0)).unwrap();
+            }
         }
     }
     Ok(())

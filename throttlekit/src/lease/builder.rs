@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::background::Background;
 use super::cached::Denials;
-use super::grant::{GiveBack, Grant, GrantForm};
+use super::grant::{Grant, GrantForm};
 use super::holding::{SizerFactory, Terms};
 use super::leases::Leases;
 use super::sizing::{EoqOptions, Sizer};
@@ -278,7 +278,6 @@ impl<S, K, C, O> TwoTierBuilder<S, K, C, O> {
         };
         let core = Arc::new_cyclic(|me| Core {
             grant: Grant::new(strategy.clone(), grant),
-            give_back: GiveBack::new(strategy.clone()),
             strategy,
             keys,
             clock,

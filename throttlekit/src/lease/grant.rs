@@ -1,4 +1,4 @@
-//! Leases as programs: units leave the state of a key in one step, and go back in another.
+//! Leases as a program: units leave the state of a key in one step. They go back as any refund does.
 
 use crate::decision::{Decision, ceil_ms};
 use crate::error::Error;
@@ -43,6 +43,11 @@ impl Granted {
     /// Milliseconds from the grant to the end of its window.
     pub fn lasts_ms(&self) -> Option<f64> {
         self.end_ms.map(|end| end - self.now_ms)
+    }
+
+    /// What gives `units` of it back to the key that they came from, if they are still of the window that the store is in.
+    pub fn refund(&self, units: f64) -> Refund {
+        Refund { units, reset_at_ms: self.end_ms.map(ceil_ms) }
     }
 }
 
@@ -195,101 +200,12 @@ impl<S: Strategy> Grant<S> {
     }
 }
 
-/// Gives units of a lease back to the key that they were taken from.
-///
-/// Where the strategy has windows, only units of the window that the store is in go back; those of others have expired.
-/// A strategy may be one that [takes nothing back](Strategy::REFUNDS); the units are then lost to all.
-///
-/// The reply says whether the state changed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct GiveBack<S> {
-    strategy: S,
-}
-
-impl<S: Strategy> GiveBack<S> {
-    /// Gives back to the states of `strategy`.
-    pub fn new(strategy: S) -> Self {
-        Self { strategy }
-    }
-}
-
-/// Units that go back.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Unspent {
-    /// How many, finite and above 0.
-    pub units: f64,
-    /// What their grant said of its [window](Granted::end_ms).
-    pub end_ms: Option<f64>,
-}
-
-impl Unspent {
-    /// So many units of a grant whose window had this end.
-    pub fn new(units: f64, end_ms: Option<f64>) -> Self {
-        Self { units, end_ms }
-    }
-
-    fn refund(&self) -> Refund {
-        Refund { units: self.units, reset_at_ms: self.end_ms.map(ceil_ms) }
-    }
-}
-
-impl<S: Strategy> Program for GiveBack<S> {
-    type State = S::State;
-    type Change = S::Change;
-    type Request = Unspent;
-    type Outcome = bool;
-    type Reply = bool;
-
-    fn step(&self, state: Option<&S::State>, now_ms: f64, unspent: &Unspent) -> Step<S::Change, bool> {
-        if !S::REFUNDS {
-            return Step::Keep(false);
-        }
-        match self.strategy.refund(state, now_ms, &unspent.refund()) {
-            Step::Keep(_) => Step::Keep(false),
-            Step::Write { change, ttl_ms, outcome: _ } => Step::Write { change, ttl_ms, outcome: true },
-            Step::Remove(_) => Step::Remove(true),
-            Step::Fail(error) => Step::Fail(error),
-        }
-    }
-
-    fn reply(&self, _now_ms: f64, _unspent: &Unspent, outcome: bool) -> bool {
-        outcome
-    }
-
-    /// That of the strategy, if it knows leases.
-    fn twin(&self) -> Option<Twin<Self>> {
-        let twin = self.strategy.twin().filter(Twin::knows_leases)?;
-        Some(Twin::new(twin.lua(), numbers, |unspent| unspent.refund().numbers(), read))
-    }
-}
-
-/// A program on the states of a strategy.
-trait Leasing: Program {
-    type Strategy: Strategy<State = Self::State>;
-    fn strategy(&self) -> &Self::Strategy;
-}
-
-impl<S: Strategy> Leasing for Grant<S> {
-    type Strategy = S;
-    fn strategy(&self) -> &S {
-        &self.strategy
-    }
-}
-
-impl<S: Strategy> Leasing for GiveBack<S> {
-    type Strategy = S;
-    fn strategy(&self) -> &S {
-        &self.strategy
-    }
-}
-
 /// The numbers of the strategy.
-fn numbers<P: Leasing>(program: &P) -> Numbers {
-    program.strategy().twin().map_or(Numbers::from([]), |twin| (twin.args)(program.strategy()))
+fn numbers<S: Strategy>(grant: &Grant<S>) -> Numbers {
+    grant.strategy.twin().map_or(Numbers::from([]), |twin| (twin.args)(&grant.strategy))
 }
 
 /// The state as the strategy reads it.
-fn read<P: Leasing>(program: &P, raw: &Raw) -> Result<Option<P::State>, Error> {
-    program.strategy().twin().map_or(Ok(None), |twin| (twin.state)(program.strategy(), raw))
+fn read<S: Strategy>(grant: &Grant<S>, raw: &Raw) -> Result<Option<S::State>, Error> {
+    grant.strategy.twin().map_or(Ok(None), |twin| (twin.state)(&grant.strategy, raw))
 }

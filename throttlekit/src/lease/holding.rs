@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use super::book::Entry;
 use super::flight::Flight;
-use super::grant::{GrantForm, Granted, Unspent, Wanted};
+use super::grant::{GrantForm, Granted, Wanted};
 use super::sizing::Sizer;
-use crate::decision::{Decision, floor_units};
+use crate::decision::{Decision, ceil_ms, floor_units};
+use crate::program::Refund;
 
 /// Makes a sizer for each key.
 pub(super) type SizerFactory = Arc<dyn Fn() -> Box<dyn Sizer> + Send + Sync>;
@@ -285,11 +286,11 @@ impl Holding {
     }
 
     /// The units that can go back to the store, which are then no longer held.
-    pub(super) fn unspent(&mut self, now_ns: u64) -> Option<Unspent> {
+    pub(super) fn unspent(&mut self, now_ns: u64) -> Option<Refund> {
         let units = std::mem::take(&mut self.credits);
         let Newest { end_ms, ends_ns, .. } = self.newest?;
         let over = ends_ns.is_some_and(|end| now_ns >= end);
-        (units > 0.0 && !over).then_some(Unspent { units, end_ms })
+        (units > 0.0 && !over).then(|| Refund { units, reset_at_ms: end_ms.map(ceil_ms) })
     }
 
     /// What a check of one unit would find, as far as it is known here.

@@ -6,16 +6,16 @@ use std::task::Poll;
 
 use super::background::{Background, Sweep};
 use super::book::{Book, Mark, Place};
-use super::grant::{Granted, Unspent, Wanted};
+use super::grant::{Granted, Wanted};
 use super::holding::{Holding, Landed, Lease, Terms, Verdict};
 use super::two_tier::{Core, Tier};
 use super::waiting::{Deserting, Errand, all};
 use crate::clock::Clock;
 use crate::decision::Decision;
 use crate::error::Error;
-use crate::limiter::Made;
+use crate::limiter::{GiveBack, Made};
 use crate::observe::{CallKind, LeaseEvent, Observer};
-use crate::program::Strategy;
+use crate::program::{Refund, Strategy};
 use crate::run::Run;
 use crate::store::Keyspace;
 
@@ -277,7 +277,7 @@ where
         );
         if let Some(mut gone) = gone {
             leases.edit().evicted += 1;
-            let errand_of = gone.unspent(now_ns).map(|unspent| self.send_back(leases, gone.key, unspent));
+            let errand_of = gone.unspent(now_ns).and_then(|unspent| self.send_back(leases, gone.key, unspent));
             if let Some(flight) = errand_of.and_then(|flight| leases.hand_over(flight)) {
                 errand.0 = Some(flight.wait());
             }
@@ -352,20 +352,26 @@ where
         result
     }
 
-    /// Units on their way back to the store.
-    fn send_back(self: &Arc<Self>, leases: &Leases, key: Arc<str>, unspent: Unspent) -> Arc<Lease> {
+    /// Units on their way back to the store. Where it takes none they are lost to all.
+    fn send_back(self: &Arc<Self>, leases: &Leases, key: Arc<str>, unspent: Refund) -> Option<Arc<Lease>> {
+        if !S::REFUNDS {
+            return None;
+        }
         leases.edit().returned += unspent.units;
         let id = leases.ids.fetch_add(1, Ordering::Relaxed);
         let core = Arc::downgrade(self);
         let work = async move {
             let running = match core.upgrade() {
                 None => return Ok(Landed::Lost),
-                Some(core) => core.keys.run(&key, core.clock.now_ms(), &core.give_back, &unspent),
+                Some(core) => {
+                    let give_back = GiveBack(core.strategy.clone());
+                    core.keys.run(&key, core.clock.now_ms(), &give_back, &unspent)
+                }
             };
             // Units that do not arrive are lost to all, and never spent twice.
             running.await.map(|_| Landed::Credited)
         };
-        Lease::new(id, Box::pin(work))
+        Some(Lease::new(id, Box::pin(work)))
     }
 
     /// The denial of a request whose leases all came too late.
@@ -385,7 +391,7 @@ where
         let now_ns = self.clock.monotonic_ns();
         let unspent = |mut holding: Holding| Some((Arc::clone(&holding.key), holding.unspent(now_ns)?));
         let unspent = holdings.into_iter().filter_map(unspent);
-        unspent.map(|(key, unspent)| self.send_back(leases, key, unspent)).collect()
+        unspent.filter_map(|(key, unspent)| self.send_back(leases, key, unspent)).collect()
     }
 
     /// Gives the units of idle keys back, and waits until that is done.

@@ -1,8 +1,8 @@
 //! Leases: units fetched from a shared store in batches, and spent where they are needed.
 //!
-//! [`TwoTier`] is the limiter. It is made of programs that every store can run, [`Grant`] and [`GiveBack`]; of sizes that are
-//! fixed or learnt by a [`Sizer`]; and of what is held in process for each key. [`LeaseSpender`] is what a client holds that
-//! leases over a wire.
+//! [`TwoTier`] is the limiter. It is made of [`Grant`], a program that every store can run, and of refunds of what was not
+//! spent; of sizes that are fixed or learnt by a [`Sizer`]; and of what is held in process for each key. [`LeaseSpender`] is
+//! what a client holds that leases over a wire.
 //!
 //! ```
 //! use throttlekit::FixedWindow;
@@ -60,7 +60,7 @@ mod two_tier;
 mod waiting;
 
 pub use builder::{Mode, TwoTierBuilder};
-pub use grant::{GiveBack, Grant, GrantForm, Granted, Unspent, Wanted};
+pub use grant::{Grant, GrantForm, Granted, Wanted};
 pub use leases::LeaseStats;
 pub use sizing::{EoqOptions, EoqSizer, Guided, PredictiveSizer, Sizer, eoq};
 pub use spender::{LeaseSpender, MAX_ROUNDS, Reserve};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::task::Poll;
 
 use super::cached::Denials;
-use super::grant::{GiveBack, Grant};
+use super::grant::Grant;
 use super::leases::{LeaseStats, Leases};
 use super::{Mode, TwoTierBuilder};
 use crate::admit::{Admission, Admit, Ask, Meter};
@@ -67,7 +67,6 @@ pub struct TwoTier<S: Strategy, K = Remote, C = SystemClock, O = ()> {
 pub(super) struct Core<S, K, C, O> {
     pub(super) strategy: S,
     pub(super) grant: Grant<S>,
-    pub(super) give_back: GiveBack<S>,
     pub(super) keys: K,
     pub(super) clock: C,
     pub(super) watch: Watch<O>,

@@ -7,7 +7,7 @@ mod watch;
 
 pub use builder::LimiterBuilder;
 pub use dynamic::DynLimiter;
-pub(crate) use programs::{Ahead, Forget, Peek};
+pub(crate) use programs::{Ahead, Forget, GiveBack, Peek};
 pub(crate) use watch::{Made, Watch};
 
 use std::fmt;
@@ -22,7 +22,6 @@ use crate::run::Run;
 use crate::store::memory::Table;
 use crate::store::{Keyspace, Remote};
 use crate::strategy::validate_cost;
-use programs::GiveBack;
 
 /// The cost of a check that names none.
 const ONE: f64 = 1.0;

@@ -63,7 +63,7 @@ impl<S: Project> Program for Ahead<S> {
 
 /// Gives units back. Only for a strategy that [does](Strategy::REFUNDS).
 #[derive(Clone)]
-pub(super) struct GiveBack<S>(pub(super) S);
+pub(crate) struct GiveBack<S>(pub(crate) S);
 
 impl<S: Strategy> Program for GiveBack<S> {
     type State = S::State;

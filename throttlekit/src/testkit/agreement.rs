@@ -7,7 +7,7 @@ use super::random::Mulberry;
 use crate::clock::{Clock, ManualClock};
 use crate::decision::{Decision, Forecast};
 use crate::error::Error;
-use crate::lease::{GiveBack, Grant, GrantForm, Unspent, Wanted};
+use crate::lease::{Grant, GrantForm, Wanted};
 use crate::limiter::Limiter;
 use crate::multi::{InMemory, Multi, MultiBuilder};
 use crate::program::{Project, Refund, Strategy};
@@ -60,14 +60,14 @@ impl<S: Project> Pair<S> {
         let what = || format!("{}, step {step}, lease of {units}", self.name);
         let granted =
             equal(what, stored.run(key, now_ms, &grant, &wanted).await, memory.apply(key, now_ms, &grant, &wanted))?;
-        let give_back = GiveBack::new(self.memory.strategy().clone());
-        let unspent = Unspent { units: (granted.units / 2.0).floor().max(1.0), end_ms: granted.end_ms };
-        let what = || format!("{}, step {step}, {} units back", self.name, unspent.units);
-        let stored = stored.run(key, now_ms, &give_back, &unspent).await;
-        equal(what, stored, memory.apply(key, now_ms, &give_back, &unspent)).map(drop)
+        if !S::REFUNDS {
+            return Ok(());
+        }
+        let units = (granted.units / 2.0).floor().max(1.0);
+        self.refund(step, key, granted.refund(units)).await.map(drop)
     }
 
-    /// A refund of the decision that took the units, or of one that is not known.
+    /// A refund of the lease or the decision that took the units, or of one that is not known.
     async fn refund(&self, step: usize, key: &str, refund: Refund) -> Result<Decision, String> {
         let what = || format!("{}, step {step}, {refund:?}", self.name);
         let memory = self.memory.run_refund(key, refund).await;
