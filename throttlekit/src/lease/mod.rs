@@ -50,6 +50,7 @@ mod background;
 mod book;
 mod builder;
 mod cached;
+mod dynamic;
 pub(crate) mod flight;
 mod grant;
 mod holding;

@@ -11,14 +11,12 @@ use super::cached::Denials;
 use super::grant::Grant;
 use super::leases::{LeaseStats, Leases};
 use super::{Mode, TwoTierBuilder};
-use crate::admit::{Admission, Admit, Ask, Meter};
 use crate::clock::{Clock, SystemClock};
-use crate::decision::{Decision, Forecast};
+use crate::decision::Decision;
 use crate::error::Error;
-use crate::limiter::{Ahead, DynLimiter, Forget, Made, Peek, Watch};
-use crate::multi::Dimension;
+use crate::limiter::{Forget, Made, Watch};
 use crate::observe::{CallKind, Observer, is_blind};
-use crate::program::{Program, Project, Strategy};
+use crate::program::{Program, Strategy};
 use crate::run::Run;
 use crate::store::memory::Table;
 use crate::store::{Keyspace, Remote};
@@ -60,7 +58,7 @@ use crate::strategy::validate_cost;
 /// A clone is a handle to the same units. What is still held when the last handle goes is lost to all until the window
 /// ends, unless [`close`](Self::close) gave it back.
 pub struct TwoTier<S: Strategy, K = Remote, C = SystemClock, O = ()> {
-    core: Arc<Core<S, K, C, O>>,
+    pub(super) core: Arc<Core<S, K, C, O>>,
 }
 
 /// What the handles share.
@@ -82,6 +80,16 @@ pub(super) enum Tier {
     Strict,
     CachedDeny(Denials),
     Leased(Leases),
+}
+
+impl Tier {
+    fn mode(&self) -> Mode {
+        match self {
+            Self::Strict => Mode::Strict,
+            Self::CachedDeny(_) => Mode::CachedDeny,
+            Self::Leased(_) => Mode::Leased,
+        }
+    }
 }
 
 impl<S: Strategy> TwoTier<S> {
@@ -317,11 +325,7 @@ where
 
     /// How it uses the tier in process.
     pub fn mode(&self) -> Mode {
-        match &self.core.tier {
-            Tier::Strict => Mode::Strict,
-            Tier::CachedDeny(_) => Mode::CachedDeny,
-            Tier::Leased(_) => Mode::Leased,
-        }
+        self.core.tier.mode()
     }
 
     /// The strategy.
@@ -409,100 +413,6 @@ where
     }
 }
 
-/// Decides by [`Ask::key`] and [`Ask::cost`]; the other fields do not matter to it.
-impl<S, K, C, O> Admit for TwoTier<S, K, C, O>
-where
-    S: Strategy,
-    K: Keyspace<S::State>,
-    C: Clock,
-    O: Observer + Clone,
-{
-    fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
-        self.run_check(ask.key, ask.cost).map(|result| result.map(Admission::rate))
-    }
-}
-
-impl<S, K, C, O> Meter for TwoTier<S, K, C, O>
-where
-    S: Strategy,
-    K: Keyspace<S::State>,
-    C: Clock,
-    O: Observer + Clone,
-{
-    #[inline]
-    fn debit(&self, key: &str, units: f64) -> Run<Result<Decision, Error>> {
-        self.run_check(key, units)
-    }
-}
-
-impl<S, K, C, O> DynLimiter for TwoTier<S, K, C, O>
-where
-    S: Project,
-    K: Keyspace<S::State>,
-    C: Clock,
-    O: Observer + Clone,
-{
-    fn strategy_name(&self) -> &'static str {
-        self.core.strategy.name()
-    }
-
-    fn limit(&self) -> u64 {
-        self.core.strategy.limit()
-    }
-
-    fn window_ms(&self) -> Option<f64> {
-        self.core.strategy.window_ms()
-    }
-
-    fn now_ms(&self) -> f64 {
-        self.core.clock.now_ms()
-    }
-
-    fn check(&self, key: &str, cost: f64) -> Run<Result<Decision, Error>> {
-        self.run_check(key, cost)
-    }
-
-    fn check_many(&self, keys: &[&str], cost: f64) -> Run<Result<Vec<Decision>, Error>> {
-        self.run_check_many(keys, cost)
-    }
-
-    /// What a check would find in the units held here, or else in the store.
-    fn peek(&self, key: &str) -> Run<Result<Decision, Error>> {
-        let now_ns = self.core.clock.monotonic_ns();
-        let local = match &self.core.tier {
-            Tier::Strict => None,
-            Tier::CachedDeny(denials) => denials.get(key, 1.0, now_ns),
-            Tier::Leased(leases) => {
-                leases.book.with(leases.book.mark(key), |holding| holding.peek(&leases.terms, now_ns)).flatten()
-            }
-        };
-        match local {
-            Some(decision) => Run::ready(Ok(decision)),
-            None => self.core.keys.run(key, self.core.clock.now_ms(), &Peek(self.core.strategy.clone()), &()),
-        }
-    }
-
-    /// What the store knows. Units held here, and by others, count as used.
-    fn forecast(&self, key: &str, cost: f64) -> Run<Result<Forecast, Error>> {
-        match validate_cost(cost) {
-            Ok(cost) => self.core.keys.run(key, self.core.clock.now_ms(), &Ahead(self.core.strategy.clone()), &cost),
-            Err(error) => Run::ready(Err(error)),
-        }
-    }
-
-    fn reset(&self, key: &str) -> Run<Result<(), Error>> {
-        self.run_reset(key)
-    }
-
-    fn dimension(&self) -> Result<Dimension, Error> {
-        Err(Error::unsupported("a limiter in two tiers takes no part in joint checks"))
-    }
-
-    fn store_answers(&self) -> Option<u64> {
-        (self.mode() != Mode::Strict).then(|| self.core.answers.load(Ordering::Acquire))
-    }
-}
-
 impl<S: Strategy, K, C, O> Clone for TwoTier<S, K, C, O> {
     fn clone(&self) -> Self {
         Self { core: Arc::clone(&self.core) }
@@ -512,15 +422,10 @@ impl<S: Strategy, K, C, O> Clone for TwoTier<S, K, C, O> {
 impl<S: Strategy + fmt::Debug, K, C, O> fmt::Debug for TwoTier<S, K, C, O> {
     /// Shows no keys.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mode = match &self.core.tier {
-            Tier::Strict => Mode::Strict,
-            Tier::CachedDeny(_) => Mode::CachedDeny,
-            Tier::Leased(_) => Mode::Leased,
-        };
         f.debug_struct("TwoTier")
             .field("name", &self.core.watch.policy())
             .field("strategy", &self.core.strategy)
-            .field("mode", &mode)
+            .field("mode", &self.core.tier.mode())
             .finish_non_exhaustive()
     }
 }
