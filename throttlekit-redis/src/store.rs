@@ -54,9 +54,11 @@ pub(crate) struct Inner {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Waiting>,
-    /// Batches under way.
+    /// Tasks that take batches, at most [`FLIGHTS`].
     flights: usize,
-    /// Their calls.
+    /// Batches under way: as many, but for tasks that have not begun.
+    batches: usize,
+    /// The calls of these.
     flying: usize,
 }
 
@@ -69,18 +71,14 @@ struct Waiting {
     answer: Answer,
 }
 
-/// How a call gets going.
-enum Start {
-    /// At once, alone.
-    Now(Flight),
-    /// With one of the next batches.
-    Later(oneshot::Receiver<Result<Call, Error>>),
-}
-
-/// A batch under way. When it ends, or is given up, the next batch starts.
+/// What takes batches until no call waits, in a task of its own: the futures of callers may stand still. A runtime that
+/// ends drops the task, and with it what the queue counts.
 struct Flight {
     inner: Arc<Inner>,
-    runtime: Handle,
+    /// How many calls are under way.
+    calls: usize,
+    /// Whether the queue knows that it has ended.
+    landed: bool,
 }
 
 impl RedisStore {
@@ -208,21 +206,18 @@ impl fmt::Debug for RedisStore {
 }
 
 impl Store for RedisStore {
-    /// Runs the call in one round trip, together with others that wait at the same time.
+    /// Runs the call in one round trip, together with others that wait at the same time. A task drives it, so a future that
+    /// nobody polls holds up no other.
     ///
     /// # Errors
     ///
     /// `store_unavailable` if there is no answer in time, or too many calls wait; then the call may or may not have
     /// counted, and it is not repeated. `state_invalid` if a key holds something else. `invalid_argument` if a joint call
-    /// does not fit into one slot of a cluster, and what a program fails with.
-    ///
-    /// # Panics
-    ///
-    /// Outside a tokio runtime.
+    /// does not fit into one slot of a cluster, and what a program fails with. `throttlekit_error` outside a tokio runtime.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it was sent, the call counts nowhere; afterwards it may count, and nothing else is affected.
+    /// Dropped before its turn has come, the call counts nowhere; afterwards it may count, and nothing else is affected.
     async fn run(&self, call: &mut Call) -> Result<(), Error> {
         let taken = mem::replace(call, Call::new(0.0, Rule::Each));
         *call = self.inner.submit(taken).await?;
@@ -237,36 +232,30 @@ impl Inner {
     }
 
     async fn submit(self: &Arc<Self>, call: Call) -> Result<Call, Error> {
-        let mut call = Some(call);
-        match self.start(&mut call)? {
-            Start::Now(flight) => {
-                let answers = self.fly(call.into_iter().collect()).await;
-                drop(flight);
-                answers.into_iter().next().unwrap_or_else(|| Err(Error::store_unavailable("no answer")))
-            }
-            // The sender is lost only with the runtime that its batch, or the one before it, was on.
-            Start::Later(answer) => {
-                answer.await.unwrap_or_else(|_| Err(Error::store_unavailable("the runtime of the connection ended")))
-            }
-        }
+        let answer = self.enter(call)?;
+        // The sender is lost only with the runtime that its batch, or the one before it, was on.
+        answer.await.unwrap_or_else(|_| Err(Error::store_unavailable("the runtime of the connection ended")))
     }
 
-    fn start(self: &Arc<Self>, call: &mut Option<Call>) -> Result<Start, Error> {
+    /// Lets the call wait for its turn, and starts a flight if there is room for one.
+    fn enter(self: &Arc<Self>, call: Call) -> Result<oneshot::Receiver<Result<Call, Error>>, Error> {
+        let no_runtime = |_| Error::unsupported("the Redis store needs a tokio runtime");
+        let runtime = Handle::try_current().map_err(no_runtime)?;
+        let (answer, receiver) = oneshot::channel();
         let mut queue = self.queue();
-        if queue.flights < FLIGHTS {
-            queue.flights += 1;
-            queue.flying += 1;
-            drop(queue);
-            return Ok(Start::Now(Flight { inner: Arc::clone(self), runtime: Handle::current() }));
-        }
-        if queue.waiting.len() >= self.options.max_waiting {
+        // The first of those who wait are taken at once by flights without a batch.
+        let most = self.options.max_waiting.saturating_add(FLIGHTS - queue.batches);
+        if queue.waiting.len() >= most {
             return Err(Error::store_unavailable("too many calls wait for the server"));
         }
-        let (sender, receiver) = oneshot::channel();
-        if let Some(call) = call.take() {
-            queue.waiting.push_back(Waiting { call, answer: sender });
+        queue.waiting.push_back(Waiting { call, answer });
+        if queue.flights < FLIGHTS {
+            queue.flights += 1;
+            drop(queue);
+            let flight = Flight { inner: Arc::clone(self), calls: 0, landed: false };
+            runtime.spawn(flight.run());
         }
-        Ok(Start::Later(receiver))
+        Ok(receiver)
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -280,7 +269,7 @@ impl Inner {
     /// once, and the server and this process would wait for each other by turns.
     fn next_batch(&self, done: usize) -> Option<(Vec<Call>, Vec<Answer>)> {
         let mut queue = self.queue();
-        queue.flying -= done;
+        queue.land(done);
         let share = (queue.waiting.len() + queue.flying).div_ceil(FLIGHTS);
         let most = if queue.flights > 1 { share.min(MOST_CALLS) } else { MOST_CALLS };
         let (mut calls, mut answers) = (Vec::new(), Vec::new());
@@ -296,6 +285,7 @@ impl Inner {
             queue.flights -= 1;
             return None;
         }
+        queue.batches += 1;
         queue.flying += calls.len();
         Some((calls, answers))
     }
@@ -377,43 +367,34 @@ impl Inner {
     }
 }
 
-impl Drop for Flight {
-    fn drop(&mut self) {
-        let Some(first) = self.inner.next_batch(1) else { return };
-        // Whoever asked for this flight is not to wait for the next ones.
-        let underway = Underway { inner: Arc::clone(&self.inner), calls: first.0.len(), landed: false };
-        self.runtime.spawn(async move {
-            // All of it, so that it ends with the task.
-            let mut underway = underway;
-            let mut batch = Some(first);
-            while let Some((calls, answers)) = batch {
-                underway.calls = calls.len();
-                let inner = Arc::clone(&underway.inner);
-                for (answer, call) in answers.into_iter().zip(inner.fly(calls).await) {
-                    // The caller may have gone.
-                    let _ = answer.send(call);
-                }
-                batch = inner.next_batch(mem::take(&mut underway.calls));
-            }
-            underway.landed = true;
-        });
+impl Queue {
+    /// A batch of so many calls is no longer under way; with none there was no batch.
+    fn land(&mut self, calls: usize) {
+        self.batches -= usize::from(calls > 0);
+        self.flying -= calls;
     }
 }
 
-/// A flight in a task of its own. A runtime that ends drops the task, and with it what the queue counts.
-struct Underway {
-    inner: Arc<Inner>,
-    calls: usize,
-    /// Whether the queue knows that it has ended.
-    landed: bool,
+impl Flight {
+    async fn run(mut self) {
+        let inner = Arc::clone(&self.inner);
+        while let Some((calls, answers)) = inner.next_batch(mem::take(&mut self.calls)) {
+            self.calls = calls.len();
+            for (answer, call) in answers.into_iter().zip(inner.fly(calls).await) {
+                // The caller may have gone.
+                let _ = answer.send(call);
+            }
+        }
+        self.landed = true;
+    }
 }
 
-impl Drop for Underway {
+impl Drop for Flight {
     fn drop(&mut self) {
         if !self.landed {
             let mut queue = self.inner.queue();
             queue.flights -= 1;
-            queue.flying -= self.calls;
+            queue.land(self.calls);
             if queue.flights == 0 {
                 // No flight would come back for them. Their callers are told.
                 queue.waiting.clear();
