@@ -28,6 +28,7 @@
 //! | share a limit among tenants by weight | [`FairEscrow`](fair::FairEscrow) |
 //! | delay work instead of refusing it | [`Shaper`] |
 //! | load named limits from a file, and reload them | `config` and `policy`, with the feature `config` |
+//! | find out who asks: addresses behind proxies, API keys | `identity`, with the feature `identity` |
 //! | show a decision to HTTP clients | [`headers`] |
 //! | see every decision | [`Observer`] |
 //! | guard a door of one's own by any limit | [`Admit`], [`Meter`] |
@@ -54,6 +55,7 @@
 //! |---|---|
 //! | `config` | limits from YAML, JSON and TOML files, and the registry of named policies |
 //! | `coarse-clock` | `CoarseClock`: cheaper to read, up to a kernel tick old |
+//! | `identity` | who asks: the client's address behind proxies, and keyed hashes of what must not be stored |
 //! | `testkit` | the test that every store has to pass |
 //! | `tokio` | `TokioRuntime`: sleeping and background work on the current tokio runtime |
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -71,6 +73,9 @@ mod error;
 pub mod fair;
 mod fallback;
 pub mod headers;
+#[cfg(feature = "identity")]
+#[cfg_attr(docsrs, doc(cfg(feature = "identity")))]
+pub mod identity;
 pub mod learn;
 pub mod lease;
 mod limiter;

@@ -1,0 +1,33 @@
+//! Who asks: keys that a client can neither choose nor read.
+//!
+//! A limit is as good as the key it counts under. A client who can choose the key has as many limits as he likes; one
+//! who can choose another's uses that up. This module makes keys of what servers know about a client, without any type
+//! of a web framework:
+//!
+//! | to | use |
+//! |---|---|
+//! | find the client's address behind proxies | [`ClientIp`] |
+//! | read an address, or count a customer's IPv6 network as one | [`parse_address`], [`aggregate`] |
+//! | have an address as the text of a key | [`AddressText`] |
+//!
+//! ```
+//! use throttlekit::identity::{AddressText, ClientIp};
+//!
+//! let client = ClientIp::builder().trust_proxies(["10.0.0.0/8", "fd00::/8"]).build()?;
+//! let forwarded_for = [&b"6.6.6.6, 198.51.100.7"[..]];
+//! let key = client.derive(Some([10, 0, 0, 1].into()), forwarded_for);
+//! assert_eq!(key.as_ref().map(AddressText::as_str), Some("198.51.100.7"));
+//! # Ok::<(), throttlekit::BuildError>(())
+//! ```
+
+mod address;
+mod chain;
+mod client_ip;
+mod client_ip_builder;
+mod proxies;
+mod text;
+
+pub use address::{aggregate, parse_address};
+pub use client_ip::ClientIp;
+pub use client_ip_builder::ClientIpBuilder;
+pub use text::AddressText;
