@@ -9,6 +9,9 @@
 //! | find the client's address behind proxies | [`ClientIp`] |
 //! | read an address, or count a customer's IPv6 network as one | [`parse_address`], [`aggregate`] |
 //! | have an address as the text of a key | [`AddressText`] |
+//! | keep API keys and addresses out of stores and logs | [`KeyHasher`], [`hash_key`] |
+//! | take a value of any length from a client | [`BoundedKey`] |
+//! | make one key of several values | [`join_key`] |
 //!
 //! ```
 //! use throttlekit::identity::{AddressText, ClientIp};
@@ -21,13 +24,19 @@
 //! ```
 
 mod address;
+mod bounded;
 mod chain;
 mod client_ip;
 mod client_ip_builder;
+mod hashed;
+mod hasher;
 mod proxies;
 mod text;
 
 pub use address::{aggregate, parse_address};
+pub use bounded::{BoundedKey, MAX_KEY_BYTES, PEER_MARK, join_key};
 pub use client_ip::ClientIp;
 pub use client_ip_builder::ClientIpBuilder;
+pub use hashed::HashedKey;
+pub use hasher::{KeyHasher, KeyHasherBuilder, hash_key};
 pub use text::AddressText;
