@@ -91,7 +91,7 @@ http:
             "27:90: config.http.rules[3].missing: expected a text, found the number 5; a text that looks like something else needs quotes",
             "28:7: config.http.rules[4]: expected a map, found the number 7",
             "29:7: config.http.rules[5].path: required",
-            r#"29:29: config.http.rules[5].headers: unknown header family "none", known are draft, structured, legacy"#,
+            r#"29:29: config.http.rules[5].headers: unknown header family "none", known are draft, structured, legacy, openai"#,
             "31:15: config.http.rules[7].path: POST of /c already has a rule",
             r#"31:47: config.http.rules[7].polcy: unknown field, did you mean "policy"?"#,
             r#"32:15: config.http.rules[8].path: no valid pattern: parameters must be registered with a valid name (found "/{")"#,

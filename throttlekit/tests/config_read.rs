@@ -5,7 +5,7 @@
 use throttlekit::config::{
     Config, Format, HttpRule, KeySource, LimiterSpec, MAX_CONFIG_BYTES, QuotaPeriod, StrategySpec, build_strategy,
 };
-use throttlekit::headers::{HeaderFamily, HeaderSet};
+use throttlekit::headers::{HeaderFamily, HeaderSet, Unit};
 use throttlekit::store::memory::DEFAULT_MAX_KEYS;
 use throttlekit::{FailMode, MissingKey};
 
@@ -361,4 +361,19 @@ fn a_text_of_a_mebibyte_is_read_and_a_longer_one_is_not() {
     assert!(Config::from_yaml(&text(MAX_CONFIG_BYTES)).is_ok());
     let errors = Config::from_yaml(&text(MAX_CONFIG_BYTES + 1)).unwrap_err();
     assert_eq!(errors.to_string(), "config: too large, at most 1048576 bytes are read");
+}
+
+#[test]
+fn budgets_count_tokens_and_all_else_requests() {
+    let text = "limiters:
+  a: { strategy: fixedWindow, limit: 1, period: 1s }
+  b: { tokenBudget: { budget: 10, windowMs: 1000 } }
+  c: { fleetBudget: { budget: 10, windowMs: 1000 } }
+  d: { concurrency: { limit: 1 } }
+http: { defaults: { headers: openai }, rules: [{ path: /, policies: [a, d] }, { path: /c, policy: c, headers: [draft, openai] }] }";
+    let config = Config::from_yaml(text).unwrap();
+    let units: Vec<_> = config.limiters.iter().map(LimiterSpec::unit).collect();
+    assert_eq!(units, [Unit::Requests, Unit::Tokens, Unit::Tokens, Unit::Requests]);
+    assert_eq!(config.http.rules[0].headers, HeaderSet::from(HeaderFamily::OpenAi));
+    assert_eq!(config.http.rules[1].headers, HeaderSet::from_iter([HeaderFamily::Draft, HeaderFamily::OpenAi]));
 }

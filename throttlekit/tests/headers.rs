@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use sfv::{BareItem, List, ListEntry, Parser};
-use throttlekit::headers::{Field, HeaderFamily, HeaderSet, Headers};
+use throttlekit::headers::{Field, FieldValue, HeaderFamily, HeaderSet, Headers, Unit};
 use throttlekit::{Decision, MAX_SAFE};
 
 const ALLOWED: Decision = Decision { allowed: true, limit: 100, remaining: 50, reset_at_ms: 30_000, retry_after_ms: 0 };
@@ -105,6 +105,41 @@ fn none_is_silent_even_on_a_denial() {
 }
 
 #[test]
+fn openai_fields_carry_the_unit() {
+    let headers = Headers::new(HeaderFamily::OpenAi).unit(Unit::Tokens);
+    let tokens =
+        ["x-ratelimit-limit-tokens: 100", "x-ratelimit-remaining-tokens: 50", "x-ratelimit-reset-tokens: 29.5s"];
+    assert_eq!(lines(&headers, ALLOWED, 500.0), tokens);
+    assert_eq!(lines(&headers, ALLOWED, 29_999.5)[2], "x-ratelimit-reset-tokens: 1ms");
+    assert_eq!(lines(&headers, ALLOWED, 31_000.0)[2], "x-ratelimit-reset-tokens: 0s");
+    let denied = Decision { retry_after_ms: 0, ..DENIED };
+    assert_eq!(lines(&headers, denied, 0.0)[3..], ["Retry-After: 1", "retry-after-ms: 1"]);
+    assert_eq!(lines(&Headers::new(HeaderFamily::Draft), DENIED, 0.0)[3..], ["Retry-After: 3"]);
+}
+
+#[test]
+fn spans_are_written_as_openai_writes_them() {
+    for (ms, text) in [
+        (0, "0s"),
+        (1, "1ms"),
+        (20, "20ms"),
+        (999, "999ms"),
+        (1_000, "1s"),
+        (1_500, "1.5s"),
+        (1_050, "1.05s"),
+        (1_005, "1.005s"),
+        (59_999, "59.999s"),
+        (60_000, "1m0s"),
+        (360_000, "6m0s"),
+        (3_600_000, "1h0m0s"),
+        (85_656_648, "23h47m36.648s"),
+        (u64::MAX, "5124095576030h25m51.615s"),
+    ] {
+        assert_eq!(FieldValue::Span { ms }.to_string(), text);
+    }
+}
+
+#[test]
 fn names_become_structured_strings() {
     for (name, shown) in [
         ("evil\r\nX-Injected: 1", r#""evilX-Injected: 1""#),
@@ -121,7 +156,7 @@ fn names_become_structured_strings() {
 #[test]
 fn families_come_in_order() {
     let headers = Headers::new(all_families()).policy("p").window_ms(30_000.0);
-    let eight = [
+    let eleven = [
         "RateLimit-Limit: 100",
         "RateLimit-Remaining: 50",
         "RateLimit-Reset: 30",
@@ -130,10 +165,12 @@ fn families_come_in_order() {
         "X-RateLimit-Limit: 100",
         "X-RateLimit-Remaining: 50",
         "X-RateLimit-Reset: 30",
+        "x-ratelimit-limit-requests: 100",
+        "x-ratelimit-remaining-requests: 50",
+        "x-ratelimit-reset-requests: 30s",
     ];
-    assert_eq!(lines(&headers, ALLOWED, 0.0), eight);
-    let denied = lines(&headers, DENIED, 0.0);
-    assert_eq!((denied.len(), denied[8].as_str()), (9, "Retry-After: 3"));
+    assert_eq!(lines(&headers, ALLOWED, 0.0), eleven);
+    assert_eq!(lines(&headers, DENIED, 0.0)[11..], ["Retry-After: 3", "retry-after-ms: 2400"]);
 }
 
 #[test]
@@ -141,7 +178,7 @@ fn a_decision_without_a_limit_shows_none() {
     let headers = Headers::new(all_families());
     assert!(lines(&headers, Decision::ALLOW_FULL, 0.0).is_empty());
     let denied = Decision { allowed: false, retry_after_ms: 10, ..Decision::ALLOW_FULL };
-    assert_eq!(lines(&headers, denied, 0.0), ["Retry-After: 1"]);
+    assert_eq!(lines(&headers, denied, 0.0), ["Retry-After: 1", "retry-after-ms: 10"]);
 }
 
 /// The string of the only item of a structured list, and its integer parameters.
@@ -192,6 +229,7 @@ proptest! {
                     assert_eq!(parameters[0].0, "q");
                 }
                 Field::RetryAfter => retry_after = Some(text.parse::<u64>().expect("a number")),
+                Field::XRateLimitResetRequests => assert!(text.ends_with('s'), "{text}"),
                 _ => {
                     text.parse::<i64>().expect("a number");
                 }

@@ -15,8 +15,12 @@ const MISSING: [(&str, MissingKey); 4] = [
     ("skip", MissingKey::Skip),
 ];
 
-const FAMILIES: [(&str, HeaderFamily); 3] =
-    [("draft", HeaderFamily::Draft), ("structured", HeaderFamily::Structured), ("legacy", HeaderFamily::Legacy)];
+const FAMILIES: [(&str, HeaderFamily); 4] = [
+    ("draft", HeaderFamily::Draft),
+    ("structured", HeaderFamily::Structured),
+    ("legacy", HeaderFamily::Legacy),
+    ("openai", HeaderFamily::OpenAi),
+];
 
 const PRIORITIES: [(&str, Priority); 4] =
     [("critical", Priority::Critical), ("high", Priority::High), ("normal", Priority::Normal), ("low", Priority::Low)];
@@ -117,15 +121,16 @@ fn key_source(fields: &mut Fields<'_>, cx: &mut Context) -> Option<KeySource> {
 }
 
 fn header_set(value: &Value) -> Converted<HeaderSet> {
-    const WORDS: [(&str, HeaderSet); 4] = [
+    const WORDS: [(&str, HeaderSet); 5] = [
         ("draft", HeaderSet::EMPTY.with(HeaderFamily::Draft)),
         ("structured", HeaderSet::EMPTY.with(HeaderFamily::Structured)),
         ("legacy", HeaderSet::EMPTY.with(HeaderFamily::Legacy)),
+        ("openai", HeaderSet::EMPTY.with(HeaderFamily::OpenAi)),
         ("none", HeaderSet::NONE),
     ];
     match value {
         Value::List(items) => items.iter().map(|item| one_of("header family", &FAMILIES)(&item.value)).collect(),
         Value::Text(_) => one_of("header family", &WORDS)(value),
-        _ => Err(format!("expected draft, structured, legacy, none or a list of families, found {value}")),
+        _ => Err(format!("expected draft, structured, legacy, openai, none or a list of families, found {value}")),
     }
 }

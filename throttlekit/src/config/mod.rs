@@ -129,7 +129,7 @@
 //! | `cost` | units per request | 1 |
 //! | `priority` | how much its requests matter where slots are short: `critical`, `high`, `normal` or `low` | `normal` |
 //! | `failMode` | as that of a limiter, and before it | that of the limiters |
-//! | `headers` | `draft`, `structured`, `legacy`, a list of these (`[]`: only `Retry-After` on a denial), or `none` | `draft` |
+//! | `headers` | `draft`, `structured`, `legacy`, `openai`, a list of these (`[]`: only `Retry-After` on a denial), or `none` | `draft` |
 //! | `options` | whether `OPTIONS` is limited too | `false` |
 //!
 //! # The store

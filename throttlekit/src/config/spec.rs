@@ -5,6 +5,7 @@ use super::concurrency::ConcurrencySpec;
 use super::http::HttpSpec;
 use super::store::StoreSpec;
 use crate::fallback::{FailMode, Share};
+use crate::headers::Unit;
 use crate::store::memory::DEFAULT_MAX_KEYS;
 
 /// A configuration: named limiters and where they apply.
@@ -103,6 +104,14 @@ impl LimiterSpec {
     /// ```
     pub fn of_kind(name: impl Into<String>, kind: LimiterKind) -> Self {
         Self { kind, ..Self::named(name) }
+    }
+
+    /// What it counts: a budget counts tokens, everything else requests.
+    pub fn unit(&self) -> Unit {
+        match self.kind {
+            LimiterKind::TokenBudget(_) | LimiterKind::FleetBudget(_) => Unit::Tokens,
+            LimiterKind::Plain | LimiterKind::TwoTier(_) | LimiterKind::FairEscrow(_) => Unit::Requests,
+        }
     }
 
     /// Whether it limits units, and not only the work in flight.
