@@ -119,7 +119,7 @@ fn compile<D: Door>(rule: &policy::Rule) -> Result<Rule<D>, BuildError> {
 }
 
 fn limit<D: Door>(policy: &Policy, spec: &HttpRule) -> Limit<D> {
-    let mut headers = Headers::new(spec.headers).policy(policy.name());
+    let mut headers = Headers::new(spec.headers).policy(policy.name()).unit(policy.spec().unit());
     let limiter = policy.limiter();
     if let Some(window_ms) = limiter.and_then(|limiter| limiter.window_ms()) {
         headers = headers.window_ms(window_ms);

@@ -17,6 +17,13 @@ static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy
 static X_RATE_LIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 static X_RATE_LIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 static X_RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+static X_RATE_LIMIT_LIMIT_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-limit-requests");
+static X_RATE_LIMIT_REMAINING_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-remaining-requests");
+static X_RATE_LIMIT_RESET_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-reset-requests");
+static X_RATE_LIMIT_LIMIT_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-limit-tokens");
+static X_RATE_LIMIT_REMAINING_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-remaining-tokens");
+static X_RATE_LIMIT_RESET_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-reset-tokens");
+static RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
 /// Three digits for each number below this are in the program, so that most values need no memory of their own.
 const PREPARED: usize = 1_000;
@@ -61,7 +68,7 @@ impl Fields {
             map.reserve(3 * families);
         }
         let mut text = Text::default();
-        let mut spans: ArrayVec<(Field, usize, usize), MOST_FIELDS> = ArrayVec::new();
+        let mut spans: ArrayVec<(Field, usize, usize), { Field::COUNT }> = ArrayVec::new();
         self.headers.for_each(decision, now_ms, |field, value| {
             if let Some(value) = self.prepared(field, decision, value) {
                 put(map, field, value, present);
@@ -99,7 +106,15 @@ impl Fields {
     #[inline]
     fn prepared(&self, field: Field, decision: &Decision, value: FieldValue<'_>) -> Option<HeaderValue> {
         let small = small_number(value);
-        if small.is_none() && matches!(field, Field::RateLimitLimit | Field::XRateLimitLimit) {
+        if small.is_none()
+            && matches!(
+                field,
+                Field::RateLimitLimit
+                    | Field::XRateLimitLimit
+                    | Field::XRateLimitLimitRequests
+                    | Field::XRateLimitLimitTokens
+            )
+        {
             return self.limit.1.clone().filter(|_| self.limit.0 == decision.limit);
         }
         small
@@ -148,16 +163,20 @@ fn name(field: Field) -> Option<&'static HeaderName> {
         Field::XRateLimitLimit => &X_RATE_LIMIT_LIMIT,
         Field::XRateLimitRemaining => &X_RATE_LIMIT_REMAINING,
         Field::XRateLimitReset => &X_RATE_LIMIT_RESET,
+        Field::XRateLimitLimitRequests => &X_RATE_LIMIT_LIMIT_REQUESTS,
+        Field::XRateLimitRemainingRequests => &X_RATE_LIMIT_REMAINING_REQUESTS,
+        Field::XRateLimitResetRequests => &X_RATE_LIMIT_RESET_REQUESTS,
+        Field::XRateLimitLimitTokens => &X_RATE_LIMIT_LIMIT_TOKENS,
+        Field::XRateLimitRemainingTokens => &X_RATE_LIMIT_REMAINING_TOKENS,
+        Field::XRateLimitResetTokens => &X_RATE_LIMIT_RESET_TOKENS,
         Field::RetryAfter => &RETRY_AFTER,
+        Field::RetryAfterMs => &RETRY_AFTER_MS,
         _ => return None,
     })
 }
 
-/// As many fields as one decision has.
-const MOST_FIELDS: usize = 9;
-
 /// The texts of the values of one response, one after the other. Room for all with a policy name of usual length.
-type Text = ArrayString<160>;
+type Text = ArrayString<224>;
 
 /// A text that `Bytes` can share.
 struct Owned(Text);

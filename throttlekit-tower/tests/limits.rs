@@ -112,7 +112,8 @@ async fn every_family_and_none() {
     let response = send(&around(&all).0, request()).await;
     assert_eq!(field(&response, "ratelimit-policy"), r#""%C3%BCber";q=300;w=3600"#);
     assert_eq!(field(&response, "x-ratelimit-reset"), "60");
-    assert_eq!(response.headers().len(), 9); // with `x-custom`
+    assert_eq!(field(&response, "x-ratelimit-reset-requests"), "1m0s");
+    assert_eq!(response.headers().len(), 12); // with `x-custom`
 
     for (set, retry_after) in [(HeaderSet::EMPTY, "3"), (HeaderSet::NONE, "")] {
         let script = Script::new([Run::ready(Ok(Admission::rate(DENIED)))]);
