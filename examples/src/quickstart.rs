@@ -11,16 +11,16 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::{get, post};
 use lexopt::prelude::{Long, Short, ValueExt as _};
-use throttlekit::policy::{LoadOptions, Policies};
-use throttlekit::{Clock, Error as LimitError, ReportGate, SystemClock, TokioRuntime};
 use throttlekit_axum::ThrottleLayer;
-use tokio::net::TcpListener;
+
+mod serve;
+
+use serve::ErrorLog;
 
 const USAGE: &str = "\
 An axum service whose limits come from a file.
@@ -77,8 +77,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
-    let policies = Policies::load_file_with(&options.config, stores(LoadOptions::new().runtime(TokioRuntime)))?;
-    ready(&policies).await?;
+    let policies = serve::load(&options.config).await?;
     let errors = ErrorLog::new();
     let limits =
         ThrottleLayer::from_config(&policies)?.on_error(move |failure| errors.write(failure.policy, failure.error));
@@ -87,9 +86,7 @@ async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
         .route("/api/upload", post(|body: Bytes| async move { format!("stored {} bytes\n", body.len()) }))
         .layer(limits);
 
-    let listener = TcpListener::bind(options.listen)
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
+    let listener = serve::listen(options.listen).await?;
     let address = listener.local_addr()?;
     let store = policies.current().config().store.kind().as_str();
     println!("listening on http://{address}, limits from {}, counted in {store}", options.config.display());
@@ -102,7 +99,7 @@ async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
          http://{address}/api/upload; done\n"
     );
 
-    let (stop, abort) = signals(policies)?;
+    let (stop, abort) = serve::signals(policies)?;
     // With connect info, so that the limits know who asks.
     let service = app.into_make_service_with_connect_info::<SocketAddr>();
     tokio::select! {
@@ -111,102 +108,4 @@ async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
     }
     println!("stopped");
     Ok(())
-}
-
-/// The stores that the file may name.
-fn stores(options: LoadOptions) -> LoadOptions {
-    #[cfg(feature = "redis")]
-    let options = options.connector(throttlekit_redis::RedisConnector);
-    #[cfg(feature = "postgres")]
-    let options = options.connector(throttlekit_postgres::PostgresConnector::new());
-    #[cfg(feature = "dynamodb")]
-    let options = options.connector(throttlekit_dynamodb::DynamoDbConnector::new());
-    options
-}
-
-/// Warns if the store is not there; fails if the file says that it is required.
-async fn ready(policies: &Policies) -> Result<(), LimitError> {
-    if let Some(error) = policies.ready().await? {
-        eprintln!("warning: {error}; until it is back the fail modes apply");
-    }
-    Ok(())
-}
-
-/// Errors on standard error, at a bounded rate: during an outage there is one with every request.
-struct ErrorLog {
-    clock: SystemClock,
-    /// One gate for outages and one for what should not be.
-    gates: [ReportGate; 2],
-}
-
-impl ErrorLog {
-    const INTERVAL: Duration = Duration::from_secs(10);
-
-    fn new() -> Self {
-        Self { clock: SystemClock::new(), gates: [(); 2].map(|()| ReportGate::new(Self::INTERVAL)) }
-    }
-
-    fn write(&self, policy: &str, error: &LimitError) {
-        let gate = &self.gates[usize::from(error.is_store_unavailable())];
-        match gate.pass(self.clock.now_ms()) {
-            Some(0) => eprintln!("{policy}: {error}"),
-            Some(others) => eprintln!("{policy}: {error} (and {others} more errors since the last line)"),
-            None => {}
-        }
-    }
-}
-
-/// A future that reloads for each SIGHUP and ends with Ctrl-C or SIGTERM, and one that ends with the second Ctrl-C.
-#[cfg(unix)]
-fn signals(
-    policies: Policies,
-) -> std::io::Result<(impl Future<Output = ()> + Send + 'static, impl Future<Output = ()> + Send + 'static)> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut again = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let stop = async move {
-        loop {
-            tokio::select! {
-                _ = interrupt.recv() => break,
-                _ = terminate.recv() => break,
-                _ = hangup.recv() => reload(&policies).await,
-            }
-        }
-        println!("stopping: open requests are finished, a second Ctrl-C cuts them off");
-    };
-    let abort = async move {
-        again.recv().await;
-        again.recv().await;
-    };
-    Ok((stop, abort))
-}
-
-/// A future that ends with Ctrl-C, and one that never does.
-#[cfg(not(unix))]
-fn signals(
-    _policies: Policies,
-) -> std::io::Result<(impl Future<Output = ()> + Send + 'static, impl Future<Output = ()> + Send + 'static)> {
-    let stop = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    Ok((stop, std::future::pending()))
-}
-
-/// Reads the file again. A wrong one is reported, and the limits stay as they are.
-#[cfg(unix)]
-async fn reload(policies: &Policies) {
-    match policies.reload_file() {
-        Ok(report) => {
-            println!("reloaded: {report}");
-            if let Err(error) = ready(policies).await {
-                eprintln!("warning: {error}; until it is back the fail modes apply");
-            }
-        }
-        Err(errors) => eprintln!("not reloaded, the limits stay as they are:\n{errors}"),
-    }
 }
