@@ -31,6 +31,7 @@
 //! | find out who asks: addresses behind proxies, API keys | `identity`, with the feature `identity` |
 //! | show a decision to HTTP clients | [`headers`] |
 //! | see every decision | [`Observer`] |
+//! | see which keys ask most, and which are denied most | [`analytics`] |
 //! | guard a door of one's own by any limit | [`Admit`], [`Meter`] |
 //! | write an algorithm | [`Program`], [`Strategy`] |
 //! | keep states elsewhere | [`Store`](store::Store) |
@@ -61,6 +62,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod admit;
+pub mod analytics;
 pub mod budget;
 mod clock;
 pub mod concurrency;

@@ -6,29 +6,29 @@ use siphasher::sip::SipHasher13;
 
 /// Makes the fingerprints.
 #[derive(Clone, Copy)]
-pub(super) struct Keys {
+pub(crate) struct Keys {
     hasher: SipHasher13,
 }
 
 impl Keys {
     /// With a secret that the process draws from the system's entropy.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let state = RandomState::new();
         Self { hasher: SipHasher13::new_with_keys(state.hash_one(0_u8), state.hash_one(1_u8)) }
     }
 
     #[inline]
-    pub(super) fn of(&self, key: &str) -> u64 {
+    pub(crate) fn of(&self, key: &str) -> u64 {
         self.hasher.hash(key.as_bytes())
     }
 }
 
 /// For maps of fingerprints, which are hashes already.
-pub(super) type ByFingerprint = BuildHasherDefault<AsItIs>;
+pub(crate) type ByFingerprint = BuildHasherDefault<AsItIs>;
 
 /// See [`ByFingerprint`].
 #[derive(Default)]
-pub(super) struct AsItIs(u64);
+pub(crate) struct AsItIs(u64);
 
 impl Hasher for AsItIs {
     fn write(&mut self, bytes: &[u8]) {

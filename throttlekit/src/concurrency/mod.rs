@@ -41,7 +41,7 @@ mod builder;
 mod ceiling;
 mod guard;
 mod keyed;
-mod keys;
+pub(crate) mod keys;
 mod law;
 mod learner;
 mod learning;

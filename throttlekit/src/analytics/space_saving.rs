@@ -1,0 +1,317 @@
+//! The keys that were seen most often, in the memory of a few.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+
+use crate::concurrency::keys::{ByFingerprint, Keys};
+use crate::error::BuildError;
+
+/// The most bytes of a key that a summary keeps. The text of a longer one is cut, and ends in its fingerprint.
+const MAX_KEY_BYTES: usize = 512;
+/// What of a longer key is kept.
+const CUT_BYTES: usize = 64;
+
+/// The heaviest keys of a stream, by the Space-Saving algorithm (Metwally, Agrawal, El Abbadi, 2005): counters for
+/// `capacity` keys, however many there are.
+///
+/// A key without a counter takes the least one over, and what that had counted becomes the new one's error. Of several
+/// least counters the one whose key came in first is taken; the new key counts as the one that came in last.
+///
+/// With N the sum of all weights and k the capacity, for each key that has a counter
+///
+/// ```text
+/// count - error <= true weight <= count        error <= N / k
+/// ```
+///
+/// and each key of a true weight above N / k has a counter. Sums are exact while they are whole and at most 2^53.
+///
+/// An update costs one look-up, and O(log k) steps at worst: the counters are a heap, least first, and a key that is seen
+/// often is at its bottom, where there is no way to go. Keys are told apart by keyed fingerprints of 64 bits, so two of k
+/// keys are taken for one with a probability below k^2 / 2^64. The text of a key is copied when it gets a counter; of a
+/// text of more than 512 bytes only the beginning is, followed by `#` and its fingerprint, which differs between runs.
+///
+/// ```
+/// use throttlekit::analytics::SpaceSaving;
+///
+/// let mut heavy = SpaceSaving::new(2)?;
+/// for key in ["a", "a", "a", "b", "b", "c"] {
+///     heavy.observe(key);
+/// }
+/// let top: Vec<_> = heavy.top().into_iter().map(|counted| (counted.key, counted.count, counted.error)).collect();
+/// assert_eq!(top, [("a".to_owned(), 3.0, 0.0), ("c".to_owned(), 3.0, 2.0)]);
+/// # Ok::<(), throttlekit::BuildError>(())
+/// ```
+#[derive(Clone)]
+pub struct SpaceSaving {
+    capacity: usize,
+    hasher: Keys,
+    /// Where the entry of a fingerprint is.
+    slots: HashMap<u64, usize, ByFingerprint>,
+    entries: Vec<Entry>,
+    /// The least counter first: a binary heap.
+    heap: Vec<Counter>,
+    /// How many keys ever got a counter.
+    arrivals: u64,
+    observed: f64,
+}
+
+#[derive(Clone)]
+struct Entry {
+    key: String,
+    fingerprint: u64,
+    error: f64,
+    /// Where its counter is in the heap.
+    at: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Counter {
+    count: f64,
+    /// The number of the arrival of its key, which decides among equals.
+    arrival: u64,
+    /// Where its entry is.
+    slot: usize,
+}
+
+impl Counter {
+    fn precedes(self, other: Self) -> bool {
+        self.count < other.count || (self.count == other.count && self.arrival < other.arrival)
+    }
+}
+
+/// A key and how often it was seen, from [`SpaceSaving::top`].
+///
+/// `Debug` does not show the key: it may be a secret or an address.
+#[derive(Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Counted {
+    /// The key.
+    pub key: String,
+    /// How often it was seen at most, or the most that it may weigh.
+    pub count: f64,
+    /// How much of [`count`](Self::count) may be due to other keys.
+    pub error: f64,
+}
+
+impl Counted {
+    /// How often it was seen at least.
+    pub fn at_least(&self) -> f64 {
+        self.count - self.error
+    }
+}
+
+impl fmt::Debug for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counted").field("count", &self.count).field("error", &self.error).finish_non_exhaustive()
+    }
+}
+
+impl SpaceSaving {
+    /// The largest capacity.
+    pub const MAX_CAPACITY: usize = 1_000_000;
+
+    /// Counts at most `capacity` keys at a time, 1 to 1,000,000. Memory is taken as keys come.
+    ///
+    /// # Errors
+    ///
+    /// `spaceSaving.capacity` if it is out of its range.
+    pub fn new(capacity: usize) -> Result<Self, BuildError> {
+        Self::with_hasher("spaceSaving.capacity", capacity, Keys::new())
+    }
+
+    /// As [`new`](Self::new), for an option of another name and for keys that are hashed outside.
+    pub(super) fn with_hasher(option: &'static str, capacity: usize, hasher: Keys) -> Result<Self, BuildError> {
+        if !(1..=Self::MAX_CAPACITY).contains(&capacity) {
+            return Err(BuildError::new(option, capacity, "must be a whole number from 1 to 1,000,000"));
+        }
+        Ok(Self {
+            capacity,
+            hasher,
+            slots: HashMap::default(),
+            entries: Vec::new(),
+            heap: Vec::new(),
+            arrivals: 0,
+            observed: 0.0,
+        })
+    }
+
+    /// Counts `key` once.
+    pub fn observe(&mut self, key: &str) {
+        self.add(self.hasher.of(key), key, 1.0);
+    }
+
+    /// Adds `weight` to `key`. A weight that is not a finite number above 0 adds nothing.
+    pub fn observe_weighted(&mut self, key: &str, weight: f64) {
+        self.add(self.hasher.of(key), key, weight);
+    }
+
+    /// Adds to a key whose fingerprint is known.
+    #[inline]
+    pub(super) fn add(&mut self, fingerprint: u64, key: &str, weight: f64) {
+        if !(weight.is_finite() && weight > 0.0) {
+            return;
+        }
+        self.observed += weight;
+        if let Some(slot) = self.slots.get(&fingerprint) {
+            let at = self.entries[*slot].at;
+            self.heap[at].count += weight;
+            self.sink(at);
+        } else if self.entries.len() < self.capacity {
+            self.enter(fingerprint, key, weight);
+        } else {
+            self.replace(fingerprint, key, weight);
+        }
+    }
+
+    /// Gives a key a new counter.
+    fn enter(&mut self, fingerprint: u64, key: &str, weight: f64) {
+        let (slot, at) = (self.entries.len(), self.heap.len());
+        self.entries.push(Entry { key: shown(key, fingerprint).into_owned(), fingerprint, error: 0.0, at });
+        self.heap.push(Counter { count: weight, arrival: self.arrivals, slot });
+        self.slots.insert(fingerprint, slot);
+        self.arrivals += 1;
+        self.rise(at);
+    }
+
+    /// Gives a key the least counter.
+    fn replace(&mut self, fingerprint: u64, key: &str, weight: f64) {
+        let Some(least) = self.heap.first_mut() else { return };
+        let entry = &mut self.entries[least.slot];
+        self.slots.remove(&entry.fingerprint);
+        self.slots.insert(fingerprint, least.slot);
+        entry.fingerprint = fingerprint;
+        entry.error = least.count;
+        // The buffer of the key that leaves is used again.
+        entry.key.clear();
+        entry.key.push_str(&shown(key, fingerprint));
+        least.count += weight;
+        least.arrival = self.arrivals;
+        self.arrivals += 1;
+        self.sink(0);
+    }
+
+    /// Moves the counter at `at` down until none below it is less.
+    #[inline]
+    fn sink(&mut self, mut at: usize) {
+        let moved = self.heap[at];
+        loop {
+            let (left, right) = (2 * at + 1, 2 * at + 2);
+            let Some(mut least) = self.heap.get(left).copied() else { break };
+            let mut from = left;
+            if let Some(other) = self.heap.get(right) {
+                if other.precedes(least) {
+                    (least, from) = (*other, right);
+                }
+            }
+            if !least.precedes(moved) {
+                break;
+            }
+            self.put(at, least);
+            at = from;
+        }
+        self.put(at, moved);
+    }
+
+    /// Moves the counter at `at` up until none above it is greater.
+    fn rise(&mut self, mut at: usize) {
+        let moved = self.heap[at];
+        while at > 0 {
+            let above = (at - 1) / 2;
+            let counter = self.heap[above];
+            if !moved.precedes(counter) {
+                break;
+            }
+            self.put(at, counter);
+            at = above;
+        }
+        self.put(at, moved);
+    }
+
+    #[inline]
+    fn put(&mut self, at: usize, counter: Counter) {
+        self.heap[at] = counter;
+        self.entries[counter.slot].at = at;
+    }
+
+    /// The keys that have counters, the greatest count first, and equal ones by key.
+    pub fn top(&self) -> Vec<Counted> {
+        let mut top: Vec<_> = self.counted().collect();
+        sort(&mut top);
+        top
+    }
+
+    /// As [`top`](Self::top), in any order.
+    pub(super) fn counted(&self) -> impl Iterator<Item = Counted> {
+        self.heap.iter().map(|counter| {
+            let Entry { key, error, .. } = &self.entries[counter.slot];
+            Counted { key: key.clone(), count: counter.count, error: *error }
+        })
+    }
+
+    /// What is known of `key`; `None` if it has no counter, so that it weighs at most the [least](Self::least) count.
+    pub fn get(&self, key: &str) -> Option<Counted> {
+        let fingerprint = self.hasher.of(key);
+        let entry = &self.entries[*self.slots.get(&fingerprint)?];
+        let count = self.heap[entry.at].count;
+        Some(Counted { key: entry.key.clone(), count, error: entry.error })
+    }
+
+    /// The least count: no key without a counter weighs more. 0 while there are counters left.
+    pub fn least(&self) -> f64 {
+        if self.heap.len() < self.capacity { 0.0 } else { self.heap.first().map_or(0.0, |counter| counter.count) }
+    }
+
+    /// The sum of all weights, N in the bounds.
+    pub fn observed(&self) -> f64 {
+        self.observed
+    }
+
+    /// How many keys have counters.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing was counted.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The most keys that have counters, k in the bounds.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Forgets all keys. Keeps the memory for the next ones.
+    pub fn clear(&mut self) {
+        self.slots.clear();
+        self.entries.clear();
+        self.heap.clear();
+        self.arrivals = 0;
+        self.observed = 0.0;
+    }
+}
+
+/// The greatest count first, equal ones by key.
+pub(super) fn sort(counted: &mut [Counted]) {
+    counted.sort_unstable_by(|a, b| b.count.total_cmp(&a.count).then_with(|| a.key.cmp(&b.key)));
+}
+
+/// What is kept of a key's text.
+fn shown(key: &str, fingerprint: u64) -> Cow<'_, str> {
+    if key.len() <= MAX_KEY_BYTES {
+        return Cow::Borrowed(key);
+    }
+    let cut = (0..=CUT_BYTES).rev().find(|at| key.is_char_boundary(*at)).unwrap_or(0);
+    Cow::Owned(format!("{}#{fingerprint:016x}", &key[..cut]))
+}
+
+impl fmt::Debug for SpaceSaving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpaceSaving")
+            .field("capacity", &self.capacity)
+            .field("len", &self.len())
+            .field("observed", &self.observed)
+            .finish_non_exhaustive()
+    }
+}
