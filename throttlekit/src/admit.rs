@@ -149,6 +149,9 @@ pub struct Admission {
     pub decision: Decision,
     /// The decision of each axis that was asked.
     pub axes: Axes,
+    /// The decision of each limit on units, in their order, where several of them decided together; `None` where
+    /// [`decision`](Self::decision) and [`axes`](Self::axes) say it all.
+    pub each: Option<Box<[Decision]>>,
     /// The axis that denied; `None` on an allow, and when a policy over the axes denied.
     pub binding: Option<Axis>,
     /// The slot held until the work is over; empty on a denial and where nothing is held.
@@ -162,6 +165,7 @@ impl Admission {
         Self {
             decision,
             axes: Axes::rate(decision),
+            each: None,
             binding: if decision.allowed { None } else { Some(Axis::Rate) },
             permit: Permit::none(),
         }
@@ -174,7 +178,7 @@ impl Admission {
 
     /// An admission from the decisions of several axes and the slot that was taken.
     pub fn from_axes(axes: Axes, permit: Permit) -> Self {
-        Self { decision: axes.combined(), axes, binding: axes.binding(), permit }
+        Self { decision: axes.combined(), axes, each: None, binding: axes.binding(), permit }
     }
 }
 

@@ -329,7 +329,7 @@ impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> Admit for Gate<K, C, O>
                 let axes = Axes { cost: Some(decision), ..Axes::default() };
                 let binding = if decision.allowed { None } else { Some(Axis::Cost) };
                 let permit = reservation.map_or_else(Permit::none, Reservation::into_permit);
-                Admission { decision, axes, binding, permit }
+                Admission { decision, axes, each: None, binding, permit }
             })
         })
     }

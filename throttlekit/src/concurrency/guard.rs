@@ -280,7 +280,7 @@ impl<C: Clock, O: Observer + Clone> Admit for Guard<C, O> {
             let binding = if decision.allowed { None } else { Some(Axis::Concurrency) };
             // Made in place: an admission is large, and is not copied from one wrapper into the next.
             let axes = Axes { rate: None, concurrency: Some(decision), cost: None };
-            Admission { decision, axes, binding, permit }
+            Admission { decision, axes, each: None, binding, permit }
         };
         self.answer_by(ask, now, |waiting| waiting)
     }

@@ -57,8 +57,14 @@ impl<O: Observer> Watch<O> {
     /// Gives one event.
     #[inline(always)]
     pub(crate) fn tell(&self, key: &str, made: Made, result: &Result<Decision, Error>) {
+        self.tell_of(key, made, result.as_ref().copied());
+    }
+
+    /// As [`tell`](Self::tell), of a decision that is a part of the answer.
+    #[inline]
+    pub(crate) fn tell_of(&self, key: &str, made: Made, result: Result<Decision, &Error>) {
         if !is_blind::<O>() {
-            self.give(key, made, took_ms(&self.observer, made.begun_ns), result.as_ref().copied());
+            self.give(key, made, took_ms(&self.observer, made.begun_ns), result);
         }
     }
 

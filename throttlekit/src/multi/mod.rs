@@ -20,7 +20,7 @@ use crate::observe::{CallKind, Observer};
 use crate::run::Run;
 use crate::store::{Call, Remote, Rule};
 use crate::strategy::validate_cost;
-use select::{Mode, Tally};
+use select::{Mode, Shown, Tally};
 
 /// The most dimensions of one [`Multi`]. Each of them is held while the others are judged.
 const MOST: usize = 16;
@@ -317,6 +317,10 @@ impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
     ///
     /// As [`run_check`](Self::run_check); also if the request has no key for a dimension.
     pub fn run_check_for<X: DimensionKeys + ?Sized>(&self, request: &X, cost: f64) -> Run<Result<Decision, Error>> {
+        self.run(request, cost, Tally::new(self.mode)).map(|result| result.map(|shown| shown.decision))
+    }
+
+    fn run<X: DimensionKeys + ?Sized>(&self, request: &X, cost: f64, mut tally: Tally) -> Run<Result<Shown, Error>> {
         let mut asks = [("", 0.0); MOST];
         if let Err(error) = self.ask(request, cost, &mut asks) {
             return Run::ready(Err(error));
@@ -324,10 +328,9 @@ impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
         match &self.parts {
             Parts::Local { dimensions, order } => {
                 let made = self.begin(cost);
-                let mut tally = Tally::new(self.mode);
                 let frames = Frames { dimensions, asks: &asks, now_ms: made.now_ms, mode: self.mode };
-                let result = frames.run(order, true, &mut tally).and_then(|_| tally.decision());
-                self.watch.tell("", made, &result);
+                let result = frames.run(order, true, &mut tally).and_then(|_| tally.shown());
+                self.watch.tell_of("", made, result.as_ref().map(|shown| shown.decision));
                 Run::ready(result)
             }
             Parts::Stored { dimensions, store } => {
@@ -336,20 +339,16 @@ impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
                     Err(error) => return Run::ready(Err(error)),
                 };
                 let made = self.begin(cost);
-                let mode = self.mode;
-                let mut call = Call::new(made.now_ms, mode.rule());
+                let mut call = Call::new(made.now_ms, self.mode.rule());
                 for ((dimension, key), (_, cost)) in dimensions.iter().zip(keys).zip(asks) {
                     dimension.push(&mut call, key, cost);
                 }
-                let running = store.run_call(call);
-                let run = Run::wait(async move {
-                    let mut tally = Tally::new(mode);
-                    for (index, decision) in running.await?.into_replies()?.into_iter().enumerate() {
-                        tally.add(index, decision);
-                    }
-                    tally.decision()
-                });
-                self.watch.follow("", made, run)
+                let (running, watch) = (store.run_call(call), self.watch.clone());
+                Run::wait(async move {
+                    let result = replies(running.await, tally);
+                    watch.tell_of("", made, result.as_ref().map(|shown| shown.decision));
+                    result
+                })
             }
         }
     }
@@ -466,6 +465,14 @@ impl Frames<'_> {
     }
 }
 
+/// What the replies of a store come to.
+fn replies(answered: Result<Call, Error>, mut tally: Tally) -> Result<Shown, Error> {
+    for (index, decision) in answered?.into_replies()?.into_iter().enumerate() {
+        tally.add(index, decision);
+    }
+    tally.shown()
+}
+
 #[cold]
 fn no_key(name: &str) -> Error {
     Error::invalid_argument(format!("the request has no key for the dimension {name:?}"))
@@ -482,12 +489,16 @@ fn at_once<T>(run: Run<Result<T, Error>>) -> Result<T, Error> {
 
 impl<W: Send + Sync + 'static, C: Clock, O: Observer + Clone> Admit for Multi<W, C, O> {
     fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
+        let tally = Tally::keeping(self.mode, self.names.len());
         let run = if ask.dimensions.is_empty() {
-            self.run_check_for(&Same(ask.key), ask.cost)
+            self.run(&Same(ask.key), ask.cost, tally)
         } else {
-            self.run_check(ask.dimensions, ask.cost)
+            match self.counted(ask.dimensions) {
+                Ok(keys) => self.run(&keys, ask.cost, tally),
+                Err(error) => Run::ready(Err(error)),
+            }
         };
-        run.map(|result| result.map(Admission::rate))
+        run.map(|result| result.map(|shown| Admission { each: shown.each, ..Admission::rate(shown.decision) }))
     }
 }
 

@@ -36,6 +36,16 @@ pub(super) struct Tally {
     mode: Mode,
     allowed: Option<Candidate>,
     denied: Option<Candidate>,
+    /// All of them, in the order of declaration, if they are wanted.
+    each: Option<Box<[Decision]>>,
+}
+
+/// What a joint check comes to.
+pub(super) struct Shown {
+    /// The decision of the dimension that is shown.
+    pub(super) decision: Decision,
+    /// The decision of each dimension, if they were kept.
+    pub(super) each: Option<Box<[Decision]>>,
 }
 
 /// A decision with what makes it better than others of its kind: less is better, and of equals the lower index.
@@ -46,11 +56,19 @@ struct Candidate {
 
 impl Tally {
     pub(super) fn new(mode: Mode) -> Self {
-        Self { mode, allowed: None, denied: None }
+        Self { mode, allowed: None, denied: None, each: None }
+    }
+
+    /// Keeps the decisions of `count` dimensions too.
+    pub(super) fn keeping(mode: Mode, count: usize) -> Self {
+        Self { each: Some(vec![Decision::ALLOW_FULL; count].into()), ..Self::new(mode) }
     }
 
     /// Adds the decision of the dimension that was declared at `index`.
     pub(super) fn add(&mut self, index: usize, decision: Decision) {
+        if let Some(place) = self.each.as_mut().and_then(|each| each.get_mut(index)) {
+            *place = decision;
+        }
         // All: the least remaining, the longest wait. Any: the most remaining, the shortest wait.
         let (held, rank) = match (decision.allowed, self.mode) {
             (true, Mode::All) => (&mut self.allowed, decision.remaining),
@@ -64,16 +82,18 @@ impl Tally {
         }
     }
 
-    /// The decision to show.
+    /// The decision to show, and all of them if they were kept.
     ///
     /// # Errors
     ///
     /// `state_invalid` if no decision was added: a store that answered nothing.
-    pub(super) fn decision(self) -> Result<Decision, Error> {
+    pub(super) fn shown(self) -> Result<Shown, Error> {
         let shown = match self.mode {
             Mode::All => self.denied.or(self.allowed),
             Mode::Any => self.allowed.or(self.denied),
         };
-        shown.map(|shown| shown.decision).ok_or_else(|| Error::state_invalid("the store answered nothing"))
+        let decision =
+            shown.map(|shown| shown.decision).ok_or_else(|| Error::state_invalid("the store answered nothing"))?;
+        Ok(Shown { decision, each: self.each })
     }
 }

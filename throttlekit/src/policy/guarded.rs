@@ -123,7 +123,7 @@ impl Held {
         let decision = concurrency.map_or(limits.decision, |slots| slots.combine(limits.decision));
         let permit = if decision.allowed { permit } else { Permit::none() };
         let axes = Axes { concurrency, ..limits.axes };
-        Entry::of(Ok(Admission { decision, axes, binding: limits.binding, permit }))
+        Entry::of(Ok(Admission { decision, axes, each: limits.each, binding: limits.binding, permit }))
     }
 }
 

@@ -186,7 +186,7 @@ impl<C: Clock> Parts<C> {
             return self.price(&mut Held { axes, permit }, key, wish);
         }
         let permit = Permit::none();
-        Run::Ready(Some(Ok(Admission { decision, axes, binding: Some(Axis::Concurrency), permit })))
+        Run::Ready(Some(Ok(Admission { decision, axes, each: None, binding: Some(Axis::Concurrency), permit })))
     }
 
     #[inline(always)]
@@ -197,7 +197,7 @@ impl<C: Clock> Parts<C> {
                 // Waiting does not help.
                 let decision = Decision { allowed: false, remaining: 0, retry_after_ms: 0, ..combined };
                 let permit = Permit::none();
-                return Run::ready(Ok(Admission { decision, axes: held.axes, binding: None, permit }));
+                return Run::ready(Ok(Admission { decision, axes: held.axes, each: None, binding: None, permit }));
             }
         }
         if self.hash_tag {
@@ -304,7 +304,7 @@ impl<C: Clock> Parts<C> {
         if let (None, Some(pricing)) = (binding, &self.pricing) {
             pricing.spent(wish.cost);
         }
-        Admission { decision: axes.combined(), axes, binding, permit }
+        Admission { decision: axes.combined(), axes, each: None, binding, permit }
     }
 }
 
