@@ -1,26 +1,25 @@
 //! Several processes that lease from one store never admit more than the limit in a window, though they are killed and
 //! stopped and their clocks are off.
 //!
-//! The test starts itself a few times, with a store as argument. Each of these checks as fast as it may, and writes down
+//! Each of the processes checks as fast as it may, and writes down
 //! each request that it admits with the window of the grant that paid for it; what it wrote outlives it.
 #![allow(clippy::unwrap_used)] // a failing unwrap is a failing test
 
+mod process_support;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use process_support::{Role, process, runtime};
 use tests::dynamodb::DynamoDb;
 use tests::folder::Folder;
 use tests::postgres::Postgres;
 use tests::process::{Process, wait};
 use tests::redis::Redis;
 use throttlekit::lease::TwoTier;
-use throttlekit::store::{DynStore, Remote};
+use throttlekit::store::Remote;
 use throttlekit::{Clock, FixedWindow, SystemClock, TokioRuntime};
-use throttlekit_dynamodb::DynamoDbStore;
-use throttlekit_postgres::PostgresStore;
-use throttlekit_redis::{RedisOptions, RedisStore};
 
 /// Units in a window of each key, and its length in milliseconds.
 const LIMIT: f64 = 300.0;
@@ -34,20 +33,10 @@ const WINDOWS: usize = 16;
 const CALLERS: usize = 6;
 /// How often the others are looked at while one is stopped, at most.
 const LOOKS: u32 = 100;
-/// Long enough for a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// What the first argument of a process that leases begins with.
-const MARK: &str = "lease-from=";
 
 fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let first = arguments.next().unwrap_or_default();
-    if let Some(store) = first.strip_prefix(MARK) {
-        let place = arguments.next().unwrap();
-        let offset_ms = arguments.next().unwrap().parse().unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        runtime.block_on(lease(store, &place, offset_ms));
+    if let Some(role) = Role::of_this_process() {
+        runtime().block_on(lease(&role));
         return;
     }
     // Where the server has a clock, those of the processes may be off by anything.
@@ -66,8 +55,8 @@ fn main() {
 fn never_more_than_the_limit(store: &str, place: &str, offsets_ms: [i32; 4]) {
     let folder = Folder::new("leases");
     let start = |(at, offset_ms): (usize, &i32)| {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.arg(format!("{MARK}{store}")).arg(place).arg(offset_ms.to_string());
+        let mut command = process(store, place);
+        command.arg(offset_ms.to_string());
         Process::start(command, folder.join(at.to_string()))
     };
     let mut processes: Vec<Process> = offsets_ms.iter().enumerate().map(start).collect();
@@ -148,24 +137,9 @@ impl Clock for Off {
 }
 
 /// What one of the processes does until it is killed.
-async fn lease(store: &str, place: &str, offset_ms: f64) {
-    let store: Arc<dyn DynStore> = match store {
-        "redis" => {
-            let options = RedisOptions::single(place).unwrap();
-            let options = options.connect_timeout(PATIENCE).unwrap().response_timeout(PATIENCE).unwrap();
-            Arc::new(RedisStore::new(&options).unwrap())
-        }
-        "postgres" => {
-            let store = PostgresStore::builder(place).timeout(PATIENCE).statement_timeout(PATIENCE);
-            Arc::new(store.connect_timeout(PATIENCE).acquire_timeout(PATIENCE).build().unwrap())
-        }
-        _ => {
-            let client = tests::dynamodb::client(place.parse().unwrap());
-            let store = DynamoDbStore::builder(client, "leases").timeout(PATIENCE).max_retries(1_000).build().unwrap();
-            store.create_table().await.unwrap();
-            Arc::new(store)
-        }
-    };
+async fn lease(role: &Role) {
+    let offset_ms = role.more.as_deref().unwrap().parse().unwrap();
+    let store = role.open().await;
     let strategy = FixedWindow::builder().limit(LIMIT).window_ms(WINDOW_MS).build().unwrap();
     let limiter = TwoTier::builder(strategy)
         .keyspace(Remote::from_dyn(store))

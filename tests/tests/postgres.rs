@@ -3,7 +3,6 @@
 
 mod postgres_support;
 
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use fastrand::Rng;
@@ -140,62 +139,6 @@ async fn two_hundred_tasks_on_two_stores_share_a_limit_of_50() {
         }
         assert_eq!(allowed, 50, "{mode:?}");
         assert_eq!(limiters[0].peek("k").await.unwrap().remaining, 0);
-    }
-}
-
-/// Checks against the server in `POSTGRES_TEST_URL` until it is denied; started by the test below.
-#[test]
-fn process_of_a_fleet() {
-    let Ok(url) = std::env::var("POSTGRES_TEST_URL") else { return };
-    let mode = if std::env::var("POSTGRES_TEST_MODE").unwrap() == "fast" { Mode::Fast } else { Mode::Shared };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let store = || postgres_support::patient(PostgresStore::builder(&url).table("fleet").mode(mode)).build().unwrap();
-    let gcra = postgres_support::limiter(store(), 50.0);
-    let window = FixedWindow::builder().limit(50.0).window_ms(1e12).build().unwrap();
-    let window = Limiter::builder(window).keyspace(Remote::new(store())).build();
-    let allowed = runtime.block_on(async {
-        let check = |index: u32| {
-            let (gcra, window) = (gcra.clone(), window.clone());
-            tokio::spawn(async move {
-                let gcra = gcra.check("gcra").await.unwrap().allowed;
-                let window = window.check(&format!("window-{}", index % 2)).await.unwrap().allowed;
-                [u32::from(gcra), u32::from(window)]
-            })
-        };
-        let tasks: Vec<_> = (0..70).map(check).collect();
-        let mut allowed = [0, 0];
-        for task in tasks {
-            let [gcra, window] = task.await.unwrap();
-            allowed = [allowed[0] + gcra, allowed[1] + window];
-        }
-        allowed
-    });
-    println!("admitted {} {}", allowed[0], allowed[1]);
-}
-
-#[test]
-fn processes_share_a_limit_of_50() {
-    let postgres = SERVER.get(postgres_support::start);
-    for mode in MODES {
-        let start = |_| {
-            let mut process = Command::new(std::env::current_exe().unwrap());
-            process.args(["--exact", "process_of_a_fleet", "--nocapture"]).stdout(Stdio::piped());
-            process.env("POSTGRES_TEST_URL", postgres.url());
-            process.env("POSTGRES_TEST_MODE", if mode == Mode::Fast { "fast" } else { "shared" });
-            process.spawn().unwrap()
-        };
-        let fleet: Vec<_> = (0..3).map(start).collect();
-        let mut admitted = [0, 0];
-        for process in fleet {
-            let output = process.wait_with_output().unwrap();
-            assert!(output.status.success());
-            let said = String::from_utf8(output.stdout).unwrap();
-            let line = said.lines().find_map(|line| line.split_once("admitted ")).unwrap().1;
-            let (gcra, window) = line.split_once(' ').unwrap();
-            admitted = [admitted[0] + gcra.parse::<u32>().unwrap(), admitted[1] + window.parse::<u32>().unwrap()];
-        }
-        // 210 checks on one key, and 105 on each of two.
-        assert_eq!(admitted, [50, 100], "{mode:?}");
     }
 }
 

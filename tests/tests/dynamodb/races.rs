@@ -1,27 +1,21 @@
-//! Many at once: tasks, handles, processes, and futures that are dropped.
+//! Many at once: tasks, handles, and futures that are dropped.
 
 use std::future::Future;
 use std::pin::pin;
-use std::process::{Command, Stdio};
 use std::task::{Context, Poll, Waker};
 
 use futures_util::future::join_all;
-use tests::dynamodb::{Verdict, client};
+use tests::dynamodb::Verdict;
 use throttlekit::store::Remote;
 use throttlekit::{FixedWindow, Limiter, ManualClock};
 use throttlekit_dynamodb::DynamoDbStore;
 
-use crate::support::{Table, add, patient};
+use crate::support::{Table, add};
 
 /// Fifty in a minute that stands still.
 fn fifty(store: DynamoDbStore) -> Limiter<FixedWindow, Remote, ManualClock> {
     let strategy = FixedWindow::builder().limit(50.0).window_ms(60_000.0).build().unwrap();
     Limiter::builder(strategy).keyspace(Remote::new(store)).clock(ManualClock::new(0.0)).build()
-}
-
-async fn allowed(limiter: &Limiter<FixedWindow, Remote, ManualClock>, checks: usize) -> usize {
-    let decisions = join_all((0..checks).map(|_| limiter.check("k"))).await;
-    decisions.into_iter().filter(|decision| decision.as_ref().unwrap().allowed).count()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -39,39 +33,6 @@ async fn two_hundred_tasks_share_a_limit_of_50() {
         allowed += usize::from(task.await.unwrap());
     }
     assert_eq!(allowed, 50);
-}
-
-/// The variables by which a process of the next test knows its part.
-const ADDRESS: &str = "THROTTLEKIT_TEST_DYNAMODB";
-const TABLE: &str = "processes";
-
-#[tokio::test]
-async fn four_processes_share_a_limit_of_50() {
-    let table = Table::new(TABLE).await;
-    let start = |_| {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "races::one_process_of_several", "--ignored", "--nocapture"]);
-        command.env(ADDRESS, table.proxy.address().to_string());
-        command.stdout(Stdio::piped()).spawn().unwrap()
-    };
-    let processes: Vec<_> = (0..4).map(start).collect();
-    let mut allowed = 0;
-    for process in processes {
-        let output = process.wait_with_output().unwrap();
-        assert!(output.status.success());
-        let text = String::from_utf8(output.stdout).unwrap();
-        let count = text.split("allowed=").nth(1).unwrap().split_whitespace().next().unwrap();
-        allowed += count.parse::<usize>().unwrap();
-    }
-    assert_eq!(allowed, 50);
-}
-
-#[tokio::test]
-#[ignore = "a part of the test above, which runs it as a process of its own"]
-async fn one_process_of_several() {
-    let address = std::env::var(ADDRESS).unwrap().parse().unwrap();
-    let limiter = fifty(patient(client(address), TABLE).max_retries(100).build().unwrap());
-    println!("allowed={} ", allowed(&limiter, 50).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
