@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use throttlekit::FailMode;
-use throttlekit::config::{Config, ConfigErrors, Format, StoreKind, StoreSpec};
+use throttlekit::config::{Config, ConfigErrors, Format, KeySource, StoreKind, StoreSpec};
 
 /// The code blocks of a guide: language and text.
 fn blocks(guide: &str) -> Vec<(String, String)> {
@@ -18,7 +18,11 @@ fn blocks(guide: &str) -> Vec<(String, String)> {
 
 /// As the guides have it, with an environment in which Redis is somewhere.
 fn parse(text: &str) -> Result<Config, ConfigErrors> {
-    let env = |name: &str| (name == "REDIS_URL").then(|| "redis://cache.internal".to_owned());
+    let env = |name: &str| match name {
+        "REDIS_URL" => Some("redis://cache.internal".to_owned()),
+        "API_KEY_SECRET" | "OLD_API_KEY_SECRET" => Some("sixteen bytes or more".to_owned()),
+        _ => None,
+    };
     Config::parse_with(text, Format::Yaml, &env)
 }
 
@@ -37,7 +41,7 @@ fn each_example_loads_or_has_the_errors_that_follow_it() {
             (Ok(_), _) => loaded += 1,
         }
     }
-    assert_eq!((loaded, refused), (8, 1));
+    assert_eq!((loaded, refused), (9, 1));
 }
 
 #[test]
@@ -47,6 +51,21 @@ fn the_first_example_is_what_the_guide_is_about() {
     let names: Vec<_> = config.limiters.iter().map(|limiter| limiter.name.as_str()).collect();
     assert_eq!(names, ["api", "uploads"]);
     assert_eq!(config.http.rules[1].policies, names);
+}
+
+#[test]
+fn the_examples_of_keys_trust_and_hash_as_they_say() {
+    let examples = blocks("keys.md").into_iter().filter(|(kind, _)| kind == "yaml").map(|(_, text)| text);
+    let examples: Vec<_> = examples.map(|text| parse(&text).unwrap()).collect();
+    let [proxied, rotated] = examples.as_slice() else { panic!("two examples") };
+
+    let [login, api] = proxied.http.rules.as_slice() else { panic!("two rules") };
+    assert_eq!(login.key, KeySource::ClientIp);
+    let client = api.client_ip.build().unwrap();
+    let found = client.resolve(Some([10, 0, 0, 1].into()), [&b"6.6.6.6, 198.51.100.7, 10.0.0.5"[..]]);
+    assert_eq!(found, Some([198, 51, 100, 7].into()));
+    let KeySource::ApiKey(key) = &rotated.http.rules[0].key else { panic!("it says apiKey") };
+    assert_eq!(key.hasher().unwrap().all("sk-1").count(), 2);
 }
 
 #[test]

@@ -95,7 +95,7 @@ http:
             "31:15: config.http.rules[7].path: POST of /c already has a rule",
             r#"31:47: config.http.rules[7].polcy: unknown field, did you mean "policy"?"#,
             r#"32:15: config.http.rules[8].path: no valid pattern: parameters must be registered with a valid name (found "/{")"#,
-            "32:32: config.http.rules[8].key: give either header or constant",
+            "32:32: config.http.rules[8].key: give one of header, query, cookie, pathParam, claim, constant, apiKey and all",
             "33:19: config.http.rules[9].policies: give either policy or policies, not both",
             "33:41: config.http.rules[9].policy: expected a text, found a list",
             "33:55: config.http.rules[9].options: expected true or false, found the number 1",

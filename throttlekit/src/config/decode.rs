@@ -69,7 +69,7 @@ pub(super) fn decode(root: &Node, env: Env<'_>) -> Decoded {
     config.store = store(&mut fields, cx, env);
     limiters(&mut fields, cx, config, broken);
     if let Some(fields) = section(&mut fields, cx, "http") {
-        config.http = http(fields, cx);
+        config.http = http(fields, cx, env);
     }
     fields.finish(cx, foreign_or_unknown);
     decoded

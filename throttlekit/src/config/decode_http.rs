@@ -1,11 +1,15 @@
 //! From nodes to the `http` section.
 
 use super::decode::fail_mode;
+use super::decode_key::{client_ip, key_source};
+use super::decode_store::Env;
 use super::fields::{Context, Converted, Fields, Leftover, boolean, one_of, positive, text};
-use super::http::{HttpRule, HttpSpec, KeySource};
+use super::http::{HttpRule, HttpSpec};
+use super::key::KeySource;
 use super::node::{Entry, Value};
 use crate::fallback::MissingKey;
 use crate::headers::{HeaderFamily, HeaderSet};
+use crate::permit::Outcome;
 use crate::priority::Priority;
 
 const MISSING: [(&str, MissingKey); 4] = [
@@ -25,12 +29,14 @@ const FAMILIES: [(&str, HeaderFamily); 4] = [
 const PRIORITIES: [(&str, Priority); 4] =
     [("critical", Priority::Critical), ("high", Priority::High), ("normal", Priority::Normal), ("low", Priority::Low)];
 
+const DISCONNECTS: [(&str, Outcome); 2] = [("dropped", Outcome::Dropped), ("ignored", Outcome::Ignored)];
+
 /// Reads the section.
-pub(super) fn http(mut fields: Fields<'_>, cx: &mut Context) -> HttpSpec {
+pub(super) fn http(mut fields: Fields<'_>, cx: &mut Context, env: Env<'_>) -> HttpSpec {
     let mut base = HttpRule::new("", [""; 0]);
     if let Some(Entry { key_at, node, .. }) = fields.take("defaults") {
         if let Some(mut defaults) = Fields::new(cx, &fields.path_of("defaults"), *key_at, node) {
-            options(&mut defaults, cx, &mut base);
+            options(&mut defaults, cx, env, &mut base);
             defaults.finish(cx, |_| Leftover::Unknown);
         }
     }
@@ -43,7 +49,7 @@ pub(super) fn http(mut fields: Fields<'_>, cx: &mut Context) -> HttpSpec {
                 cx.positions.insert(path.clone(), item.at);
                 // A rule that is no map keeps its place, so that the others keep their numbers.
                 let rule = match Fields::new(cx, &path, item.at, item) {
-                    Some(fields) => rule(fields, cx, base.clone()),
+                    Some(fields) => rule(fields, cx, env, base.clone()),
                     None => base.clone(),
                 };
                 spec.rules.push(rule);
@@ -57,7 +63,7 @@ pub(super) fn http(mut fields: Fields<'_>, cx: &mut Context) -> HttpSpec {
 }
 
 /// One rule. What is missing or wrong is reported, and has some value.
-fn rule(mut fields: Fields<'_>, cx: &mut Context, mut rule: HttpRule) -> HttpRule {
+fn rule(mut fields: Fields<'_>, cx: &mut Context, env: Env<'_>, mut rule: HttpRule) -> HttpRule {
     if let Some(path) = fields.required(cx, "path", text) {
         path.clone_into(&mut rule.path);
     }
@@ -70,54 +76,37 @@ fn rule(mut fields: Fields<'_>, cx: &mut Context, mut rule: HttpRule) -> HttpRul
     let one = fields.optional(cx, "policy", text);
     let many = fields.list(cx, "policies", text);
     rule.policies = one.into_iter().chain(many.into_iter().flatten()).map(str::to_owned).collect();
-    options(&mut fields, cx, &mut rule);
+    options(&mut fields, cx, env, &mut rule);
     fields.finish(cx, |_| Leftover::Unknown);
     rule
 }
 
 /// The options that a rule and the defaults have in common, laid over what `rule` says.
-fn options(fields: &mut Fields<'_>, cx: &mut Context, rule: &mut HttpRule) {
+fn options(fields: &mut Fields<'_>, cx: &mut Context, env: Env<'_>, rule: &mut HttpRule) {
     fn set<T>(target: &mut T, value: Option<T>) {
         if let Some(value) = value {
             *target = value;
         }
     }
-    set(&mut rule.key, key_source(fields, cx));
+    let asked_for = fields.has("key");
+    set(&mut rule.key, key_source(fields, cx, env));
+    if let Some(spec) = client_ip(fields, cx) {
+        rule.client_ip = spec;
+        // Behind a proxy the peer is the proxy, for everybody.
+        if !asked_for && rule.key == KeySource::Peer {
+            rule.key = KeySource::ClientIp;
+        }
+    }
     set(&mut rule.missing, fields.optional(cx, "missing", one_of("fallback", &MISSING)));
     set(&mut rule.cost, fields.optional(cx, "cost", positive));
     set(&mut rule.priority, fields.optional(cx, "priority", one_of("priority", &PRIORITIES)));
     set(&mut rule.fail_mode, fail_mode(fields, cx).map(Some));
     set(&mut rule.headers, fields.optional(cx, "headers", header_set));
     set(&mut rule.options, fields.optional(cx, "options", boolean));
-}
-
-fn key_source(fields: &mut Fields<'_>, cx: &mut Context) -> Option<KeySource> {
-    let Entry { key_at, node, .. } = fields.take("key")?;
-    let path = fields.path_of("key");
-    if let Value::Map(_) = node.value {
-        let problems = cx.problems.len();
-        let mut fields = Fields::new(cx, &path, *key_at, node)?;
-        let header = fields.optional(cx, "header", text).map(|name| KeySource::Header(name.to_ascii_lowercase()));
-        let constant = fields.optional(cx, "constant", text).map(|text| KeySource::Constant(text.to_owned()));
-        fields.finish(cx, |_| Leftover::Unknown);
-        return match (header, constant) {
-            (Some(_), Some(_)) => {
-                cx.problem(path, *key_at, "give either header or constant, not both");
-                None
-            }
-            (None, None) if cx.problems.len() == problems => {
-                cx.problem(path, *key_at, "give either header or constant");
-                None
-            }
-            (one, other) => one.or(other),
-        };
-    }
-    if matches!(&node.value, Value::Text(text) if text == "peer") {
-        return Some(KeySource::Peer);
-    }
-    let message = format!("expected peer, {{ header: name }} or {{ constant: text }}, found {}", node.value);
-    cx.problem(path, node.at, message);
-    None
+    set(&mut rule.shadow, fields.optional(cx, "shadow", boolean));
+    set(&mut rule.problem_json, fields.optional(cx, "problemJson", boolean));
+    set(&mut rule.drop_on_5xx, fields.optional(cx, "dropOn5xx", boolean));
+    set(&mut rule.on_disconnect, fields.optional(cx, "onDisconnect", one_of("outcome", &DISCONNECTS)));
 }
 
 fn header_set(value: &Value) -> Converted<HeaderSet> {

@@ -154,7 +154,7 @@ fn tls(fields: &mut Fields<'_>, cx: &mut Context, env: Env<'_>) -> TlsSpec {
 }
 
 /// A text in which variables of the environment are replaced.
-fn plain(env: Env<'_>) -> impl Fn(&Value) -> Converted<String> {
+pub(super) fn plain(env: Env<'_>) -> impl Fn(&Value) -> Converted<String> {
     move |value| match value {
         Value::Hidden(text) => expanded(text, env),
         // The value may be a password of digits.
@@ -166,7 +166,7 @@ fn plain(env: Env<'_>) -> impl Fn(&Value) -> Converted<String> {
 }
 
 /// The same, to be kept secret.
-fn secret(env: Env<'_>) -> impl Fn(&Value) -> Converted<Secret> {
+pub(super) fn secret(env: Env<'_>) -> impl Fn(&Value) -> Converted<Secret> {
     move |value| plain(env)(value).map(Secret::new)
 }
 

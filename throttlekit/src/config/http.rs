@@ -1,7 +1,9 @@
 //! The `http` section: which policies apply to which requests.
 
+use super::key::{ClientIpSpec, KeySource};
 use crate::fallback::{FailMode, MissingKey};
 use crate::headers::HeaderSet;
+use crate::permit::Outcome;
 use crate::priority::Priority;
 
 /// The `http` section of a configuration.
@@ -26,6 +28,7 @@ pub struct HttpSpec {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
+#[allow(clippy::struct_excessive_bools)] // each is a switch of the file
 pub struct HttpRule {
     /// Which paths, in axum's pattern syntax: `/api/hello`, `/users/{id}`, `/files/{*rest}`.
     pub path: String,
@@ -36,6 +39,8 @@ pub struct HttpRule {
     pub policies: Vec<String>,
     /// Where the key comes from.
     pub key: KeySource,
+    /// How the client's address is found, for the key, and where an address stands in for a key that is missing.
+    pub client_ip: ClientIpSpec,
     /// What happens to a request without that key.
     pub missing: MissingKey,
     /// What a request costs, in units: finite, above 0, at most 2^53 - 1.
@@ -48,6 +53,14 @@ pub struct HttpRule {
     pub headers: HeaderSet,
     /// Whether `OPTIONS` requests are limited too.
     pub options: bool,
+    /// Whether every request passes, and the decisions are only told.
+    pub shadow: bool,
+    /// Whether refusals are answered with `application/problem+json`.
+    pub problem_json: bool,
+    /// Whether a response of 500 and above is a sign of overload.
+    pub drop_on_5xx: bool,
+    /// How the work for a client that hangs up ends: [`Outcome::Dropped`] or [`Outcome::Ignored`].
+    pub on_disconnect: Outcome,
 }
 
 impl HttpRule {
@@ -58,25 +71,17 @@ impl HttpRule {
             methods: Vec::new(),
             policies: policies.into_iter().map(Into::into).collect(),
             key: KeySource::default(),
+            client_ip: ClientIpSpec::default(),
             missing: MissingKey::default(),
             cost: 1.0,
             priority: Priority::Normal,
             fail_mode: None,
             headers: HeaderSet::default(),
             options: false,
+            shadow: false,
+            problem_json: false,
+            drop_on_5xx: false,
+            on_disconnect: Outcome::Dropped,
         }
     }
-}
-
-/// Where the key of a request comes from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum KeySource {
-    /// The address of the peer.
-    #[default]
-    Peer,
-    /// The value of a header field; the name is in lower case.
-    Header(String),
-    /// One key for all requests.
-    Constant(String),
 }

@@ -124,13 +124,34 @@
 //! | `path` | a pattern in axum's syntax: `/users/{id}`, `/files/{*rest}` | required |
 //! | `methods` | a list of methods; `GET` includes `HEAD` | all but `OPTIONS` |
 //! | `policy`, `policies` | the name of a limiter, or a list of them that are admitted together | required |
-//! | `key` | `peer`, `{ header: name }` or `{ constant: text }` | `peer` |
+//! | `key` | whom the request counts for, see below | `clientIp` where that is configured, else `peer` |
+//! | `clientIp` | how a client's address is found behind proxies, see below | nobody is believed |
 //! | `missing` | what happens without that key: `peer`, `shared`, `reject` or `skip` | `peer` |
 //! | `cost` | units per request | 1 |
 //! | `priority` | how much its requests matter where slots are short: `critical`, `high`, `normal` or `low` | `normal` |
 //! | `failMode` | as that of a limiter, and before it | that of the limiters |
 //! | `headers` | `draft`, `structured`, `legacy`, `openai`, a list of these (`[]`: only `Retry-After` on a denial), or `none` | `draft` |
 //! | `options` | whether `OPTIONS` is limited too | `false` |
+//! | `shadow` | `true` lets every request pass, and only tells the decisions | `false` |
+//! | `problemJson` | `true` answers refusals with `application/problem+json` (RFC 9457) | `false` |
+//! | `dropOn5xx` | `true` takes a 5xx for a sign of overload, from which a learnt limit of work in flight falls | `false` |
+//! | `onDisconnect` | what a client that hangs up counts as there: `dropped` or `ignored` | `dropped` |
+//!
+//! A `key` is a word or a map with one member:
+//!
+//! | key | counts for |
+//! |---|---|
+//! | `peer` | the address of the connection |
+//! | `clientIp` | the address of the client, as `clientIp` finds it |
+//! | `{ header: name }`, `{ query: name }`, `{ cookie: name }` | a value that the client sends |
+//! | `{ pathParam: name }` | what a parameter of the rule's path stands for |
+//! | `{ claim: name }` | what the program has verified of the client, and calls by this name |
+//! | `{ constant: text }` | everybody |
+//! | `{ apiKey: { bearer: true, keyId, secret } }` | an API key, hashed; instead of `bearer` also `header`, `query` or `cookie` with a name. `previous` is a list of `{ keyId, secret }`, `truncated: true` halves the hash |
+//! | `{ all: [ ... ] }` | 2 to 8 of these together |
+//!
+//! `clientIp` is a map of `trustProxy` (`false`, a number of proxies, or a list of networks), `header`, `ipv6Prefix`,
+//! `lenient` and `unwrapNat64`; see [`ClientIp`](crate::identity::ClientIp).
 //!
 //! # The store
 //!
@@ -151,11 +172,13 @@ mod decode;
 mod decode_blocks;
 mod decode_concurrency;
 mod decode_http;
+mod decode_key;
 mod decode_store;
 mod error;
 mod fields;
 mod http;
 mod json;
+mod key;
 mod node;
 mod routes;
 mod secret;
@@ -166,6 +189,7 @@ mod strategy;
 mod toml;
 mod validate;
 mod validate_blocks;
+mod validate_key;
 mod validate_store;
 mod yaml;
 
@@ -174,7 +198,8 @@ use std::path::Path;
 pub use blocks::{AdaptiveSpec, BudgetSpec, FairEscrowSpec, FleetBudgetSpec, LeaseSpec, LimiterKind, TwoTierSpec};
 pub use concurrency::{ConcurrencySpec, KeyedSpec, LearntLimit, QueueSpec, RecalibrationSpec, SlotLimit};
 pub use error::{ConfigErrors, Position, Problem};
-pub use http::{HttpRule, HttpSpec, KeySource};
+pub use http::{HttpRule, HttpSpec};
+pub use key::{ApiKeySource, ApiKeySpec, ClientIpSpec, KeySource, TrustProxy};
 pub use secret::Secret;
 pub use source::{Format, MAX_CONFIG_BYTES};
 pub use spec::{Config, LimiterSpec, QuotaPeriod, StrategySpec};
@@ -188,7 +213,8 @@ pub(crate) use routes::Routes;
 pub(crate) use source::read_file;
 
 impl Config {
-    /// Reads `text` as `format` and checks it. In the `store` block `${NAME}` is a variable of the environment.
+    /// Reads `text` as `format` and checks it. In the `store` block and in each `apiKey`, `${NAME}` is a variable of the
+    /// environment.
     ///
     /// # Errors
     ///
@@ -219,6 +245,7 @@ impl Config {
     pub fn parse_with(text: &str, format: Format, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
         let mut root = source::parse(text, format)?;
         decode_store::hide(&mut root);
+        decode_key::hide(&mut root);
         let decode::Decoded { config, cx, broken } = decode::decode(&root, env);
         let fields::Context { mut problems, positions } = cx;
         problems.extend(validate::validate(&config, &broken, &positions, &problems));

@@ -5,16 +5,17 @@ use std::collections::HashMap;
 use super::concurrency::ConcurrencySpec;
 use super::error::{Position, Problem};
 use super::fields::suggestion;
-use super::http::{HttpRule, KeySource};
+use super::http::HttpRule;
 use super::limiter_path;
 use super::node::{number_text, quoted};
 use super::routes::{self, Routes};
 use super::spec::{Config, LimiterSpec};
 use super::strategy::build_strategy;
-use super::{validate_blocks, validate_store};
+use super::{validate_blocks, validate_key, validate_store};
 use crate::decision::MAX_SAFE;
 use crate::error::BuildError;
 use crate::fallback::FailMode;
+use crate::permit::Outcome;
 use crate::store::memory::TableBuilder;
 
 /// The methods that a misspelt one is compared with.
@@ -35,6 +36,11 @@ impl Findings<'_> {
     /// Whether there is a value at `path`, as far as that can be said.
     pub(super) fn knows(&self, path: &str) -> bool {
         self.positions.is_empty() || self.positions.contains_key(path)
+    }
+
+    /// Whether there is no text.
+    pub(super) fn made_in_code(&self) -> bool {
+        self.positions.is_empty()
     }
 
     /// A problem with the value at the first of `paths` that is in the text. The last of them is the map around it.
@@ -245,16 +251,9 @@ fn http_rule(rule: &HttpRule, path: &str, names: &[&str], findings: &mut Finding
             findings.add(&at, format!("{} is given twice", quoted(name)));
         }
     }
-    match &rule.key {
-        KeySource::Header(name) if !is_token(name) || name.chars().any(|c| c.is_ascii_uppercase()) => {
-            let message = format!("{} is not the name of a header field in lower case", quoted(name));
-            findings.add(&[format!("{path}.key.header"), format!("{path}.key"), path.to_owned()], message);
-        }
-        KeySource::Constant(text) if text.is_empty() => {
-            let at = [format!("{path}.key.constant"), format!("{path}.key"), path.to_owned()];
-            findings.add(&at, "must not be empty");
-        }
-        _ => {}
+    validate_key::rule(rule, path, findings);
+    if rule.on_disconnect == Outcome::Completed {
+        findings.add(&at("onDisconnect"), "must be dropped or ignored (found completed)");
     }
     #[allow(clippy::cast_precision_loss)] // 2^53 - 1 is exact
     let most = MAX_SAFE as f64;
@@ -279,7 +278,7 @@ fn check_method(method: &str) -> Result<(), String> {
 }
 
 /// A token of HTTP: the characters of which names of methods and header fields consist.
-fn is_token(text: &str) -> bool {
+pub(super) fn is_token(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !text.is_empty() && text.bytes().all(allowed)
 }

@@ -1,0 +1,219 @@
+//! From nodes to the key of a rule.
+//!
+//! What is in an `apiKey` may be secret, so no message shows a text of it.
+
+use super::decode::section;
+use super::decode_store::{Env, plain, secret};
+use super::error::Position;
+use super::fields::{Context, Converted, Fields, Leftover, boolean, one_of, text, whole};
+use super::key::{ApiKeySource, ApiKeySpec, ClientIpSpec, KeySource, TrustProxy};
+use super::node::{Entry, Node, Value, number_text};
+use super::validate_key;
+
+/// A name, and the source that it makes.
+type Named = (&'static str, fn(String) -> KeySource);
+
+/// Sources that are one name.
+const NAMED: [Named; 6] = [
+    ("header", |name| KeySource::Header(name.to_ascii_lowercase())),
+    ("query", KeySource::Query),
+    ("cookie", KeySource::Cookie),
+    ("pathParam", KeySource::PathParam),
+    ("claim", KeySource::Claim),
+    ("constant", KeySource::Constant),
+];
+
+/// Makes the texts of every `apiKey` below `http` ones that no message may show, and those of a `secret` that was put
+/// elsewhere by mistake.
+pub(super) fn hide(root: &mut Node) {
+    if let Value::Map(entries) = &mut root.value {
+        entries.iter_mut().filter(|entry| entry.key == "http").for_each(|entry| hide_secrets(&mut entry.node));
+    }
+}
+
+fn hide_secrets(node: &mut Node) {
+    match &mut node.value {
+        Value::Map(entries) => {
+            for Entry { key, node, .. } in entries {
+                if matches!(key.to_ascii_lowercase().as_str(), "apikey" | "api_key" | "api-key" | "secret" | "previous")
+                {
+                    node.hide();
+                } else {
+                    hide_secrets(node);
+                }
+            }
+        }
+        Value::List(items) => items.iter_mut().for_each(hide_secrets),
+        _ => {}
+    }
+}
+
+/// The `key` of a rule or of the defaults; `None` if it is absent or wrong.
+pub(super) fn key_source(fields: &mut Fields<'_>, cx: &mut Context, env: Env<'_>) -> Option<KeySource> {
+    let Entry { key_at, node, .. } = fields.take("key")?;
+    let path = fields.path_of("key");
+    let source = source(node, &path, *key_at, cx, env)?;
+    report(cx, *key_at, |problem| validate_key::key(&source, &path, problem));
+    Some(source)
+}
+
+/// Problems where the values are, or else at `at`.
+fn report(cx: &mut Context, at: Position, check: impl FnOnce(&mut dyn FnMut(String, String))) {
+    let mut found = Vec::new();
+    check(&mut |path, message| found.push((path, message)));
+    for (path, message) in found {
+        let at = cx.positions.get(&path).copied().unwrap_or(at);
+        cx.problem(path, at, message);
+    }
+}
+
+fn source(node: &Node, path: &str, key_at: Position, cx: &mut Context, env: Env<'_>) -> Option<KeySource> {
+    const WORDS: [(&str, bool); 2] = [("peer", false), ("clientIp", true)];
+    match &node.value {
+        Value::Map(_) => map(node, path, key_at, cx, env),
+        Value::Text(_) => match one_of("key", &WORDS)(&node.value) {
+            Ok(true) => Some(KeySource::ClientIp),
+            Ok(false) => Some(KeySource::Peer),
+            Err(message) => {
+                cx.problem(path, node.at, format!("{message}; other sources are maps, such as {{ header: NAME }}"));
+                None
+            }
+        },
+        other => {
+            let message = format!("expected peer, clientIp or a map such as {{ header: NAME }}, found {other}");
+            cx.problem(path, node.at, message);
+            None
+        }
+    }
+}
+
+/// A map with one source.
+fn map(node: &Node, path: &str, key_at: Position, cx: &mut Context, env: Env<'_>) -> Option<KeySource> {
+    const ONE: &str = "give one of header, query, cookie, pathParam, claim, constant, apiKey and all";
+    let problems = cx.problems.len();
+    let mut fields = Fields::new(cx, path, key_at, node)?;
+    let mut sources = Vec::new();
+    for (name, make) in NAMED {
+        sources.extend(fields.optional(cx, name, text).map(|text| make(text.to_owned())));
+    }
+    if let Some(fields) = section(&mut fields, cx, "apiKey") {
+        sources.extend(api_key(fields, cx, env).map(KeySource::ApiKey));
+    }
+    sources.extend(all(&mut fields, cx, env).map(KeySource::All));
+    fields.finish(cx, |_| Leftover::Unknown);
+    if sources.len() > 1 || (sources.is_empty() && cx.problems.len() == problems) {
+        let several = if sources.is_empty() { "" } else { ", not several; a list in all takes them together" };
+        cx.problem(path, key_at, format!("{ONE}{several}"));
+        return None;
+    }
+    sources.pop()
+}
+
+/// The parts of a key that is made of several.
+fn all(fields: &mut Fields<'_>, cx: &mut Context, env: Env<'_>) -> Option<Vec<KeySource>> {
+    let Entry { node, .. } = fields.take("all")?;
+    let path = fields.path_of("all");
+    let Value::List(items) = &node.value else {
+        cx.problem(path, node.at, format!("expected a list of keys, found {}", node.value));
+        return None;
+    };
+    let read = |(index, item): (usize, &Node)| {
+        let path = format!("{path}[{index}]");
+        cx.positions.insert(path.clone(), item.at);
+        source(item, &path, item.at, cx, env)
+    };
+    let sources: Vec<Option<KeySource>> = items.iter().enumerate().map(read).collect();
+    sources.into_iter().collect()
+}
+
+fn api_key(mut fields: Fields<'_>, cx: &mut Context, env: Env<'_>) -> Option<ApiKeySpec> {
+    const ONE: &str = "give one of bearer, header, query and cookie";
+    let problems = cx.problems.len();
+    let mut from = Vec::new();
+    if let Some(bearer) = fields.optional(cx, "bearer", boolean) {
+        from.extend(bearer.then_some(ApiKeySource::Bearer));
+    }
+    let header = fields.optional(cx, "header", plain(env));
+    from.extend(header.map(|name| ApiKeySource::Header(name.to_ascii_lowercase())));
+    from.extend(fields.optional(cx, "query", plain(env)).map(ApiKeySource::Query));
+    from.extend(fields.optional(cx, "cookie", plain(env)).map(ApiKeySource::Cookie));
+    match from.as_slice() {
+        [_] => {}
+        [] if cx.problems.len() > problems => {}
+        [] => fields.problem(cx, "bearer", ONE),
+        [..] => fields.problem(cx, "bearer", format!("{ONE}, not several")),
+    }
+    let key_id = fields.required(cx, "keyId", plain(env));
+    let current = fields.required(cx, "secret", secret(env));
+    let truncated = fields.optional(cx, "truncated", boolean).unwrap_or_default();
+    let previous = previous(&mut fields, cx, env);
+    fields.finish(cx, |_| Leftover::Unknown);
+    if cx.problems.len() > problems {
+        return None;
+    }
+    Some(ApiKeySpec { from: from.pop()?, key_id: key_id?, secret: current?, previous, truncated })
+}
+
+fn previous(fields: &mut Fields<'_>, cx: &mut Context, env: Env<'_>) -> Vec<(String, super::Secret)> {
+    let Some(Entry { node, .. }) = fields.take("previous") else { return Vec::new() };
+    let path = fields.path_of("previous");
+    let Value::List(items) = &node.value else {
+        cx.problem(path, node.at, format!("expected a list of maps with keyId and secret, found {}", node.value));
+        return Vec::new();
+    };
+    let mut previous = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let Some(mut fields) = Fields::new(cx, &format!("{path}[{index}]"), item.at, item) else { continue };
+        let key_id = fields.required(cx, "keyId", plain(env));
+        let secret = fields.required(cx, "secret", secret(env));
+        fields.finish(cx, |_| Leftover::Unknown);
+        previous.extend(key_id.zip(secret));
+    }
+    previous
+}
+
+/// The `clientIp` of a rule or of the defaults; `None` if it is absent.
+pub(super) fn client_ip(fields: &mut Fields<'_>, cx: &mut Context) -> Option<ClientIpSpec> {
+    let at = fields.peek("clientIp")?.key_at;
+    let path = fields.path_of("clientIp");
+    let mut fields = section(fields, cx, "clientIp")?;
+    let mut spec = ClientIpSpec::default();
+    if let Some(trust) = trust_proxy(&mut fields, cx) {
+        spec.trust_proxy = trust;
+    }
+    spec.header = fields.optional(cx, "header", text).map(str::to_ascii_lowercase);
+    if let Some(bits) = fields.optional(cx, "ipv6Prefix", whole(0, 128)) {
+        spec.ipv6_prefix = bits;
+    }
+    spec.lenient = fields.optional(cx, "lenient", boolean).unwrap_or_default();
+    spec.unwrap_nat64 = fields.optional(cx, "unwrapNat64", boolean).unwrap_or_default();
+    let problems = cx.problems.len();
+    fields.finish(cx, |_| Leftover::Unknown);
+    // A misspelt trustProxy is why a header would not be read.
+    if cx.problems.len() == problems {
+        report(cx, at, |problem| validate_key::client_ip(&spec, &path, problem));
+    }
+    Some(spec)
+}
+
+/// Who is believed: nobody, a number of proxies, or networks.
+fn trust_proxy(fields: &mut Fields<'_>, cx: &mut Context) -> Option<TrustProxy> {
+    if fields.peek("trustProxy").is_some_and(|entry| matches!(entry.node.value, Value::List(_))) {
+        let networks = fields.list(cx, "trustProxy", text)?;
+        return Some(TrustProxy::Networks(networks.into_iter().map(str::to_owned).collect()));
+    }
+    fields.optional(cx, "trustProxy", nobody_or_hops)
+}
+
+fn nobody_or_hops(value: &Value) -> Converted<TrustProxy> {
+    const FORMS: &str = "false, a number of proxies, or a list of addresses and networks such as 10.0.0.0/8";
+    match value {
+        Value::Bool(false) => Ok(TrustProxy::Nobody),
+        Value::Bool(true) => Err(format!("cannot be true, since anybody could then choose his key: give {FORMS}")),
+        Value::Number(number) => {
+            let hops = whole(0, u32::MAX)(value);
+            hops.map(TrustProxy::Hops).map_err(|_| format!("expected {FORMS}, found {}", number_text(*number)))
+        }
+        other => Err(format!("expected {FORMS}, found {other}")),
+    }
+}
