@@ -6,6 +6,7 @@ use crate::decision::Decision;
 use crate::error::Error;
 use crate::permit::Permit;
 use crate::priority::Priority;
+use crate::program::Refund;
 use crate::run::Run;
 
 /// What a limit counts.
@@ -246,6 +247,18 @@ pub trait Meter: Send + Sync + 'static {
         let _ = (key, units);
         Run::ready(Err(Error::unsupported("this meter cannot refund")))
     }
+
+    /// Gives back units, where it is known which decision took them: a window that began since gives nothing back.
+    ///
+    /// A meter that implements [`refund`](Self::refund) and has windows should implement this too; otherwise it is a refund
+    /// of the same units.
+    ///
+    /// # Errors
+    ///
+    /// As [`refund`](Self::refund).
+    fn refund_of(&self, key: &str, refund: Refund) -> Run<Result<Decision, Error>> {
+        self.refund(key, refund.units)
+    }
 }
 
 impl<M: Meter + ?Sized> Meter for Arc<M> {
@@ -260,5 +273,9 @@ impl<M: Meter + ?Sized> Meter for Arc<M> {
 
     fn refund(&self, key: &str, units: f64) -> Run<Result<Decision, Error>> {
         (**self).refund(key, units)
+    }
+
+    fn refund_of(&self, key: &str, refund: Refund) -> Run<Result<Decision, Error>> {
+        (**self).refund_of(key, refund)
     }
 }

@@ -94,6 +94,17 @@ fn work_in_flight_may_count_in_full() {
 }
 
 #[test]
+fn a_charge_counts_whatever_is_left_and_a_commit_knows_of_it() {
+    let (gate, _) = gate(1_000);
+    let work = take(&gate, 600).unwrap();
+    now(work.debit(1_000));
+    assert!(!now(work.charge(50)).allowed, "nothing was left");
+    assert_eq!((work.debited(), gate.outstanding("k"), gate.meter().usage("k").unwrap().served), (1_050, 0, 1_050));
+    assert_eq!(now(work.commit(1_050)), None, "all of it is counted");
+    assert_eq!(gate.meter().usage("k").unwrap().served, 1_050);
+}
+
+#[test]
 fn a_commit_charges_or_gives_back_the_difference() {
     let (gate, clock) = gate(1_000);
     let served = || gate.meter().usage("k").unwrap().served;

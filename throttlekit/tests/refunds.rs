@@ -1,7 +1,10 @@
 //! Units given back, strategy by strategy. That stores come to the same is a matter of the kit for stores.
 #![allow(clippy::unwrap_used)] // a helper of a test is a test too
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
+use throttlekit::budget::{Budget, TokenBudget};
 use throttlekit::strategy::quota::Cadence;
 use throttlekit::{
     Decision, DynLimiter, Error, ExactGcra, FixedWindow, Gcra, Limiter, ManualClock, Meter, Project, Quota, Refund,
@@ -146,5 +149,26 @@ proptest! {
             let most = 20.0 + elapsed / 100.0 + 10.0;
             prop_assert!(passed - returned <= most, "{}: {passed} less {returned} in {elapsed}", limit.limiter.strategy_name());
         }
+    }
+}
+
+#[test]
+fn a_meter_gives_back_what_a_decision_took_in_the_window_of_that_alone() {
+    let clock = ManualClock::new(1_000_000.0);
+    let budget = Budget::builder().budget(10.0).window_ms(1_000.0).build().unwrap();
+    let tokens = TokenBudget::builder(budget).clock(clock.clone()).build();
+    let window = Limiter::builder(FixedWindow::builder().limit(10.0).window_ms(1_000.0).build().unwrap()).clock(clock.clone()).build();
+    let meters: [Arc<dyn Meter>; 2] = [Arc::new(tokens), Arc::new(window)];
+    let debit = |meter: &Arc<dyn Meter>| meter.debit("k", 6.0).now().unwrap().unwrap();
+    for meter in meters {
+        clock.set(1_000_000.0);
+        let taken = debit(&meter);
+        let back = |meter: &Arc<dyn Meter>| {
+            meter.refund_of("k", Refund::new(2.0).of(&taken)).now().unwrap().unwrap().remaining
+        };
+        assert_eq!(back(&meter), 6);
+        clock.advance(1_000.0);
+        assert_eq!(debit(&meter).remaining, 4);
+        assert_eq!(back(&meter), 4, "of another window");
     }
 }

@@ -416,6 +416,10 @@ impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> Meter for TokenBudget<K
     fn refund(&self, key: &str, units: f64) -> Run<Result<Decision, Error>> {
         self.run_refund(key, Refund::new(units))
     }
+
+    fn refund_of(&self, key: &str, refund: Refund) -> Run<Result<Decision, Error>> {
+        self.run_refund(key, refund)
+    }
 }
 
 /// Debits [`Ask::cost`] from [`Ask::key`], on the cost axis; the other fields do not matter to it.

@@ -118,11 +118,36 @@ impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> Reservation<K, C, O> {
     /// and a [`commit`](Self::commit) counts them again.
     pub fn debit(&self, tokens: u64) -> Run<Result<Decision, Error>> {
         let debited = self.gate.meter.run_debit(&self.held.key, tokens);
+        self.counting(debited, tokens, |decision| decision.allowed)
+    }
+
+    /// Counts `tokens` that were produced already, as [`TokenBudget::charge`](super::TokenBudget::charge) does, whatever is
+    /// left, and takes them off what is reserved.
+    ///
+    /// # Errors
+    ///
+    /// As [`debit`](Self::debit).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`debit`](Self::debit).
+    pub fn charge(&self, tokens: u64) -> Run<Result<Decision, Error>> {
+        let charged = self.gate.meter.run_charge(&self.held.key, tokens);
+        self.counting(charged, tokens, |_| true)
+    }
+
+    /// Takes `tokens` off what is reserved once the meter has counted them.
+    fn counting(
+        &self,
+        answer: Run<Result<Decision, Error>>,
+        tokens: u64,
+        counts: impl FnOnce(&Decision) -> bool + Send + 'static,
+    ) -> Run<Result<Decision, Error>> {
         let held = Arc::clone(&self.held);
         let expires_ms = self.gate.expiry(self.gate.meter.clock.now_ms());
-        debited.map(move |result| {
+        answer.map(move |result| {
             let decision = result?;
-            if decision.allowed {
+            if counts(&decision) {
                 held.count(tokens, decision.reset_at_ms, expires_ms);
             }
             Ok(decision)

@@ -218,6 +218,10 @@ impl Meter for Fallback {
     fn refund(&self, key: &str, units: f64) -> Run<Result<Decision, Error>> {
         self.shared.refund(key, units)
     }
+
+    fn refund_of(&self, key: &str, refund: Refund) -> Run<Result<Decision, Error>> {
+        self.shared.give_back(key, refund)
+    }
 }
 
 impl fmt::Debug for Fallback {

@@ -442,6 +442,10 @@ impl<S: Strategy, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> Meter fo
     fn refund(&self, key: &str, units: f64) -> Run<Result<Decision, Error>> {
         self.run_refund(key, Refund::new(units))
     }
+
+    fn refund_of(&self, key: &str, refund: Refund) -> Run<Result<Decision, Error>> {
+        self.run_refund(key, refund)
+    }
 }
 
 impl<S: Program, K: Clone, C: Clone, O: Clone> Clone for Limiter<S, K, C, O> {
