@@ -1,0 +1,231 @@
+//! Where the tokens of an answer are counted.
+
+use std::fmt;
+use std::sync::Arc;
+
+use throttlekit::budget::{Reservation, Served};
+use throttlekit::store::Keyspace;
+use throttlekit::{Clock, Decision, Error, ErrorKind, MAX_SAFE, Meter, Observer, Refund, Run};
+
+/// Counts the tokens of one answer, and settles them when it is over.
+///
+/// [`MeterAccount`] is one, and a [`Reservation`] of a [`Gate`](throttlekit::budget::Gate) is another.
+pub trait Account: fmt::Debug + Send + 'static {
+    /// Tokens that were counted before the answer began.
+    fn prepaid(&self) -> u64;
+
+    /// Tokens that are kept for the answer, counted or not.
+    fn reserved(&self) -> u64;
+
+    /// Counts tokens that are about to go out, if there are any left; a denial counts nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Meter::debit`].
+    fn debit(&self, tokens: u64) -> Run<Result<Decision, Error>>;
+
+    /// Counts tokens that were produced already, whatever is left.
+    ///
+    /// # Errors
+    ///
+    /// As [`Meter::charge`].
+    fn charge(&self, tokens: u64) -> Run<Result<Decision, Error>>;
+
+    /// Is told that a debit or charge of `tokens` was counted, by this decision.
+    fn counted(&mut self, tokens: u64, decision: &Decision);
+
+    /// Ends it: the answer cost `tokens` in all. The difference to what was counted is charged or given back.
+    ///
+    /// # Errors
+    ///
+    /// As [`Meter::charge`] and [`Meter::refund`].
+    fn settle(self: Box<Self>, tokens: u64) -> Run<Result<(), Error>>;
+}
+
+/// The account of one key at a [`Meter`].
+///
+/// Tokens that were counted in a window that is over are not given back, since the window that goes on has not counted
+/// them.
+pub struct MeterAccount {
+    meter: Arc<dyn Meter>,
+    key: Arc<str>,
+    /// By the last decision: those of one window have one reset.
+    current: Taken,
+    /// By all decisions before.
+    earlier: Taken,
+}
+
+/// Tokens that were counted, by a decision with this reset.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    tokens: u64,
+    reset_at_ms: i64,
+}
+
+/// The answer to a [`MeterAccount::reserve`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Opened {
+    /// The decision of the meter.
+    pub decision: Decision,
+    /// The account, from which the tokens are gone; `None` on a denial.
+    pub account: Option<MeterAccount>,
+}
+
+impl MeterAccount {
+    /// An account from which nothing is gone yet.
+    pub fn new(meter: Arc<dyn Meter>, key: impl Into<Arc<str>>) -> Self {
+        Self { meter, key: key.into(), current: Taken::default(), earlier: Taken::default() }
+    }
+
+    /// Takes `tokens` now, for an answer that is to come: those of the request, and those that the answer may have. What
+    /// the answer does not need is given back when it is over. 0 takes nothing and asks nobody.
+    ///
+    /// A [`TokenBudget`](throttlekit::budget::TokenBudget) admits a debit while anything is left, and counts it in full; to
+    /// admit only what fits, let it take [whole debits](throttlekit::budget::BudgetBuilder::whole_debits), or reserve at a
+    /// [`Gate`](throttlekit::budget::Gate).
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use throttlekit::budget::{Budget, TokenBudget};
+    /// use throttlekit_llm::{Account, MeterAccount};
+    ///
+    /// let budget = Budget::builder().budget(1_000.0).window_ms(60_000.0).build()?;
+    /// let meter = Arc::new(TokenBudget::new(budget));
+    /// let opened = MeterAccount::reserve(meter.clone(), "key-1", 400).now().expect("in process nothing waits")?;
+    /// assert_eq!(opened.account.map(|account| account.prepaid()), Some(400));
+    /// assert_eq!(meter.remaining("key-1")?, 600);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Meter::debit`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it answers, a store may have counted the tokens, and nobody gives them back.
+    pub fn reserve(meter: Arc<dyn Meter>, key: impl Into<Arc<str>>, tokens: u64) -> Run<Result<Opened, Error>> {
+        let mut account = Self::new(meter, key);
+        if tokens == 0 {
+            let decision = Decision::ALLOW_FULL;
+            return Run::ready(Ok(Opened { decision, account: Some(account) }));
+        }
+        account.debit(tokens).map(move |result| {
+            let decision = result?;
+            if !decision.allowed {
+                return Ok(Opened { decision, account: None });
+            }
+            account.counted(tokens, &decision);
+            Ok(Opened { decision, account: Some(account) })
+        })
+    }
+
+    fn refund(&self, tokens: u64, taken: Taken) -> Option<Run<Result<Decision, Error>>> {
+        let tokens = tokens.min(taken.tokens);
+        if tokens == 0 {
+            return None;
+        }
+        let mut refund = Refund::new(units(tokens));
+        refund.reset_at_ms = Some(taken.reset_at_ms);
+        Some(self.meter.refund_of(&self.key, refund))
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // exact up to MAX_SAFE
+fn units(tokens: u64) -> f64 {
+    tokens.min(MAX_SAFE) as f64
+}
+
+impl Account for MeterAccount {
+    fn prepaid(&self) -> u64 {
+        self.current.tokens.saturating_add(self.earlier.tokens)
+    }
+
+    fn reserved(&self) -> u64 {
+        self.prepaid()
+    }
+
+    fn debit(&self, tokens: u64) -> Run<Result<Decision, Error>> {
+        self.meter.debit(&self.key, units(tokens))
+    }
+
+    fn charge(&self, tokens: u64) -> Run<Result<Decision, Error>> {
+        self.meter.charge(&self.key, units(tokens))
+    }
+
+    fn counted(&mut self, tokens: u64, decision: &Decision) {
+        if decision.reset_at_ms != self.current.reset_at_ms {
+            // Where these are windows, what is earlier is of a window that is over, and will not be given back. Where a
+            // reset moves with each decision, the last one before this is as good as those before it.
+            self.earlier.tokens = self.earlier.tokens.saturating_add(self.current.tokens);
+            self.earlier.reset_at_ms = self.current.reset_at_ms;
+            self.current = Taken { tokens: 0, reset_at_ms: decision.reset_at_ms };
+        }
+        self.current.tokens = self.current.tokens.saturating_add(tokens);
+    }
+
+    fn settle(self: Box<Self>, tokens: u64) -> Run<Result<(), Error>> {
+        let counted = self.prepaid();
+        if tokens > counted {
+            let more = tokens - counted;
+            return match self.charge(more).now() {
+                // A limit without debt counts it if there is room.
+                Ok(Err(error)) if error.kind() == ErrorKind::Unsupported => done(self.debit(more)),
+                Ok(result) => Run::ready(result.map(drop)),
+                Err(run) => done(run),
+            };
+        }
+        let surplus = counted - tokens;
+        let last = self.refund(surplus, self.current);
+        let rest = surplus.saturating_sub(self.current.tokens);
+        match last.map(Run::now) {
+            None => self.refund(rest, self.earlier).map_or_else(|| Run::ready(Ok(())), done),
+            Some(Ok(Err(error))) => Run::ready(Err(error)),
+            Some(Ok(Ok(_))) => self.refund(rest, self.earlier).map_or_else(|| Run::ready(Ok(())), done),
+            Some(Err(last)) => Run::wait(async move {
+                last.await?;
+                match self.refund(rest, self.earlier) {
+                    Some(run) => run.await.map(drop),
+                    None => Ok(()),
+                }
+            }),
+        }
+    }
+}
+
+fn done(run: Run<Result<Decision, Error>>) -> Run<Result<(), Error>> {
+    run.map(|result| result.map(drop))
+}
+
+impl fmt::Debug for MeterAccount {
+    /// Shows no key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MeterAccount").field("counted", &self.prepaid()).finish_non_exhaustive()
+    }
+}
+
+/// What the answer cost is what its policy learns. Tokens of the request may be debited from it at admission.
+impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> Account for Reservation<K, C, O> {
+    fn prepaid(&self) -> u64 {
+        self.debited()
+    }
+
+    fn reserved(&self) -> u64 {
+        self.tokens().max(self.debited())
+    }
+
+    fn debit(&self, tokens: u64) -> Run<Result<Decision, Error>> {
+        Self::debit(self, tokens)
+    }
+
+    fn charge(&self, tokens: u64) -> Run<Result<Decision, Error>> {
+        Self::charge(self, tokens)
+    }
+
+    fn counted(&mut self, _tokens: u64, _decision: &Decision) {}
+
+    fn settle(self: Box<Self>, tokens: u64) -> Run<Result<(), Error>> {
+        self.commit(tokens).map(|result| result.map(drop))
+    }
+}

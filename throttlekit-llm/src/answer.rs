@@ -1,0 +1,320 @@
+//! What is read of an answer: its text, its usage, and what a last event has to know.
+
+use arrayvec::ArrayVec;
+
+use crate::count::CountTokens;
+use crate::json::{Scalar, Walk};
+use crate::usage::Usage;
+
+/// How an answer is written: by which API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Dialect {
+    /// `OpenAI` chat completions, and what follows them.
+    Chat,
+    /// `OpenAI` completions, the older form.
+    Completions,
+    /// The `OpenAI` responses API.
+    Responses,
+    /// Anthropic messages.
+    Messages,
+    /// The native API of Ollama, which writes a JSON document on each line.
+    Ollama,
+}
+
+/// A place in an answer of any dialect: what means nothing in one means the same in none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Root,
+    Choices,
+    Choice,
+    ChoiceIndex,
+    Finish,
+    Delta,
+    ToolCalls,
+    ToolCall,
+    Function,
+    /// Text that was produced.
+    Text,
+    /// Text that was produced, or a list of blocks of it.
+    Content,
+    Blocks,
+    Block,
+    /// The text of an event, or what an event adds to a block.
+    RootDelta,
+    /// A message that begins, or one that Ollama adds to.
+    Message,
+    /// A response with its state, or the text that Ollama adds.
+    Response,
+    Output,
+    Item,
+    Usage,
+    UsageDetails,
+    Input,
+    OutputTokens,
+    Cached,
+    CacheWritten,
+    Reasoning,
+    Type,
+    Id,
+    Model,
+    Created,
+    Sequence,
+    BlockIndex,
+    Done,
+}
+
+/// Which choices of a completion: one bit each, and those beyond as the last.
+const MAX_CHOICE: u64 = 127;
+
+/// What a last event has to know of what went out before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// The first event was read.
+    pub(crate) begun: bool,
+    /// The last event is complete.
+    pub(crate) between_events: bool,
+    /// The answer has ended by itself.
+    pub(crate) ended: bool,
+    /// The choices that were seen, and those of them that are finished.
+    pub(crate) choices: u128,
+    pub(crate) finished: u128,
+    /// The content block that is open.
+    pub(crate) block: Option<u64>,
+    /// The number of the last event.
+    pub(crate) sequence: u64,
+}
+
+/// A short text of the answer, such as its id.
+pub(crate) type Label = ArrayVec<u8, 96>;
+
+/// Reads answers.
+pub(crate) struct Answer {
+    pub(crate) counter: Box<dyn CountTokens>,
+    pub(crate) usage: Usage,
+    /// What the counter had counted when the provider last said how many tokens there are.
+    pub(crate) counted_at_usage: u64,
+    pub(crate) dialect: Option<Dialect>,
+    pub(crate) shape: Shape,
+    pub(crate) id: Label,
+    pub(crate) model: Label,
+    pub(crate) created: u64,
+    /// Of the document that is being read.
+    kind: ArrayVec<u8, 48>,
+    choice: Option<u64>,
+    choice_finished: bool,
+    block: Option<u64>,
+    labelled: [bool; 2],
+}
+
+impl Answer {
+    pub(crate) fn new(counter: Box<dyn CountTokens>) -> Self {
+        Self {
+            counter,
+            usage: Usage::default(),
+            counted_at_usage: 0,
+            dialect: None,
+            shape: Shape { between_events: true, ..Shape::default() },
+            id: Label::new(),
+            model: Label::new(),
+            created: 0,
+            kind: ArrayVec::new(),
+            choice: None,
+            choice_finished: false,
+            block: None,
+            labelled: [false; 2],
+        }
+    }
+
+    /// A document begins.
+    pub(crate) fn restart(&mut self) {
+        self.kind.clear();
+        (self.choice, self.choice_finished, self.block) = (None, false, None);
+    }
+
+    /// A document has ended.
+    fn finish(&mut self) {
+        self.shape.begun = true;
+        match self.kind.as_slice() {
+            b"content_block_start" => self.shape.block = Some(self.block.unwrap_or(0)),
+            b"content_block_stop" => self.shape.block = None,
+            b"message_stop" | b"response.completed" | b"response.incomplete" | b"response.failed" => {
+                self.shape.ended = true;
+            }
+            _ => {}
+        }
+    }
+
+    fn choice_ends(&mut self) {
+        let bit = 1_u128 << self.choice.take().unwrap_or(0).min(MAX_CHOICE);
+        self.shape.choices |= bit;
+        if self.choice_finished {
+            self.shape.finished |= bit;
+        }
+        self.choice_finished = false;
+    }
+
+    fn count(&mut self, place: Place, units: u64) {
+        let slot = match place {
+            Place::Input => &mut self.usage.input,
+            Place::OutputTokens => {
+                self.counted_at_usage = self.counter.tokens();
+                &mut self.usage.output
+            }
+            Place::Cached => &mut self.usage.cached,
+            Place::CacheWritten => &mut self.usage.cache_written,
+            Place::Reasoning => &mut self.usage.reasoning,
+            _ => return,
+        };
+        // What is not a number of tokens was refused before; a count may be corrected, so the last one is right.
+        *slot = Some(units);
+    }
+}
+
+impl Walk for Answer {
+    type Place = Place;
+
+    fn member(&mut self, parent: Place, name: &[u8]) -> Option<Place> {
+        let place = match (parent, name) {
+            (Place::Root, b"choices") => {
+                self.dialect.get_or_insert(Dialect::Chat);
+                Place::Choices
+            }
+            (Place::Root | Place::Message | Place::Response, b"id") => Place::Id,
+            (Place::Root | Place::Message | Place::Response, b"model") => Place::Model,
+            (Place::Root | Place::Message | Place::Response, b"usage") => Place::Usage,
+            (Place::Root, b"created") | (Place::Response, b"created_at") => Place::Created,
+            (Place::Root, b"type") => Place::Type,
+            (Place::Root, b"delta") => Place::RootDelta,
+            (Place::Root, b"message") => Place::Message,
+            (Place::Root, b"response") => Place::Response,
+            (Place::Root, b"content_block") => Place::Block,
+            (Place::Root, b"index") => Place::BlockIndex,
+            (Place::Root, b"sequence_number") => Place::Sequence,
+            (Place::Root, b"content") => Place::Content,
+            (Place::Root, b"output") => Place::Output,
+            (Place::Root, b"done") => Place::Done,
+            (Place::Root, b"prompt_eval_count") | (Place::Usage, b"prompt_tokens" | b"input_tokens") => Place::Input,
+            (Place::Root, b"eval_count") | (Place::Usage, b"completion_tokens" | b"output_tokens") => {
+                Place::OutputTokens
+            }
+            (Place::Usage, b"cache_read_input_tokens") | (Place::UsageDetails, b"cached_tokens") => Place::Cached,
+            (Place::Usage, b"cache_creation_input_tokens") => Place::CacheWritten,
+            (Place::UsageDetails, b"reasoning_tokens") => Place::Reasoning,
+            (
+                Place::Usage,
+                b"prompt_tokens_details"
+                | b"completion_tokens_details"
+                | b"input_tokens_details"
+                | b"output_tokens_details",
+            ) => Place::UsageDetails,
+            (Place::Choice, b"index") => Place::ChoiceIndex,
+            (Place::Choice, b"finish_reason") => Place::Finish,
+            (Place::Choice, b"delta" | b"message") => Place::Delta,
+            (Place::Choice, b"text") => {
+                self.dialect = Some(Dialect::Completions);
+                Place::Text
+            }
+            (Place::Delta | Place::Message, b"content") => Place::Content,
+            (Place::Delta, b"refusal" | b"reasoning_content" | b"reasoning")
+            | (Place::Message, b"thinking")
+            | (Place::Function, b"name" | b"arguments")
+            | (Place::Block, b"text" | b"thinking" | b"name")
+            | (Place::RootDelta, b"text" | b"partial_json" | b"thinking")
+            | (Place::Item, b"arguments" | b"name") => Place::Text,
+            (Place::Delta, b"tool_calls") => Place::ToolCalls,
+            (Place::Delta, b"function_call") | (Place::ToolCall, b"function") => Place::Function,
+            (Place::Item, b"content" | b"summary") => Place::Blocks,
+            _ => return None,
+        };
+        Some(place)
+    }
+
+    fn element(&mut self, parent: Place) -> Option<Place> {
+        match parent {
+            Place::Choices => Some(Place::Choice),
+            Place::ToolCalls => Some(Place::ToolCall),
+            Place::Blocks | Place::Content => Some(Place::Block),
+            Place::Output => Some(Place::Item),
+            _ => None,
+        }
+    }
+
+    fn open(&mut self, place: Place, object: bool, _at: u64) -> bool {
+        match place {
+            Place::Root if !object => {
+                // `[DONE]`: no document of an answer is a list.
+                self.shape.ended = true;
+                false
+            }
+            Place::Choices | Place::ToolCalls | Place::Blocks | Place::Output | Place::Content => !object,
+            Place::Root
+            | Place::Choice
+            | Place::Delta
+            | Place::ToolCall
+            | Place::Function
+            | Place::Block
+            | Place::RootDelta
+            | Place::Message
+            | Place::Response
+            | Place::Item
+            | Place::Usage
+            | Place::UsageDetails => object,
+            _ => false,
+        }
+    }
+
+    fn close(&mut self, place: Place) {
+        match place {
+            Place::Root => self.finish(),
+            Place::Choice => self.choice_ends(),
+            _ => {}
+        }
+    }
+
+    fn text(&mut self, place: Place, piece: &[u8]) {
+        match place {
+            Place::Text | Place::Content | Place::RootDelta | Place::Response => self.counter.text(piece),
+            Place::Id if !self.labelled[0] => push(&mut self.id, piece),
+            Place::Model if !self.labelled[1] => push(&mut self.model, piece),
+            Place::Type => push(&mut self.kind, piece),
+            Place::Finish => self.choice_finished = true,
+            _ => {}
+        }
+    }
+
+    fn text_end(&mut self, place: Place) {
+        match place {
+            Place::Id => self.labelled[0] = true,
+            Place::Model => self.labelled[1] = true,
+            Place::Type => match self.kind.as_slice() {
+                kind if kind.starts_with(b"response.") => self.dialect = Some(Dialect::Responses),
+                kind if kind.starts_with(b"message") || kind.starts_with(b"content_block") => {
+                    self.dialect = Some(Dialect::Messages);
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+
+    fn scalar(&mut self, place: Place, scalar: Scalar) {
+        match (place, scalar) {
+            (Place::ChoiceIndex, Scalar::Whole(index)) => self.choice = Some(index),
+            (Place::BlockIndex, Scalar::Whole(index)) => self.block = Some(index),
+            (Place::Created, Scalar::Whole(second)) => self.created = second,
+            (Place::Sequence, Scalar::Whole(number)) => self.shape.sequence = number,
+            (Place::Done, Scalar::True | Scalar::False) => {
+                self.dialect.get_or_insert(Dialect::Ollama);
+                self.shape.ended |= scalar == Scalar::True;
+            }
+            (_, Scalar::Whole(units)) if units <= throttlekit::MAX_SAFE => self.count(place, units),
+            _ => {}
+        }
+    }
+}
+
+/// As much of it as fits.
+fn push<const N: usize>(label: &mut ArrayVec<u8, N>, piece: &[u8]) {
+    label.extend(piece.iter().copied().take(label.remaining_capacity()));
+}

@@ -1,0 +1,38 @@
+//! Work that outlives the answer it belongs to.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use throttlekit::{BoxFuture, Runtime, TaskHandle};
+
+/// As many tasks as may run at once.
+const MAX_TASKS: usize = 1_024;
+
+/// Tasks on a runtime, which end with their owner.
+pub(crate) struct Background {
+    runtime: Box<dyn Runtime>,
+    tasks: Mutex<Vec<(Arc<AtomicBool>, TaskHandle)>>,
+}
+
+impl Background {
+    pub(crate) fn new(runtime: impl Runtime) -> Self {
+        Self { runtime: Box::new(runtime), tasks: Mutex::default() }
+    }
+
+    /// Lets `task` run to its end, unless there are too many.
+    pub(crate) fn spawn(&self, task: BoxFuture<()>) {
+        // A list of handles: a panic leaves it one.
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.retain(|(done, _)| !done.load(Ordering::Relaxed));
+        if tasks.len() >= MAX_TASKS {
+            return;
+        }
+        let done = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&done);
+        let handle = self.runtime.spawn(Box::pin(async move {
+            task.await;
+            ends.store(true, Ordering::Relaxed);
+        }));
+        tasks.push((done, handle));
+    }
+}

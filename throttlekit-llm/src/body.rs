@@ -1,0 +1,152 @@
+//! The body of an answer, over `http_body`.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName};
+use http::{Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use crate::account::Account;
+use crate::meter::{Source, StreamMeter};
+use crate::policy::StreamPolicy;
+use crate::scan::Framing;
+
+pin_project! {
+    /// A body whose tokens are counted as it passes.
+    ///
+    /// See [`StreamMeter`] for what it promises. Trailers pass. A server that is done with it drops it, which settles.
+    pub struct MeteredBody<B> {
+        #[pin]
+        body: Option<B>,
+        meter: StreamMeter,
+        trailers: Option<HeaderMap>,
+    }
+}
+
+impl<B> MeteredBody<B> {
+    /// Lets `body` pass through `meter`.
+    ///
+    /// Where the meter [may cut](StreamMeter::may_cut), a `Content-Length` that the upstream gave must not be passed on.
+    pub fn new(body: B, meter: StreamMeter) -> Self {
+        Self { body: Some(body), meter, trailers: None }
+    }
+
+    /// What counts it.
+    pub fn meter(&self) -> &StreamMeter {
+        &self.meter
+    }
+}
+
+impl StreamPolicy {
+    /// Counts the answer in `response`: how it is to be read says its header.
+    ///
+    /// `input` is the estimate of the tokens of the request, where they are to be counted. An answer that is no success
+    /// costs nothing, and what was taken for it is given back. `Content-Length` is removed where the answer may be cut.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use throttlekit::budget::{Budget, TokenBudget};
+    /// use throttlekit_llm::{MeterAccount, StreamPolicy};
+    ///
+    /// # fn example(answer: http::Response<String>) -> Result<(), throttlekit::BuildError> {
+    /// let policy = StreamPolicy::builder().build()?;
+    /// let budget = TokenBudget::new(Budget::builder().budget(100_000.0).window_ms(60_000.0).build()?);
+    /// let account = MeterAccount::new(Arc::new(budget), "key-1");
+    /// let answer = policy.wrap(answer, account, Some(12));
+    /// # let _ = answer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn wrap<B>(
+        &self,
+        response: Response<B>,
+        account: impl Account,
+        input: Option<u64>,
+    ) -> Response<MeteredBody<B>> {
+        let (mut head, body) = response.into_parts();
+        let field = |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
+        let success = head.status.is_success();
+        let framing = match Framing::of(field(CONTENT_TYPE), field(CONTENT_ENCODING)) {
+            // It costs nothing, whatever its bytes are.
+            Framing::Opaque if !success || head.status == StatusCode::NO_CONTENT => Framing::Whole,
+            framing => framing,
+        };
+        let mut meter = self.start(framing, account);
+        if let Some(tokens) = input.filter(|_| success) {
+            meter = meter.with_input(tokens);
+        }
+        if meter.may_cut() {
+            head.headers.remove(CONTENT_LENGTH);
+        }
+        Response::from_parts(head, MeteredBody::new(body, meter))
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for MeteredBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let mut this = self.project();
+        let (body, trailers) = (&mut this.body, &mut *this.trailers);
+        let polled = this.meter.poll_chunk(cx, |cx| {
+            let Some(mut inner) = body.as_mut().as_pin_mut() else { return Poll::Ready(Source::End) };
+            let frame = match std::task::ready!(inner.as_mut().poll_frame(cx)) {
+                None => return Poll::Ready(Source::End),
+                Some(Err(error)) => return Poll::Ready(Source::Failed(error)),
+                Some(Ok(frame)) => frame,
+            };
+            Poll::Ready(match frame.into_data() {
+                // Servers stop at the declared length too, without asking for the end.
+                Ok(data) if inner.is_end_stream() || inner.size_hint().exact() == Some(0) => Source::Last(data),
+                Ok(data) => Source::Chunk(data),
+                Err(frame) => {
+                    *trailers = frame.into_trailers().ok();
+                    Source::End
+                }
+            })
+        });
+        if this.meter.is_cut() {
+            // The upstream may stop.
+            this.body.set(None);
+            *this.trailers = None;
+        }
+        match polled {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok(chunk))) => Poll::Ready(Some(Ok(Frame::data(chunk)))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error))),
+            Poll::Ready(None) => Poll::Ready(this.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.meter.is_over() && self.trailers.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let held = self.meter.held();
+        match &self.body {
+            _ if self.meter.is_cut() || self.meter.is_over() => SizeHint::with_exact(held),
+            Some(body) if !self.meter.may_cut() => {
+                let inner = body.size_hint();
+                let mut hint = SizeHint::new();
+                if let Some(upper) = inner.upper() {
+                    hint.set_upper(upper.saturating_add(held));
+                }
+                hint.set_lower(inner.lower().saturating_add(held));
+                hint
+            }
+            _ => SizeHint::default(),
+        }
+    }
+}
+
+impl<B> fmt::Debug for MeteredBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MeteredBody").field("meter", &self.meter).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,26 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![doc(test(attr(deny(warnings))))]
+
+mod account;
+mod answer;
+mod background;
+mod body;
+mod count;
+mod json;
+mod last;
+mod meter;
+mod policy;
+mod report;
+mod scan;
+mod usage;
+
+pub use account::{Account, MeterAccount, Opened};
+pub use answer::Dialect;
+pub use body::MeteredBody;
+pub use count::{BytesPerToken, CountTokens, UsageOnly};
+pub use meter::{Source, StreamMeter};
+pub use policy::{Exhausted, Opaque, StreamPolicy, StreamPolicyBuilder};
+pub use report::{End, Report};
+pub use scan::{Framing, Scanner};
+pub use usage::Usage;

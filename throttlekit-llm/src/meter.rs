@@ -1,0 +1,564 @@
+//! One answer, chunk by chunk: nothing goes out before it is counted.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use memchr::{memchr2, memrchr2};
+use throttlekit::{Decision, Error, ErrorKind, MAX_SAFE, Run};
+
+use crate::account::Account;
+use crate::answer::{Dialect, Shape};
+use crate::count::{CountTokens, UsageOnly};
+use crate::last::{Tokens, last_events};
+use crate::policy::{Exhausted, Opaque, StreamPolicy};
+use crate::report::{End, Report};
+use crate::scan::{Framing, Scanner};
+
+/// What the upstream's body gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source<E> {
+    /// A chunk.
+    Chunk(Bytes),
+    /// A chunk after which nothing comes.
+    Last(Bytes),
+    /// Nothing more comes.
+    End,
+    /// It failed.
+    Failed(E),
+}
+
+/// Counts the tokens of one answer as it passes, for the body type of any framework; from
+/// [`StreamPolicy::start`]. [`MeteredBody`](crate::MeteredBody) is one over `http_body`.
+///
+/// Ask it for a chunk where the framework asks the body for one, and give it what the upstream has:
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::task::{Context, Poll, Waker};
+///
+/// use bytes::Bytes;
+/// use throttlekit::budget::{Budget, TokenBudget};
+/// use throttlekit_llm::{Framing, MeterAccount, Source, StreamPolicy};
+///
+/// let budget = Budget::builder().budget(2.0).window_ms(60_000.0).build()?;
+/// let budget = Arc::new(TokenBudget::new(budget));
+/// let policy = StreamPolicy::builder().build()?;
+/// let mut meter = policy.start(Framing::Sse, MeterAccount::new(budget, "key-1"));
+///
+/// let event = |text| format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
+/// let mut upstream = ["four", "more", "lost"].into_iter().map(|text| Bytes::from(event(text)));
+/// let mut context = Context::from_waker(Waker::noop());
+/// let mut sent = Vec::new();
+/// while let Poll::Ready(Some(Ok(chunk))) = meter.poll_chunk::<()>(&mut context, |_| {
+///     Poll::Ready(upstream.next().map_or(Source::End, Source::Chunk))
+/// }) {
+///     sent.push(chunk);
+/// }
+/// assert_eq!(sent.len(), 3);
+/// assert_eq!(sent[1], event("more"));
+/// assert!(meter.is_cut());
+/// assert!(sent[2].ends_with(b"data: [DONE]\n\n")); // after an event with the finish reason `length`
+/// # Ok::<(), throttlekit::BuildError>(())
+/// ```
+///
+/// # What it promises
+///
+/// - **Before**: a chunk goes out when its tokens are counted, and not earlier. While a store has yet to answer, the chunk
+///   is held and the upstream is not asked for more.
+/// - **Untouched**: what goes out is what came in. Where the policy can cut, a chunk that ends within a line goes out up to
+///   the last end of a line, and the rest with what follows it; no byte is copied.
+/// - **Once**: what went out is counted exactly once, however the answer ends. What the provider says of its tokens comes
+///   before what was estimated: the difference is charged or given back when the answer is over.
+/// - **Memory**: an incomplete line up to [the bound](crate::StreamPolicyBuilder::max_line), and where in the answer it is.
+///   A chunk of complete lines allocates nothing.
+///
+/// # Cancel safety
+///
+/// Dropped at any point, it settles with what went out. Where the store answers at once, that is done when the drop
+/// returns. Otherwise [the runtime](crate::StreamPolicyBuilder::runtime) of the policy does it, also for a debit that was
+/// under way; without one, what was taken and not used stays counted.
+pub struct StreamMeter {
+    policy: StreamPolicy,
+    scanner: Scanner,
+    dialect: Option<Dialect>,
+    /// None once it is settled.
+    account: Option<Box<dyn Account>>,
+    /// Tokens of the request, if they are counted.
+    input: Option<u64>,
+    /// Tokens that the account has counted.
+    paid: u64,
+    /// Tokens that went out and will not be counted.
+    forgiven: u64,
+    /// What the scanner had counted, and how the answer stood, when something went out last.
+    passed: u64,
+    shape: Shape,
+    /// Whether what went out ends with a line.
+    between_lines: bool,
+    /// An incomplete line that has not gone out.
+    tail: VecDeque<Bytes>,
+    tail_len: usize,
+    /// What of a chunk is to be looked at when the rest of it has gone out.
+    rest: Bytes,
+    /// The upstream has nothing more than that.
+    last: bool,
+    /// What may go out, then what waits for the answer of the account.
+    queue: VecDeque<Bytes>,
+    ready: usize,
+    asked: Option<Asked>,
+    /// Nothing is left, and the answer goes on.
+    charges: bool,
+    cut: CutAt,
+    phase: Phase,
+    end: End,
+    error: Option<Error>,
+}
+
+/// A debit or charge that is under way.
+struct Asked {
+    run: Run<Result<Decision, Error>>,
+    tokens: u64,
+    charge: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CutAt {
+    Nowhere,
+    /// A line of which a part went out goes on to its end.
+    EndOfLine,
+    /// When what is under way has gone out.
+    Now,
+}
+
+enum Phase {
+    Open,
+    /// Nothing more comes from the upstream.
+    Ended,
+    Settling(Run<Result<(), Error>>),
+    Over,
+}
+
+/// Pieces of one line that are kept as they came; more are joined.
+const MAX_PIECES: usize = 64;
+
+impl StreamMeter {
+    pub(crate) fn new(policy: StreamPolicy, framing: Framing, account: Box<dyn Account>) -> Self {
+        let counter: Box<dyn CountTokens> = match (framing, policy.opaque()) {
+            (Framing::Opaque, Opaque::Bytes(counter)) => Box::new(counter),
+            (Framing::Opaque, Opaque::Reservation) => Box::new(UsageOnly),
+            _ => policy.counter(),
+        };
+        let scanner = Scanner::boxed(framing, counter);
+        Self {
+            shape: scanner.shape(),
+            policy,
+            scanner,
+            dialect: None,
+            paid: account.prepaid(),
+            account: Some(account),
+            input: None,
+            forgiven: 0,
+            passed: 0,
+            between_lines: true,
+            tail: VecDeque::new(),
+            tail_len: 0,
+            rest: Bytes::new(),
+            last: false,
+            queue: VecDeque::with_capacity(4),
+            ready: 0,
+            asked: None,
+            charges: false,
+            cut: CutAt::Nowhere,
+            phase: Phase::Open,
+            end: End::Dropped,
+            error: None,
+        }
+    }
+
+    /// Counts the tokens of the request too: an estimate, which what the provider says replaces. Default: they are not
+    /// counted.
+    #[must_use]
+    pub fn with_input(mut self, tokens: u64) -> Self {
+        self.input = Some(tokens.min(MAX_SAFE));
+        self
+    }
+
+    /// Says by which API the answer is written, for an answer that is cut before that is clear.
+    #[must_use]
+    pub fn with_dialect(mut self, dialect: Dialect) -> Self {
+        self.dialect = Some(dialect);
+        self
+    }
+
+    /// The next chunk that may go out. `source` is asked for more when there is need; it is not asked again after it has
+    /// ended or failed, nor once the answer [is cut](Self::is_cut).
+    ///
+    /// # Errors
+    ///
+    /// Those of the source, after which nothing comes.
+    pub fn poll_chunk<E>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut source: impl FnMut(&mut Context<'_>) -> Poll<Source<E>>,
+    ) -> Poll<Option<Result<Bytes, E>>> {
+        loop {
+            if let Some(asked) = &mut self.asked {
+                let result = ready!(Pin::new(&mut asked.run).poll(cx));
+                let (tokens, charge) = (asked.tokens, asked.charge);
+                self.asked = None;
+                self.answered(result, tokens, charge);
+                continue;
+            }
+            match &mut self.phase {
+                // Before the last chunk goes out: a server may not ask again after it.
+                Phase::Open if self.last && self.rest.is_empty() => self.complete(),
+                Phase::Open => {
+                    if let Some(chunk) = self.next() {
+                        return Poll::Ready(Some(Ok(chunk)));
+                    }
+                    if !self.rest.is_empty() {
+                        let rest = std::mem::take(&mut self.rest);
+                        self.take(rest);
+                        continue;
+                    }
+                    match ready!(source(cx)) {
+                        Source::Chunk(chunk) => self.take(chunk),
+                        Source::Last(chunk) => {
+                            self.last = true;
+                            self.take(chunk);
+                        }
+                        Source::End => self.last = true,
+                        Source::Failed(error) => {
+                            self.end = End::Failed;
+                            self.abandon();
+                            return Poll::Ready(Some(Err(error)));
+                        }
+                    }
+                }
+                Phase::Ended => {
+                    let settled = self.close().map(|(account, tokens)| account.settle(tokens).now());
+                    self.phase = match settled {
+                        Some(Err(run)) => Phase::Settling(run),
+                        Some(Ok(_)) | None => Phase::Over,
+                    };
+                }
+                Phase::Settling(run) => {
+                    // Nothing is left to be done about an error: what was to be counted is reported.
+                    let _ = ready!(Pin::new(run).poll(cx));
+                    self.phase = Phase::Over;
+                }
+                Phase::Over => return Poll::Ready(self.next().map(Ok)),
+            }
+        }
+    }
+
+    /// Whether the last chunk was given out, and all is settled.
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over) && self.queue.is_empty()
+    }
+
+    /// Whether the answer is cut: the upstream's body should be dropped.
+    pub fn is_cut(&self) -> bool {
+        self.end == End::Cut
+    }
+
+    /// What was read so far.
+    pub fn scanner(&self) -> &Scanner {
+        &self.scanner
+    }
+
+    /// Tokens that the account has counted so far.
+    pub fn counted(&self) -> u64 {
+        self.paid
+    }
+
+    /// Bytes that came and have not gone out.
+    pub fn held(&self) -> u64 {
+        let pieces = self.queue.iter().chain(&self.tail).chain([&self.rest]);
+        pieces.map(|piece| piece.len() as u64).sum()
+    }
+
+    /// Whether chunks may be held back.
+    pub fn may_cut(&self) -> bool {
+        self.policy.may_cut(self.scanner.framing())
+    }
+
+    /// What may go out next. Nothing is under way.
+    fn next(&mut self) -> Option<Bytes> {
+        self.ready = self.ready.saturating_sub(1);
+        self.queue.pop_front()
+    }
+
+    /// A chunk came.
+    fn take(&mut self, mut chunk: Bytes) {
+        if chunk.is_empty() {
+            return;
+        }
+        if !self.may_cut() {
+            self.release(chunk);
+            return self.ask();
+        }
+        if !self.scanner.is_at_line_start() {
+            // A line that was too long to be held goes on; after it the answer can be cut again.
+            if let Some(end) = memchr2(b'\n', b'\r', &chunk) {
+                self.rest = chunk.split_off(end + 1);
+                if self.cut == CutAt::EndOfLine {
+                    self.cut = CutAt::Now;
+                }
+            }
+            self.release(chunk);
+            return self.ask();
+        }
+        match memrchr2(b'\n', b'\r', &chunk) {
+            Some(end) => {
+                self.release_tail();
+                let rest = chunk.split_off(end + 1);
+                self.release(chunk);
+                self.hold(rest);
+                self.ask();
+            }
+            None if self.tail_len.saturating_add(chunk.len()) <= self.policy.max_line() => self.hold(chunk),
+            None => {
+                self.release_tail();
+                self.release(chunk);
+                self.ask();
+            }
+        }
+    }
+
+    /// To go out as soon as it is counted.
+    fn release(&mut self, chunk: Bytes) {
+        self.scanner.feed(&chunk);
+        self.queue.push_back(chunk);
+    }
+
+    fn release_tail(&mut self) {
+        self.tail_len = 0;
+        while let Some(piece) = self.tail.pop_front() {
+            self.release(piece);
+        }
+    }
+
+    fn hold(&mut self, piece: Bytes) {
+        if piece.is_empty() {
+            return;
+        }
+        self.tail_len += piece.len();
+        self.tail.push_back(piece);
+        if self.tail.len() > MAX_PIECES {
+            let joined: Vec<u8> = self.tail.drain(..).flatten().collect();
+            self.tail.push_back(joined.into());
+        }
+    }
+
+    /// The upstream has nothing more.
+    fn complete(&mut self) {
+        // What a client gets of a line that has no end is a line to it.
+        self.release_tail();
+        self.scanner.finish();
+        if self.cut == CutAt::EndOfLine {
+            self.cut = CutAt::Now;
+        }
+        (self.end, self.phase) = (End::Completed, Phase::Ended);
+        self.ask();
+    }
+
+    /// Tokens that are to go out, and are not counted.
+    fn due(&mut self) -> u64 {
+        let produced = self.scanner.tokens().saturating_add(self.input.unwrap_or(0));
+        produced.saturating_sub(self.forgiven).saturating_sub(self.paid).min(MAX_SAFE)
+    }
+
+    /// Counts what is to go out.
+    fn ask(&mut self) {
+        let due = self.due();
+        if due == 0 {
+            return self.pass();
+        }
+        let charge = self.charges || self.cut != CutAt::Nowhere;
+        self.count(if charge { due } else { due.max(self.policy.granularity()) }, charge);
+    }
+
+    fn count(&mut self, tokens: u64, charge: bool) {
+        let Some(account) = &self.account else { return };
+        let run = if charge { account.charge(tokens) } else { account.debit(tokens) };
+        match run.now() {
+            Ok(result) => self.answered(result, tokens, charge),
+            Err(run) => self.asked = Some(Asked { run, tokens, charge }),
+        }
+    }
+
+    fn answered(&mut self, result: Result<Decision, Error>, tokens: u64, charge: bool) {
+        match result {
+            Ok(decision) if decision.allowed || charge => {
+                self.paid = self.paid.saturating_add(tokens);
+                if let Some(account) = &mut self.account {
+                    account.counted(tokens, &decision);
+                }
+                self.pass();
+            }
+            Ok(_) => {
+                let due = self.due();
+                if tokens > due {
+                    // So many are not left; these few may be.
+                    return self.count(due, false);
+                }
+                self.denied();
+            }
+            Err(error) => self.failed(error),
+        }
+    }
+
+    /// What waited may go out.
+    fn pass(&mut self) {
+        self.ready = self.queue.len();
+        self.passed = self.scanner.tokens();
+        self.shape = self.scanner.shape();
+        self.between_lines = self.scanner.is_at_line_start();
+        if self.cut == CutAt::Now {
+            self.cut_off();
+        }
+    }
+
+    fn forgive(&mut self) {
+        self.forgiven = self.forgiven.saturating_add(self.due());
+        self.pass();
+    }
+
+    fn denied(&mut self) {
+        match self.policy.exhausted() {
+            Exhausted::NextOnly => self.forgive(),
+            Exhausted::Cut if self.may_cut() => self.cut(),
+            Exhausted::Cut | Exhausted::Finish => {
+                self.charges = true;
+                self.ask();
+            }
+        }
+    }
+
+    fn failed(&mut self, error: Error) {
+        let unsupported = error.kind() == ErrorKind::Unsupported;
+        let open = error.is_store_unavailable() && self.policy.fails_open();
+        self.error = Some(error);
+        if unsupported {
+            self.forgive();
+        } else if open || !self.may_cut() || self.cut != CutAt::Nowhere {
+            self.pass();
+        } else {
+            self.cut();
+        }
+    }
+
+    /// What waits does not go out, unless it is of a line of which a part did.
+    fn cut(&mut self) {
+        if self.between_lines {
+            self.cut_off();
+        } else {
+            self.cut = if self.scanner.is_at_line_start() { CutAt::Now } else { CutAt::EndOfLine };
+            self.ask();
+        }
+    }
+
+    fn cut_off(&mut self) {
+        self.queue.truncate(self.ready);
+        self.tail.clear();
+        self.rest.clear();
+        let dialect = self.dialect.or(self.scanner.dialect());
+        let tokens = Tokens { input: self.input_tokens(), output: self.output_tokens() };
+        let last = last_events(self.scanner.answer(), dialect, self.scanner.framing(), self.shape, tokens);
+        if !last.is_empty() {
+            self.queue.push_back(last.into());
+        }
+        (self.end, self.phase) = (End::Cut, Phase::Ended);
+    }
+
+    fn input_tokens(&self) -> u64 {
+        let said = self.scanner.usage().input;
+        said.or(self.input).unwrap_or(0)
+    }
+
+    /// Of what went out: as the provider says, and as counted since it said so.
+    fn output_tokens(&self) -> u64 {
+        match self.scanner.usage().output {
+            Some(said) => said.saturating_add(self.passed.saturating_sub(self.scanner.answer().counted_at_usage)),
+            None => self.passed,
+        }
+    }
+
+    /// Closes the account, and reports.
+    fn close(&mut self) -> Option<(Box<dyn Account>, u64)> {
+        let account = self.account.take()?;
+        let tokens = if self.scanner.framing() == Framing::Opaque && self.policy.opaque() == Opaque::Reservation {
+            account.reserved()
+        } else {
+            let input = if self.input.is_some() { self.input_tokens() } else { 0 };
+            input.saturating_add(self.output_tokens()).saturating_sub(self.forgiven)
+        };
+        let answer = self.scanner.answer();
+        self.policy.ended(&Report {
+            end: self.end,
+            framing: self.scanner.framing(),
+            dialect: self.dialect.or(answer.dialect),
+            model: std::str::from_utf8(&answer.model).unwrap_or_default(),
+            usage: answer.usage,
+            estimated: self.passed,
+            tokens,
+            forgiven: self.forgiven,
+            error: self.error.as_ref(),
+        });
+        Some((account, tokens))
+    }
+
+    /// Nobody asks for more.
+    fn abandon(&mut self) {
+        let asked = self.asked.take();
+        self.queue.clear();
+        let run = match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Over => return,
+            Phase::Settling(run) => run,
+            Phase::Open | Phase::Ended => {
+                let Some((mut account, tokens)) = self.close() else { return };
+                match (asked, self.policy.background()) {
+                    (Some(asked), Some(background)) => {
+                        return background.spawn(Box::pin(async move {
+                            if let Ok(decision) = asked.run.await {
+                                if decision.allowed || asked.charge {
+                                    account.counted(asked.tokens, &decision);
+                                }
+                            }
+                            // Nobody is left to hear of an error.
+                            let _ = account.settle(tokens).await;
+                        }));
+                    }
+                    _ => account.settle(tokens),
+                }
+            }
+        };
+        if let (Err(run), Some(background)) = (run.now(), self.policy.background()) {
+            background.spawn(Box::pin(async move {
+                let _ = run.await;
+            }));
+        }
+    }
+}
+
+impl Drop for StreamMeter {
+    fn drop(&mut self) {
+        self.abandon();
+    }
+}
+
+impl fmt::Debug for StreamMeter {
+    /// Shows no text of the answer, and no key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamMeter")
+            .field("scanner", &self.scanner)
+            .field("counted", &self.paid)
+            .field("held", &self.tail_len)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,281 @@
+//! What is done with the answers of an upstream: one policy, shared by all of them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use throttlekit::{BuildError, FailMode, MAX_SAFE, Runtime};
+
+use crate::account::Account;
+use crate::background::Background;
+use crate::count::{BytesPerToken, CountTokens};
+use crate::meter::StreamMeter;
+use crate::report::Report;
+use crate::scan::Framing;
+
+/// What becomes of an answer when nothing is left of its key's tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Exhausted {
+    /// The answer ends, with the last event that its API has for an answer that reached its most tokens. The chunk that was
+    /// denied does not go out, and the upstream's body is dropped, which tells the upstream to stop.
+    ///
+    /// Only answers in lines can end early. One that does not stream was produced before its first byte came, and one that
+    /// is compressed cannot be written on: both pass as with [`Finish`](Self::Finish).
+    #[default]
+    Cut,
+    /// The answer goes on, and is charged: the debt is the key's, up to what the meter lets it owe. Where the meter
+    /// cannot charge, this is [`NextOnly`](Self::NextOnly).
+    Finish,
+    /// The answer goes on, and what goes beyond the tokens left is not counted: only the next request is denied.
+    NextOnly,
+}
+
+/// How an answer is counted that cannot be read, such as a compressed one.
+///
+/// It passes untouched. A gateway that wants to count tokens asks its upstream for plain answers: it removes
+/// `Accept-Encoding` from the request, and compresses afterwards, if at all.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Opaque {
+    /// By its bytes. Compressed text with its framing has about as many bytes for each token as plain text has without.
+    Bytes(BytesPerToken),
+    /// As what was reserved: nothing is counted while it passes, and nothing is given back.
+    Reservation,
+}
+
+impl Default for Opaque {
+    /// Four bytes are a token.
+    fn default() -> Self {
+        Self::Bytes(BytesPerToken::default())
+    }
+}
+
+type Counter = dyn Fn() -> Box<dyn CountTokens> + Send + Sync;
+type OnEnd = dyn Fn(&Report<'_>) + Send + Sync;
+
+/// What is done with the answers of an upstream; a clone is a handle to the same.
+///
+/// ```
+/// use std::sync::Arc;
+/// use throttlekit::budget::{Budget, TokenBudget};
+/// use throttlekit_llm::{Exhausted, Framing, MeterAccount, StreamPolicy};
+///
+/// let policy = StreamPolicy::builder().exhausted(Exhausted::Finish).granularity(32).build()?;
+/// let budget = TokenBudget::new(Budget::builder().budget(100_000.0).window_ms(60_000.0).build()?);
+/// let meter = policy.start(Framing::Sse, MeterAccount::new(Arc::new(budget), "key-1"));
+/// # let _ = meter;
+/// # Ok::<(), throttlekit::BuildError>(())
+/// ```
+#[derive(Clone)]
+pub struct StreamPolicy {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    exhausted: Exhausted,
+    granularity: u64,
+    fail_open: bool,
+    max_line: usize,
+    counter: Arc<Counter>,
+    opaque: Opaque,
+    background: Option<Background>,
+    on_end: Option<Arc<OnEnd>>,
+}
+
+/// Builds a [`StreamPolicy`]; from [`StreamPolicy::builder`].
+#[must_use = "a builder does nothing until it is built"]
+pub struct StreamPolicyBuilder {
+    exhausted: Exhausted,
+    granularity: u64,
+    fail_mode: FailMode,
+    max_line: usize,
+    counter: Arc<Counter>,
+    opaque: Opaque,
+    background: Option<Background>,
+    on_end: Option<Arc<OnEnd>>,
+}
+
+impl StreamPolicy {
+    /// Starts with the defaults.
+    pub fn builder() -> StreamPolicyBuilder {
+        StreamPolicyBuilder {
+            exhausted: Exhausted::default(),
+            granularity: 1,
+            fail_mode: FailMode::default(),
+            max_line: 65_536,
+            counter: Arc::new(|| Box::new(BytesPerToken::default())),
+            opaque: Opaque::default(),
+            background: None,
+            on_end: None,
+        }
+    }
+
+    /// Starts to count an answer.
+    pub fn start(&self, framing: Framing, account: impl Account) -> StreamMeter {
+        StreamMeter::new(self.clone(), framing, Box::new(account))
+    }
+
+    /// What becomes of an answer when nothing is left.
+    pub fn exhausted(&self) -> Exhausted {
+        self.inner.exhausted
+    }
+
+    /// Whether answers with this framing may be cut, and so may be shorter than they say.
+    pub fn may_cut(&self, framing: Framing) -> bool {
+        framing.has_lines() && (self.inner.exhausted == Exhausted::Cut || !self.inner.fail_open)
+    }
+
+    pub(crate) fn granularity(&self) -> u64 {
+        self.inner.granularity
+    }
+
+    pub(crate) fn fails_open(&self) -> bool {
+        self.inner.fail_open
+    }
+
+    pub(crate) fn max_line(&self) -> usize {
+        self.inner.max_line
+    }
+
+    pub(crate) fn opaque(&self) -> Opaque {
+        self.inner.opaque
+    }
+
+    pub(crate) fn background(&self) -> Option<&Background> {
+        self.inner.background.as_ref()
+    }
+
+    pub(crate) fn counter(&self) -> Box<dyn CountTokens> {
+        (self.inner.counter)()
+    }
+
+    pub(crate) fn ended(&self, report: &Report<'_>) {
+        if let Some(on_end) = &self.inner.on_end {
+            // It may run while a body is dropped, also while a panic unwinds.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| on_end(report)));
+        }
+    }
+}
+
+impl StreamPolicyBuilder {
+    /// What becomes of an answer when nothing is left. Default: [`Exhausted::Cut`].
+    pub fn exhausted(mut self, exhausted: Exhausted) -> Self {
+        self.exhausted = exhausted;
+        self
+    }
+
+    /// The fewest tokens of a debit, from 1 to 2^53 - 1. Default: 1.
+    ///
+    /// Each chunk is debited before it goes out. With more than 1, a debit is ahead of the chunks, and those that follow
+    /// ask nobody until it is used up: fewer trips to a store, and a larger last debit that may cross a budget. What is
+    /// left over in the end is given back. Where so many are not left, a debit is of what the chunk needs.
+    pub fn granularity(mut self, tokens: u64) -> Self {
+        self.granularity = tokens;
+        self
+    }
+
+    /// What to do while the store is unavailable. Default: [`FailMode::Open`].
+    ///
+    /// Open, chunks pass, and the next debit that works counts them. Closed, an answer in lines is cut, whatever
+    /// [`exhausted`](Self::exhausted) says. A limit that decides in place of the store is a
+    /// [`Fallback`](throttlekit::Fallback) as the meter, so [`FailMode::Local`] is refused. Other errors of a meter cut too.
+    pub fn fail_mode(mut self, fail_mode: FailMode) -> Self {
+        self.fail_mode = fail_mode;
+        self
+    }
+
+    /// The most bytes of an incomplete line that are held back, from 1. Default: 65,536.
+    ///
+    /// Where answers can be cut, a chunk goes out up to the end of its last line, so that what a client got always ends
+    /// with a line. Of a longer line each chunk is counted and passes as it comes; at exhaustion it goes on to its end, and
+    /// is charged.
+    pub fn max_line(mut self, bytes: usize) -> Self {
+        self.max_line = bytes;
+        self
+    }
+
+    /// What counts the tokens of an answer, made anew for each. Default: [`BytesPerToken`], four bytes a token.
+    pub fn counter<C: CountTokens>(mut self, counter: impl Fn() -> C + Send + Sync + 'static) -> Self {
+        self.counter = Arc::new(move || Box::new(counter()));
+        self
+    }
+
+    /// How an answer is counted that cannot be read. Default: by its bytes.
+    pub fn opaque(mut self, opaque: Opaque) -> Self {
+        self.opaque = opaque;
+        self
+    }
+
+    /// Who settles answers that were dropped while their store has yet to answer. Default: nobody, and then what was
+    /// taken for such an answer and not used stays counted.
+    ///
+    /// At most 1,024 are settled at once; their tasks end with the policy.
+    pub fn runtime(mut self, runtime: impl Runtime) -> Self {
+        self.background = Some(Background::new(runtime));
+        self
+    }
+
+    /// Is told how each answer ended, once, before the difference is settled. It may run while the answer is dropped: it
+    /// must not wait. A panic in it is dropped.
+    pub fn on_end(mut self, on_end: impl Fn(&Report<'_>) + Send + Sync + 'static) -> Self {
+        self.on_end = Some(Arc::new(on_end));
+        self
+    }
+
+    /// Builds it.
+    ///
+    /// # Errors
+    ///
+    /// `stream.granularity`, `stream.maxLine` or `stream.failMode` if it is not one of those allowed.
+    pub fn build(self) -> Result<StreamPolicy, BuildError> {
+        if !(1..=MAX_SAFE).contains(&self.granularity) {
+            return Err(BuildError::new("stream.granularity", self.granularity, "must be from 1 to 2^53 - 1"));
+        }
+        if self.max_line == 0 {
+            return Err(BuildError::new("stream.maxLine", self.max_line, "must be at least 1"));
+        }
+        let fail_open = match self.fail_mode {
+            FailMode::Open => true,
+            FailMode::Closed => false,
+            other => {
+                let allowed = "must be open or closed; a Fallback is the meter that decides in place of a store";
+                return Err(BuildError::new("stream.failMode", other.as_str(), allowed));
+            }
+        };
+        let inner = Inner {
+            exhausted: self.exhausted,
+            granularity: self.granularity,
+            fail_open,
+            max_line: self.max_line,
+            counter: self.counter,
+            opaque: self.opaque,
+            background: self.background,
+            on_end: self.on_end,
+        };
+        Ok(StreamPolicy { inner: Arc::new(inner) })
+    }
+}
+
+impl fmt::Debug for StreamPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamPolicy")
+            .field("exhausted", &self.inner.exhausted)
+            .field("granularity", &self.inner.granularity)
+            .field("fail_open", &self.inner.fail_open)
+            .field("max_line", &self.inner.max_line)
+            .field("opaque", &self.inner.opaque)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for StreamPolicyBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamPolicyBuilder")
+            .field("exhausted", &self.exhausted)
+            .field("granularity", &self.granularity)
+            .field("fail_mode", &self.fail_mode)
+            .field("max_line", &self.max_line)
+            .field("opaque", &self.opaque)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,286 @@
+//! From bytes to documents: which of a stream's bytes are JSON.
+
+use std::fmt;
+
+use memchr::memchr2;
+
+use crate::answer::{Answer, Dialect, Place, Shape};
+use crate::count::CountTokens;
+use crate::json::Reader;
+use crate::usage::Usage;
+
+/// How documents lie in the bytes of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Framing {
+    /// Server-sent events: `data:` lines, events end with an empty line.
+    Sse,
+    /// A document on each line.
+    Ndjson,
+    /// One document: an answer that does not stream.
+    Whole,
+    /// Not to be read, such as a compressed answer.
+    Opaque,
+}
+
+impl Framing {
+    /// The framing of a response with these header fields.
+    ///
+    /// What has a content coding other than `identity` is [`Opaque`](Self::Opaque), as is what is of a type that is not known
+    /// here.
+    ///
+    /// ```
+    /// use throttlekit_llm::Framing;
+    ///
+    /// assert_eq!(Framing::of(Some("text/event-stream; charset=utf-8"), None), Framing::Sse);
+    /// assert_eq!(Framing::of(Some("application/x-ndjson"), Some("identity")), Framing::Ndjson);
+    /// assert_eq!(Framing::of(Some("application/json"), None), Framing::Whole);
+    /// assert_eq!(Framing::of(Some("text/event-stream"), Some("gzip")), Framing::Opaque);
+    /// ```
+    pub fn of(content_type: Option<&str>, content_encoding: Option<&str>) -> Self {
+        if content_encoding.is_some_and(|coding| !matches!(coding.trim(), "" | "identity")) {
+            return Self::Opaque;
+        }
+        let kind = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        let is = |name: &str| kind.eq_ignore_ascii_case(name);
+        if is("text/event-stream") {
+            Self::Sse
+        } else if is("application/x-ndjson")
+            || is("application/ndjson")
+            || is("application/jsonl")
+            || is("application/x-jsonlines")
+        {
+            Self::Ndjson
+        } else if is("application/json") {
+            Self::Whole
+        } else {
+            Self::Opaque
+        }
+    }
+
+    /// Whether an answer consists of lines, so that it can end after any of them.
+    pub(crate) fn has_lines(self) -> bool {
+        matches!(self, Self::Sse | Self::Ndjson)
+    }
+}
+
+/// Reads an answer in pieces of any size: counts its text, and finds what the provider says of its tokens.
+///
+/// It knows the answers of `OpenAI` (chat completions, completions, responses), Anthropic (messages) and Ollama by what is
+/// in them. It keeps nothing of an answer but its id, its model and where it is in it, and allocates nothing.
+///
+/// ```
+/// use throttlekit_llm::{BytesPerToken, Dialect, Framing, Scanner};
+///
+/// let mut scanner = Scanner::new(Framing::Sse, BytesPerToken::default());
+/// scanner.feed(br#"data: {"choices":[{"index":0,"delta":{"content":"Hel"#);
+/// scanner.feed(b"lo\"}}]}\n\n");
+/// assert_eq!((scanner.tokens(), scanner.dialect()), (2, Some(Dialect::Chat)));
+/// scanner.feed(b"data: {\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":1}}\n\n");
+/// assert_eq!((scanner.usage().input, scanner.usage().output), (Some(9), Some(1)));
+/// scanner.feed(b"data: [DONE]\n\n");
+/// assert!(scanner.has_ended());
+/// ```
+pub struct Scanner {
+    framing: Framing,
+    json: Reader<Place>,
+    answer: Answer,
+    line: Line,
+    /// A line feed that comes now belongs to the line's end before it.
+    after_cr: bool,
+    /// The last byte was the end of a line, or none came.
+    at_line_start: bool,
+}
+
+/// What a line of events is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    /// As many bytes of `data:` came.
+    Start(u8),
+    /// As many bytes of a byte order mark came, with which a stream may begin.
+    Mark(u8),
+    Data,
+    Other,
+}
+
+const DATA: &[u8] = b"data:";
+const MARK: &[u8] = b"\xEF\xBB\xBF";
+
+impl Scanner {
+    /// At the start of an answer.
+    pub fn new(framing: Framing, counter: impl CountTokens) -> Self {
+        Self::boxed(framing, Box::new(counter))
+    }
+
+    pub(crate) fn boxed(framing: Framing, counter: Box<dyn CountTokens>) -> Self {
+        Self {
+            framing,
+            json: Reader::new(Place::Root),
+            answer: Answer::new(counter),
+            line: Line::Mark(0),
+            after_cr: false,
+            at_line_start: true,
+        }
+    }
+
+    /// Reads on.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        if let Some(last) = bytes.last() {
+            self.at_line_start = matches!(last, b'\n' | b'\r');
+        }
+        match self.framing {
+            Framing::Sse => self.events(bytes),
+            Framing::Ndjson => self.lines(bytes),
+            Framing::Whole => self.json.read(bytes, &mut self.answer),
+            Framing::Opaque => self.answer.counter.text(bytes),
+        }
+    }
+
+    /// The answer is over: what came of a last line counts as one.
+    pub fn finish(&mut self) {
+        if self.framing != Framing::Opaque && !self.at_line_start {
+            self.feed(b"\n");
+        }
+    }
+
+    /// How many tokens were produced so far, as the counter has it.
+    pub fn tokens(&mut self) -> u64 {
+        self.answer.counter.tokens()
+    }
+
+    /// What the provider said so far of how many there are.
+    pub fn usage(&self) -> Usage {
+        self.answer.usage
+    }
+
+    /// How many tokens were produced so far: what the provider said, and what was counted since it said so.
+    pub fn output(&mut self) -> u64 {
+        let counted = self.answer.counter.tokens();
+        match self.answer.usage.output {
+            Some(said) => said.saturating_add(counted.saturating_sub(self.answer.counted_at_usage)),
+            None => counted,
+        }
+    }
+
+    /// By which API the answer is written, once that is clear.
+    pub fn dialect(&self) -> Option<Dialect> {
+        self.answer.dialect
+    }
+
+    /// Whether the answer has said that it is over.
+    pub fn has_ended(&self) -> bool {
+        self.answer.shape.ended
+    }
+
+    pub(crate) fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    pub(crate) fn answer(&self) -> &Answer {
+        &self.answer
+    }
+
+    pub(crate) fn shape(&self) -> Shape {
+        self.answer.shape
+    }
+
+    /// Whether what was read ends with a line.
+    pub(crate) fn is_at_line_start(&self) -> bool {
+        self.at_line_start
+    }
+
+    fn events(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while let Some((&byte, after)) = rest.split_first() {
+            if self.after_cr {
+                self.after_cr = false;
+                if byte == b'\n' {
+                    rest = after;
+                    continue;
+                }
+            }
+            if !matches!((self.line, byte), (Line::Start(0) | Line::Mark(0), b'\n' | b'\r')) {
+                self.answer.shape.between_events = false;
+            }
+            match self.line {
+                Line::Data | Line::Other => {
+                    let end = memchr2(b'\n', b'\r', rest);
+                    let (line, next) = rest.split_at(end.unwrap_or(rest.len()));
+                    if self.line == Line::Data {
+                        self.data(line);
+                    }
+                    rest = next;
+                    if let Some((&byte, next)) = rest.split_first() {
+                        self.line_ends(byte);
+                        rest = next;
+                    }
+                }
+                Line::Mark(came) => match MARK.get(usize::from(came)) {
+                    Some(mark) if *mark == byte => {
+                        self.line =
+                            if usize::from(came) + 1 == MARK.len() { Line::Start(0) } else { Line::Mark(came + 1) };
+                        rest = after;
+                    }
+                    _ => self.line = if came == 0 { Line::Start(0) } else { Line::Other },
+                },
+                Line::Start(0) if matches!(byte, b'\n' | b'\r') => {
+                    self.after_cr = byte == b'\r';
+                    self.next_document();
+                    self.answer.shape.between_events = true;
+                    rest = after;
+                }
+                Line::Start(came) => match DATA.get(usize::from(came)) {
+                    Some(expected) if *expected == byte => {
+                        self.line =
+                            if usize::from(came) + 1 == DATA.len() { Line::Data } else { Line::Start(came + 1) };
+                        rest = after;
+                    }
+                    _ => self.line = Line::Other,
+                },
+            }
+        }
+    }
+
+    /// A piece of what an event says.
+    fn data(&mut self, piece: &[u8]) {
+        self.json.read(piece, &mut self.answer);
+    }
+
+    fn line_ends(&mut self, byte: u8) {
+        self.after_cr = byte == b'\r';
+        if self.line == Line::Data {
+            // Lines of one event are joined by line feeds.
+            self.data(b"\n");
+        }
+        self.line = Line::Start(0);
+    }
+
+    fn lines(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let end = memchr2(b'\n', b'\r', rest);
+            let (line, next) = rest.split_at(end.map_or(rest.len(), |end| end + 1));
+            self.json.read(line, &mut self.answer);
+            if end.is_some() {
+                self.next_document();
+            }
+            rest = next;
+        }
+    }
+
+    fn next_document(&mut self) {
+        self.json.restart();
+        self.answer.restart();
+    }
+}
+
+impl fmt::Debug for Scanner {
+    /// Shows no text of the answer.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scanner")
+            .field("framing", &self.framing)
+            .field("dialect", &self.answer.dialect)
+            .field("usage", &self.answer.usage)
+            .finish_non_exhaustive()
+    }
+}
