@@ -36,9 +36,7 @@ fn checks_keys_apart() {
 #[test]
 fn costs_are_validated_before_the_clock_is_read() {
     let clock = CountingClock::default();
-    let recorder = Arc::new(Recorder::default());
-    let limiter =
-        Limiter::builder(gcra(10.0, 1_000.0, 5.0)).clock(clock.clone()).observer(Arc::clone(&recorder)).build();
+    let limiter = Limiter::builder(gcra(10.0, 1_000.0, 5.0)).clock(clock.clone()).build();
     for cost in BAD_COSTS {
         let errors = [
             limiter.check_cost("k", cost).unwrap_err(),
@@ -55,7 +53,6 @@ fn costs_are_validated_before_the_clock_is_read() {
         }
     }
     assert_eq!(clock.take_readings(), 0);
-    assert_eq!(recorder.take(), []);
     assert!(limiter.keyspace().is_empty());
     for cost in [0.5, 9_007_199_254_740_991.0] {
         assert!(limiter.check_cost("k", cost).is_ok(), "{cost}");

@@ -68,9 +68,10 @@ impl Watch {
         let Some(observer) = &self.observer else { return };
         let took_ms = took_ms(observer, made.begun_ns);
         let now_ms = clock.now_ms();
+        let part = answer.is_ok();
         let tell = |axis, units, result: Result<_, &Error>| {
             let mut event = Event::new(&self.name, UNIFIED, axis, units, now_ms, result).with_key(made.asked.key);
-            (event.priority, event.took_ms, event.part) = (made.asked.priority, took_ms, true);
+            (event.priority, event.took_ms, event.part) = (made.asked.priority, took_ms, part);
             told(|| observer.observe(&event));
         };
         let admission = match answer {
