@@ -32,6 +32,7 @@
 //! | show a decision to HTTP clients | [`headers`] |
 //! | see every decision | [`Observer`] |
 //! | see which keys ask most, and which are denied most | [`analytics`] |
+//! | show counts, limits and latencies to Prometheus | [`prometheus`] |
 //! | guard a door of one's own by any limit | [`Admit`], [`Meter`] |
 //! | write an algorithm | [`Program`], [`Strategy`] |
 //! | keep states elsewhere | [`Store`](store::Store) |
@@ -89,6 +90,7 @@ mod permit;
 pub mod policy;
 mod priority;
 mod program;
+pub mod prometheus;
 mod report;
 mod run;
 mod runtime;

@@ -1,0 +1,297 @@
+//! The series: see [`Metrics`].
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use super::series::{KINDS, Reading, Series};
+use super::table::Table;
+use super::text::Text;
+use crate::admit::Axis;
+use crate::clock::{Clock, SystemClock};
+use crate::concurrency::GuardReport;
+use crate::error::BuildError;
+use crate::observe::{AdmissionEvent, Event, Lane, Observer, observer_panics};
+
+/// The label of policies that came when there were as many as there may be.
+const OTHER: &str = "_other";
+
+/// Counts decisions by policy from the start of the process, and shows the counts, limits and latencies in the text format
+/// of Prometheus. It is the [`Observer`] of limiters and policies. A clone is a handle to the same counts.
+///
+/// ```
+/// use throttlekit::prometheus::Metrics;
+/// use throttlekit::{Gcra, Limiter};
+///
+/// let metrics = Metrics::new();
+/// let limiter = Limiter::builder(Gcra::per_hour(2)?).name("api").observer(metrics.clone()).build();
+/// for _ in 0..5 {
+///     limiter.check("user-1")?;
+/// }
+/// let text = metrics.render();
+/// assert!(text.contains("throttlekit_allowed_total{policy=\"api\"} 2\n"));
+/// assert!(text.contains("throttlekit_denied_total{policy=\"api\"} 3\n"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// The series are described in the [module](super). No key is ever in a label: who may read the metrics learns the names of
+/// policies and how they are doing. The number of series is bounded.
+pub struct Metrics<C = SystemClock> {
+    shared: Arc<Shared<C>>,
+}
+
+struct Shared<C> {
+    clock: C,
+    timed: bool,
+    stripes: usize,
+    policies: Table<Series>,
+    guards: Mutex<Vec<Box<Guards>>>,
+}
+
+type Guards = dyn Fn(&mut dyn FnMut(&str, GuardReport)) + Send + Sync;
+
+/// Settings of [`Metrics`].
+#[derive(Clone, Debug)]
+#[must_use = "settings count nothing until `build` is called"]
+pub struct MetricsBuilder<C = SystemClock> {
+    clock: C,
+    latency: bool,
+    max_policies: usize,
+}
+
+impl<C: Clock> MetricsBuilder<C> {
+    /// Where the time comes from. Default: a new [`SystemClock`].
+    pub fn clock<D: Clock>(self, clock: D) -> MetricsBuilder<D> {
+        MetricsBuilder { clock, latency: self.latency, max_policies: self.max_policies }
+    }
+
+    /// Whether it is measured how long decisions take, which costs two readings of the clock for each. Default: yes.
+    pub fn latency(mut self, latency: bool) -> Self {
+        self.latency = latency;
+        self
+    }
+
+    /// How many policies have series of their own, 1 to 10,000. Default: 256. Further ones share those of the policy
+    /// `_other`.
+    pub fn max_policies(mut self, max_policies: usize) -> Self {
+        self.max_policies = max_policies;
+        self
+    }
+
+    /// Makes it.
+    ///
+    /// # Errors
+    ///
+    /// `metrics.maxPolicies` if it is out of its range.
+    pub fn build(self) -> Result<Metrics<C>, BuildError> {
+        const MAX_STRIPES: usize = 16;
+        let Self { clock, latency: timed, max_policies } = self;
+        if !(1..=10_000).contains(&max_policies) {
+            return Err(BuildError::new(
+                "metrics.maxPolicies",
+                max_policies,
+                "must be a whole number from 1 to 10,000",
+            ));
+        }
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let stripes = threads.next_power_of_two().min(MAX_STRIPES);
+        let (policies, guards) = (Table::new(max_policies), Mutex::default());
+        Ok(Metrics { shared: Arc::new(Shared { clock, timed, stripes, policies, guards }) })
+    }
+}
+
+impl Metrics {
+    /// Nothing counted yet; with latencies, for at most 256 policies.
+    ///
+    /// # Panics
+    ///
+    /// Never: the defaults are in their ranges.
+    pub fn new() -> Self {
+        Self::builder().build().expect("the defaults are in their ranges")
+    }
+
+    /// Starts with what [`new`](Self::new) gives.
+    pub fn builder() -> MetricsBuilder {
+        MetricsBuilder { clock: SystemClock::new(), latency: true, max_policies: 256 }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<C: Clock> Metrics<C> {
+    /// Shows the series of `policy` from now on, also while nothing was decided.
+    pub fn policy(&self, policy: &str) {
+        self.series(policy);
+    }
+
+    /// Shows how guards are doing. `read` is called whenever the metrics are read; it passes on the name of each guard, which
+    /// becomes a label, and its report.
+    ///
+    /// ```
+    /// use throttlekit::Guard;
+    /// use throttlekit::prometheus::Metrics;
+    ///
+    /// let (metrics, guard) = (Metrics::new(), Guard::fixed(8)?);
+    /// let shown = guard.clone();
+    /// metrics.guards(move |tell| tell("db", shown.report()));
+    /// let held = guard.acquire();
+    /// assert!(metrics.render().contains("throttlekit_guard_inflight{guard=\"db\"} 1\n"));
+    /// # drop(held);
+    /// # Ok::<(), throttlekit::BuildError>(())
+    /// ```
+    pub fn guards(&self, read: impl Fn(&mut dyn FnMut(&str, GuardReport)) + Send + Sync + 'static) {
+        // Pushed as a whole.
+        self.shared.guards.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(read));
+    }
+
+    /// The metrics of now as text, of the content type [`CONTENT_TYPE`](super::CONTENT_TYPE).
+    pub fn render(&self) -> String {
+        let mut out = String::new();
+        self.render_to(&mut out);
+        out
+    }
+
+    /// As [`render`](Self::render), after what is in `out` already.
+    pub fn render_to(&self, out: &mut String) {
+        let now_ms = self.shared.clock.now_ms();
+        let policies = self.shared.policies.sorted();
+        let policies: Vec<_> = policies.into_iter().map(|named| (&*named.name, named.value.read(now_ms))).collect();
+        let mut text = Text::new(out);
+        counters(&mut text, &policies);
+        latencies(&mut text, &policies);
+        self.write_guards(&mut text);
+        text.family("throttlekit_observer_panics_total", "counter", "Panics of observers that were contained.");
+        text.sample(&[], observer_panics());
+    }
+
+    fn write_guards(&self, text: &mut Text<'_>) {
+        let mut reports = Vec::new();
+        for read in self.shared.guards.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            read(&mut |name, report| reports.push((name.to_owned(), report)));
+        }
+        // Of several guards of one name there may be one series: the first.
+        reports.sort_by(|a, b| a.0.cmp(&b.0));
+        reports.dedup_by(|a, b| a.0 == b.0);
+        let mut family = |name, help, value: fn(&GuardReport) -> u32| {
+            text.family(name, "gauge", help);
+            for (guard, report) in &reports {
+                text.sample(&[("guard", guard)], value(report));
+            }
+        };
+        family("throttlekit_guard_inflight", "Work in flight.", |report| report.in_flight);
+        family("throttlekit_guard_limit", "How much work may be in flight.", |report| report.limit);
+        // Slots of a guard are of one process, and nobody else can take them away.
+        family("throttlekit_guard_fenced", "1 if the guard lost the right to its slots, else 0.", |_| 0);
+    }
+
+    #[inline]
+    fn series(&self, policy: &str) -> &Series {
+        self.shared.policies.of(policy, OTHER, || Series::new(self.shared.stripes))
+    }
+}
+
+fn counters(text: &mut Text<'_>, policies: &[(&str, Reading)]) {
+    text.family("throttlekit_allowed_total", "counter", "Decisions that allowed.");
+    for (policy, reading) in policies {
+        text.sample(&[("policy", policy)], reading.allowed);
+    }
+    text.family("throttlekit_denied_total", "counter", "Decisions that denied.");
+    for (policy, reading) in policies {
+        text.sample(&[("policy", policy)], reading.denied_by.iter().sum::<u64>());
+    }
+    text.family("throttlekit_denied_by_axis_total", "counter", "Decisions that denied, by what denied.");
+    for (policy, reading) in policies.iter().filter(|(_, reading)| reading.has_axes) {
+        for (lane, denied) in Lane::ALL.into_iter().zip(reading.denied_by) {
+            text.sample(&[("policy", policy), ("axis", lane.as_str())], denied);
+        }
+    }
+    text.family("throttlekit_check_errors_total", "counter", "Times that nothing could be decided.");
+    for (policy, reading) in policies {
+        for (kind, failed) in KINDS.into_iter().zip(reading.failed).filter(|(_, failed)| *failed > 0) {
+            text.sample(&[("policy", policy), ("kind", kind.code())], failed);
+        }
+    }
+    text.family("throttlekit_limit", "gauge", "The limit that the last decision told.");
+    for (policy, reading) in policies {
+        if let Some(limit) = reading.limit {
+            text.sample(&[("policy", policy)], limit);
+        }
+    }
+}
+
+fn latencies(text: &mut Text<'_>, policies: &[(&str, Reading)]) {
+    for (name, help, q) in [
+        ("throttlekit_latency_p50_ms", "Median of how long decisions took lately, in milliseconds.", 0.5),
+        ("throttlekit_latency_p99_ms", "99th percentile of how long decisions took lately, in milliseconds.", 0.99),
+    ] {
+        text.family(name, "gauge", help);
+        for (policy, reading) in policies {
+            if let Some(seconds) = reading.recent.quantile(q) {
+                text.sample(&[("policy", policy)], seconds * 1e3);
+            }
+        }
+    }
+    text.family("throttlekit_decision_latency_seconds", "histogram", "How long decisions took, in seconds.");
+    for (policy, Reading { latencies, .. }) in policies {
+        let count = latencies.count();
+        if count == 0 {
+            continue;
+        }
+        for (bound, below) in latencies.cumulative() {
+            text.suffixed("_bucket", &[("policy", policy), ("le", &bound.to_string())], below);
+        }
+        text.suffixed("_bucket", &[("policy", policy), ("le", "+Inf")], count);
+        text.suffixed("_sum", &[("policy", policy)], latencies.sum_seconds());
+        text.suffixed("_count", &[("policy", policy)], count);
+    }
+}
+
+impl<C: Clock> Observer for Metrics<C> {
+    fn observe(&self, event: &Event<'_>) {
+        let decision = match &event.result {
+            Ok(decision) => decision,
+            Err(error) => return self.series(event.policy).failed(error),
+        };
+        // Of a request that is decided as a whole the whole is told as well.
+        if event.part {
+            return;
+        }
+        let series = self.series(event.policy);
+        let lane = match event.axis {
+            Axis::Rate => Lane::Rate,
+            Axis::Concurrency => Lane::Concurrency,
+            Axis::Cost => Lane::Cost,
+        };
+        if lane != Lane::Rate {
+            series.axes_are_known();
+        }
+        series.decided(decision.limit, Some(lane).filter(|_| !decision.allowed), event.took_ms);
+    }
+
+    fn stopwatch_ns(&self) -> Option<u64> {
+        self.shared.timed.then(|| self.shared.clock.monotonic_ns())
+    }
+
+    fn admitted(&self, admission: &AdmissionEvent<'_>) {
+        let series = self.series(admission.policy);
+        series.axes_are_known();
+        let took_ms = self.shared.timed.then_some(admission.duration_ms);
+        series.decided(admission.decision.limit, admission.lane(), took_ms);
+    }
+}
+
+impl<C> Clone for Metrics<C> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<C> fmt::Debug for Metrics<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").field("timed", &self.shared.timed).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,39 @@
+//! Metrics for Prometheus, as a text that any HTTP server can answer with.
+//!
+//! [`Metrics`] is an [`Observer`](crate::Observer) that counts, [`Metrics::render`] gives the text, and [`Metrics::respond`]
+//! answers a request for it. It needs no exporter and no other crate.
+//!
+//! | series | type | labels | value |
+//! |---|---|---|---|
+//! | `throttlekit_allowed_total` | counter | `policy` | decisions that allowed |
+//! | `throttlekit_denied_total` | counter | `policy` | decisions that denied |
+//! | `throttlekit_denied_by_axis_total` | counter | `policy`, `axis` | these, by `rate`, `concurrency`, `cost` or `policy`; for policies that limit more than a rate |
+//! | `throttlekit_check_errors_total` | counter | `policy`, `kind` | times that nothing could be decided, by [code](crate::ErrorKind::code) |
+//! | `throttlekit_limit` | gauge | `policy` | the limit that the last decision told |
+//! | `throttlekit_latency_p50_ms`, `throttlekit_latency_p99_ms` | gauge | `policy` | quantiles of the last minute or two, in milliseconds |
+//! | `throttlekit_decision_latency_seconds` | histogram | `policy` | how long decisions took, in seconds |
+//! | `throttlekit_guard_inflight`, `throttlekit_guard_limit` | gauge | `guard` | work in flight, and how much may be |
+//! | `throttlekit_guard_fenced` | gauge | `guard` | 0: the slots of a guard in one process cannot be taken away |
+//! | `throttlekit_observer_panics_total` | counter | | panics of observers that were contained |
+//!
+//! Counters count from the start of the process, so `rate()` is right. A request that is decided over several axes counts
+//! once, where what decides tells of the whole ([`Observer::admitted`](crate::Observer::admitted)); otherwise each axis counts.
+//!
+//! # The histogram
+//!
+//! Latencies are counted in buckets of which eight double, each 9% wider than the one before, from 7.5 ns to 64 s. The two
+//! quantiles are read from these. The text format has no way to write such a histogram down: what is called a native
+//! histogram is for the protobuf format. So the text has each eighth bound, a power of two, and a quantile that is made of
+//! these in a query is off by up to a factor of 2. Prometheus can keep what it reads as a native histogram with these bounds
+//! (`convert_classic_histograms_to_nhcb`).
+
+mod histogram;
+mod metrics;
+mod respond;
+mod series;
+mod table;
+mod text;
+
+pub use metrics::{Metrics, MetricsBuilder};
+pub use respond::Response;
+pub use text::CONTENT_TYPE;
