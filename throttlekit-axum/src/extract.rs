@@ -1,43 +1,63 @@
-//! The decision as an argument of handlers.
+//! What handlers know of the admission of a request, as arguments.
 
 use std::convert::Infallible;
 use std::fmt;
+use std::ops::Deref;
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::request::Parts;
-use throttlekit::Decision;
+use throttlekit_tower::{Admitted, UpgradeSlot};
 
-/// The decision that admitted the request. The layer has to be told to
-/// [share it](throttlekit_tower::ThrottleLayer::share_decision).
+/// How the request was admitted: its decision, and the limits under its key, to count more on them. The layer has to be
+/// told to [share it](throttlekit_tower::FrameworkLayer::share).
 ///
 /// As `Option<Throttled>` it is `None` for a request that was not limited; as `Throttled` such a request is answered with
 /// 500.
 ///
 /// ```
 /// use axum::Router;
-/// use axum::routing::get;
+/// use axum::http::StatusCode;
+/// use axum::routing::post;
 /// use throttlekit::{Gcra, Limiter};
 /// use throttlekit_axum::{ThrottleLayer, Throttled};
 ///
-/// async fn hello(Throttled(decision): Throttled) -> String {
-///     format!("{} left", decision.remaining)
+/// /// Costs one unit at the door, and one more for each 1,000 bytes.
+/// async fn store(throttled: Throttled, body: String) -> Result<String, StatusCode> {
+///     let meter = throttled.meter("uploads").ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
+///     let units = (body.len() / 1_000) as f64;
+///     if units >= 1.0 {
+///         let decision = meter.debit(units).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+///         if !decision.allowed {
+///             return Err(StatusCode::TOO_MANY_REQUESTS);
+///         }
+///     }
+///     Ok(format!("{} were left before", throttled.decision().remaining))
 /// }
 ///
-/// let layer = ThrottleLayer::new(Limiter::new(Gcra::per_second(5)?)).share_decision(true);
-/// let app: Router = Router::new().route("/", get(hello)).layer(layer);
+/// let limiter = Limiter::new(Gcra::per_second(50)?);
+/// let layer = ThrottleLayer::builder(limiter).policy_name("uploads").build()?.share(true);
+/// let app: Router = Router::new().route("/", post(store)).layer(layer);
 /// # let _ = app;
 /// # Ok::<(), throttlekit::BuildError>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Throttled(pub Decision);
+#[derive(Clone, Debug)]
+pub struct Throttled(pub Admitted);
+
+impl Deref for Throttled {
+    type Target = Admitted;
+
+    fn deref(&self) -> &Admitted {
+        &self.0
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for Throttled {
-    type Rejection = DecisionMissing;
+    type Rejection = NotShared;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, DecisionMissing> {
-        parts.extensions.get().copied().map(Self).ok_or(DecisionMissing(()))
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, NotShared> {
+        parts.extensions.get().cloned().map(Self).ok_or(NotShared { option: "share(true)" })
     }
 }
 
@@ -45,15 +65,40 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Throttled {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Option<Self>, Infallible> {
-        Ok(parts.extensions.get().copied().map(Self))
+        Ok(parts.extensions.get().cloned().map(Self))
     }
 }
 
-/// The request carries no decision: no layer limited it, or the layer does not share decisions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DecisionMissing(());
+/// The slot that the request holds, which may outlive its response: whoever works on a WebSocket keeps it until the
+/// connection is done. The layer has to be told to [hold upgrades](throttlekit_tower::FrameworkLayer::hold_upgrades).
+///
+/// As `Option<Slot>` it is `None` for a request that holds none; as `Slot` such a request is answered with 500.
+#[derive(Clone, Debug)]
+pub struct Slot(pub UpgradeSlot);
 
-impl DecisionMissing {
+impl<S: Send + Sync> FromRequestParts<S> for Slot {
+    type Rejection = NotShared;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, NotShared> {
+        parts.extensions.get().cloned().map(Self).ok_or(NotShared { option: "hold_upgrades(true)" })
+    }
+}
+
+impl<S: Send + Sync> OptionalFromRequestParts<S> for Slot {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Option<Self>, Infallible> {
+        Ok(parts.extensions.get().cloned().map(Self))
+    }
+}
+
+/// The request carries nothing of its admission: no layer limited it, or the layer was not told to share that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotShared {
+    option: &'static str,
+}
+
+impl NotShared {
     /// 500: the application is put together wrongly.
     pub fn status(&self) -> StatusCode {
         StatusCode::INTERNAL_SERVER_ERROR
@@ -65,15 +110,15 @@ impl DecisionMissing {
     }
 }
 
-impl fmt::Display for DecisionMissing {
+impl fmt::Display for NotShared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the request carries no rate limit decision: is there a layer with `share_decision(true)`?")
+        write!(f, "the request carries nothing of a rate limit: is there a layer with `{}`?", self.option)
     }
 }
 
-impl std::error::Error for DecisionMissing {}
+impl std::error::Error for NotShared {}
 
-impl IntoResponse for DecisionMissing {
+impl IntoResponse for NotShared {
     fn into_response(self) -> Response {
         (self.status(), self.body_text()).into_response()
     }

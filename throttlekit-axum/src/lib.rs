@@ -6,10 +6,10 @@ mod extract;
 mod framework;
 mod layer;
 
-pub use extract::{DecisionMissing, Throttled};
+pub use extract::{NotShared, Slot, Throttled};
 pub use framework::Axum;
 pub use layer::{Failure, Limited, Rejection, RequestHead, ThrottleLayer, ThrottleLayerBuilder};
-pub use throttlekit_tower::{PeerAddr, Throttle, key};
+pub use throttlekit_tower::{Admitted, KeyMeter, Lookup, PeerAddr, Terms, Throttle, UpgradeSlot, key};
 
 /// Compiles the examples of the workspace's front page.
 #[cfg(all(doctest, feature = "config"))]

@@ -104,11 +104,11 @@ async fn rules_name_whole_paths_in_nested_routers() {
 #[tokio::test]
 async fn handlers_can_see_the_decision() {
     let limiter = || Limiter::builder(Gcra::per_second(5).expect("a rate")).clock(ManualClock::new(0.0)).build();
-    let left = |Throttled(decision): Throttled| async move { decision.remaining.to_string() };
+    let left = |throttled: Throttled| async move { throttled.decision().remaining.to_string() };
     let maybe = |decision: Option<Throttled>| async move { decision.is_some().to_string() };
     let routes = || Router::new().route("/left", get(left)).route("/maybe", get(maybe));
 
-    let sharing = ThrottleLayer::new(limiter()).share_decision(true);
+    let sharing = ThrottleLayer::new(limiter()).share(true);
     let mut server = Server::start(routes().layer(sharing)).await;
     assert_eq!(text(server.get("/left").await).await, "4");
     assert_eq!(text(server.get("/maybe").await).await, "true");
@@ -116,6 +116,6 @@ async fn handlers_can_see_the_decision() {
     let mut server = Server::start(routes().layer(ThrottleLayer::new(limiter()))).await;
     let response = server.get("/left").await;
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    assert!(text(response).await.contains("share_decision(true)"));
+    assert!(text(response).await.contains("share(true)"));
     assert_eq!(text(server.get("/maybe").await).await, "false");
 }

@@ -4,59 +4,91 @@ use std::fmt;
 use std::sync::Arc;
 
 use throttlekit::headers::{HeaderSet, Headers};
-use throttlekit::{Admit, BuildError, Clock, DynLimiter, FailMode, MAX_SAFE, MissingKey, Priority};
+use throttlekit::{Admit, BuildError, Clock, DynLimiter, FailMode, MAX_SAFE, MissingKey, Outcome, Priority};
 
 use crate::door::Door;
 use crate::key::{KeyExtractor, KeyFn, PeerIp};
 use crate::limits::Limits;
-use crate::rule::{Asked, Cost, Limit, Rule, Source, Urgency};
+use crate::rule::{Asked, Cost, Limit, Manners, Rule, Source, Urgency};
+use crate::terms::{AtOnce, Resolve, Terms};
 
 /// Builds a middleware with one rule for every request.
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder<D: Door> {
-    name: Box<str>,
-    asked: Asked,
-    clock: Arc<dyn Clock>,
-    headers: Headers,
-    /// What the header fields usually show as the limit.
-    limit: u64,
+    own: Subject,
+    set: HeaderSet,
     key: Source<D>,
     missing: MissingKey,
     cost: Cost<D>,
     priority: Urgency<D>,
     fail_mode: FailMode,
     options: bool,
+    manners: Manners,
+    resolver: Option<Arc<dyn Resolve<D>>>,
+    plans: Vec<(Arc<str>, Subject)>,
 }
 
-impl<D: Door> Builder<D> {
-    pub(crate) fn for_limiter<L: DynLimiter>(limiter: Arc<L>) -> Self {
-        let mut headers = Headers::default().policy(limiter.strategy_name());
+/// A limit, and what is shown of it.
+struct Subject {
+    name: Box<str>,
+    asked: Asked,
+    clock: Arc<dyn Clock>,
+    headers: Headers,
+    /// What the header fields usually show as the limit.
+    limit: u64,
+    limiter: Option<Arc<dyn DynLimiter>>,
+}
+
+impl Subject {
+    fn of_limiter<L: DynLimiter>(limiter: L) -> Self {
+        let limiter = Arc::new(limiter);
+        let name = limiter.strategy_name();
+        let mut headers = Headers::default().policy(name);
         if let Some(window_ms) = limiter.window_ms() {
             headers = headers.window_ms(window_ms);
         }
-        let name = limiter.strategy_name();
-        let limit = limiter.limit();
         let clock = Arc::new(LimiterClock(Arc::clone(&limiter)));
-        Self { name: name.into(), headers, limit, ..Self::asking(Asked::Limiter(limiter), clock) }
+        let (limit, limiter) = (limiter.limit(), limiter as Arc<dyn DynLimiter>);
+        let asked = Asked::Limiter(Arc::clone(&limiter));
+        Self { name: name.into(), asked, clock, headers, limit, limiter: Some(limiter) }
     }
 
-    pub(crate) fn for_admit(admit: Arc<dyn Admit>, clock: Arc<dyn Clock>) -> Self {
-        Self::asking(Asked::Admit(admit), clock)
+    fn named(mut self, name: &str) -> Self {
+        self.name = name.into();
+        self.headers = self.headers.policy(name);
+        self
+    }
+}
+
+impl<D: Door> Builder<D> {
+    pub(crate) fn for_limiter(limiter: impl DynLimiter) -> Self {
+        Self::asking(Subject::of_limiter(limiter))
     }
 
-    fn asking(asked: Asked, clock: Arc<dyn Clock>) -> Self {
-        Self {
+    pub(crate) fn for_admit(admit: impl Admit, clock: impl Clock) -> Self {
+        Self::asking(Subject {
             name: "default".into(),
-            asked,
-            clock,
+            asked: Asked::Admit(Arc::new(admit)),
+            clock: Arc::new(clock),
             headers: Headers::default(),
             limit: 0,
+            limiter: None,
+        })
+    }
+
+    fn asking(own: Subject) -> Self {
+        Self {
+            own,
+            set: HeaderSet::default(),
             key: Source::Peer(PeerIp::default()),
             missing: MissingKey::default(),
             cost: Cost::Fixed(1.0),
             priority: Urgency::Fixed(Priority::Normal),
             fail_mode: FailMode::default(),
             options: false,
+            manners: Manners::default(),
+            resolver: None,
+            plans: Vec::new(),
         }
     }
 
@@ -114,15 +146,15 @@ impl<D: Door> Builder<D> {
     }
 
     /// Chooses the header fields; the draft family by default.
-    pub fn headers(self, set: impl Into<HeaderSet>) -> Self {
-        let set = set.into();
-        self.change_headers(|headers| headers.families(set))
+    pub fn headers(mut self, set: impl Into<HeaderSet>) -> Self {
+        self.set = set.into();
+        self
     }
 
     /// Names the policy, for hooks and the structured family.
     pub fn policy_name(mut self, name: &str) -> Self {
-        self.name = name.into();
-        self.change_headers(|headers| headers.policy(name))
+        self.own = self.own.named(name);
+        self
     }
 
     /// Overrides the window of the structured family, in seconds.
@@ -142,11 +174,65 @@ impl<D: Door> Builder<D> {
         self
     }
 
+    /// Decides and tells, but lets every request pass, and tells clients nothing: for a limit that is tried out.
+    /// [`Limited::shadow`](crate::Limited::shadow) says so to the hook.
+    pub fn shadow(mut self, shadow: bool) -> Self {
+        self.manners.shadow = shadow;
+        self
+    }
+
+    /// Rejects by problem details (RFC 9457) in place of the usual JSON; see
+    /// [`Rejection::problem`](crate::Rejection::problem).
+    pub fn problem_json(mut self, problem: bool) -> Self {
+        self.manners.problem_json = problem;
+        self
+    }
+
+    /// Counts a response with a status from 500 on as dropped work, from which a limit on work in flight learns that it is
+    /// too high. By default a response that is handed over is completed work, whatever it says.
+    pub fn drop_on_5xx(mut self, drop: bool) -> Self {
+        self.manners.drop_on_5xx = drop;
+        self
+    }
+
+    /// What a request counts as whose client goes away, before the response or during it: [`Outcome::Dropped`], the
+    /// default, or [`Outcome::Ignored`]. Dropped work lowers a learnt limit, so that clients can throttle a service by
+    /// hanging up; ignored, an overload that makes them hang up is seen less. A timeout in front of the middleware and a
+    /// panic behind it look like a client that went away.
+    pub fn on_disconnect(mut self, outcome: Outcome) -> Self {
+        self.manners.on_disconnect = outcome;
+        self
+    }
+
+    /// Adds a limit that counts, in place of the middleware's own, for the requests whose [terms](Terms) name this plan.
+    ///
+    /// Its name is that of its policy too. It is under the same key, with the options that this builder has at the end.
+    pub fn plan(mut self, name: &str, limiter: impl DynLimiter) -> Self {
+        self.plans.push((name.into(), Subject::of_limiter(limiter).named(name)));
+        self
+    }
+
+    /// Takes what is special about each request from a closure: its plan, its cost, how much it matters. The closure sees
+    /// the request and the key that it counts under. A panic in it is answered with 500.
+    pub fn terms_fn<F>(self, terms: F) -> Self
+    where
+        F: for<'a> Fn(&D::Head<'a>, &str) -> Terms + Send + Sync + 'static,
+    {
+        self.terms(AtOnce(terms))
+    }
+
+    /// As [`terms_fn`](Self::terms_fn), from whatever knows them, such as a [`Lookup`](crate::Lookup).
+    pub fn terms(mut self, resolver: impl Resolve<D>) -> Self {
+        self.resolver = Some(Arc::new(resolver));
+        self
+    }
+
     /// The middleware.
     ///
     /// # Errors
     ///
-    /// If the cost is not finite, not above 0 or above 2^53 - 1, or if the fail mode is local.
+    /// If the cost is not finite, not above 0 or above 2^53 - 1, if the fail mode is local, if two plans have one name, or
+    /// if clients that go away count as completed.
     pub fn build(self) -> Result<D::Layer, BuildError> {
         if let Cost::Fixed(cost) = self.cost {
             #[allow(clippy::cast_precision_loss)] // 2^53 - 1 is exact
@@ -163,26 +249,44 @@ impl<D: Door> Builder<D> {
                 allowed,
             ));
         }
+        if self.manners.on_disconnect == Outcome::Completed {
+            return Err(BuildError::new("throttleLayer.onDisconnect", "completed", "must be dropped or ignored"));
+        }
+        for (index, (name, _)) in self.plans.iter().enumerate() {
+            if self.plans[..index].iter().any(|(earlier, _)| earlier == name) {
+                return Err(BuildError::new("throttleLayer.plan", name, "must be a name of its own"));
+            }
+        }
         Ok(Limits::with_rule(self.into_rule()).into())
     }
 
     pub(crate) fn into_rule(self) -> Rule<D> {
-        Rule {
-            asked: self.asked,
-            clock: self.clock,
-            limits: vec![Limit::new(&self.name, self.headers, self.limit, false)],
-            key: self.key,
-            missing: self.missing,
-            cost: self.cost,
-            priority: self.priority,
-            fail_mode: self.fail_mode,
-            standby: None,
-            options: self.options,
-        }
+        let Self { own, set, key, missing, cost, priority, fail_mode, options, manners, resolver, plans } = self;
+        let rule_of = |limit: Subject| {
+            let Subject { name, asked, clock, headers, limit, limiter } = limit;
+            Rule {
+                asked,
+                clock,
+                limits: vec![Limit::new(&name, headers.families(set), limit, false)],
+                key: key.clone(),
+                missing,
+                cost: cost.clone(),
+                priority: priority.clone(),
+                fail_mode,
+                standby: None,
+                options,
+                manners,
+                meters: limiter.map(|limiter| (name, limiter)).into_iter().collect(),
+                resolver: None,
+                plans: Vec::new(),
+            }
+        };
+        let plans = plans.into_iter().map(|(name, plan)| (name, Arc::new(rule_of(plan)))).collect();
+        Rule { plans, resolver, ..rule_of(own) }
     }
 
     fn change_headers(mut self, change: impl FnOnce(Headers) -> Headers) -> Self {
-        self.headers = change(self.headers);
+        self.own.headers = change(self.own.headers);
         self
     }
 }
@@ -190,7 +294,7 @@ impl<D: Door> Builder<D> {
 impl<D: Door> fmt::Debug for Builder<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
-            .field("policy", &self.name)
+            .field("policy", &self.own.name)
             .field("missing", &self.missing)
             .field("fail_mode", &self.fail_mode)
             .field("options", &self.options)

@@ -1,21 +1,21 @@
 //! From a request to what becomes of it.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 
-#[cfg(feature = "config")]
-use throttlekit::policy::Entry;
-use throttlekit::{Admission, Ask, Decision, Error, FailMode, Permit, Run};
+use throttlekit::{Admission, Ask, Error, FailMode, Permit, Run};
 
-use crate::door::{Door, Head as _, Present};
+use crate::admitted::Admitted;
+use crate::door::{Door, Present};
+use crate::hooks::unwound;
 use crate::key::{ANONYMOUS, Key};
 use crate::limits::{Limits, Rules, Shared};
+use crate::pass::Pass;
 use crate::reject::{Failure, Limited, Rejection};
 use crate::rule::{Asked, Found, FoundKey, Rule};
+use crate::terms::Terms;
+use crate::waiting::{Answering, Decided, Kept, Reply, Waiting};
 
 /// What keeps a request from the inner service.
 pub enum Stop<D: Door> {
@@ -27,54 +27,6 @@ pub enum Stop<D: Door> {
 
 /// `None` lets the request pass. Boxed, so that the usual case moves one word.
 pub type Verdict<D> = Option<Box<Stop<D>>>;
-
-/// What an admitted request takes along, if it takes anything.
-pub struct Pass<D: Door> {
-    permit: Permit,
-    /// The rule whose limit is shown to the client; `None` if nothing is.
-    shown: Option<Arc<Rule<D>>>,
-    /// `None` if the fail mode lets it pass.
-    decision: Option<Decision>,
-    /// Whether a response that ends a permit will have no body, by the method.
-    bodiless: bool,
-}
-
-/// A request whose decision is on its way.
-pub struct Waiting<D: Door> {
-    answer: Answering,
-    rule: Arc<Rule<D>>,
-    key: Box<str>,
-    cost: f64,
-}
-
-/// An answer on its way.
-enum Answering {
-    Limits(Run<Result<Admission, Error>>),
-    #[cfg(feature = "config")]
-    Guarded(Run<Entry>),
-}
-
-/// What was answered, and the slots that a request holds whose limits failed.
-#[derive(Debug)]
-pub struct Answered(Result<Admission, Error>, Permit);
-
-impl Future for Answering {
-    type Output = Answered;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answered> {
-        match self.get_mut() {
-            Self::Limits(run) => Pin::new(run).poll(cx).map(|result| Answered(result, Permit::none())),
-            #[cfg(feature = "config")]
-            Self::Guarded(run) => Pin::new(run).poll(cx).map(apart),
-        }
-    }
-}
-
-#[cfg(feature = "config")]
-fn apart(entry: Entry) -> Answered {
-    let Entry { result, permit, .. } = entry;
-    Answered(result, permit)
-}
 
 impl<D: Door> Limits<D> {
     /// Decides the request `head`. What it takes along is left in `pass`, which is `None` before.
@@ -109,58 +61,103 @@ impl<D: Door> Shared<D> {
                 key.other = Some(Key::from(ANONYMOUS));
             }
             Found::Skip => return None,
-            Found::Reject => return Some(self.answer(&Rejection::MissingKey(*head))),
+            Found::Reject => return self.answer(rule, &Rejection::MissingKey(*head)),
             Found::Panicked => return self.panicked(head, rule, "the key function panicked"),
         }
-        let Some(cost) = rule.cost_of(head) else {
-            return self.panicked(head, rule, "the cost function panicked");
-        };
-        let Some(priority) = rule.priority_of(head) else {
-            return self.panicked(head, rule, "the priority function panicked");
-        };
-        let key = key.as_str();
-        let ask = Ask::new(key).cost(cost).priority(priority);
-        let limiter = match &rule.asked {
-            Asked::Limiter(limiter) => limiter,
-            Asked::Admit(admit) => return self.settle(head, rule, &ask, admit.admit(&ask), pass),
-            #[cfg(feature = "config")]
-            Asked::Guarded(guarded) => {
-                return match guarded.enter(&ask).now() {
-                    Ok(entry) => self.conclude(head, rule, &ask, apart(entry), pass),
-                    Err(answer) => Some(wait(rule, &ask, Answering::Guarded(answer))),
+        match &rule.resolver {
+            None => self.ask(head, rule, key.as_str(), &Terms::default(), pass),
+            Some(resolver) => {
+                let key = key.as_str();
+                let Some(terms) = unwound(|| resolver.resolve(head, key)) else {
+                    return self.panicked(head, rule, "the function for terms panicked");
                 };
-            }
-        };
-        match limiter.check(key, cost) {
-            Run::Ready(Some(Ok(decision))) if decision.allowed => {
-                if self.takes_along(rule) {
-                    let shown = rule.shows_allows().then(|| Arc::clone(rule));
-                    *pass = Some(Pass { permit: Permit::none(), shown, decision: Some(decision), bodiless: false });
+                match terms.now() {
+                    Ok(terms) => self.resolved(head, rule, key, terms, pass),
+                    Err(terms) => Some(self.wait(rule, &Ask::new(key), Answering::Terms(terms))),
                 }
-                None
             }
-            answer => self.settle(head, rule, &ask, answer.map(|answer| answer.map(Admission::rate)), pass),
         }
     }
 
-    /// Whether a request that holds no slot takes anything along.
-    #[inline]
-    fn takes_along(&self, rule: &Rule<D>) -> bool {
-        rule.shows_allows() || self.hooks.share_decision
-    }
-
-    /// Concludes at once, or says that a store has to be waited for.
-    fn settle(
+    /// Asks the limit that the terms of a request call for.
+    fn resolved(
         &self,
         head: &D::Head<'_>,
         rule: &Arc<Rule<D>>,
-        ask: &Ask<'_>,
-        answer: Run<Result<Admission, Error>>,
+        key: &str,
+        terms: Result<Terms, Error>,
         pass: &mut Option<Pass<D>>,
     ) -> Verdict<D> {
+        let terms = match terms {
+            Ok(terms) => terms,
+            Err(error) => return self.fail(head, rule, &error),
+        };
+        let plan = rule.plan(terms.plan.as_deref()).unwrap_or_else(|error| {
+            self.hooks.failed(&Failure { request: D::shorten(*head), policy: rule.name(), error: &error });
+            rule
+        });
+        self.ask(head, plan, key, &terms, pass)
+    }
+
+    /// Asks the limits of `rule`.
+    #[inline]
+    fn ask(
+        &self,
+        head: &D::Head<'_>,
+        rule: &Arc<Rule<D>>,
+        key: &str,
+        terms: &Terms,
+        pass: &mut Option<Pass<D>>,
+    ) -> Verdict<D> {
+        let Some(cost) = terms.cost.or_else(|| rule.cost_of(head)) else {
+            return self.panicked(head, rule, "the cost function panicked");
+        };
+        let Some(priority) = terms.priority.or_else(|| rule.priority_of(head)) else {
+            return self.panicked(head, rule, "the priority function panicked");
+        };
+        let ask = Ask::new(key).cost(cost).priority(priority);
+        let answer = match &rule.asked {
+            Asked::Limiter(limiter) => match limiter.check(key, cost) {
+                Run::Ready(Some(Ok(decision))) if decision.allowed && !self.hooks.shares() => {
+                    if rule.shows_allows() {
+                        *pass = Some(Pass::counted(rule, decision));
+                    }
+                    return None;
+                }
+                answer => answer.map(|answer| answer.map(Admission::rate)),
+            },
+            Asked::Admit(admit) => admit.admit(&ask),
+            #[cfg(feature = "config")]
+            Asked::Guarded(guarded) => {
+                return match guarded.enter(&ask).now() {
+                    Ok(entry) => self.conclude(head, rule, &ask, entry.into(), pass),
+                    Err(answer) => Some(self.wait(rule, &ask, Answering::Guarded(answer))),
+                };
+            }
+        };
         match answer.now() {
-            Ok(answer) => self.conclude(head, rule, ask, Answered(answer, Permit::none()), pass),
-            Err(answer) => Some(wait(rule, ask, Answering::Limits(answer))),
+            Ok(answer) => self.conclude(head, rule, &ask, answer.into(), pass),
+            Err(answer) => Some(self.wait(rule, &ask, Answering::Limits(answer))),
+        }
+    }
+
+    /// Says that an answer has to be waited for.
+    fn wait(&self, rule: &Arc<Rule<D>>, ask: &Ask<'_>, answer: Answering) -> Box<Stop<D>> {
+        Waiting::stop(rule, ask, answer, self.hooks.observer.as_ref())
+    }
+
+    /// Goes on with what was waited for.
+    pub(crate) fn resume(
+        &self,
+        head: &D::Head<'_>,
+        asked: &Kept<D>,
+        reply: Reply,
+        pass: &mut Option<Pass<D>>,
+    ) -> Verdict<D> {
+        let ask = asked.ask();
+        match reply {
+            Reply::Terms(terms) => self.resolved(head, &asked.rule, ask.key, terms, pass),
+            Reply::Limits(decided) => self.conclude(head, &asked.rule, &ask, decided, pass),
         }
     }
 
@@ -170,18 +167,38 @@ impl<D: Door> Shared<D> {
         head: &D::Head<'_>,
         rule: &Arc<Rule<D>>,
         ask: &Ask<'_>,
-        Answered(answer, slots): Answered,
+        Decided { result, slots }: Decided,
         pass: &mut Option<Pass<D>>,
     ) -> Verdict<D> {
-        match answer {
+        match result {
             Ok(admission) if admission.decision.allowed => {
-                if admission.permit.is_held() || self.takes_along(rule) {
-                    *pass = Some(Pass::admitted(head, rule, admission));
+                if admission.permit.is_held() || rule.shows_allows() || self.hooks.shares() {
+                    let shared = self.shared_with(rule, ask, &admission);
+                    let taken = pass.insert(Pass::admitted(head, rule, admission));
+                    self.equip(taken, rule, shared);
                 }
                 None
             }
-            Ok(admission) => Some(self.deny(head, rule, ask.key, &admission)),
+            Ok(admission) => self.deny(head, rule, ask, &admission, pass),
             Err(error) => self.stand_in(head, rule, ask, (&error, slots), pass),
+        }
+    }
+
+    /// What the service is to know of its admission, if anything.
+    fn shared_with(&self, rule: &Rule<D>, ask: &Ask<'_>, admission: &Admission) -> Option<Admitted> {
+        let meters = || Arc::clone(&rule.meters);
+        self.hooks.share.then(|| Admitted::new(admission.decision, admission.axes, ask.key, meters()))
+    }
+
+    fn equip(&self, pass: &mut Pass<D>, rule: &Arc<Rule<D>>, shared: Option<Admitted>) {
+        if let Some(shared) = shared {
+            pass.share(shared);
+        }
+        if self.hooks.hold_upgrades {
+            pass.hold_upgrade();
+        }
+        if let Some(observer) = &self.hooks.observer {
+            pass.watch(observer, rule);
         }
     }
 
@@ -202,7 +219,7 @@ impl<D: Door> Shared<D> {
         match standby.admit(ask).now() {
             Ok(Ok(mut admission)) => {
                 admission.permit = slots;
-                self.conclude(head, rule, ask, Answered(Ok(admission), Permit::none()), pass)
+                self.conclude(head, rule, ask, Ok(admission).into(), pass)
             }
             Ok(Err(error)) => self.let_pass(head, rule, &error, slots, pass),
             // It is in memory, so this does not happen; if it did, nothing would be decided.
@@ -225,23 +242,33 @@ impl<D: Door> Shared<D> {
     ) -> Verdict<D> {
         let verdict = self.fail(head, rule, error);
         if verdict.is_none() && slots.is_held() {
-            *pass = Some(Pass::undecided(head, slots));
+            self.equip(pass.insert(Pass::undecided(head, rule, slots)), rule, None);
         }
         verdict
     }
 
     #[cold]
-    fn deny(&self, head: &D::Head<'_>, rule: &Rule<D>, key: &str, admission: &Admission) -> Box<Stop<D>> {
-        let limit = rule.denier(admission);
-        let policy = limit.map_or("", |limit| &limit.name);
-        let limited = Limited { request: D::shorten(*head), key, policy, admission };
+    fn deny(
+        &self,
+        head: &D::Head<'_>,
+        rule: &Arc<Rule<D>>,
+        ask: &Ask<'_>,
+        admission: &Admission,
+        pass: &mut Option<Pass<D>>,
+    ) -> Verdict<D> {
+        let each = rule.decisions(admission);
+        let (policy, shadow) = (rule.binding(&each), rule.manners.shadow);
+        let limited = Limited { request: D::shorten(*head), key: ask.key, policy, admission, shadow };
         self.hooks.limited(&limited);
-        let mut response = self.hooks.response(&Rejection::Limited(limited));
-        if let Some(limit) = limit {
-            let now_ms = rule.clock.now_ms();
-            D::write(&limit.fields, &admission.decision, now_ms, Present::Keep, D::headers_of(&mut response));
+        if shadow {
+            if let Some(shared) = self.shared_with(rule, ask, admission) {
+                pass.insert(Pass::undecided(head, rule, Permit::none())).share(shared);
+            }
+            return None;
         }
-        Box::new(Stop::Answer(response))
+        let mut response = self.hooks.response(rule.manners.problem_json, &Rejection::Limited(limited));
+        rule.write(&admission.decision, &each, Present::Keep, D::headers_of(&mut response));
+        Some(Box::new(Stop::Answer(response)))
     }
 
     #[cold]
@@ -249,11 +276,11 @@ impl<D: Door> Shared<D> {
         let failure = Failure { request: D::shorten(*head), policy: rule.name(), error };
         self.hooks.failed(&failure);
         if !error.is_store_unavailable() {
-            return Some(self.answer(&Rejection::Failed(failure)));
+            return self.answer(rule, &Rejection::Failed(failure));
         }
         match rule.fail_mode {
             FailMode::Open => None,
-            _ => Some(self.answer(&Rejection::Unavailable(failure))),
+            _ => self.answer(rule, &Rejection::Unavailable(failure)),
         }
     }
 
@@ -262,12 +289,14 @@ impl<D: Door> Shared<D> {
         self.fail(head, rule, &Error::invalid_argument(what))
     }
 
+    /// Refuses a request, unless the rule only tries its limit out.
     #[cold]
-    fn answer<'a>(&self, rejection: &Rejection<'a, D::Head<'a>>) -> Box<Stop<D>> {
-        Box::new(Stop::Answer(self.hooks.response(rejection)))
+    fn answer<'a>(&self, rule: &Rule<D>, rejection: &Rejection<'a, D::Head<'a>>) -> Verdict<D> {
+        let manners = rule.manners;
+        (!manners.shadow).then(|| Box::new(Stop::Answer(self.hooks.response(manners.problem_json, rejection))))
     }
 
-    /// Tells the hook, once in the life of the layer, that no peer is known: the server is put together wrongly, and
+    /// Tells the hook, once in the life of the middleware, that no peer is known: the server is put together wrongly, and
     /// saying so with each request would only fill the log.
     #[cold]
     fn tell_nobody(&self, head: &D::Head<'_>, rule: &Rule<D>) {
@@ -278,81 +307,6 @@ impl<D: Door> Shared<D> {
             );
             self.hooks.failed(&Failure { request: D::shorten(*head), policy: rule.name(), error: &error });
         }
-    }
-}
-
-/// Says that an answer has to be waited for.
-fn wait<D: Door>(rule: &Arc<Rule<D>>, ask: &Ask<'_>, answer: Answering) -> Box<Stop<D>> {
-    Box::new(Stop::Wait(Waiting { answer, rule: Arc::clone(rule), key: ask.key.into(), cost: ask.cost }))
-}
-
-impl<D: Door> Waiting<D> {
-    /// Waits for the answer.
-    ///
-    /// # Panics
-    ///
-    /// If polled again after it gave its answer.
-    pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Answered> {
-        Pin::new(&mut self.answer).poll(cx)
-    }
-
-    /// Concludes with the answer that was waited for, as [`Limits::decide`] does for the same request.
-    pub fn conclude(
-        &self,
-        limits: &Limits<D>,
-        head: &D::Head<'_>,
-        answer: Answered,
-        pass: &mut Option<Pass<D>>,
-    ) -> Verdict<D> {
-        limits.shared.conclude(head, &self.rule, &Ask::new(&self.key).cost(self.cost), answer, pass)
-    }
-}
-
-impl<D: Door> Pass<D> {
-    /// A request that was admitted.
-    fn admitted(head: &D::Head<'_>, rule: &Arc<Rule<D>>, admission: Admission) -> Self {
-        let shown = rule.shows_allows().then(|| Arc::clone(rule));
-        Self { shown, decision: Some(admission.decision), ..Self::undecided(head, admission.permit) }
-    }
-
-    /// A request that passes without a decision.
-    fn undecided(head: &D::Head<'_>, permit: Permit) -> Self {
-        let bodiless = permit.is_held() && head.method() == "HEAD";
-        Self { permit, shown: None, decision: None, bodiless }
-    }
-
-    /// The decision; `None` if the fail mode let the request pass.
-    pub fn decision(&self) -> Option<&Decision> {
-        self.decision.as_ref()
-    }
-
-    /// The work starts: from here on a permit that is dropped counts as [`Outcome::Dropped`](throttlekit::Outcome).
-    #[inline]
-    pub fn begin(&mut self) {
-        self.permit.begin();
-    }
-
-    /// Tells the client, and gives what the body has to hold and whether there will be no body.
-    #[inline]
-    pub fn finish(self, status: u16, headers: &mut D::HeaderMap) -> (Permit, bool) {
-        if let (Some(rule), Some(decision)) = (&self.shown, &self.decision) {
-            if let Some(limit) = rule.limit_of(decision) {
-                D::write(&limit.fields, decision, rule.clock.now_ms(), Present::Replace, headers);
-            }
-        }
-        (self.permit, self.bodiless || matches!(status, 204 | 304))
-    }
-}
-
-impl<D: Door> fmt::Debug for Pass<D> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pass").field("permit", &self.permit).field("decision", &self.decision).finish_non_exhaustive()
-    }
-}
-
-impl<D: Door> fmt::Debug for Waiting<D> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Waiting").field("rule", &self.rule).finish_non_exhaustive()
     }
 }
 

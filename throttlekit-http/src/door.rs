@@ -39,6 +39,10 @@ pub trait Door: Sized + Send + Sync + 'static {
 
     /// Sets the fields of `decision` on `map`, at `now_ms` of the clock that decided.
     fn write(fields: &Self::Fields, decision: &Decision, now_ms: f64, present: Present, map: &mut Self::HeaderMap);
+
+    /// As [`write`](Self::write), of several policies that decided together; see
+    /// [`for_each_joint`](throttlekit::headers::for_each_joint).
+    fn write_joint(limits: &[(&Self::Fields, Decision)], now_ms: f64, present: Present, map: &mut Self::HeaderMap);
 }
 
 /// A request without its body.
@@ -78,6 +82,8 @@ pub struct Answer {
     pub status: u16,
     /// The value of `Content-Type`.
     pub content_type: &'static str,
+    /// Other header fields: names in lower case, and values of printable ASCII.
+    pub fields: Vec<(&'static str, String)>,
     /// The body.
     pub body: Bytes,
 }

@@ -4,7 +4,10 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use throttlekit::Observer;
+
 use crate::door::Door;
+use crate::forms::is_grpc;
 use crate::reject::{Failure, Limited, Reject, Rejection};
 
 type Skip<D> = dyn for<'a> Fn(&<D as Door>::Head<'a>) -> bool + Send + Sync;
@@ -17,24 +20,37 @@ pub(crate) struct Hooks<D: Door> {
     pub(crate) on_limited: Option<Arc<OnLimited<D>>>,
     pub(crate) on_error: Option<Arc<OnError<D>>>,
     pub(crate) reject: Option<Arc<dyn Reject<D>>>,
-    pub(crate) share_decision: bool,
+    /// Who is told of clients that go away.
+    pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) share: bool,
+    pub(crate) hold_upgrades: bool,
 }
 
 impl<D: Door> Default for Hooks<D> {
     fn default() -> Self {
-        Self { skip: None, on_limited: None, on_error: None, reject: None, share_decision: false }
+        Self {
+            skip: None,
+            on_limited: None,
+            on_error: None,
+            reject: None,
+            observer: None,
+            share: false,
+            hold_upgrades: false,
+        }
     }
 }
 
 impl<D: Door> Clone for Hooks<D> {
     fn clone(&self) -> Self {
-        let Self { skip, on_limited, on_error, reject, share_decision } = self;
+        let Self { skip, on_limited, on_error, reject, observer, share, hold_upgrades } = self;
         Self {
             skip: skip.clone(),
             on_limited: on_limited.clone(),
             on_error: on_error.clone(),
             reject: reject.clone(),
-            share_decision: *share_decision,
+            observer: observer.clone(),
+            share: *share,
+            hold_upgrades: *hold_upgrades,
         }
     }
 }
@@ -60,10 +76,24 @@ impl<D: Door> Hooks<D> {
         }
     }
 
-    /// The response to a request that is not passed on.
-    pub(crate) fn response<'a>(&self, rejection: &Rejection<'a, D::Head<'a>>) -> D::Response {
+    /// Whether the service is to know of its admission.
+    #[inline]
+    pub(crate) fn shares(&self) -> bool {
+        self.share
+    }
+
+    /// The response to a request that is not passed on: the user's, else one in the form that the client speaks.
+    pub(crate) fn response<'a>(&self, problem_json: bool, rejection: &Rejection<'a, D::Head<'a>>) -> D::Response {
         let own = self.reject.as_ref().and_then(|reject| unwound(|| reject.response(rejection)));
-        own.unwrap_or_else(|| D::respond(rejection.answer()))
+        own.unwrap_or_else(|| {
+            D::respond(if is_grpc(rejection.request()) {
+                rejection.grpc()
+            } else if problem_json {
+                rejection.problem()
+            } else {
+                rejection.answer()
+            })
+        })
     }
 }
 
@@ -74,7 +104,9 @@ impl<D: Door> fmt::Debug for Hooks<D> {
             .field("on_limited", &self.on_limited.is_some())
             .field("on_error", &self.on_error.is_some())
             .field("reject", &self.reject.is_some())
-            .field("share_decision", &self.share_decision)
+            .field("observer", &self.observer.is_some())
+            .field("share", &self.share)
+            .field("hold_upgrades", &self.hold_upgrades)
             .finish()
     }
 }

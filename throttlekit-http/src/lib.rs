@@ -2,19 +2,30 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![doc(test(attr(deny(warnings))))]
 
+mod admitted;
 mod builder;
 mod decide;
 mod door;
+mod ending;
+mod forms;
 mod hooks;
 pub mod key;
 mod limits;
+mod pass;
 #[cfg(feature = "config")]
 mod registry;
 mod reject;
 mod rule;
+mod terms;
+mod waiting;
 
+pub use admitted::{Admitted, KeyMeter};
 pub use builder::Builder;
-pub use decide::{Answered, Pass, Stop, Verdict, Waiting};
+pub use decide::{Stop, Verdict};
 pub use door::{Answer, Door, Head, Present};
+pub use ending::{Ending, UpgradeSlot};
 pub use limits::Limits;
+pub use pass::Pass;
 pub use reject::{Failure, Limited, Reject, Rejection};
+pub use terms::{Lookup, Resolve, Terms};
+pub use waiting::{Answered, Waiting};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use throttlekit::{Admit, Clock, DynLimiter};
+use throttlekit::{Admit, Clock, DynLimiter, Observer};
 
 use crate::builder::Builder;
 use crate::door::Door;
@@ -42,13 +42,13 @@ impl<D: Door> Limits<D> {
     /// Limits every request by `limiter`, with other options. The policy is called as the strategy is, and its window is
     /// shown, unless the builder is told otherwise.
     pub fn builder(limiter: impl DynLimiter) -> Builder<D> {
-        Builder::for_limiter(Arc::new(limiter))
+        Builder::for_limiter(limiter)
     }
 
     /// Limits every request by anything that admits, such as a guard of concurrency. `clock` is the one that it decides
     /// by; header fields tell spans from it.
     pub fn builder_for(admit: impl Admit, clock: impl Clock) -> Builder<D> {
-        Builder::for_admit(Arc::new(admit), Arc::new(clock))
+        Builder::for_admit(admit, clock)
     }
 
     /// Limits requests by the rules of a configuration's `http` section.
@@ -97,16 +97,26 @@ impl<D: Door> Limits<D> {
         self.change(|hooks| hooks.reject = Some(Arc::new(reject)))
     }
 
-    /// Lets the inner service know by what decision a request was admitted; see the middleware for how it asks.
+    /// Lets the inner service know how a request was admitted: an [`Admitted`](crate::Admitted) in the request's
+    /// extensions. Costs allocations, so it is off by default.
     #[must_use]
-    pub fn share_decision(self, share: bool) -> Self {
-        self.change(|hooks| hooks.share_decision = share)
+    pub fn share(self, share: bool) -> Self {
+        self.change(|hooks| hooks.share = share)
     }
 
-    /// Whether the inner service is to know.
-    #[inline]
-    pub fn shares_decision(&self) -> bool {
-        self.shared.hooks.share_decision
+    /// Lets slots outlive a response that switches protocols, for whoever keeps the
+    /// [`UpgradeSlot`](crate::UpgradeSlot) of the request's extensions. By default a slot goes back with the handshake.
+    #[must_use]
+    pub fn hold_upgrades(self, hold: bool) -> Self {
+        self.change(|hooks| hooks.hold_upgrades = hold)
+    }
+
+    /// Tells `observer` of clients that go away while they wait for a decision or hold a slot. Decisions are told of by the
+    /// limits themselves, to the observer that they were built with. Rules from a file have theirs already: that of
+    /// `LoadOptions`.
+    #[must_use]
+    pub fn observer(self, observer: impl Observer) -> Self {
+        self.change(|hooks| hooks.observer = Some(Arc::new(observer)))
     }
 
     fn change(mut self, change: impl FnOnce(&mut Hooks<D>)) -> Self {

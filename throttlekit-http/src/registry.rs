@@ -11,7 +11,7 @@ use throttlekit::policy::{self, Policies, Policy, PolicySet, RuleLimit};
 
 use crate::door::{Door, Head as _};
 use crate::key::{ConstantKey, HeaderKey, PeerIp};
-use crate::rule::{Asked, Cost, Limit, Rule, Source, Urgency};
+use crate::rule::{Asked, Cost, Limit, Manners, Rule, Source, Urgency};
 
 /// A registry of policies and what was made of its rules. It follows the registry: whoever asks after a reload makes the
 /// rules anew.
@@ -102,6 +102,13 @@ fn compile<D: Door>(rule: &policy::Rule) -> Result<Rule<D>, BuildError> {
             return Err(BuildError::new("http.rules.policies", format!("{other:?}"), "must be one or joint"));
         }
     };
+    let manners = Manners {
+        shadow: spec.shadow,
+        problem_json: spec.problem_json,
+        drop_on_5xx: spec.drop_on_5xx,
+        on_disconnect: spec.on_disconnect,
+    };
+    let meters = rule.policies().iter().filter_map(|policy| Some((policy.name().into(), policy.limiter()?.clone())));
     let limits = rule.policies().iter().map(|policy| limit(policy, spec)).collect();
     Ok(Rule {
         asked,
@@ -115,6 +122,10 @@ fn compile<D: Door>(rule: &policy::Rule) -> Result<Rule<D>, BuildError> {
         standby: rule.standby().cloned(),
         // Rules that are not about `OPTIONS` are not found for it.
         options: true,
+        manners,
+        meters: meters.collect(),
+        resolver: None,
+        plans: Vec::new(),
     })
 }
 

@@ -17,6 +17,8 @@ pub struct Limited<'a, H> {
     pub policy: &'a str,
     /// What the limiter answered.
     pub admission: &'a Admission,
+    /// Whether the request passes all the same, since the rule only tries its limit out.
+    pub shadow: bool,
 }
 
 /// A request that could not be decided, as hooks and responses see it.
@@ -46,6 +48,15 @@ pub enum Rejection<'a, H> {
 }
 
 impl<H> Rejection<'_, H> {
+    /// The request.
+    pub fn request(&self) -> &H {
+        match self {
+            Self::Limited(limited) => &limited.request,
+            Self::Unavailable(failure) | Self::Failed(failure) => &failure.request,
+            Self::MissingKey(request) => request,
+        }
+    }
+
     /// The status of the usual response.
     pub fn status(&self) -> u16 {
         match self {
@@ -73,7 +84,7 @@ impl<H> Rejection<'_, H> {
 
     /// The usual response: [`status`](Self::status) and [`body`](Self::body) as `application/json`.
     pub fn answer(&self) -> Answer {
-        Answer { status: self.status(), content_type: "application/json", body: self.body() }
+        Answer { status: self.status(), content_type: "application/json", fields: Vec::new(), body: self.body() }
     }
 }
 

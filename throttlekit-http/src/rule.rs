@@ -4,14 +4,19 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use throttlekit::headers::{HeaderSet, Headers};
+use throttlekit::headers::{self, HeaderSet, Headers};
 #[cfg(feature = "config")]
 use throttlekit::policy::Guarded;
-use throttlekit::{Admission, Admit, Axis, Clock, Decision, DynLimiter, FailMode, MissingKey, Priority};
+use throttlekit::{
+    Admission, Admit, Axes, Clock, Decision, DynLimiter, Error, FailMode, MissingKey, Outcome, Priority,
+};
 
-use crate::door::{Door, Head as _};
+use crate::admitted::Meters;
+use crate::door::{Door, Head as _, Present};
+use crate::ending::Named;
 use crate::hooks::unwound;
 use crate::key::{ANONYMOUS, InlineText, Key, KeyExtractor, PeerIp, peer_stand_in};
+use crate::terms::Resolve;
 
 type CostFn<D> = dyn for<'a> Fn(&<D as Door>::Head<'a>) -> f64 + Send + Sync;
 
@@ -47,6 +52,33 @@ pub(crate) enum Source<D: Door> {
     Extractor(Arc<dyn KeyExtractor<D>>),
 }
 
+impl<D: Door> Clone for Source<D> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Peer(peer) => Self::Peer(*peer),
+            Self::Extractor(extractor) => Self::Extractor(Arc::clone(extractor)),
+        }
+    }
+}
+
+impl<D: Door> Clone for Cost<D> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Fixed(cost) => Self::Fixed(*cost),
+            Self::Of(cost) => Self::Of(Arc::clone(cost)),
+        }
+    }
+}
+
+impl<D: Door> Clone for Urgency<D> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Fixed(priority) => Self::Fixed(*priority),
+            Self::Of(priority) => Self::Of(Arc::clone(priority)),
+        }
+    }
+}
+
 impl<D: Door> Source<D> {
     pub(crate) fn new<K: KeyExtractor<D>>(extractor: K) -> Self {
         match (&extractor as &dyn Any).downcast_ref() {
@@ -63,8 +95,6 @@ pub(crate) struct Limit<D: Door> {
     pub(crate) fields: D::Fields,
     /// Which fields are written.
     pub(crate) set: HeaderSet,
-    /// The limit as it is usually shown.
-    pub(crate) shown: u64,
     /// Whether it limits the work in flight.
     pub(crate) slots: bool,
 }
@@ -73,7 +103,7 @@ impl<D: Door> Limit<D> {
     /// A limit that is usually `shown`.
     pub(crate) fn new(name: &str, headers: Headers, shown: u64, slots: bool) -> Self {
         let set = headers.set();
-        Self { name: name.into(), fields: D::fields(headers, shown), set, shown, slots }
+        Self { name: name.into(), fields: D::fields(headers, shown), set, slots }
     }
 }
 
@@ -93,6 +123,31 @@ pub(crate) struct Rule<D: Door> {
     /// Who decides while the store is out, without waiting; `None` leaves it to the fail mode.
     pub(crate) standby: Option<Arc<dyn Admit>>,
     pub(crate) options: bool,
+    pub(crate) manners: Manners,
+    /// The limiters of its policies that limit units, for handlers that count more.
+    pub(crate) meters: Meters,
+    /// What is special about single requests, and the limits that they may then meet.
+    pub(crate) resolver: Option<Arc<dyn Resolve<D>>>,
+    pub(crate) plans: Vec<(Arc<str>, Arc<Rule<D>>)>,
+}
+
+/// How a rule treats its requests, decisions aside.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manners {
+    /// Decides and tells, and lets everything pass.
+    pub(crate) shadow: bool,
+    /// Whether rejections are problem details.
+    pub(crate) problem_json: bool,
+    /// Whether a response of a failing server counts as dropped work.
+    pub(crate) drop_on_5xx: bool,
+    /// What a client that goes away counts as: dropped work, or none.
+    pub(crate) on_disconnect: Outcome,
+}
+
+impl Default for Manners {
+    fn default() -> Self {
+        Self { shadow: false, problem_json: false, drop_on_5xx: false, on_disconnect: Outcome::Dropped }
+    }
 }
 
 /// The place for the key of one request: it stays where it is written, since moving it costs more than making it.
@@ -197,23 +252,58 @@ impl<D: Door> Rule<D> {
         self.limits.first().is_some_and(|limit| limit.set.shows_allows())
     }
 
-    /// The limit that denied with this admission.
-    pub(crate) fn denier(&self, admission: &Admission) -> Option<&Limit<D>> {
-        let slots = self.limits.iter().find(|limit| limit.slots);
-        match admission.binding {
-            Some(Axis::Concurrency) => slots.or_else(|| self.limit_of(&admission.decision)),
-            _ => self.limit_of(&admission.decision),
+    /// The limit whose decision this is, of a rule with one limit.
+    #[inline]
+    pub(crate) fn only(&self) -> Option<&Limit<D>> {
+        match self.limits.as_slice() {
+            [limit] => Some(limit),
+            _ => None,
         }
     }
 
-    /// The limit whose decision this is. Of several limits it is the first that grants as much: what is shown of it
-    /// beyond the decision is its name and its window.
-    #[inline]
-    pub(crate) fn limit_of(&self, decision: &Decision) -> Option<&Limit<D>> {
-        match self.limits.as_slice() {
-            [limit] => Some(limit),
-            limits => limits.iter().find(|limit| limit.shown == decision.limit).or(limits.first()),
+    /// The decision of each limit, in their order; empty for a rule with one.
+    pub(crate) fn decisions(&self, admission: &Admission) -> Box<[Decision]> {
+        if self.limits.len() < 2 {
+            return Box::default();
         }
+        let Axes { rate, concurrency, cost, .. } = admission.axes;
+        let one = rate.or(cost);
+        let mut units = admission.each.as_deref().unwrap_or(one.as_slice()).iter();
+        // What was not asked, since another one had refused, says nothing.
+        let decision = |limit: &Limit<D>| if limit.slots { concurrency } else { units.next().copied() };
+        self.limits.iter().map(decision).map(|decision| decision.unwrap_or(Decision::ALLOW_FULL)).collect()
+    }
+
+    /// The name of the limit that matters most among those that decided.
+    pub(crate) fn binding(&self, decisions: &[Decision]) -> &str {
+        let index = headers::binding(decisions).unwrap_or(0);
+        self.limits.get(index).map_or("", |limit| &limit.name)
+    }
+
+    /// Sets the header fields of one response.
+    #[inline]
+    pub(crate) fn write(&self, decision: &Decision, each: &[Decision], present: Present, map: &mut D::HeaderMap) {
+        let now_ms = self.clock.now_ms();
+        if let Some(limit) = self.only() {
+            D::write(&limit.fields, decision, now_ms, present, map);
+        } else {
+            let shown: Vec<_> = self.limits.iter().map(|limit| &limit.fields).zip(each.iter().copied()).collect();
+            D::write_joint(&shown, now_ms, present, map);
+        }
+    }
+
+    /// The rule for the plan of a request. A plan that is not known is no reason to let the request pass: the rule itself
+    /// counts then, and the error says so.
+    pub(crate) fn plan<'r>(self: &'r Arc<Self>, name: Option<&str>) -> Result<&'r Arc<Self>, Error> {
+        let Some(name) = name else { return Ok(self) };
+        let known = self.plans.iter().find(|(plan, _)| **plan == *name).map(|(_, rule)| rule);
+        known.ok_or_else(|| Error::invalid_argument(format!("no plan is called {name:?}: the rule's own limit counts")))
+    }
+}
+
+impl<D: Door> Named for Rule<D> {
+    fn name(&self) -> &str {
+        Rule::name(self)
     }
 }
 

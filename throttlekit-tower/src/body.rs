@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use throttlekit::{Outcome, Permit};
+use throttlekit_http::Ending;
 
 pin_project! {
     /// The body of a response that went through [`Throttle`](crate::Throttle).
@@ -23,19 +23,18 @@ pin_project! {
 pin_project! {
     #[project = KindProjection]
     enum Kind<B> {
-        Passed { #[pin] body: B, permit: Permit },
+        Passed { #[pin] body: B, ending: Ending },
         Own { data: Option<Bytes> },
     }
 }
 
 impl<B: Body> ResponseBody<B> {
-    /// A body of the inner service, which holds `permit`. With `bodiless` the server sends no body, so that the work is
-    /// over now, as it is if the body has ended already.
-    pub(crate) fn passed(body: B, mut permit: Permit, bodiless: bool) -> Self {
-        if permit.is_held() && (bodiless || ended(&body)) {
-            permit.settle(Outcome::Completed);
+    /// A body of the inner service, which carries `ending`. If it has ended already, so has the work.
+    pub(crate) fn passed(body: B, mut ending: Ending) -> Self {
+        if ending.is_held() {
+            ending.frame(ended(&body));
         }
-        Self { kind: Kind::Passed { body, permit } }
+        Self { kind: Kind::Passed { body, ending } }
     }
 }
 
@@ -43,7 +42,7 @@ impl<B> ResponseBody<B> {
     /// A body of the inner service that holds nothing.
     #[inline]
     pub(crate) fn free(body: B) -> Self {
-        Self { kind: Kind::Passed { body, permit: Permit::none() } }
+        Self { kind: Kind::Passed { body, ending: Ending::none() } }
     }
 }
 
@@ -69,14 +68,14 @@ where
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         match self.project().kind.project() {
-            KindProjection::Passed { body, permit } if !permit.is_held() => body.poll_frame(cx),
-            KindProjection::Passed { mut body, permit } => {
+            KindProjection::Passed { body, ending } if !ending.is_held() => body.poll_frame(cx),
+            KindProjection::Passed { mut body, ending } => {
                 let polled = body.as_mut().poll_frame(cx);
                 match &polled {
-                    Poll::Ready(None) => permit.settle(Outcome::Completed),
-                    Poll::Ready(Some(Err(_))) => permit.settle(Outcome::Dropped),
-                    Poll::Ready(Some(Ok(_))) if ended(&*body) => permit.settle(Outcome::Completed),
-                    Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+                    Poll::Ready(None) => ending.complete(),
+                    Poll::Ready(Some(Err(_))) => ending.fail(),
+                    Poll::Ready(Some(Ok(_))) => ending.frame(ended(&*body)),
+                    Poll::Pending => {}
                 }
                 polled
             }
@@ -109,7 +108,7 @@ impl<B> Default for ResponseBody<B> {
 impl<B> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            Kind::Passed { permit, .. } => f.debug_struct("Passed").field("permit", permit).finish_non_exhaustive(),
+            Kind::Passed { ending, .. } => f.debug_struct("Passed").field("ending", ending).finish_non_exhaustive(),
             Kind::Own { data } => f.debug_struct("Own").field("data", data).finish(),
         }
     }

@@ -33,6 +33,11 @@ impl<F: Framework> Door for Tower<F> {
         let mut response = Response::new(answer.body);
         *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+        for (name, value) in answer.fields {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                response.headers_mut().insert(name, value);
+            }
+        }
         response
     }
 
@@ -47,6 +52,10 @@ impl<F: Framework> Door for Tower<F> {
     #[inline]
     fn write(fields: &Fields, decision: &Decision, now_ms: f64, present: Present, map: &mut HeaderMap) {
         fields.write(decision, now_ms, present, map);
+    }
+
+    fn write_joint(limits: &[(&Fields, Decision)], now_ms: f64, present: Present, map: &mut HeaderMap) {
+        Fields::write_joint(limits, now_ms, present, map);
     }
 }
 

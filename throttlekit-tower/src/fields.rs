@@ -6,7 +6,7 @@ use arrayvec::{ArrayString, ArrayVec};
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use throttlekit::Decision;
-use throttlekit::headers::{Field, FieldValue, HeaderFamily, Headers};
+use throttlekit::headers::{self, Field, FieldValue, HeaderFamily, Headers};
 use throttlekit_http::Present;
 
 static RATE_LIMIT_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
@@ -100,6 +100,17 @@ impl Fields {
                 put(map, field, value, present);
             }
         }
+    }
+
+    /// Sets the fields of several policies that decided together.
+    pub(crate) fn write_joint(limits: &[(&Self, Decision)], now_ms: f64, present: Present, map: &mut HeaderMap) {
+        let limits: Vec<_> = limits.iter().map(|(fields, decision)| (&fields.headers, *decision)).collect();
+        headers::for_each_joint(&limits, now_ms, |field, value| {
+            let value = small_number(value).or_else(|| HeaderValue::try_from(value.to_string()).ok());
+            if let Some(value) = value {
+                put(map, field, value, present);
+            }
+        });
     }
 
     /// A value that needs no memory of its own.

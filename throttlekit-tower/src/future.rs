@@ -78,7 +78,7 @@ where
             return Self::stopped(shared, service, request, *stop);
         }
         if let Some(mut pass) = pass {
-            begin(shared, &mut pass, &mut request);
+            begin(&mut pass, &mut request);
             return Self { state: State::Carrying { future: service.call(request), pass: Some(pass) } };
         }
         Self { state: State::Passed { future: service.call(request) } }
@@ -100,9 +100,12 @@ where
 
 /// The work starts.
 #[inline]
-fn begin<B, F: Framework>(shared: &Shared<F>, pass: &mut Pass<F>, request: &mut Request<B>) {
-    if let Some(decision) = pass.decision().filter(|_| shared.shares_decision()) {
-        request.extensions_mut().insert(*decision);
+fn begin<B, F: Framework>(pass: &mut Pass<F>, request: &mut Request<B>) {
+    if let Some(admitted) = pass.shared() {
+        request.extensions_mut().insert(admitted.clone());
+    }
+    if let Some(slot) = pass.upgrade_slot() {
+        request.extensions_mut().insert(slot.clone());
     }
     pass.begin();
 }
@@ -124,7 +127,7 @@ where
             None => match pass {
                 None => State::Passed { future: self.service.call(self.request) },
                 Some(mut pass) => {
-                    begin(&self.shared, &mut pass, &mut self.request);
+                    begin(&mut pass, &mut self.request);
                     State::Carrying { future: self.service.call(self.request), pass: Some(pass) }
                 }
             },
@@ -159,9 +162,16 @@ where
                 }
                 StateProjection::Carrying { future, pass } => {
                     let response = ready!(future.poll(cx));
-                    // Taken in either case: an error ends the work too.
                     let pass = pass.take();
-                    return Poll::Ready(response.map(|response| finished(response, pass)));
+                    return Poll::Ready(match response {
+                        Ok(response) => Ok(finished(response, pass)),
+                        Err(error) => {
+                            if let Some(pass) = pass {
+                                pass.fail();
+                            }
+                            Err(error)
+                        }
+                    });
                 }
                 StateProjection::Rejected { response } => {
                     let response = response.take().expect("`ResponseFuture` polled after its response was taken");
@@ -185,9 +195,9 @@ where
 /// The response of the inner service with what we add.
 #[inline]
 fn finished<B: Body, F: Framework>(mut response: Response<B>, pass: Option<Pass<F>>) -> Response<ResponseBody<B>> {
-    let status = response.status();
-    let (permit, bodiless) = pass.map(|pass| pass.finish(status.as_u16(), response.headers_mut())).unwrap_or_default();
-    response.map(|body| ResponseBody::passed(body, permit, bodiless))
+    let status = response.status().as_u16();
+    let ending = pass.map(|pass| pass.finish(status, response.headers_mut())).unwrap_or_default();
+    response.map(|body| ResponseBody::passed(body, ending))
 }
 
 impl<S, B, F> fmt::Debug for ResponseFuture<S, B, F>

@@ -1,6 +1,6 @@
 //! The layer.
 
-use throttlekit::{Admit, Clock, DynLimiter};
+use throttlekit::{Admit, Clock, DynLimiter, Observer};
 use throttlekit_http::{Limits, Reject};
 use tower_layer::Layer;
 
@@ -153,11 +153,26 @@ impl<F: Framework> FrameworkLayer<F> {
         self.shared.reject(reject).into()
     }
 
-    /// Puts the [`Decision`](throttlekit::Decision) of an admitted request into its extensions, for the inner service.
-    /// Costs allocations, so it is off by default.
+    /// Lets the inner service know how a request was admitted, by an [`Admitted`](crate::Admitted) in its extensions: the
+    /// decision, and the limits under its key, to count more on them. Costs allocations, so it is off by default.
     #[must_use]
-    pub fn share_decision(self, share: bool) -> Self {
-        self.shared.share_decision(share).into()
+    pub fn share(self, share: bool) -> Self {
+        self.shared.share(share).into()
+    }
+
+    /// Lets the slot of a request outlive a response that switches protocols, as to a WebSocket, for as long as somebody
+    /// keeps the [`UpgradeSlot`](crate::UpgradeSlot) of the request's extensions. By default a slot goes back with the
+    /// handshake.
+    #[must_use]
+    pub fn hold_upgrades(self, hold: bool) -> Self {
+        self.shared.hold_upgrades(hold).into()
+    }
+
+    /// Tells `observer` of clients that go away while they wait for a decision or hold a slot. Decisions are told of by the
+    /// limits themselves, to the observer that they were built with.
+    #[must_use]
+    pub fn observer(self, observer: impl Observer) -> Self {
+        self.shared.observer(observer).into()
     }
 }
 

@@ -9,7 +9,7 @@ use common::{DENIED, Script, around, field, from_peer, gcra, request, scripted, 
 use http::{Method, Request, Response, StatusCode};
 use throttlekit::headers::{HeaderFamily, HeaderSet};
 use throttlekit::{Admission, Decision, FixedWindow, Limiter, ManualClock, Run};
-use throttlekit_tower::{Rejection, ThrottleLayer};
+use throttlekit_tower::{Admitted, Rejection, ThrottleLayer};
 use tower::{Layer as _, service_fn};
 
 #[tokio::test]
@@ -212,11 +212,11 @@ async fn the_inner_service_can_see_the_decision() {
     let seen = Arc::new(Mutex::new(None));
     let log = Arc::clone(&seen);
     let inner = service_fn(move |request: Request<()>| {
-        *log.lock().expect("no panic") = request.extensions().get::<Decision>().copied();
+        *log.lock().expect("no panic") = request.extensions().get::<Admitted>().map(|admitted| *admitted.decision());
         async { Ok::<_, std::convert::Infallible>(Response::new(http_body_util::Empty::<Bytes>::new())) }
     });
     send(&ThrottleLayer::new(gcra(2.0)).layer(inner.clone()), request()).await;
     assert_eq!(*seen.lock().expect("no panic"), None);
-    send(&ThrottleLayer::new(gcra(2.0)).share_decision(true).layer(inner), request()).await;
+    send(&ThrottleLayer::new(gcra(2.0)).share(true).layer(inner), request()).await;
     assert_eq!(seen.lock().expect("no panic").map(|decision| decision.remaining), Some(1));
 }

@@ -157,7 +157,9 @@ fn a_meter_gives_back_what_a_decision_took_in_the_window_of_that_alone() {
     let clock = ManualClock::new(1_000_000.0);
     let budget = Budget::builder().budget(10.0).window_ms(1_000.0).build().unwrap();
     let tokens = TokenBudget::builder(budget).clock(clock.clone()).build();
-    let window = Limiter::builder(FixedWindow::builder().limit(10.0).window_ms(1_000.0).build().unwrap()).clock(clock.clone()).build();
+    let window = Limiter::builder(FixedWindow::builder().limit(10.0).window_ms(1_000.0).build().unwrap())
+        .clock(clock.clone())
+        .build();
     let meters: [Arc<dyn Meter>; 2] = [Arc::new(tokens), Arc::new(window)];
     let debit = |meter: &Arc<dyn Meter>| meter.debit("k", 6.0).now().unwrap().unwrap();
     for meter in meters {

@@ -1,0 +1,152 @@
+//! The end of an admitted request: what it holds is given back once, whatever ends it.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use throttlekit::{Disconnect, Observer, Outcome, Permit, Stage};
+
+/// What an admitted request holds until its response is over. The body of the response carries it and says what happens;
+/// the first that ends it counts.
+///
+/// Dropped before, the client went away: that counts as dropped work, or as none if the middleware was told so, and the
+/// observer is told.
+///
+/// A body says
+///
+/// - [`frame`](Self::frame) with each frame that it hands out: servers stop asking a body whose declared length is reached,
+///   so that the last frame is where the work ends;
+/// - [`complete`](Self::complete) at its end, [`fail`](Self::fail) if it breaks off.
+#[must_use = "dropping it ends the request"]
+pub struct Ending {
+    permit: Permit,
+    /// What a response that is handed over completely counts as.
+    completed: Outcome,
+    watch: Option<Box<Watch>>,
+}
+
+/// Who is told of a client that goes away.
+pub(crate) struct Watch {
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) policy: Arc<dyn Named>,
+    pub(crate) stage: Stage,
+}
+
+/// What has the name of a policy.
+pub(crate) trait Named: Send + Sync {
+    fn name(&self) -> &str;
+}
+
+impl Ending {
+    /// Holds nothing.
+    #[inline]
+    pub fn none() -> Self {
+        Self::holding(Permit::none())
+    }
+
+    #[inline]
+    pub(crate) fn holding(permit: Permit) -> Self {
+        Self { permit, completed: Outcome::Completed, watch: None }
+    }
+
+    pub(crate) fn watched(mut self, observer: Arc<dyn Observer>, policy: Arc<dyn Named>) -> Self {
+        self.watch = Some(Box::new(Watch { observer, policy, stage: Stage::Working }));
+        self
+    }
+
+    /// Whether anything is held.
+    #[inline]
+    pub fn is_held(&self) -> bool {
+        self.permit.is_held()
+    }
+
+    /// The work starts. With `counts`, being dropped counts as dropped work from here on.
+    #[inline]
+    pub(crate) fn begin(&mut self, counts: bool) {
+        if counts {
+            self.permit.begin();
+        }
+    }
+
+    /// The response is there; handed over completely, it counts as `completed`.
+    pub(crate) fn answer(&mut self, completed: Outcome) {
+        self.completed = completed;
+        if let Some(watch) = &mut self.watch {
+            watch.stage = Stage::Answering;
+        }
+    }
+
+    /// A frame of the body is handed out, and with `ended` there is no other.
+    #[inline]
+    pub fn frame(&mut self, ended: bool) {
+        if ended {
+            self.complete();
+        }
+    }
+
+    /// The response was handed over.
+    pub fn complete(&mut self) {
+        self.permit.settle(self.completed);
+    }
+
+    /// The service gave no response, or its body broke off.
+    pub fn fail(&mut self) {
+        self.permit.settle(Outcome::Dropped);
+    }
+}
+
+impl Default for Ending {
+    fn default() -> Self {
+        Self::none()
+    }
+}
+
+impl Drop for Ending {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(watch) = self.watch.take().filter(|_| self.permit.is_held()) {
+            watch.tell();
+        }
+    }
+}
+
+impl Watch {
+    #[cold]
+    pub(crate) fn tell(&self) {
+        // An observer's panic while a request is dropped would end the process.
+        crate::hooks::unwound(|| self.observer.disconnected(&Disconnect::new(self.policy.name(), self.stage)));
+    }
+}
+
+impl fmt::Debug for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ending")
+            .field("permit", &self.permit)
+            .field("completed", &self.completed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The slot of a request that may outlive its response, as with a connection that is upgraded to a WebSocket.
+///
+/// A middleware that was told to [hold upgrades](crate::Limits::hold_upgrades) puts it into the request. If the response
+/// switches protocols the slot is held until the last clone of this is dropped, so whoever works on the connection keeps
+/// one; without a clone, and with any other response, it goes back as it always does.
+#[derive(Clone, Debug, Default)]
+pub struct UpgradeSlot(Arc<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept(Mutex<Option<Ending>>);
+
+impl UpgradeSlot {
+    pub(crate) fn keep(&self, ending: Ending) {
+        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(ending);
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Some(ending) = self.0.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            ending.complete();
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! What a layer may be told beyond its limit: plans, shadow, problem details, gRPC, what ends a slot.
+
+mod common;
+
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::{Hello, around, field, gcra, request, send, text};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use throttlekit::{Disconnect, Error, Event, Guard, ManualClock, Observer, Outcome, Stage};
+use throttlekit_tower::{Admitted, Lookup, PeerAddr, Terms, Throttle, ThrottleLayer, UpgradeSlot};
+use tower::{Layer as _, ServiceExt as _, service_fn};
+
+fn guard() -> Guard<ManualClock> {
+    Guard::builder().fixed(1).clock(ManualClock::new(0.0)).build().expect("good options")
+}
+
+fn guarded(guard: &Guard<ManualClock>) -> throttlekit_tower::ThrottleLayerBuilder {
+    ThrottleLayer::builder_for(guard.clone(), ManualClock::new(0.0))
+}
+
+/// Answers with `status` and a body of one byte.
+fn answering(
+    layer: &ThrottleLayer,
+    status: StatusCode,
+) -> impl tower::Service<
+    Request<()>,
+    Response = Response<throttlekit_tower::ResponseBody<Full<Bytes>>>,
+    Error = Infallible,
+    Future: Send,
+> + Clone {
+    layer.layer(service_fn(move |_: Request<()>| async move {
+        let mut response = Response::new(Full::from("x"));
+        *response.status_mut() = status;
+        Ok(response)
+    }))
+}
+
+#[tokio::test]
+async fn shadow_tells_and_lets_pass() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&told);
+    let layer = ThrottleLayer::builder(gcra(1.0)).shadow(true).build().expect("good options");
+    let layer = layer.share(true).on_limited(move |limited| log.lock().expect("no panic").push(limited.shadow));
+    let (service, inner) = around(&layer);
+    for _ in 0..3 {
+        assert_eq!(send(&service, request()).await.status(), StatusCode::CREATED);
+    }
+    assert_eq!((inner.calls(), told.lock().expect("no panic").as_slice()), (3, &[true, true][..]));
+    let last = send(&service, request()).await;
+    assert_eq!((field(&last, "retry-after"), field(&last, "ratelimit-limit")), ("", ""));
+}
+
+#[tokio::test]
+async fn a_rejection_can_be_problem_details() {
+    let layer = ThrottleLayer::builder(gcra(1.0)).policy_name("a\"b").problem_json(true).build().expect("good options");
+    let (service, _) = around(&layer);
+    send(&service, request()).await;
+    let denied = send(&service, request()).await;
+    assert_eq!(
+        (denied.status(), field(&denied, "content-type")),
+        (StatusCode::TOO_MANY_REQUESTS, "application/problem+json")
+    );
+    assert_eq!(field(&denied, "retry-after"), "1");
+    let body: serde_json::Value = serde_json::from_str(&text(denied).await).expect("JSON");
+    assert_eq!(body["type"], "https://iana.org/assignments/http-problem-types#quota-exceeded");
+    assert_eq!(
+        (&body["status"], &body["violated-policies"][0], &body["retryAfterMs"]),
+        (&429.into(), &"a\"b".into(), &1000.into())
+    );
+}
+
+#[tokio::test]
+async fn a_call_of_grpc_is_refused_as_such() {
+    let (service, _) = around(&ThrottleLayer::new(gcra(1.0)));
+    let call = || {
+        let mut call = request();
+        call.headers_mut().insert("content-type", "application/grpc+proto".parse().expect("a value"));
+        call
+    };
+    send(&service, call()).await;
+    let denied = send(&service, call()).await;
+    assert_eq!((denied.status(), field(&denied, "content-type")), (StatusCode::OK, "application/grpc"));
+    assert_eq!(field(&denied, "grpc-status"), "8");
+    assert_eq!(field(&denied, "grpc-message"), "rate limit exceeded; retry after 1000ms");
+    assert_eq!((field(&denied, "retry-after"), field(&denied, "ratelimit-remaining")), ("1", "0"));
+    assert_eq!(text(denied).await, "");
+}
+
+#[tokio::test]
+async fn a_failing_server_counts_as_told() {
+    for (drop, outcome) in [(false, 0), (true, 1)] {
+        let guard = guard();
+        let layer = guarded(&guard).drop_on_5xx(drop).build().expect("good options");
+        let service = answering(&layer, StatusCode::BAD_GATEWAY);
+        let response = service.oneshot(request()).await.expect("an answer");
+        response.into_body().collect().await.expect("a body");
+        assert_eq!((guard.report().in_flight, guard.stats().dropped), (0, outcome));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_counts_as_told() {
+    for (on_disconnect, dropped) in [(Outcome::Dropped, 2), (Outcome::Ignored, 0)] {
+        let guard = guard();
+        let layer = guarded(&guard).on_disconnect(on_disconnect).build().expect("good options");
+        let never = layer
+            .layer(service_fn(|_: Request<()>| std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>()));
+        // While the service works.
+        let mut call = Box::pin(never.oneshot(request()));
+        assert!(futures_util::poll!(&mut call).is_pending());
+        assert_eq!(guard.report().in_flight, 1);
+        drop(call);
+        assert_eq!(guard.report().in_flight, 0);
+        // While the response is sent.
+        let response = answering(&layer, StatusCode::OK).oneshot(request()).await.expect("an answer");
+        assert_eq!(guard.report().in_flight, 1);
+        drop(response);
+        assert_eq!((guard.report().in_flight, guard.stats().dropped), (0, dropped));
+    }
+    let refused = guarded(&guard()).on_disconnect(Outcome::Completed).build().expect_err("not a completion");
+    assert!(refused.to_string().contains("onDisconnect"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_service_that_fails_without_a_response_is_dropped_work_in_any_case() {
+    let guard = guard();
+    let layer = guarded(&guard).on_disconnect(Outcome::Ignored).build().expect("good options");
+    let broken = layer.layer(service_fn(|_: Request<()>| async { Err::<Response<Full<Bytes>>, _>("broken") }));
+    assert_eq!(broken.oneshot(request()).await.err(), Some("broken"));
+    assert_eq!((guard.report().in_flight, guard.stats().dropped), (0, 1));
+}
+
+#[tokio::test]
+async fn an_observer_is_told_of_clients_that_go_away() {
+    #[derive(Default)]
+    struct Gone(Mutex<Vec<(String, Stage)>>);
+    impl Observer for Gone {
+        fn observe(&self, _: &Event<'_>) {}
+        fn disconnected(&self, disconnect: &Disconnect<'_>) {
+            self.0.lock().expect("no panic").push((disconnect.policy.to_owned(), disconnect.stage));
+        }
+    }
+    let (guard, gone) = (guard(), Arc::new(Gone::default()));
+    let layer = guarded(&guard).policy_name("work").build().expect("good options").observer(Arc::clone(&gone));
+    let never =
+        layer.layer(service_fn(|_: Request<()>| std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>()));
+    let mut call = Box::pin(never.oneshot(request()));
+    assert!(futures_util::poll!(&mut call).is_pending());
+    drop(call);
+    let service = answering(&layer, StatusCode::OK);
+    drop(service.clone().oneshot(request()).await.expect("an answer"));
+    // Whoever stays to the end does not count.
+    let response = service.oneshot(request()).await.expect("an answer");
+    response.into_body().collect().await.expect("a body");
+    let told = [("work".to_owned(), Stage::Working), ("work".to_owned(), Stage::Answering)];
+    assert_eq!(*gone.0.lock().expect("no panic"), told);
+}
+
+#[tokio::test]
+async fn a_slot_goes_back_with_the_handshake_unless_somebody_keeps_it() {
+    let guard = guard();
+    let kept: Arc<Mutex<Option<UpgradeSlot>>> = Arc::default();
+    let keeping = |keep: bool| {
+        let kept = Arc::clone(&kept);
+        service_fn(move |request: Request<()>| {
+            if keep {
+                *kept.lock().expect("no panic") = request.extensions().get::<UpgradeSlot>().cloned();
+            }
+            async {
+                let mut response = Response::new(Full::<Bytes>::default());
+                *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+                Ok::<_, Infallible>(response)
+            }
+        })
+    };
+    let layer = guarded(&guard).build().expect("good options");
+    layer.layer(keeping(true)).oneshot(request()).await.expect("an answer");
+    assert_eq!(guard.report().in_flight, 0);
+    assert!(kept.lock().expect("no panic").is_none());
+
+    let layer = layer.hold_upgrades(true);
+    layer.layer(keeping(false)).oneshot(request()).await.expect("an answer");
+    assert_eq!(guard.report().in_flight, 0);
+
+    layer.layer(keeping(true)).oneshot(request()).await.expect("an answer");
+    assert_eq!(guard.report().in_flight, 1);
+    kept.lock().expect("no panic").take();
+    assert_eq!((guard.report().in_flight, guard.stats().dropped), (0, 0));
+
+    // Any other response: keeping it holds nothing.
+    let inner = Arc::clone(&kept);
+    let usual = layer.layer(service_fn(move |request: Request<()>| {
+        *inner.lock().expect("no panic") = request.extensions().get::<UpgradeSlot>().cloned();
+        async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("x"))) }
+    }));
+    let response = usual.oneshot(request()).await.expect("an answer");
+    assert!(kept.lock().expect("no panic").is_some());
+    response.into_body().collect().await.expect("a body");
+    assert_eq!(guard.report().in_flight, 0);
+}
+
+fn tiered() -> throttlekit_tower::ThrottleLayerBuilder {
+    ThrottleLayer::builder(gcra(1.0)).policy_name("free").plan("pro", gcra(3.0))
+}
+
+fn paying(request: &mut Request<()>) {
+    request.headers_mut().insert("x-plan", "pro".parse().expect("a value"));
+}
+
+async fn limits_of(service: &Throttle<Hello>, change: fn(&mut Request<()>)) -> (String, StatusCode) {
+    let mut request = request();
+    change(&mut request);
+    let response = send(service, request).await;
+    (field(&response, "ratelimit-limit").to_owned(), response.status())
+}
+
+#[tokio::test]
+async fn each_request_meets_the_limit_of_its_plan() {
+    let terms = |request: &throttlekit_tower::RequestHead<'_>, _: &str| {
+        if request.headers().contains_key("x-plan") { Terms::new().plan("pro").cost(2.0) } else { Terms::new() }
+    };
+    let (service, _) = around(&tiered().terms_fn(terms).build().expect("good options"));
+    assert_eq!(limits_of(&service, |_| ()).await, ("1".to_owned(), StatusCode::CREATED));
+    assert_eq!(limits_of(&service, |_| ()).await, ("1".to_owned(), StatusCode::TOO_MANY_REQUESTS));
+    assert_eq!(limits_of(&service, paying).await, ("3".to_owned(), StatusCode::CREATED));
+    assert_eq!(limits_of(&service, paying).await, ("3".to_owned(), StatusCode::TOO_MANY_REQUESTS));
+}
+
+#[tokio::test]
+async fn an_unknown_plan_is_told_of_and_meets_the_limit_of_all() {
+    let errors = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&errors);
+    let layer =
+        tiered().terms_fn(|_, _| Terms::new().plan("gold")).build().expect("good options").on_error(move |failure| {
+            assert!(failure.error.to_string().contains("gold"));
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+    let (service, _) = around(&layer);
+    assert_eq!(limits_of(&service, |_| ()).await, ("1".to_owned(), StatusCode::CREATED));
+    assert_eq!(limits_of(&service, |_| ()).await, ("1".to_owned(), StatusCode::TOO_MANY_REQUESTS));
+    assert_eq!(errors.load(Ordering::Relaxed), 2);
+    let twice = tiered().plan("pro", gcra(1.0)).build().expect_err("two plans of one name");
+    assert!(twice.to_string().contains("plan"), "{twice}");
+}
+
+#[tokio::test]
+async fn a_lookup_asks_once_and_remembers_for_a_while() {
+    let (asked, clock) = (Arc::new(AtomicUsize::new(0)), ManualClock::new(0.0));
+    let count = Arc::clone(&asked);
+    let lookup = Lookup::new(move |key: String| {
+        count.fetch_add(1, Ordering::SeqCst);
+        async move {
+            tokio::task::yield_now().await;
+            assert_eq!(key, "203.0.113.5");
+            Ok(Terms::new().plan("pro"))
+        }
+    });
+    let lookup = lookup.remember(10, Duration::from_secs(5)).expect("good options").clock(clock.clone());
+    let (service, _) = around(&tiered().terms(lookup).build().expect("good options"));
+    // Both wait for one answer.
+    let both = tokio::join!(limits_of(&service, |_| ()), limits_of(&service, |_| ()));
+    assert_eq!((both.0.0.as_str(), both.1.0.as_str(), asked.load(Ordering::SeqCst)), ("3", "3", 1));
+    limits_of(&service, |_| ()).await;
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    clock.advance(5_000.0);
+    limits_of(&service, |_| ()).await;
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_lookup_that_fails_is_subject_to_the_fail_mode_and_asks_again() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let lookup = Lookup::new(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        async { Err(Error::store_unavailable("no database")) }
+    });
+    let layer = tiered().terms(lookup).fail_mode(throttlekit::FailMode::Closed).build().expect("good options");
+    let (service, _) = around(&layer);
+    for calls in 1..=2 {
+        assert_eq!(limits_of(&service, |_| ()).await.1, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(asked.load(Ordering::SeqCst), calls);
+    }
+    assert!(Lookup::new(|_| async { Ok(Terms::new()) }).remember(0, Duration::from_secs(1)).is_err());
+    assert!(Lookup::new(|_| async { Ok(Terms::new()) }).remember(1, Duration::ZERO).is_err());
+}
+
+#[tokio::test]
+async fn the_service_can_count_more_under_the_key_of_the_request() {
+    let left = Arc::new(Mutex::new(None));
+    let log = Arc::clone(&left);
+    let layer = ThrottleLayer::builder(gcra(5.0)).policy_name("units").build().expect("good options").share(true);
+    let service = layer.layer(service_fn(move |request: Request<()>| {
+        let admitted = request.extensions().get::<Admitted>().cloned().expect("shared");
+        let log = Arc::clone(&log);
+        async move {
+            assert!(admitted.meter("others").is_none());
+            let meter = admitted.meter("units").expect("its limit");
+            assert_eq!((meter.key(), meter.policy()), ("203.0.113.5", "units"));
+            assert!(!format!("{admitted:?} {meter:?}").contains("203.0.113.5"));
+            *log.lock().expect("no panic") = Some(meter.debit(3.0).await.expect("a decision").remaining);
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+        }
+    }));
+    service.oneshot(request()).await.expect("an answer");
+    assert_eq!(*left.lock().expect("no panic"), Some(1));
+}
+
+#[cfg(feature = "config")]
+#[tokio::test]
+async fn several_policies_of_a_rule_are_all_listed() {
+    use throttlekit::policy::{LoadOptions, Policies};
+
+    let text = "
+limiters:
+  second: { strategy: gcra, limit: 10, period: 1s }
+  work: { concurrency: { limit: 8 } }
+  minute: { strategy: fixedWindow, limit: 4, period: 1m }
+http:
+  rules:
+    - { path: /, policies: [second, work, minute], headers: [draft, structured] }
+";
+    let options = LoadOptions::new().clock(ManualClock::new(0.0));
+    let policies = Policies::load(text, options).expect("a good file");
+    let layer = ThrottleLayer::from_config(&policies).expect("rules");
+    let (service, _) = around(&layer);
+    let ask = || {
+        let mut request = Request::builder().method(Method::GET).uri("/").body(()).expect("a request");
+        request.extensions_mut().insert(PeerAddr(([203, 0, 113, 5], 1).into()));
+        request
+    };
+    let first = send(&service, ask()).await;
+    assert_eq!(field(&first, "ratelimit"), r#""minute";r=3;t=60, "second";r=9;t=1, "work";r=7;t=0"#);
+    assert_eq!(field(&first, "ratelimit-policy"), r#""minute";q=4;w=60, "second";q=10;w=1, "work";q=8"#);
+    assert_eq!((field(&first, "ratelimit-limit"), field(&first, "ratelimit-remaining")), ("4", "3"));
+    drop(first);
+    for _ in 0..3 {
+        send(&service, ask()).await;
+    }
+    let denied = send(&service, ask()).await;
+    assert_eq!(denied.status(), StatusCode::TOO_MANY_REQUESTS);
+    // Those that would have admitted say what would then be left; nothing of theirs was charged.
+    assert!(
+        field(&denied, "ratelimit").starts_with(r#""minute";r=0;t=60, "second";r=5"#),
+        "{}",
+        field(&denied, "ratelimit")
+    );
+    assert_eq!((field(&denied, "ratelimit-limit"), field(&denied, "retry-after")), ("4", "60"));
+}
