@@ -82,6 +82,11 @@ pub struct TwoTierBuilder<S, K, C = SystemClock, O = ()> {
     keys: K,
     clock: C,
     observer: O,
+    options: Options,
+}
+
+/// All that has no type of its own.
+struct Options {
     prefix: String,
     name: Option<Arc<str>>,
     mode: Mode,
@@ -109,17 +114,19 @@ impl<S, K> TwoTierBuilder<S, K> {
             keys,
             clock: SystemClock::new(),
             observer: (),
-            prefix: String::new(),
-            name: None,
-            mode: Mode::Leased,
-            max_keys: DEFAULT_MAX_KEYS,
-            grant: GrantForm::Partial,
-            batch: None,
-            sizing: Sizing::None,
-            low_water: 0.0,
-            window_coupled: false,
-            return_idle_after_ms: None,
-            runtime: None,
+            options: Options {
+                prefix: String::new(),
+                name: None,
+                mode: Mode::Leased,
+                max_keys: DEFAULT_MAX_KEYS,
+                grant: GrantForm::Partial,
+                batch: None,
+                sizing: Sizing::None,
+                low_water: 0.0,
+                window_coupled: false,
+                return_idle_after_ms: None,
+                runtime: None,
+            },
         }
     }
 }
@@ -128,93 +135,71 @@ impl<S, K, C, O> TwoTierBuilder<S, K, C, O> {
     /// Where the keys are: a [`Remote`](crate::store::Remote) store that the processes share. The default is a new table in
     /// memory, which makes sense in tests.
     pub fn keyspace<L>(self, keys: L) -> TwoTierBuilder<S, L, C, O> {
-        let (_, rest, clock, observer) = self.split();
-        rest.join(keys, clock, observer)
+        let Self { strategy, keys: _, clock, observer, options } = self;
+        TwoTierBuilder { strategy, keys, clock, observer, options }
     }
 
     /// Where the time comes from. The default is a new [`SystemClock`].
     pub fn clock<D>(self, clock: D) -> TwoTierBuilder<S, K, D, O> {
-        let (keys, rest, _, observer) = self.split();
-        rest.join(keys, clock, observer)
+        let Self { strategy, keys, clock: _, observer, options } = self;
+        TwoTierBuilder { strategy, keys, clock, observer, options }
     }
 
     /// Who sees each decision and each lease. The default is nobody.
     pub fn observer<P>(self, observer: P) -> TwoTierBuilder<S, K, C, P> {
-        let (keys, rest, clock, _) = self.split();
-        rest.join(keys, clock, observer)
-    }
-
-    fn split(self) -> (K, TwoTierBuilder<S, (), (), ()>, C, O) {
-        let Self { keys, clock, observer, .. } = self;
-        let rest = TwoTierBuilder {
-            strategy: self.strategy,
-            keys: (),
-            clock: (),
-            observer: (),
-            prefix: self.prefix,
-            name: self.name,
-            mode: self.mode,
-            max_keys: self.max_keys,
-            grant: self.grant,
-            batch: self.batch,
-            sizing: self.sizing,
-            low_water: self.low_water,
-            window_coupled: self.window_coupled,
-            return_idle_after_ms: self.return_idle_after_ms,
-            runtime: self.runtime,
-        };
-        (keys, rest, clock, observer)
+        let Self { strategy, keys, clock, observer: _, options } = self;
+        TwoTierBuilder { strategy, keys, clock, observer, options }
     }
 
     /// What is put before every key in the store, joined by a colon; see
     /// [`LimiterBuilder::prefix`](crate::LimiterBuilder::prefix).
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.prefix = prefix.into();
+        self.options.prefix = prefix.into();
         self
     }
 
     /// The name that its events carry. The default is the name of the strategy.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
-        self.name = Some(name.into());
+        self.options.name = Some(name.into());
         self
     }
 
     /// How the tier in process is used. Default: [`Mode::Leased`].
     pub fn mode(mut self, mode: Mode) -> Self {
-        self.mode = mode;
+        self.options.mode = mode;
         self
     }
 
     /// How many keys are known in process, at least 1. Default: 100,000. Units of a key that has to make room go back to the
     /// store. A key with a lease under way does not have to; where all are such, the store decides for new keys.
     pub fn max_keys(mut self, keys: usize) -> Self {
-        self.max_keys = keys;
+        self.options.max_keys = keys;
         self
     }
 
     /// What a lease does when the store has less than it asks for. Default: [`GrantForm::Partial`].
     pub fn grant(mut self, form: GrantForm) -> Self {
-        self.grant = form;
+        self.options.grant = form;
         self
     }
 
     /// Units of a lease: finite, at least 1, may be fractional. A lease takes more where a request costs more. With
     /// [`adaptive`](Self::adaptive), the size to start with.
     pub fn batch(mut self, units: f64) -> Self {
-        self.batch = Some(units);
+        self.options.batch = Some(units);
         self
     }
 
     /// Learns for each key how much to lease, from what is asked for.
     pub fn adaptive(mut self, options: EoqOptions) -> Self {
-        self.sizing = Sizing::Learnt(options);
+        self.options.sizing = Sizing::Learnt(options);
         self
     }
 
     /// Lets one sizer for each key say how much to lease, such as a
     /// [`PredictiveSizer`](super::PredictiveSizer) with its forecast.
     pub fn sizer<Z: Sizer + 'static>(mut self, new: impl Fn() -> Z + Send + Sync + 'static) -> Self {
-        self.sizing = Sizing::By(Arc::new(move || Box::new(new())));
+        self.options.sizing = Sizing::By(Arc::new(move || Box::new(new())));
         self
     }
 
@@ -222,7 +207,7 @@ impl<S, K, C, O> TwoTierBuilder<S, K, C, O> {
     /// is never. With a [`runtime`](Self::runtime) that happens in the background, otherwise while the next caller on the
     /// key is polled.
     pub fn low_water(mut self, units: f64) -> Self {
-        self.low_water = units;
+        self.options.low_water = units;
         self
     }
 
@@ -230,20 +215,20 @@ impl<S, K, C, O> TwoTierBuilder<S, K, C, O> {
     /// whatever the number of processes. Needs a strategy with windows that all share: a fixed window or a quota. Default:
     /// false.
     pub fn window_coupled(mut self, coupled: bool) -> Self {
-        self.window_coupled = coupled;
+        self.options.window_coupled = coupled;
         self
     }
 
     /// Milliseconds after which the units of a key that nobody asked for go back to the store: finite, above 0. Needs a
     /// [`runtime`](Self::runtime). Default: never.
     pub fn return_idle_after_ms(mut self, ms: f64) -> Self {
-        self.return_idle_after_ms = Some(ms);
+        self.options.return_idle_after_ms = Some(ms);
         self
     }
 
     /// Who polls what no caller waits for. A task starts with [`build`](Self::build), and ends with the last handle.
     pub fn runtime(mut self, runtime: impl Runtime) -> Self {
-        self.runtime = Some(Arc::new(runtime));
+        self.options.runtime = Some(Arc::new(runtime));
         self
     }
 
@@ -264,7 +249,8 @@ impl<S, K, C, O> TwoTierBuilder<S, K, C, O> {
         O: Observer + Clone,
     {
         let (idle_ms, terms) = self.checked()?;
-        let Self { strategy, keys, clock, observer, prefix, name, mode, max_keys, grant, runtime, .. } = self;
+        let Self { strategy, keys, clock, observer, options } = self;
+        let Options { prefix, name, mode, max_keys, grant, runtime, .. } = options;
         let keys = keys.scoped(&prefix).scoped(strategy.key_space());
         let watch = Watch::new(observer, name, strategy.name()).on(strategy.axis());
         let idle = idle_ms.map(|ms| Duration::from_secs_f64(ms / 1_000.0));
@@ -307,11 +293,11 @@ impl<S, K, C, O> TwoTierBuilder<S, K, C, O> {
     where
         S: Strategy,
     {
-        if self.max_keys == 0 {
-            return Err(BuildError::new("twoTier.maxKeys", self.max_keys, "must be at least 1"));
+        if self.options.max_keys == 0 {
+            return Err(BuildError::new("twoTier.maxKeys", self.options.max_keys, "must be at least 1"));
         }
         let idle_ms = self.checked_idle_ms()?;
-        let terms = match self.mode {
+        let terms = match self.options.mode {
             Mode::Leased => Some(self.terms()?),
             Mode::Strict | Mode::CachedDeny => None,
         };
@@ -320,11 +306,11 @@ impl<S, K, C, O> TwoTierBuilder<S, K, C, O> {
 
     fn checked_idle_ms(&self) -> Result<Option<f64>, BuildError> {
         const OPTION: &str = "twoTier.returnIdleAfterMs";
-        let Some(ms) = self.return_idle_after_ms else { return Ok(None) };
+        let Some(ms) = self.options.return_idle_after_ms else { return Ok(None) };
         if !ms.is_finite() || ms <= 0.0 || ms > MAX {
             return Err(BuildError::new(OPTION, ms, format!("must be a finite number above 0 and at most {MAX}")));
         }
-        if self.runtime.is_none() {
+        if self.options.runtime.is_none() {
             return Err(BuildError::new(OPTION, ms, "must have a runtime that looks for idle keys"));
         }
         Ok(Some(ms))
@@ -335,25 +321,25 @@ impl<S, K, C, O> TwoTierBuilder<S, K, C, O> {
     where
         S: Strategy,
     {
-        if let Some(batch) = self.batch.filter(|batch| !(*batch >= 1.0 && *batch <= MAX)) {
+        if let Some(batch) = self.options.batch.filter(|batch| !(*batch >= 1.0 && *batch <= MAX)) {
             let allowed = format!("must be a finite number of at least 1 and at most {MAX}");
             return Err(BuildError::new("twoTier.batch", batch, allowed));
         }
-        let sizers = match &self.sizing {
-            Sizing::None if self.batch.is_none() => return Err(BuildError::required("twoTier.batch", NO_SIZE)),
+        let sizers = match &self.options.sizing {
+            Sizing::None if self.options.batch.is_none() => return Err(BuildError::required("twoTier.batch", NO_SIZE)),
             Sizing::None => None,
             Sizing::By(factory) => Some(Arc::clone(factory)),
             Sizing::Learnt(options) => {
-                let sizer = options.starting_at(self.batch).build()?;
+                let sizer = options.starting_at(self.options.batch).build()?;
                 let factory: SizerFactory = Arc::new(move || Box::new(sizer));
                 Some(factory)
             }
         };
-        if !(self.low_water >= 0.0 && self.low_water <= MAX) {
+        if !(self.options.low_water >= 0.0 && self.options.low_water <= MAX) {
             let allowed = format!("must be a finite number from 0 to {MAX}");
-            return Err(BuildError::new("twoTier.lowWater", self.low_water, allowed));
+            return Err(BuildError::new("twoTier.lowWater", self.options.low_water, allowed));
         }
-        if self.window_coupled && self.strategy.window_end_ms(0.0).is_none() {
+        if self.options.window_coupled && self.strategy.window_end_ms(0.0).is_none() {
             let allowed = format!(
                 "must be false for {}, which has no windows that all keys share; a fixed window or a quota has",
                 self.strategy.name()
@@ -361,11 +347,11 @@ impl<S, K, C, O> TwoTierBuilder<S, K, C, O> {
             return Err(BuildError::new("twoTier.windowCoupled", true, allowed));
         }
         Ok(Terms {
-            form: self.grant,
-            coupled: self.window_coupled,
-            batch: self.batch.unwrap_or(1.0),
+            form: self.options.grant,
+            coupled: self.options.window_coupled,
+            batch: self.options.batch.unwrap_or(1.0),
             sizers,
-            low_water: self.low_water,
+            low_water: self.options.low_water,
             limit: self.strategy.limit(),
         })
     }
@@ -374,37 +360,15 @@ impl<S, K, C, O> TwoTierBuilder<S, K, C, O> {
 /// What a leased limiter lacks.
 const NO_SIZE: &str = "required in mode leased, unless `adaptive` or a sizer says how much to lease";
 
-impl<S> TwoTierBuilder<S, (), (), ()> {
-    fn join<K, C, O>(self, keys: K, clock: C, observer: O) -> TwoTierBuilder<S, K, C, O> {
-        TwoTierBuilder {
-            strategy: self.strategy,
-            keys,
-            clock,
-            observer,
-            prefix: self.prefix,
-            name: self.name,
-            mode: self.mode,
-            max_keys: self.max_keys,
-            grant: self.grant,
-            batch: self.batch,
-            sizing: self.sizing,
-            low_water: self.low_water,
-            window_coupled: self.window_coupled,
-            return_idle_after_ms: self.return_idle_after_ms,
-            runtime: self.runtime,
-        }
-    }
-}
-
 impl<S: fmt::Debug, K, C, O> fmt::Debug for TwoTierBuilder<S, K, C, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TwoTierBuilder")
             .field("strategy", &self.strategy)
-            .field("prefix", &self.prefix)
-            .field("mode", &self.mode)
-            .field("grant", &self.grant)
-            .field("batch", &self.batch)
-            .field("window_coupled", &self.window_coupled)
+            .field("prefix", &self.options.prefix)
+            .field("mode", &self.options.mode)
+            .field("grant", &self.options.grant)
+            .field("batch", &self.options.batch)
+            .field("window_coupled", &self.options.window_coupled)
             .finish_non_exhaustive()
     }
 }

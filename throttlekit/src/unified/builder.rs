@@ -29,6 +29,13 @@ use crate::store::Rule;
 /// ```
 #[must_use = "a builder does nothing until it is built"]
 pub struct UnifiedBuilder<C = SystemClock> {
+    options: Options,
+    clock: C,
+}
+
+/// All but the clock.
+#[derive(Default)]
+struct Options {
     concurrency: Option<Arc<dyn Admit>>,
     rate: Option<Arc<dyn DynLimiter>>,
     cost: Option<Arc<dyn DynLimiter>>,
@@ -39,7 +46,6 @@ pub struct UnifiedBuilder<C = SystemClock> {
     remember_last: bool,
     hash_tag: bool,
     rate_by_cost: bool,
-    clock: C,
 }
 
 /// Where the prices come from.
@@ -50,70 +56,58 @@ enum PricingPlan {
 
 impl UnifiedBuilder {
     pub(super) fn new() -> Self {
-        Self {
-            concurrency: None,
-            rate: None,
-            cost: None,
-            consume: Consume::default(),
-            pricing: None,
-            observer: None,
-            name: None,
-            remember_last: false,
-            hash_tag: false,
-            rate_by_cost: false,
-            clock: SystemClock::new(),
-        }
+        Self { options: Options::default(), clock: SystemClock::new() }
     }
 }
 
 impl<C> UnifiedBuilder<C> {
     /// What limits the work in flight, such as a [`Guard`](crate::Guard). It is asked first.
     pub fn concurrency(mut self, guard: impl Admit) -> Self {
-        self.concurrency = Some(Arc::new(guard));
+        self.options.concurrency = Some(Arc::new(guard));
         self
     }
 
     /// What limits the rate. It is asked for one unit of each request, unless [told otherwise](Self::rate_by_cost).
     pub fn rate(mut self, limiter: impl DynLimiter) -> Self {
-        self.rate = Some(Arc::new(limiter));
+        self.options.rate = Some(Arc::new(limiter));
         self
     }
 
     /// As [`rate`](Self::rate), for one that others have too.
     #[cfg(feature = "config")]
     pub(crate) fn shared_rate(mut self, limiter: Arc<dyn DynLimiter>) -> Self {
-        self.rate = Some(limiter);
+        self.options.rate = Some(limiter);
         self
     }
 
     /// Asks the rate for [`Ask::cost`](crate::Ask::cost) units of a request instead of one: for a rate of units, beside a
     /// guard. Default: not.
     pub fn rate_by_cost(mut self, by_cost: bool) -> Self {
-        self.rate_by_cost = by_cost;
+        self.options.rate_by_cost = by_cost;
         self
     }
 
     /// What limits the cost. It is asked for [`Ask::cost`](crate::Ask::cost) units.
     pub fn cost(mut self, limiter: impl DynLimiter) -> Self {
-        self.cost = Some(Arc::new(limiter));
+        self.options.cost = Some(Arc::new(limiter));
         self
     }
 
     /// What a request takes that one of rate and cost refuses. Default: [`Consume::AllOrNothing`].
     pub fn consume(mut self, consume: Consume) -> Self {
-        self.consume = consume;
+        self.options.consume = consume;
         self
     }
 
     /// Refuses requests that are worth less than these prices make them cost. Needs a cost axis.
     pub fn prices(mut self, prices: Prices) -> Self {
-        self.pricing = Some(PricingPlan::Prices(prices));
+        self.options.pricing = Some(PricingPlan::Prices(prices));
         self
     }
 
     /// Refuses requests that are worth less than the prices that `workload` leads to make them cost. Needs a cost axis.
     pub fn workload(mut self, workload: Workload) -> Self {
-        self.pricing = Some(PricingPlan::Workload { workload, sample_window: None, horizon: None });
+        self.options.pricing = Some(PricingPlan::Workload { workload, sample_window: None, horizon: None });
         self
     }
 
@@ -123,7 +117,7 @@ impl<C> UnifiedBuilder<C> {
     /// Takes no budget of slots.
     pub fn learning_workload(mut self, workload: Workload, sample_window: u64) -> Self {
         let sample_window = Some(sample_window);
-        self.pricing = Some(PricingPlan::Workload { workload, sample_window, horizon: None });
+        self.options.pricing = Some(PricingPlan::Workload { workload, sample_window, horizon: None });
         self
     }
 
@@ -138,7 +132,7 @@ impl<C> UnifiedBuilder<C> {
     /// if they sum up to 1. Takes no budget of slots.
     pub fn resolving_workload(mut self, workload: Workload, sample_window: u64, horizon: u64) -> Self {
         let sample_window = Some(sample_window);
-        self.pricing = Some(PricingPlan::Workload { workload, sample_window, horizon: Some(horizon) });
+        self.options.pricing = Some(PricingPlan::Workload { workload, sample_window, horizon: Some(horizon) });
         self
     }
 
@@ -146,58 +140,33 @@ impl<C> UnifiedBuilder<C> {
     /// `unified`, and then [the whole](Observer::admitted); or one event for what failed. Observers of the parts see what
     /// they are asked themselves besides.
     pub fn observer(mut self, observer: impl Observer) -> Self {
-        self.observer = Some(Arc::new(observer));
+        self.options.observer = Some(Arc::new(observer));
         self
     }
 
     /// The name that its events carry. The default is `unified`.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
-        self.name = Some(name.into());
+        self.options.name = Some(name.into());
         self
     }
 
     /// Keeps the decisions of the request that was decided last, for [`Unified::last_axes`]. Default: not, since every
     /// request then takes a lock for it.
     pub fn remember_last(mut self, remember: bool) -> Self {
-        self.remember_last = remember;
+        self.options.remember_last = remember;
         self
     }
 
     /// Asks rate and cost for `{key}` instead of `key`. In a Redis cluster the braces put both into one slot, where they
     /// can be asked together. The key must not be empty there: an empty tag is none. Default: not.
     pub fn hash_tag(mut self, hash_tag: bool) -> Self {
-        self.hash_tag = hash_tag;
+        self.options.hash_tag = hash_tag;
         self
     }
 
     /// Where the time of what is asked together, and of events, comes from. The default is a new [`SystemClock`].
     pub fn clock<D: Clock>(self, clock: D) -> UnifiedBuilder<D> {
-        let Self {
-            concurrency,
-            rate,
-            cost,
-            consume,
-            pricing,
-            observer,
-            name,
-            remember_last,
-            hash_tag,
-            rate_by_cost,
-            clock: _,
-        } = self;
-        UnifiedBuilder {
-            concurrency,
-            rate,
-            cost,
-            consume,
-            pricing,
-            observer,
-            name,
-            remember_last,
-            hash_tag,
-            rate_by_cost,
-            clock,
-        }
+        UnifiedBuilder { options: self.options, clock }
     }
 
     /// Builds it.
@@ -210,7 +179,8 @@ impl<C> UnifiedBuilder<C> {
     where
         C: Clock,
     {
-        let Self {
+        let Self { options, clock } = self;
+        let Options {
             concurrency,
             rate,
             cost,
@@ -221,8 +191,7 @@ impl<C> UnifiedBuilder<C> {
             remember_last,
             hash_tag,
             rate_by_cost,
-            clock,
-        } = self;
+        } = options;
         if concurrency.is_none() && rate.is_none() && cost.is_none() {
             return Err(BuildError::unsupported("unified", "must have at least one axis"));
         }
@@ -270,12 +239,12 @@ fn plan(rate: &dyn DynLimiter, cost: &dyn DynLimiter, consume: Consume) -> Resul
 impl<C> fmt::Debug for UnifiedBuilder<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UnifiedBuilder")
-            .field("concurrency", &self.concurrency.is_some())
-            .field("rate", &self.rate.is_some())
-            .field("cost", &self.cost.is_some())
-            .field("consume", &self.consume)
-            .field("pricing", &self.pricing.is_some())
-            .field("name", &self.name)
+            .field("concurrency", &self.options.concurrency.is_some())
+            .field("rate", &self.options.rate.is_some())
+            .field("cost", &self.options.cost.is_some())
+            .field("consume", &self.options.consume)
+            .field("pricing", &self.options.pricing.is_some())
+            .field("name", &self.options.name)
             .finish_non_exhaustive()
     }
 }
