@@ -9,25 +9,27 @@ use crate::error::BuildError;
 use crate::observe::Observer;
 use crate::store::Keyspace;
 use crate::strategy::fixed_window::{Count, FixedWindow};
-use crate::strategy::options::{finite_window, millis, positive};
+use crate::strategy::options::millis;
 use crate::strategy::{MAX, floor_f64};
 
-use super::DEFAULT_MAX_TENANTS;
 use super::escrow::{FairEscrow, Leasing, Shared, State};
 use super::pool::{Pool, Window};
-use super::share::whole_limit;
-use super::weights::Weights;
+use super::terms::{Names, Terms};
 
 /// The key of a pool unless another one is given, the same in every member of the family.
 const POOL_KEY: &str = "tk:wfe:pool";
 
+const NAMES: Names = Names {
+    limit: "fairEscrow.limit",
+    window_ms: "fairEscrow.windowMs",
+    weights: "fairEscrow.weights",
+    max_tenants: "fairEscrow.maxKeys",
+};
+
 /// Builds a [`FairEscrow`]; from [`FairEscrow::builder`].
 #[must_use = "a builder does nothing until it is built"]
 pub struct FairEscrowBuilder<C = SystemClock> {
-    limit: Option<f64>,
-    window_ms: Option<f64>,
-    max_tenants: usize,
-    weights: Weights,
+    terms: Terms,
     clock: C,
     pool: Option<Draft>,
     observer: Option<Arc<dyn Observer>>,
@@ -42,29 +44,20 @@ struct Draft {
 
 impl FairEscrowBuilder {
     pub(super) fn new() -> Self {
-        Self {
-            limit: None,
-            window_ms: None,
-            max_tenants: DEFAULT_MAX_TENANTS,
-            weights: Weights::default(),
-            clock: SystemClock::new(),
-            pool: None,
-            observer: None,
-            name: None,
-        }
+        Self { terms: Terms::default(), clock: SystemClock::new(), pool: None, observer: None, name: None }
     }
 }
 
 impl<C> FairEscrowBuilder<C> {
     /// Units in each window, at least 1; a fraction is dropped. Required.
     pub fn limit(mut self, limit: f64) -> Self {
-        self.limit = Some(limit);
+        self.terms.limit = Some(limit);
         self
     }
 
     /// The length of a window in milliseconds, above 0. Required.
     pub fn window_ms(mut self, window_ms: f64) -> Self {
-        self.window_ms = Some(window_ms);
+        self.terms.window_ms = Some(window_ms);
         self
     }
 
@@ -75,26 +68,26 @@ impl<C> FairEscrowBuilder<C> {
 
     /// The weights of some tenants, above 0; all others weigh 1.
     pub fn weights<N: Into<String>>(mut self, weights: impl IntoIterator<Item = (N, f64)>) -> Self {
-        self.weights = Weights::Listed(weights.into_iter().map(|(tenant, weight)| (tenant.into(), weight)).collect());
+        self.terms.set_weights(weights);
         self
     }
 
     /// Where weights come from. It is called for each check, and must give a finite number above 0.
     pub fn weight_of(mut self, weight_of: impl Fn(&str) -> f64 + Send + Sync + 'static) -> Self {
-        self.weights = Weights::By(Arc::new(weight_of));
+        self.terms.set_weight_of(weight_of);
         self
     }
 
     /// The most tenants that are told apart in one window, at least 1. Default: 100,000.
     pub fn max_tenants(mut self, max_tenants: usize) -> Self {
-        self.max_tenants = max_tenants;
+        self.terms.max_tenants = max_tenants;
         self
     }
 
     /// Where the time comes from. The default is a new [`SystemClock`].
     pub fn clock<D: Clock>(self, clock: D) -> FairEscrowBuilder<D> {
-        let Self { limit, window_ms, max_tenants, weights, clock: _, pool, observer, name } = self;
-        FairEscrowBuilder { limit, window_ms, max_tenants, weights, clock, pool, observer, name }
+        let Self { terms, clock: _, pool, observer, name } = self;
+        FairEscrowBuilder { terms, clock, pool, observer, name }
     }
 
     /// Shares the limit with all that lease from the same key of `keys`: units come from a fixed window there, at least
@@ -137,12 +130,7 @@ impl<C> FairEscrowBuilder<C> {
     where
         C: Clock,
     {
-        let limit = whole_limit("fairEscrow.limit", self.limit)?;
-        let window_ms = finite_window("fairEscrow.windowMs", positive("fairEscrow.windowMs", self.window_ms)?)?;
-        self.weights.check("fairEscrow.weights")?;
-        if self.max_tenants == 0 {
-            return Err(BuildError::new("fairEscrow.maxKeys", self.max_tenants, "must be at least 1"));
-        }
+        let (limit, window_ms) = self.terms.checked(&NAMES)?;
         let pool = match self.pool {
             None => None,
             Some(Draft { quantum, .. }) if !(1.0..=MAX).contains(&quantum) || floor_f64(quantum) != quantum => {
@@ -153,7 +141,7 @@ impl<C> FairEscrowBuilder<C> {
                 Some(Leasing { pool: make(window), quantum })
             }
         };
-        let Self { max_tenants, weights, clock, observer, name, .. } = self;
+        let Self { terms: Terms { max_tenants, weights, .. }, clock, observer, name, .. } = self;
         let watch = observer.map(|observer| (observer, name.unwrap_or_else(|| Arc::from("fairEscrow"))));
         let state = Mutex::new(State::new(if pool.is_some() { 0.0 } else { limit }));
         Ok(FairEscrow::new(Shared { limit, window_ms, max_tenants, weights, clock, pool, watch, state }))
@@ -163,9 +151,9 @@ impl<C> FairEscrowBuilder<C> {
 impl<C> fmt::Debug for FairEscrowBuilder<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FairEscrowBuilder")
-            .field("limit", &self.limit)
-            .field("window_ms", &self.window_ms)
-            .field("weights", &self.weights)
+            .field("limit", &self.terms.limit)
+            .field("window_ms", &self.terms.window_ms)
+            .field("weights", &self.terms.weights)
             .field("name", &self.name)
             .finish_non_exhaustive()
     }

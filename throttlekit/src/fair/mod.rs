@@ -29,6 +29,7 @@ mod pool;
 mod share;
 mod stats;
 mod tenants;
+mod terms;
 mod weights;
 
 pub use escrow::FairEscrow;

@@ -9,11 +9,11 @@ use crate::clock::{Clock, SystemClock};
 use crate::decision::{Decision, ceil_ms, ceil_wait, floor_units};
 use crate::error::{BuildError, Error};
 use crate::run::Run;
-use crate::strategy::options::{finite_window, millis, positive};
+use crate::strategy::options::millis;
 use crate::strategy::{floor_f64, validate_cost};
 
-use super::DEFAULT_MAX_TENANTS;
 use super::tenants::Tenants;
+use super::terms::{Names, Terms};
 use super::weights::{Weights, validate};
 
 /// Splits a limit evenly, or by weight, among the tenants that came in a window.
@@ -46,13 +46,7 @@ pub struct FairShare<C = SystemClock> {
 impl FairShare {
     /// Starts with equal weights, the system clock and 100,000 tenants.
     pub fn builder() -> FairShareBuilder {
-        FairShareBuilder {
-            limit: None,
-            window_ms: None,
-            max_tenants: DEFAULT_MAX_TENANTS,
-            weights: Weights::default(),
-            clock: SystemClock::new(),
-        }
+        FairShareBuilder { terms: Terms::default(), clock: SystemClock::new() }
     }
 }
 
@@ -160,27 +154,31 @@ impl<C> fmt::Debug for FairShare<C> {
     }
 }
 
+const NAMES: Names = Names {
+    limit: "fairShare.limit",
+    window_ms: "fairShare.windowMs",
+    weights: "fairShare.weights",
+    max_tenants: "fairShare.maxKeys",
+};
+
 /// Builds a [`FairShare`]; from [`FairShare::builder`].
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct FairShareBuilder<C = SystemClock> {
-    limit: Option<f64>,
-    window_ms: Option<f64>,
-    max_tenants: usize,
-    weights: Weights,
+    terms: Terms,
     clock: C,
 }
 
 impl<C> FairShareBuilder<C> {
     /// Units in each window, at least 1; a fraction is dropped. Required.
     pub fn limit(mut self, limit: f64) -> Self {
-        self.limit = Some(limit);
+        self.terms.limit = Some(limit);
         self
     }
 
     /// The length of a window in milliseconds, above 0. Required.
     pub fn window_ms(mut self, window_ms: f64) -> Self {
-        self.window_ms = Some(window_ms);
+        self.terms.window_ms = Some(window_ms);
         self
     }
 
@@ -191,26 +189,25 @@ impl<C> FairShareBuilder<C> {
 
     /// The weights of some tenants, above 0; all others weigh 1.
     pub fn weights<N: Into<String>>(mut self, weights: impl IntoIterator<Item = (N, f64)>) -> Self {
-        self.weights = Weights::Listed(weights.into_iter().map(|(tenant, weight)| (tenant.into(), weight)).collect());
+        self.terms.set_weights(weights);
         self
     }
 
     /// Where weights come from. It is called for each check, and must give a finite number above 0.
     pub fn weight_of(mut self, weight_of: impl Fn(&str) -> f64 + Send + Sync + 'static) -> Self {
-        self.weights = Weights::By(std::sync::Arc::new(weight_of));
+        self.terms.set_weight_of(weight_of);
         self
     }
 
     /// The most tenants that are told apart in one window, at least 1. Default: 100,000.
     pub fn max_tenants(mut self, max_tenants: usize) -> Self {
-        self.max_tenants = max_tenants;
+        self.terms.max_tenants = max_tenants;
         self
     }
 
     /// Where the time comes from. The default is a new [`SystemClock`].
     pub fn clock<D: Clock>(self, clock: D) -> FairShareBuilder<D> {
-        let Self { limit, window_ms, max_tenants, weights, clock: _ } = self;
-        FairShareBuilder { limit, window_ms, max_tenants, weights, clock }
+        FairShareBuilder { terms: self.terms, clock }
     }
 
     /// Builds it.
@@ -220,19 +217,8 @@ impl<C> FairShareBuilder<C> {
     /// `fairShare.limit` or `.windowMs` if it is missing or out of range, `fairShare.weights` if one is not above 0,
     /// `fairShare.maxKeys` if it is 0.
     pub fn build(self) -> Result<FairShare<C>, BuildError> {
-        let limit = whole_limit("fairShare.limit", self.limit)?;
-        let window_ms = finite_window("fairShare.windowMs", positive("fairShare.windowMs", self.window_ms)?)?;
-        self.weights.check("fairShare.weights")?;
-        if self.max_tenants == 0 {
-            return Err(BuildError::new("fairShare.maxKeys", self.max_tenants, "must be at least 1"));
-        }
-        let Self { max_tenants, weights, clock, .. } = self;
+        let (limit, window_ms) = self.terms.checked(&NAMES)?;
+        let Self { terms: Terms { max_tenants, weights, .. }, clock } = self;
         Ok(FairShare { limit, window_ms, max_tenants, weights, clock, tenants: Mutex::new(Tenants::new()) })
     }
-}
-
-/// A limit in whole units, at least 1.
-pub(super) fn whole_limit(option: &'static str, limit: Option<f64>) -> Result<f64, BuildError> {
-    let limit = positive(option, limit)?;
-    if limit < 1.0 { Err(BuildError::new(option, limit, "must be at least 1")) } else { Ok(floor_f64(limit)) }
 }
