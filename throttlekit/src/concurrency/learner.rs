@@ -16,10 +16,7 @@ impl Learner {
     pub(super) fn learn(&mut self, sample: &Sample) -> bool {
         match self {
             Self::Steady(steady) => steady.learn(sample),
-            Self::Windowed(windowed) => {
-                windowed.learn(sample);
-                true
-            }
+            Self::Windowed(windowed) => windowed.learn(sample),
         }
     }
 
@@ -67,16 +64,37 @@ pub(super) fn slots(x: f64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::Learner;
-    use crate::concurrency::law::{Bounds, Sample};
+    use crate::concurrency::law::{Bounds, Law, Sample};
     use crate::concurrency::steady::Steady;
+    use crate::concurrency::windowed::{ProbePlan, Windowed};
 
     /// What is not said to have changed is not read again.
     #[test]
     fn what_changes_is_said_to() {
-        let mut learner = Learner::Steady(Steady::new(Bounds { min: 4.0, max: 512.0 }, 20.0));
+        let bounds = Bounds { min: 4.0, max: 512.0 };
+        let steady = tell_apart(Learner::Steady(Steady::new(bounds, 20.0)));
+        assert!(steady.quiet > 100_000 && steady.moved > 20 && steady.probed > 10, "{steady:?}");
+
+        let plan = ProbePlan { interval_ns: 1_000_000_000, limit: 2.0, samples: 5 };
+        let windowed = |law, plan| tell_apart(Learner::Windowed(Windowed::new(law, bounds, 20.0, 100, plan, 0)));
+        let gradient = windowed(Law::Gradient2 { smoothing: 0.2, tolerance: 2.0 }, Some(plan));
+        assert!(gradient.quiet > 1_000 && gradient.moved > 20 && gradient.probed > 10, "{gradient:?}");
+        let aimd = windowed(Law::Aimd { tolerance: 2.0, backoff_ratio: 0.9 }, None);
+        assert!(aimd.quiet > 1_000 && aimd.moved > 20 && aimd.probed == 0, "{aimd:?}");
+    }
+
+    /// How many samples changed nothing, something that is shown, and whether a probe runs.
+    #[derive(Debug, Default)]
+    struct Seen {
+        quiet: u32,
+        moved: u32,
+        probed: u32,
+    }
+
+    fn tell_apart(mut learner: Learner) -> Seen {
         let shown =
             |learner: &Learner| (learner.limit(), learner.estimate(), learner.noload_ms(), learner.probe_ceiling());
-        let (mut quiet, mut moved, mut probed) = (0, 0, 0);
+        let mut seen = Seen::default();
         for number in 0..200_000_u32 {
             let now_ns = u64::from(number) * 2_000_000;
             // Latencies that wander, and now and then a drop.
@@ -86,13 +104,13 @@ mod tests {
             let sample = Sample { now_ns, rtt_ms, dropped: number % 997 == 0, util };
             let before = shown(&learner);
             if learner.learn(&sample) {
-                moved += u32::from(before != shown(&learner));
+                seen.moved += u32::from(before != shown(&learner));
             } else {
-                quiet += 1;
+                seen.quiet += 1;
                 assert_eq!(before, shown(&learner), "after sample {number}");
             }
-            probed += u32::from(learner.probe_ceiling() != before.3);
+            seen.probed += u32::from(learner.probe_ceiling() != before.3);
         }
-        assert!(quiet > 100_000 && moved > 20 && probed > 10, "{quiet} {moved} {probed}");
+        seen
     }
 }

@@ -69,36 +69,46 @@ impl Windowed {
         self.probe.as_ref().map(|_| plan.limit)
     }
 
-    pub(super) fn learn(&mut self, sample: &Sample) {
-        if let (Some(plan), Some(probe)) = (self.plan, &mut self.probe) {
-            let clean = !sample.dropped && sample.util <= plan.limit;
-            probe.dropped |= sample.dropped;
-            if clean {
-                probe.least_ms = probe.least_ms.min(sample.rtt_ms);
-                probe.seen += 1;
-                if probe.seen >= plan.samples {
-                    self.noload_ms = probe.least_ms;
-                    self.window.restart(probe.least_ms);
-                    self.end_probe(sample.now_ns);
-                }
-            } else if sample.now_ns.saturating_sub(probe.since_ns) >= plan.interval_ns {
-                let nothing_but_drops = probe.seen == 0 && probe.dropped;
-                self.end_probe(sample.now_ns);
-                if nothing_but_drops {
-                    let dropped = Sample { dropped: true, ..*sample };
-                    self.estimate = self.law.next(self.estimate, self.bounds, self.noload_ms, &dropped);
-                }
-            }
-            return;
+    /// Whether anything that can be asked may have changed.
+    pub(super) fn learn(&mut self, sample: &Sample) -> bool {
+        if self.probe.is_some() {
+            self.learn_in_probe(sample);
+            return true;
         }
+        let before = [self.estimate, self.noload_ms].map(f64::to_bits);
         // What was cut off says nothing about the latency without load: failing fast is faster than anything.
         if !sample.dropped {
             self.noload_ms = self.window.push(sample.rtt_ms);
         }
         self.estimate = self.law.next(self.estimate, self.bounds, self.noload_ms, sample);
-        if let Some(plan) = &self.plan {
-            if sample.now_ns.saturating_sub(self.last_probe_ns) >= plan.interval_ns {
+        let changed = [self.estimate, self.noload_ms].map(f64::to_bits) != before;
+        match &self.plan {
+            Some(plan) if sample.now_ns.saturating_sub(self.last_probe_ns) >= plan.interval_ns => {
                 self.probe = Some(Probe { since_ns: sample.now_ns, least_ms: f64::INFINITY, seen: 0, dropped: false });
+                true
+            }
+            _ => changed,
+        }
+    }
+
+    fn learn_in_probe(&mut self, sample: &Sample) {
+        let (Some(plan), Some(probe)) = (self.plan, &mut self.probe) else { return };
+        let clean = !sample.dropped && sample.util <= plan.limit;
+        probe.dropped |= sample.dropped;
+        if clean {
+            probe.least_ms = probe.least_ms.min(sample.rtt_ms);
+            probe.seen += 1;
+            if probe.seen >= plan.samples {
+                self.noload_ms = probe.least_ms;
+                self.window.restart(probe.least_ms);
+                self.end_probe(sample.now_ns);
+            }
+        } else if sample.now_ns.saturating_sub(probe.since_ns) >= plan.interval_ns {
+            let nothing_but_drops = probe.seen == 0 && probe.dropped;
+            self.end_probe(sample.now_ns);
+            if nothing_but_drops {
+                let dropped = Sample { dropped: true, ..*sample };
+                self.estimate = self.law.next(self.estimate, self.bounds, self.noload_ms, &dropped);
             }
         }
     }
