@@ -1,5 +1,7 @@
 //! How one sample moves the estimate: gradient and additive increase, multiplicative decrease.
 
+use crate::strategy::floor_f64;
+
 /// One settled slot, as a law sees it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
@@ -55,7 +57,7 @@ impl Law {
             }
             Self::Aimd { tolerance, backoff_ratio } => {
                 if sample.dropped || sample.rtt_ms > noload_ms * tolerance {
-                    bounds.min.max((estimate * backoff_ratio).floor())
+                    bounds.min.max(floor_f64(estimate * backoff_ratio))
                 } else if sample.util * 2.0 >= estimate {
                     bounds.max.min(estimate + 1.0)
                 } else {

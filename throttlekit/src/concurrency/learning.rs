@@ -1,16 +1,14 @@
 //! A learner that many threads feed and none waits for.
 
-use std::sync::TryLockError;
-
 use super::law::Sample;
 use super::learner::Learner;
-use super::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
+use super::sync::{AtomicU32, AtomicU64, Ordering, Turns};
 use super::word::Word;
 use crate::permit::Slot;
 
-/// A learner behind its lock, and what it last said, to be read without.
+/// A learner that takes turns, and what it last said, to be read at any time.
 pub(super) struct Learning {
-    learner: Mutex<Learner>,
+    learner: Turns<Learner>,
     /// Work that was dropped while another thread was learning. A law needs to know no more than that it was.
     owed_drops: AtomicU32,
     shown: Shown,
@@ -29,7 +27,7 @@ impl Learning {
             noload_ms: AtomicF64::new(0.0),
             last_ms: AtomicF64::new(0.0),
         };
-        Self { learner: Mutex::new(learner), owed_drops: AtomicU32::new(0), shown }
+        Self { learner: Turns::new(learner), owed_drops: AtomicU32::new(0), shown }
     }
 
     /// The limit before it is rounded down.
@@ -50,35 +48,31 @@ impl Learning {
 
     /// Learns from a slot that was given back at `now_ns`, and installs the limit that this leads to. Skips the sample if
     /// another thread is learning, but for the fact that work was dropped.
-    #[allow(clippy::cast_precision_loss)] // latencies are far below 2^53 ns
     pub(super) fn learn(&self, word: &Word, slot: Slot, now_ns: u64, dropped: bool) {
-        let rtt_ms = now_ns.saturating_sub(slot.taken_at) as f64 / 1e6;
-        self.shown.last_ms.store(rtt_ms);
-        let mut learner = match self.learner.try_lock() {
-            Ok(learner) => learner,
-            // No law panics; were it so, its numbers would still be numbers.
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => {
-                if dropped {
-                    self.owed_drops.fetch_add(1, Ordering::Relaxed);
+        let span_ns = now_ns.saturating_sub(slot.taken_at);
+        let learnt = self.learner.try_with(|learner| {
+            // Not before: an atomic step waits for what is before it, and has time for what comes after it.
+            let sample = Sample { now_ns, rtt_ms: millis(span_ns), dropped, util: util(slot) };
+            self.shown.last_ms.store(sample.rtt_ms);
+            let mut changed = learner.learn(&sample);
+            if self.owed_drops.load(Ordering::Relaxed) > 0 {
+                for _ in 0..self.owed_drops.swap(0, Ordering::Relaxed) {
+                    changed |= learner.learn(&Sample { dropped: true, ..sample });
                 }
-                return;
             }
-        };
-        let sample = Sample { now_ns, rtt_ms, dropped, util: util(slot) };
-        let mut changed = learner.learn(&sample);
-        if self.owed_drops.load(Ordering::Relaxed) > 0 {
-            for _ in 0..self.owed_drops.swap(0, Ordering::Relaxed) {
-                changed |= learner.learn(&Sample { dropped: true, ..sample });
+            if changed {
+                self.shown.estimate.store(learner.estimate());
+                self.shown.noload_ms.store(learner.noload_ms());
+                // Still in its turn: the limit is installed by one thread at a time.
+                word.install(learner.limit(), learner.probe_ceiling());
+            }
+        });
+        if learnt.is_none() {
+            self.shown.last_ms.store(millis(span_ns));
+            if dropped {
+                self.owed_drops.fetch_add(1, Ordering::Relaxed);
             }
         }
-        if !changed {
-            return;
-        }
-        self.shown.estimate.store(learner.estimate());
-        self.shown.noload_ms.store(learner.noload_ms());
-        // Still behind the lock: the limit is installed by one thread at a time.
-        word.install(learner.limit(), learner.probe_ceiling());
     }
 }
 
@@ -99,6 +93,13 @@ impl AtomicF64 {
     fn store(&self, value: f64) {
         self.0.store(value.to_bits(), Ordering::Relaxed);
     }
+}
+
+/// A span in milliseconds. A signed number becomes a float in one instruction, and three centuries fit into it.
+#[inline]
+#[allow(clippy::cast_precision_loss)] // latencies are far below 2^53 ns
+fn millis(span_ns: u64) -> f64 {
+    i64::try_from(span_ns).unwrap_or(i64::MAX) as f64 / 1e6
 }
 
 /// What was in flight when the slot was taken. The upper half of the word is the owner's.
