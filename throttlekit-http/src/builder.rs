@@ -7,7 +7,7 @@ use throttlekit::headers::{HeaderSet, Headers};
 use throttlekit::{Admit, BuildError, Clock, DynLimiter, FailMode, MAX_SAFE, MissingKey, Outcome, Priority};
 
 use crate::door::Door;
-use crate::key::{KeyExtractor, KeyFn, PeerIp};
+use crate::key::{ClientIp, KeyExtractor, KeyFn, PeerIp};
 use crate::limits::Limits;
 use crate::rule::{Asked, Cost, Limit, Manners, Rule, Source, Urgency};
 use crate::terms::{AtOnce, Resolve, Terms};
@@ -19,6 +19,7 @@ pub struct Builder<D: Door> {
     set: HeaderSet,
     key: Source<D>,
     missing: MissingKey,
+    client: ClientIp,
     cost: Cost<D>,
     priority: Urgency<D>,
     fail_mode: FailMode,
@@ -82,6 +83,7 @@ impl<D: Door> Builder<D> {
             set: HeaderSet::default(),
             key: Source::Peer(PeerIp::default()),
             missing: MissingKey::default(),
+            client: ClientIp::default(),
             cost: Cost::Fixed(1.0),
             priority: Urgency::Fixed(Priority::Normal),
             fail_mode: FailMode::default(),
@@ -109,6 +111,13 @@ impl<D: Door> Builder<D> {
     /// Says what happens to a request without that key; by default it counts under its peer's address.
     pub fn missing_key(mut self, missing: MissingKey) -> Self {
         self.missing = missing;
+        self
+    }
+
+    /// Finds the address that stands in for a missing key as `client` says; that of the peer by default. Behind a proxy all
+    /// clients without a key count as one otherwise.
+    pub fn client_ip(mut self, client: ClientIp) -> Self {
+        self.client = client;
         self
     }
 
@@ -261,7 +270,7 @@ impl<D: Door> Builder<D> {
     }
 
     pub(crate) fn into_rule(self) -> Rule<D> {
-        let Self { own, set, key, missing, cost, priority, fail_mode, options, manners, resolver, plans } = self;
+        let Self { own, set, key, missing, client, cost, priority, fail_mode, options, manners, resolver, plans } = self;
         let rule_of = |limit: Subject| {
             let Subject { name, asked, clock, headers, limit, limiter } = limit;
             Rule {
@@ -270,6 +279,7 @@ impl<D: Door> Builder<D> {
                 limits: vec![Limit::new(&name, headers.families(set), limit, false)],
                 key: key.clone(),
                 missing,
+                client: client.clone(),
                 cost: cost.clone(),
                 priority: priority.clone(),
                 fail_mode,

@@ -1,5 +1,6 @@
 //! What a framework has to tell and to do.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -62,7 +63,10 @@ pub trait Head<'a>: Copy + fmt::Debug {
     fn peer(&self) -> Option<SocketAddr>;
 
     /// The values of the header field `name`, in the order in which they came.
-    fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]>;
+    fn values(&self, name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]>;
+
+    /// What the [`Claims`](crate::key::Claims) in the request's extensions say under `name`.
+    fn claim(&self, name: &str) -> Option<Cow<'a, str>>;
 }
 
 /// What happens to a header field that a response has already.

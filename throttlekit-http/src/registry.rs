@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use throttlekit::BuildError;
-use throttlekit::config::{HttpRule, KeySource};
+use throttlekit::config::{ApiKeySource, ApiKeySpec, HttpRule, KeySource};
 use throttlekit::headers::Headers;
 use throttlekit::policy::{self, Policies, Policy, PolicySet, RuleLimit};
 
 use crate::door::{Door, Head as _};
-use crate::key::{ConstantKey, HeaderKey, PeerIp};
+use crate::key::{
+    AllKeys, ApiKey, ClaimKey, ConstantKey, CookieKey, HeaderKey, KeyExtractor, PathParam, PeerIp, QueryKey,
+};
 use crate::rule::{Asked, Cost, Limit, Manners, Rule, Source, Urgency};
 
 /// A registry of policies and what was made of its rules. It follows the registry: whoever asks after a reload makes the
@@ -114,8 +116,9 @@ fn compile<D: Door>(rule: &policy::Rule) -> Result<Rule<D>, BuildError> {
         asked,
         clock: Arc::clone(rule.clock()),
         limits,
-        key: key(&spec.key)?,
+        key: source(spec)?,
         missing: spec.missing,
+        client: spec.client_ip.build()?,
         cost: Cost::Fixed(spec.cost),
         priority: Urgency::Fixed(spec.priority),
         fail_mode: rule.fail_mode(),
@@ -140,13 +143,45 @@ fn limit<D: Door>(policy: &Policy, spec: &HttpRule) -> Limit<D> {
     Limit::new(policy.name(), headers, shown, slots)
 }
 
-fn key<D: Door>(source: &KeySource) -> Result<Source<D>, BuildError> {
-    Ok(match source {
+fn source<D: Door>(spec: &HttpRule) -> Result<Source<D>, BuildError> {
+    let client = spec.client_ip.build()?;
+    Ok(match &spec.key {
         KeySource::Peer => Source::Peer(PeerIp::default()),
-        KeySource::Header(name) => Source::new(HeaderKey::named(name)?),
-        KeySource::Constant(key) => Source::new(ConstantKey::new(key.as_str())),
+        KeySource::ClientIp if client.header().is_none() && !spec.client_ip.unwrap_nat64 => {
+            Source::Peer(PeerIp::with_ipv6_prefix(client.ipv6_prefix())?)
+        }
+        other => Source::Extractor(extractor(other, spec)?.into()),
+    })
+}
+
+fn extractor<D: Door>(source: &KeySource, spec: &HttpRule) -> Result<Box<dyn KeyExtractor<D>>, BuildError> {
+    Ok(match source {
+        KeySource::Peer => Box::new(PeerIp::default()),
+        KeySource::ClientIp => Box::new(spec.client_ip.build()?),
+        KeySource::Header(name) => Box::new(HeaderKey::named(name)?),
+        KeySource::Query(name) => Box::new(QueryKey::named(name.as_str())),
+        KeySource::Cookie(name) => Box::new(CookieKey::named(name)?),
+        KeySource::PathParam(name) => Box::new(PathParam::of(&spec.path, name)?),
+        KeySource::Claim(name) => Box::new(ClaimKey::named(name.as_str())),
+        KeySource::Constant(key) => Box::new(ConstantKey::new(key.as_str())),
+        KeySource::ApiKey(key) => Box::new(api_key(key)?),
+        KeySource::All(parts) => {
+            let parts = parts.iter().map(|part| extractor(part, spec)).collect::<Result<_, _>>()?;
+            Box::new(AllKeys::of(parts))
+        }
         other => {
-            return Err(BuildError::new("http.rules.key", format!("{other:?}"), "must be peer, header or constant"));
+            return Err(BuildError::new("http.rules.key", format!("{other:?}"), "must be one that this build knows"));
         }
     })
+}
+
+fn api_key(spec: &ApiKeySpec) -> Result<ApiKey, BuildError> {
+    let hasher = spec.hasher()?;
+    match &spec.from {
+        ApiKeySource::Bearer => Ok(ApiKey::bearer(hasher)),
+        ApiKeySource::Header(name) => ApiKey::header(name, hasher),
+        ApiKeySource::Query(name) => Ok(ApiKey::query(name.as_str(), hasher)),
+        ApiKeySource::Cookie(name) => ApiKey::cookie(name, hasher),
+        other => Err(BuildError::new("http.rules.key", format!("{other:?}"), "must be one that this build knows")),
+    }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use throttlekit::headers::{self, HeaderSet, Headers};
+use throttlekit::identity::AddressText;
 #[cfg(feature = "config")]
 use throttlekit::policy::Guarded;
 use throttlekit::{
@@ -15,7 +16,7 @@ use crate::admitted::Meters;
 use crate::door::{Door, Head as _, Present};
 use crate::ending::Named;
 use crate::hooks::unwound;
-use crate::key::{ANONYMOUS, InlineText, Key, KeyExtractor, PeerIp, peer_stand_in};
+use crate::key::{ANONYMOUS, ClientIp, Key, KeyExtractor, PeerIp, stand_in};
 use crate::terms::Resolve;
 
 type CostFn<D> = dyn for<'a> Fn(&<D as Door>::Head<'a>) -> f64 + Send + Sync;
@@ -117,6 +118,8 @@ pub(crate) struct Rule<D: Door> {
     pub(crate) limits: Vec<Limit<D>>,
     pub(crate) key: Source<D>,
     pub(crate) missing: MissingKey,
+    /// Finds the address that stands in for a missing key.
+    pub(crate) client: ClientIp,
     pub(crate) cost: Cost<D>,
     pub(crate) priority: Urgency<D>,
     pub(crate) fail_mode: FailMode,
@@ -152,7 +155,7 @@ impl Default for Manners {
 
 /// The place for the key of one request: it stays where it is written, since moving it costs more than making it.
 pub(crate) struct FoundKey<'a> {
-    inline: InlineText,
+    inline: AddressText,
     /// Counts if it is there.
     pub(crate) other: Option<Key<'a>>,
 }
@@ -160,7 +163,7 @@ pub(crate) struct FoundKey<'a> {
 impl FoundKey<'_> {
     #[inline]
     pub(crate) fn new() -> Self {
-        Self { inline: InlineText::new(), other: None }
+        Self { inline: AddressText::new(), other: None }
     }
 
     #[inline]
@@ -205,7 +208,8 @@ impl<D: Door> Rule<D> {
                 if unwound(|| key.other = extractor.key(request)).is_none() {
                     return Found::Panicked;
                 }
-                if key.other.is_some() {
+                if let Some(key) = &mut key.other {
+                    key.bound();
                     return Found::Key;
                 }
             }
@@ -219,7 +223,7 @@ impl<D: Door> Rule<D> {
             MissingKey::Shared => key.other = Some(Key::from(ANONYMOUS)),
             MissingKey::Reject => return Found::Reject,
             MissingKey::Skip => return Found::Skip,
-            _ => key.other = peer_stand_in(request.peer()),
+            _ => key.other = stand_in(&self.client, request),
         }
         if key.other.is_some() { Found::Key } else { Found::Nobody }
     }

@@ -1,11 +1,13 @@
 //! What the layer and its hooks see of a request.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
 
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri};
 use throttlekit_http::Head;
+use throttlekit_http::key::Claims;
 
 /// The address of the other end of the connection. A server without a framework puts it into the request's extensions.
 ///
@@ -135,8 +137,12 @@ impl<'a, F: Framework> Head<'a> for RequestHead<'a, F> {
         F::peer(self)
     }
 
-    fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    fn values(&self, name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         self.headers.get_all(name).iter().map(HeaderValue::as_bytes)
+    }
+
+    fn claim(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.extensions.get::<Claims>()?.get(name).map(Cow::Borrowed)
     }
 }
 

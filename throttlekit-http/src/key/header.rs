@@ -1,27 +1,20 @@
-//! The value of a header field.
+//! Values that clients send: header fields, parameters of the query, cookies.
 
-use std::fmt::Write as _;
+use std::borrow::Cow;
 
-use sha2::{Digest as _, Sha256};
 use throttlekit::BuildError;
 
-use super::{Key, KeyExtractor, PEER_MARK};
-use crate::door::{Door, Head as _};
+use super::{Key, KeyExtractor, value};
+use crate::door::Door;
 
-/// The longest value that is a key as it stands, in bytes.
-const MAX_PLAIN: usize = 256;
-
-/// Starts the key of a value that was hashed.
-const HASH_MARK: &str = "sha256:";
-
-/// The value of one header field as the key, such as an API key.
+/// The value of one header field as the key, such as the name of a tenant.
 ///
 /// A request that has the field twice is treated like one without it, since which of the two counts would be a guess.
 /// A value over 256 bytes, or one that is not UTF-8, becomes `sha256:` and the digest in hex; so does a value that starts
 /// like a key of another kind (`sha256:`, `peer:`), so that nobody can pose as somebody else by a clever value.
 ///
 /// The field is what the client says. Where nothing before this layer has checked it, a client can take a new key for
-/// each request; limit such clients by [`PeerIp`](super::PeerIp) too.
+/// each request; limit such clients by [`ClientIp`](super::ClientIp) too. An API key is better an [`ApiKey`](super::ApiKey).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderKey(Box<str>);
 
@@ -32,30 +25,56 @@ impl HeaderKey {
     ///
     /// If `name` is no header name: empty, or with characters other than letters, digits and ``!#$%&'*+-.^_`|~``.
     pub fn named(name: &str) -> Result<Self, BuildError> {
-        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if name.is_empty() || !name.bytes().all(token) {
-            return Err(BuildError::new("headerKey.name", name, "must be a header field name"));
-        }
-        Ok(Self(name.to_ascii_lowercase().into()))
+        let lower = name.to_ascii_lowercase();
+        value::token("headerKey.name", &lower, "must be a header field name").map(Self)
     }
 }
 
 impl<D: Door> KeyExtractor<D> for HeaderKey {
     fn key<'a>(&'a self, request: &D::Head<'a>) -> Option<Key<'a>> {
-        let mut values = request.values(&self.0);
-        let (value, None) = (values.next()?, values.next()) else { return None };
-        let plain = |text: &&str| !text.starts_with(HASH_MARK) && !text.starts_with(PEER_MARK);
-        let text = std::str::from_utf8(value).ok().filter(|_| value.len() <= MAX_PLAIN).filter(plain);
-        Some(text.map_or_else(|| Key::from(hashed(value)), Key::from))
+        value::header(request, &self.0).map(|value| value::bounded(Cow::Borrowed(value)))
     }
 }
 
-#[cold]
-fn hashed(value: &[u8]) -> String {
-    let mut text = String::from(HASH_MARK);
-    for byte in Sha256::digest(value) {
-        // Writing to a `String` cannot fail.
-        let _ = write!(text, "{byte:02x}");
+/// The value of one parameter of the query as the key, decoded.
+///
+/// Treated like that of a [`HeaderKey`]; an empty one counts as missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueryKey(Box<str>);
+
+impl QueryKey {
+    /// Reads the parameter called `name`, exactly so once both are decoded.
+    pub fn named(name: impl Into<Box<str>>) -> Self {
+        Self(name.into())
     }
-    text
+}
+
+impl<D: Door> KeyExtractor<D> for QueryKey {
+    fn key<'a>(&'a self, request: &D::Head<'a>) -> Option<Key<'a>> {
+        value::query(request, &self.0).map(value::bounded)
+    }
+}
+
+/// The value of one cookie as the key, without quotes around it, otherwise as it stands.
+///
+/// Treated like that of a [`HeaderKey`]; an empty one counts as missing. The value of a session's cookie is a secret:
+/// where keys are stored, an [`ApiKey`](super::ApiKey) keeps it out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CookieKey(Box<str>);
+
+impl CookieKey {
+    /// Reads the cookie called `name`, exactly so.
+    ///
+    /// # Errors
+    ///
+    /// If no cookie can be called so: the same characters are allowed as in [`HeaderKey::named`].
+    pub fn named(name: &str) -> Result<Self, BuildError> {
+        value::token("cookieKey.name", name, "must be the name of a cookie").map(Self)
+    }
+}
+
+impl<D: Door> KeyExtractor<D> for CookieKey {
+    fn key<'a>(&'a self, request: &D::Head<'a>) -> Option<Key<'a>> {
+        value::cookie(request, &self.0).map(|value| value::bounded(Cow::Borrowed(value)))
+    }
 }

@@ -3,24 +3,40 @@
 //! | extractor | key |
 //! |---|---|
 //! | [`PeerIp`] | the peer's address; of an IPv6 address its first 64 bits |
-//! | [`HeaderKey`] | the value of a header field |
+//! | [`ClientIp`] | the client's address behind proxies that are trusted |
+//! | [`ApiKey`] | an API key, hashed |
+//! | [`ClaimKey`] | what the program has verified of the client |
+//! | [`HeaderKey`], [`QueryKey`], [`CookieKey`] | a value that the client sends |
+//! | [`PathParam`] | a part of the path |
+//! | [`AllKeys`] | several of these together |
 //! | [`ConstantKey`] | one key for everybody |
 //! | a closure, or a type that implements [`KeyExtractor`] | whatever it says |
 
+mod all;
+mod api_key;
+mod claim;
+mod client;
 mod constant;
 mod header;
+mod path;
 mod peer;
-mod text;
+mod value;
 
 use std::fmt;
-use std::net::SocketAddr;
 
+use throttlekit::identity::{AddressText, BoundedKey, HashedKey, MAX_KEY_BYTES};
+
+pub use all::AllKeys;
+pub use api_key::ApiKey;
+pub use claim::{ClaimKey, Claims};
 pub use constant::ConstantKey;
-pub use header::HeaderKey;
+pub use header::{CookieKey, HeaderKey, QueryKey};
+pub use path::PathParam;
 pub use peer::PeerIp;
+pub use throttlekit::identity::{ClientIp, KeyHasher};
 
 use crate::door::Door;
-pub(crate) use text::InlineText;
+pub(crate) use client::stand_in;
 
 /// Finds the key of a request.
 ///
@@ -45,16 +61,17 @@ where
     }
 }
 
-/// The key of one request. Borrowed text and addresses need no allocation.
+/// The key of one request. Borrowed text, addresses and hashes need no allocation.
 ///
-/// `Debug` shows no text.
+/// A key that is longer than [`MAX_KEY_BYTES`] counts under its hash. `Debug` shows no text.
 #[derive(Clone)]
 pub struct Key<'a>(Repr<'a>);
 
 #[derive(Clone)]
 enum Repr<'a> {
     Borrowed(&'a str),
-    Inline(InlineText),
+    Address(AddressText),
+    Hashed(HashedKey),
     Owned(String),
 }
 
@@ -64,7 +81,8 @@ impl Key<'_> {
     pub fn as_str(&self) -> &str {
         match &self.0 {
             Repr::Borrowed(text) => text,
-            Repr::Inline(text) => text.as_str(),
+            Repr::Address(text) => text.as_str(),
+            Repr::Hashed(text) => text.as_str(),
             Repr::Owned(text) => text,
         }
     }
@@ -82,6 +100,43 @@ impl From<String> for Key<'_> {
     }
 }
 
+impl From<AddressText> for Key<'_> {
+    fn from(text: AddressText) -> Self {
+        Self(Repr::Address(text))
+    }
+}
+
+impl From<HashedKey> for Key<'_> {
+    fn from(text: HashedKey) -> Self {
+        Self(Repr::Hashed(text))
+    }
+}
+
+impl<'a> From<BoundedKey<'a>> for Key<'a> {
+    fn from(key: BoundedKey<'a>) -> Self {
+        match key.plain() {
+            Some(text) => Self::from(text),
+            None => Self::from(key.as_str().to_owned()),
+        }
+    }
+}
+
+impl Key<'_> {
+    /// Whatever made the key, it is not longer than a store should keep.
+    #[inline]
+    pub(crate) fn bound(&mut self) {
+        if self.as_str().len() > MAX_KEY_BYTES {
+            self.shorten();
+        }
+    }
+
+    #[cold]
+    fn shorten(&mut self) {
+        let bounded = BoundedKey::new(self.as_str().as_bytes(), MAX_KEY_BYTES).as_str().to_owned();
+        *self = Self::from(bounded);
+    }
+}
+
 impl fmt::Debug for Key<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key(..)")
@@ -90,13 +145,3 @@ impl fmt::Debug for Key<'_> {
 
 /// The key of requests that have no key of their own.
 pub(crate) const ANONYMOUS: &str = "anon";
-
-/// Starts the key of a peer that stands in for another key. [`HeaderKey`] never gives such a key, so that no client can
-/// name another one's address.
-pub(crate) const PEER_MARK: &str = "peer:";
-
-/// The stand-in for a missing key by the peer's address.
-pub(crate) fn peer_stand_in(peer: Option<SocketAddr>) -> Option<Key<'static>> {
-    let peer = peer?;
-    Some(Key(Repr::Inline(peer::address_text(PEER_MARK, peer.ip(), peer::DEFAULT_IPV6_PREFIX))))
-}
