@@ -87,7 +87,8 @@ impl LoadOptions {
         self
     }
 
-    /// Looks up what `${NAME}` stands for in the `store` block; by default a variable of the process's environment.
+    /// Looks up what `${NAME}` stands for in the `store` block and in each `apiKey`; by default a variable of the process's
+    /// environment.
     pub fn env(mut self, env: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
         self.env = Some(Arc::new(env));
         self
