@@ -7,11 +7,12 @@ use std::task::{Context, Poll, Waker};
 use allocation_counter::measure;
 use bytes::Bytes;
 use common::{from_peer, request};
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body_util::Empty;
 use throttlekit::headers::{HeaderFamily, HeaderSet};
 use throttlekit::{Gcra, Limiter, ManualClock};
 use throttlekit_tower::ThrottleLayer;
+use throttlekit_tower::key::{ApiKey, ClientIp, CookieKey, KeyHasher, PathParam, QueryKey};
 use tower::{Layer as _, Service, service_fn};
 
 /// The allocations of one call, from the request to the response's end.
@@ -60,6 +61,37 @@ fn an_allow_without_fields_does_not_allocate() {
             let first_of_its_key = peer.ends_with(":1");
             let count = allocations(&mut service, from_peer(peer));
             assert!(count == 0 || first_of_its_key, "{peer}: {count}");
+        }
+    }
+}
+
+#[test]
+fn keys_of_clients_do_not_allocate() {
+    let hasher = || KeyHasher::new("k1", "sixteen bytes or more").expect("a good secret");
+    let client = ClientIp::builder().trust_proxies(["10.0.0.0/8"]).build().expect("a network");
+    let limiter = || Limiter::builder(Gcra::per_minute(100).expect("a rate")).clock(ManualClock::default()).build();
+    let builder = || ThrottleLayer::builder(limiter()).headers(HeaderSet::NONE);
+    let layers = [
+        builder().key(client).build(),
+        builder().key(ApiKey::bearer(hasher())).build(),
+        builder().key(CookieKey::named("k").expect("a name")).build(),
+        builder().key(QueryKey::named("k")).build(),
+        builder().key(PathParam::of("/{k}", "k").expect("a parameter")).build(),
+    ];
+    for (index, layer) in layers.into_iter().enumerate() {
+        let mut service = layer.expect("good options").layer(empty());
+        for first_of_its_key in [true, false] {
+            let mut request = from_peer("10.0.0.1:1");
+            *request.uri_mut() = "/acme?k=1".parse().expect("a path");
+            for (name, value) in [
+                ("x-forwarded-for", "6.6.6.6, 2001:db8::1, 10.0.0.5:80"),
+                ("authorization", "Bearer sk-1"),
+                ("cookie", "a=b; k=1"),
+            ] {
+                request.headers_mut().insert(name, HeaderValue::from_static(value));
+            }
+            let count = allocations(&mut service, request);
+            assert!(count == 0 || first_of_its_key, "{index}: {count}");
         }
     }
 }

@@ -6,8 +6,8 @@ use common::{Script, around, from_peer, send};
 use http::{HeaderValue, Request};
 use throttlekit::ManualClock;
 use throttlekit_tower::key::{
-    AllKeys, ApiKey, ClaimKey, Claims, ClientIp, ConstantKey, CookieKey, HeaderKey, Key, KeyExtractor, KeyHasher,
-    PathParam, PeerIp, QueryKey,
+    AllKeys, ApiKey, ClaimKey, Claims, ClientIp, ConstantKey, CookieKey, Hashed, HeaderKey, Key, KeyExtractor,
+    KeyHasher, PathParam, PeerIp, QueryKey,
 };
 use throttlekit_tower::{Plain, RequestHead, ThrottleLayer, Tower};
 
@@ -104,6 +104,14 @@ fn api_keys_are_hashed_wherever_they_are() {
     ];
     assert!(missing.iter().all(Option::is_none), "{missing:?}");
     assert!(ApiKey::header("a b", hasher()).is_err() && ApiKey::cookie("a=b", hasher()).is_err());
+}
+
+#[test]
+fn any_key_can_be_hashed() {
+    let peer = Hashed::new(PeerIp::default(), hasher());
+    let key = key_of(&peer, &from_peer("[2001:db8:1:2::3]:80")).expect("a peer");
+    assert_eq!(key, hasher().hash("2001:db8:1:2::").as_str());
+    assert_eq!(key_of(&peer, &Request::new(())), None);
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! | [`HeaderKey`], [`QueryKey`], [`CookieKey`] | a value that the client sends |
 //! | [`PathParam`] | a part of the path |
 //! | [`AllKeys`] | several of these together |
+//! | [`Hashed`] | any of these, hashed |
 //! | [`ConstantKey`] | one key for everybody |
 //! | a closure, or a type that implements [`KeyExtractor`] | whatever it says |
 
@@ -17,6 +18,7 @@ mod api_key;
 mod claim;
 mod client;
 mod constant;
+mod hashed;
 mod header;
 mod path;
 mod peer;
@@ -30,6 +32,7 @@ pub use all::AllKeys;
 pub use api_key::ApiKey;
 pub use claim::{ClaimKey, Claims};
 pub use constant::ConstantKey;
+pub use hashed::Hashed;
 pub use header::{CookieKey, HeaderKey, QueryKey};
 pub use path::PathParam;
 pub use peer::PeerIp;
