@@ -95,6 +95,7 @@ mod report;
 mod run;
 mod runtime;
 mod shaper;
+pub mod sketch;
 pub mod store;
 pub mod strategy;
 #[cfg(feature = "testkit")]
