@@ -6,6 +6,7 @@ mod cells;
 mod count_min;
 mod hash;
 mod limiter;
+mod screen;
 mod windows;
 
 pub use accuracy::Accuracy;
@@ -13,6 +14,7 @@ pub use bytes::{DecodeError, MergeError, Snapshot};
 pub use count_min::{CountMin, CountMinBuilder};
 pub use hash::SketchHash;
 pub use limiter::{SketchLimiter, SketchLimiterBuilder};
+pub use screen::{Carry, ScreenStats, Screened, ScreenedBuilder};
 
 use crate::error::BuildError;
 

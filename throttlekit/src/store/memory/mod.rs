@@ -175,6 +175,11 @@ impl<S: State> Table<S> {
         self.core.contains(self.core.place(self.key.fingerprint(key)), now_ms)
     }
 
+    /// Frees what has expired in one shard, whose number is `index` modulo the number of shards.
+    pub(crate) fn free_expired(&self, index: usize, now_ms: f64) {
+        self.core.free_expired(index, now_ms);
+    }
+
     /// A number that orders the locks of tables. Handles to one table have the same.
     pub(crate) fn id(&self) -> usize {
         Arc::as_ptr(&self.core).addr()

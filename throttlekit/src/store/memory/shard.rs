@@ -34,6 +34,16 @@ impl<H: Shape> Core<H> {
         Guard { core: self, shard, index, promised: false }
     }
 
+    /// Frees all slots of a shard that have expired; the shard is `index` modulo their number.
+    pub(super) fn free_expired(&self, index: usize, now_ms: f64) {
+        let mut shard = self.lock_index(index & (self.shards.len() - 1));
+        for line in 0..shard.line_count() {
+            while shard.free_one(shard.words(line), |_, live| !live, now_ms) {
+                shard.uncount();
+            }
+        }
+    }
+
     /// Frees one slot of a shard other than that of `place`, for a key whose own shard has nothing to give.
     #[cold]
     pub(super) fn evict_elsewhere(&self, place: Place, now_ms: f64) {
