@@ -26,6 +26,11 @@ struct Contributing;
 #[doc = include_str!("../../docs/outages.md")]
 struct Outages;
 
+/// The code in the guide to overload compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/overload.md")]
+struct Overload;
+
 /// The code in the core's introduction compiles and runs.
 #[cfg(doctest)]
 #[doc = include_str!("../../throttlekit/README.md")]

@@ -25,6 +25,7 @@
 //! | admit by rate, work in flight and cost at once | [`Unified`] |
 //! | limit keys that many processes share, with few trips to their store | [`TwoTier`](lease::TwoTier) |
 //! | meter tokens while they are produced | [`TokenBudget`](budget::TokenBudget) |
+//! | limit more keys than memory has room for, or refuse those that only knock | [`sketch`] |
 //! | share a limit among tenants by weight | [`FairEscrow`](fair::FairEscrow) |
 //! | delay work instead of refusing it | [`Shaper`] |
 //! | load named limits from a file, and reload them | `config` and `policy`, with the feature `config` |
