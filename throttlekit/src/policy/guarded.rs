@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::rule::RuleLimit;
 use super::slots::Slots;
+use super::whole::Witness;
 use crate::admit::{Admission, Admit, Ask, Axes};
 use crate::decision::Decision;
 use crate::error::Error;
@@ -25,6 +26,7 @@ struct Parts {
     /// At least one.
     guards: Vec<Arc<dyn Slots>>,
     limit: RuleLimit,
+    witness: Option<Witness>,
 }
 
 /// What [`Guarded::enter`] answers.
@@ -46,8 +48,8 @@ impl Entry {
 }
 
 impl Guarded {
-    pub(super) fn new(guards: Vec<Arc<dyn Slots>>, limit: RuleLimit) -> Self {
-        Self { parts: Arc::new(Parts { guards, limit }) }
+    pub(super) fn new(guards: Vec<Arc<dyn Slots>>, limit: RuleLimit, witness: Option<Witness>) -> Self {
+        Self { parts: Arc::new(Parts { guards, limit, witness }) }
     }
 
     /// Decides one request.
@@ -56,7 +58,21 @@ impl Guarded {
     ///
     /// Dropping the returned [`Run`] before it answers gives the slots back. A store may already have charged the request.
     pub fn enter(&self, ask: &Ask<'_>) -> Run<Entry> {
-        Parts::take(&self.parts, 0, Held::default(), ask)
+        let Some(witness) = &self.parts.witness else { return Parts::take(&self.parts, 0, Held::default(), ask) };
+        let case = witness.begin(ask);
+        match Parts::take(&self.parts, 0, Held::default(), ask).now() {
+            Ok(entry) => {
+                witness.tell(case, &entry.result);
+                Run::ready(entry)
+            }
+            Err(waiting) => {
+                let (witness, key, case) = (witness.clone(), Box::<str>::from(ask.key), case.with_key(""));
+                waiting.map(move |entry| {
+                    witness.tell(case.with_key(&key), &entry.result);
+                    entry
+                })
+            }
+        }
     }
 }
 

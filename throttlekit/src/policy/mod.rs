@@ -51,6 +51,7 @@ mod rule;
 mod set;
 mod slots;
 mod store;
+mod whole;
 
 pub use connect::Connect;
 pub use guarded::{Entry, Guarded};

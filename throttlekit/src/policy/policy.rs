@@ -8,6 +8,7 @@ use super::bind::{self, Site};
 use super::options::LoadOptions;
 use super::slots::{self, Slots};
 use super::store::OpenStore;
+use super::whole::Wholes;
 use crate::admit::Admit;
 use crate::clock::Clock;
 use crate::concurrency::{GuardReport, GuardStats};
@@ -79,7 +80,7 @@ impl Policy {
         let admit: Arc<dyn Admit> = match (&limiter, &guard) {
             (Some(limiter), None) => Arc::new(Arc::clone(limiter)),
             (None, Some(guard)) => Arc::new(Arc::clone(guard)),
-            (limiter, guard) => Arc::new(unified(limiter.as_ref(), guard.as_ref(), options)?),
+            (limiter, guard) => Arc::new(unified(&spec.name, limiter.as_ref(), guard.as_ref(), options)?),
         };
         Ok(Self { spec, prefix, limiter, guard, admit, place })
     }
@@ -201,13 +202,17 @@ fn limiter(
     Ok((limiter, Place::Store(stored)))
 }
 
-/// A strategy beside a guard. The parts tell the observer themselves.
+/// A strategy beside a guard.
 fn unified(
+    name: &str,
     limiter: Option<&Arc<dyn DynLimiter>>,
     guard: Option<&Arc<dyn Slots>>,
     options: &LoadOptions,
 ) -> Result<Unified<Arc<dyn Clock>>, BuildError> {
-    let mut builder = Unified::builder().rate_by_cost(true);
+    let mut builder = Unified::builder().rate_by_cost(true).name(name);
+    if let Some(observer) = &options.observer {
+        builder = builder.observer(Wholes(Arc::clone(observer)));
+    }
     if let Some(limiter) = limiter {
         builder = builder.shared_rate(Arc::clone(limiter));
     }

@@ -7,6 +7,7 @@ use super::guarded::Guarded;
 use super::options::LoadOptions;
 use super::policy::Policy;
 use super::store::OpenStore;
+use super::whole::Witness;
 use crate::admit::Admit;
 use crate::clock::Clock;
 use crate::config::HttpRule;
@@ -55,7 +56,11 @@ impl Rule {
             _ => RuleLimit::Joint(joint(limiters.into_iter(), store, options)?),
         };
         let guards: Vec<_> = policies.iter().filter_map(|policy| policy.guard().cloned()).collect();
-        let guarded = (!guards.is_empty()).then(|| Guarded::new(guards, limit.clone()));
+        let witness = options.observer.clone().map(|observer| {
+            let names: Vec<&str> = policies.iter().map(|policy| policy.name()).collect();
+            Witness { observer, name: names.join("+").into() }
+        });
+        let guarded = (!guards.is_empty()).then(|| Guarded::new(guards, limit.clone(), witness));
         let stored = || policies.iter().filter(|policy| policy.spec().is_stored());
         let modes = || stored().map(|policy| spec.fail_mode.unwrap_or(policy.spec().fail_mode));
         // Without keys in a store there is none to be out.

@@ -1,0 +1,59 @@
+//! Observers of whole requests.
+
+use std::sync::Arc;
+
+use crate::admit::{Admission, Ask};
+use crate::error::Error;
+use crate::observe::{AdmissionEvent, Asked, Event, Observer, stopwatch_ns, told, took_ms};
+
+/// Hands on whole requests only. Their parts tell the observer themselves.
+pub(super) struct Wholes(pub(super) Arc<dyn Observer>);
+
+impl Observer for Wholes {
+    fn observe(&self, _event: &Event<'_>) {}
+
+    fn stopwatch_ns(&self) -> Option<u64> {
+        self.0.stopwatch_ns()
+    }
+
+    fn admitted(&self, admission: &AdmissionEvent<'_>) {
+        self.0.admitted(admission);
+    }
+}
+
+/// An observer of the requests of a rule, with the name that its events carry.
+#[derive(Clone)]
+pub(super) struct Witness {
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) name: Arc<str>,
+}
+
+/// A request that is being decided.
+#[derive(Clone, Copy)]
+pub(super) struct Case<'a> {
+    asked: Asked<'a>,
+    begun_ns: Option<u64>,
+}
+
+impl Witness {
+    pub(super) fn begin<'a>(&self, ask: &Ask<'a>) -> Case<'a> {
+        Case { asked: Asked::of(ask), begun_ns: stopwatch_ns(&self.observer) }
+    }
+
+    /// Tells of a request that was decided.
+    pub(super) fn tell(&self, case: Case<'_>, result: &Result<Admission, Error>) {
+        if let Ok(admission) = result {
+            let took_ms = took_ms(&self.observer, case.begun_ns).unwrap_or(0.0);
+            let event = case.asked.event(&self.name, admission, took_ms);
+            told(|| self.observer.admitted(&event));
+        }
+    }
+}
+
+impl<'a> Case<'a> {
+    /// The same request, whose key is elsewhere.
+    pub(super) fn with_key<'b>(self, key: &'b str) -> Case<'b> {
+        let Self { asked: Asked { key: _, cost, value, priority }, begun_ns } = self;
+        Case { asked: Asked { key, cost, value, priority }, begun_ns }
+    }
+}
