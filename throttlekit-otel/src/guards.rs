@@ -1,0 +1,216 @@
+//! The state of guards, read when metrics are collected.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use opentelemetry::metrics::{AsyncInstrument, Meter};
+use throttlekit::{Clock, Guard, GuardStats, KeyedGuard, observer_panics};
+
+use crate::names::metric;
+use crate::sets::Set;
+
+/// The state of a guard at one instant.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Reading {
+    stats: GuardStats,
+    fenced: Option<bool>,
+}
+
+impl Reading {
+    /// Of a guard without a coordinator.
+    pub fn new(stats: GuardStats) -> Self {
+        Self { stats, fenced: None }
+    }
+
+    /// Of a guard whose coordinator has fenced it off, or has not.
+    pub fn fenced(mut self, fenced: bool) -> Self {
+        self.fenced = Some(fenced);
+        self
+    }
+}
+
+/// What has the state of a guard. Guards are, and functions that read one, for a guard that may be gone:
+///
+/// ```
+/// use throttlekit::Guard;
+/// use throttlekit_otel::{Gauged, Reading};
+///
+/// let guard = Guard::fixed(3)?;
+/// let stats = guard.clone();
+/// let gauged = move || Some(Reading::new(stats.stats()));
+/// assert!(gauged.reading().is_some() && guard.reading().is_some());
+/// # Ok::<(), throttlekit::BuildError>(())
+/// ```
+pub trait Gauged: Send + Sync + 'static {
+    /// The state as it is now; `None` if the guard is gone. It is called once for each collection and must not change
+    /// anything.
+    fn reading(&self) -> Option<Reading>;
+}
+
+impl<C: Clock, O: Send + Sync + 'static> Gauged for Guard<C, O> {
+    fn reading(&self) -> Option<Reading> {
+        Some(Reading::new(self.stats()))
+    }
+}
+
+impl<C: Clock, O: Send + Sync + 'static> Gauged for KeyedGuard<C, O> {
+    fn reading(&self) -> Option<Reading> {
+        Some(Reading::new(self.stats()))
+    }
+}
+
+impl<F: Fn() -> Option<Reading> + Send + Sync + 'static> Gauged for F {
+    fn reading(&self) -> Option<Reading> {
+        self()
+    }
+}
+
+/// A guard that is shown; from [`Telemetry::guard`](crate::Telemetry::guard). Dropped, its series end.
+#[must_use = "dropping it ends the series of the guard"]
+pub struct GuardMetrics {
+    guards: Arc<Guards>,
+    entry: Arc<Entry>,
+}
+
+/// What there is to show of each guard: its state, and the attributes of its series.
+pub(crate) type Readings = Vec<(Reading, Set)>;
+
+impl Drop for GuardMetrics {
+    fn drop(&mut self) {
+        self.guards.entries().retain(|entry| !Arc::ptr_eq(entry, &self.entry));
+    }
+}
+
+impl fmt::Debug for GuardMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuardMetrics").finish_non_exhaustive()
+    }
+}
+
+/// The guards that are shown. The API cannot take a callback back, so there is one for each instrument, and what they
+/// show is what is in here.
+pub(crate) struct Guards {
+    meter: Meter,
+    entries: Mutex<Vec<Arc<Entry>>>,
+    /// Whether the instruments were made.
+    registered: OnceLock<()>,
+}
+
+struct Entry {
+    read: Box<dyn Fn() -> Readings + Send + Sync>,
+    collected: Mutex<Collected>,
+}
+
+/// What the instruments of one collection share.
+#[derive(Default)]
+struct Collected {
+    readings: Readings,
+    /// A bit for each instrument that has had it.
+    had: u8,
+}
+
+/// The instruments. Each calls for the reading once in a collection.
+#[derive(Clone, Copy)]
+enum Part {
+    Limit,
+    InFlight,
+    RttNoload,
+    Dropped,
+    Fenced,
+}
+
+impl Guards {
+    pub(crate) fn new(meter: Meter) -> Arc<Self> {
+        Arc::new(Self { meter, entries: Mutex::default(), registered: OnceLock::new() })
+    }
+
+    /// Shows what `read` gives, which is called once for each collection.
+    pub(crate) fn add(this: &Arc<Self>, read: impl Fn() -> Readings + Send + Sync + 'static) -> GuardMetrics {
+        let entry = Arc::new(Entry { read: Box::new(read), collected: Mutex::default() });
+        this.entries().push(Arc::clone(&entry));
+        this.registered.get_or_init(|| Self::register(this));
+        GuardMetrics { guards: Arc::clone(this), entry }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Vec<Arc<Entry>>> {
+        // A list is whole whatever panicked.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn register(this: &Arc<Self>) {
+        let meter = &this.meter;
+        let _ = meter
+            .u64_observable_gauge(metric::CONCURRENCY_LIMIT)
+            .with_description("The limit, as it is now")
+            .with_callback(this.callback(Part::Limit, |reading| Some(u64::from(reading.stats.limit))))
+            .build();
+        let _ = meter
+            .u64_observable_gauge(metric::CONCURRENCY_INFLIGHT)
+            .with_description("Slots that are taken")
+            .with_callback(this.callback(Part::InFlight, |reading| Some(u64::from(reading.stats.in_flight))))
+            .build();
+        let _ = meter
+            .f64_observable_gauge(metric::CONCURRENCY_RTT_NOLOAD)
+            .with_description("The latency without load, as learnt")
+            .with_unit("ms")
+            .with_callback(this.callback(Part::RttNoload, |reading| Some(reading.stats.noload_ms)))
+            .build();
+        let _ = meter
+            .u64_observable_counter(metric::CONCURRENCY_DROPPED)
+            .with_description("Slots that came back from work that was cut off")
+            .with_callback(this.callback(Part::Dropped, |reading| Some(reading.stats.dropped)))
+            .build();
+        let _ = meter
+            .u64_observable_gauge(metric::CONCURRENCY_FENCED)
+            .with_description("1 while the coordinator has fenced the guard off")
+            .with_callback(this.callback(Part::Fenced, |reading| reading.fenced.map(u64::from)))
+            .build();
+    }
+
+    /// Shows `value` of each guard.
+    fn callback<T>(
+        self: &Arc<Self>,
+        part: Part,
+        value: impl Fn(Reading) -> Option<T> + Send + Sync + 'static,
+    ) -> impl Fn(&dyn AsyncInstrument<T>) + Send + Sync + 'static {
+        // Weak: what is held here holds the meter, which holds this.
+        let guards = Arc::downgrade(self);
+        move |instrument| {
+            let Some(guards) = guards.upgrade() else { return };
+            // Readings run foreign code: not under the lock.
+            let entries = guards.entries().clone();
+            for entry in entries {
+                let collected = entry.collect(part);
+                for (reading, attributes) in &collected.readings {
+                    if let Some(value) = value(*reading) {
+                        instrument.observe(value, attributes);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Entry {
+    /// The readings of this collection. An instrument that comes a second time begins the next one, so it does not matter
+    /// in which order they come, or whether a view leaves one out.
+    fn collect(&self, part: Part) -> MutexGuard<'_, Collected> {
+        let mut collected = self.collected.lock().unwrap_or_else(PoisonError::into_inner);
+        let bit = 1 << part as u8;
+        if collected.had == 0 || collected.had & bit != 0 {
+            *collected = Collected { readings: (self.read)(), had: 0 };
+        }
+        collected.had |= bit;
+        collected
+    }
+}
+
+/// Shows the panics of observers.
+pub(crate) fn register_panics(meter: &Meter, attributes: Set) {
+    let _ = meter
+        .u64_observable_counter(metric::OBSERVER_PANICS)
+        .with_description("Panics of observers that were contained")
+        .with_callback(move |instrument| instrument.observe(observer_panics(), &attributes))
+        .build();
+}
