@@ -100,7 +100,7 @@ fn failures_are_written_at_a_bounded_rate() {
         runtime.block_on(async {
             for _ in 0..100 {
                 limiter.check("SECRET-MARK").await.unwrap_err();
-                clock.advance(101.0);
+                clock.advance(102.0);
             }
         });
     });
@@ -108,7 +108,7 @@ fn failures_are_written_at_a_bounded_rate() {
     assert_eq!(lines.len(), 2, "{text}");
     assert!(lines[0].contains("WARN throttlekit: check failed"), "{text}");
     assert!(lines[0].ends_with(r#"code="store_unavailable" left_out=0"#), "{text}");
-    assert!(lines[1].ends_with("left_out=99") || lines[1].ends_with("left_out=98"), "{text}");
+    assert!(lines[1].ends_with("left_out=98"), "{text}");
     assert!(!text.contains("SECRET-MARK"), "{text}");
 }
 
