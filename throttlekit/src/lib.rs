@@ -119,7 +119,8 @@ pub use fallback::{FailMode, Fallback, MissingKey, Outage, Share};
 pub use limiter::{DynLimiter, Limiter, LimiterBuilder};
 pub use multi::{Dimension, DimensionKeys, InMemory, Multi, MultiBuilder};
 pub use observe::{
-    AdmissionEvent, CallKind, Disconnect, Event, Lane, LeaseEvent, Observer, Stage, Wait, WaitOutcome, observer_panics,
+    AdmissionEvent, AdmissionRecord, CallKind, DecisionRecord, Disconnect, Event, EventReceiver, EventSender, Lane,
+    LeaseEvent, Observer, Record, Stage, Wait, WaitOutcome, event_channel, observer_panics,
 };
 pub use permit::{Outcome, Permit, Settle, Slot};
 pub use priority::Priority;

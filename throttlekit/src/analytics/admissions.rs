@@ -156,7 +156,7 @@ impl<C: Clock> AdmissionAnalytics<C> {
 /// Counts admissions, and no decisions of limits that decide alone.
 impl<C: Clock> Observer for AdmissionAnalytics<C> {
     fn observe(&self, event: &Event<'_>) {
-        if event.part && event.result.is_err() {
+        if event.result.is_err() {
             let fingerprint = self.parts.hasher.of(event.key());
             self.parts.of(fingerprint).0.overall.totals.failed += 1;
         }

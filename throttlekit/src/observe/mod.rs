@@ -1,12 +1,14 @@
 //! Observers: they see every decision and change none.
 
 mod admission;
+mod channel;
 mod ends;
 mod event;
 mod fan_out;
 
 pub(crate) use admission::Asked;
 pub use admission::{AdmissionEvent, Lane};
+pub use channel::{AdmissionRecord, DecisionRecord, EventReceiver, EventSender, Record, event_channel};
 pub use ends::{Disconnect, LeaseEvent, Stage, Wait, WaitOutcome};
 pub use event::{CallKind, Event};
 
