@@ -152,6 +152,33 @@ fn a_request_over_several_axes_counts_once() {
 }
 
 #[test]
+fn parts_that_tell_alone_do_not_count_twice() {
+    let metrics = metrics();
+    let guard = Guard::builder().fixed(1).name("chat").observer(metrics.clone()).build().unwrap();
+    let rate = Limiter::builder(gcra(2.0)).name("chat").observer(metrics.clone()).build();
+    let unified = |observed: bool| {
+        let unified = Unified::builder().concurrency(guard.clone()).rate(rate.clone()).name("chat");
+        if observed { unified.observer(metrics.clone()) } else { unified }.build().unwrap()
+    };
+    let counts = || {
+        let scrape = scrape(&metrics);
+        let names = ["throttlekit_allowed_total", "throttlekit_denied_total"];
+        (names.map(|name| samples(&scrape, name)[0].1), samples(&scrape, "throttlekit_limit")[0].1)
+    };
+    let ask = |unified: &Unified| unified.admit(&Ask::new("k")).now().unwrap().unwrap();
+    // Told by the parts alone: one is admitted, one finds no slot.
+    let parts = unified(false);
+    let held = ask(&parts);
+    drop(ask(&parts));
+    drop(held);
+    assert_eq!(counts().0, [1.0, 1.0]);
+    // Told as a whole besides: that counts. The limit is that of the whole, the least of all.
+    let whole = unified(true);
+    (0..3).for_each(|_| drop(ask(&whole)));
+    assert_eq!(counts(), ([1.0, 2.0], 1.0));
+}
+
+#[test]
 fn errors_are_counted_by_kind() {
     let metrics = metrics();
     let keys = Remote::new(DownStore);

@@ -7,7 +7,6 @@ use std::thread;
 use super::series::{KINDS, Reading, Series};
 use super::table::Table;
 use super::text::Text;
-use crate::admit::Axis;
 use crate::clock::{Clock, SystemClock};
 use crate::concurrency::GuardReport;
 use crate::error::BuildError;
@@ -252,24 +251,12 @@ fn latencies(text: &mut Text<'_>, policies: &[(&str, Reading)]) {
 
 impl<C: Clock> Observer for Metrics<C> {
     fn observe(&self, event: &Event<'_>) {
-        let decision = match &event.result {
-            Ok(decision) => decision,
-            Err(error) => return self.series(event.policy).failed(error),
-        };
-        // Of a request that is decided as a whole the whole is told as well.
-        if event.part {
-            return;
+        match event.result {
+            Err(error) => self.series(event.policy).failed(error),
+            // Of a request that is decided as a whole the whole is told as well.
+            Ok(_) if event.part => {}
+            Ok(decision) => self.series(event.policy).decided(decision, event.axis, event.took_ms),
         }
-        let series = self.series(event.policy);
-        let lane = match event.axis {
-            Axis::Rate => Lane::Rate,
-            Axis::Concurrency => Lane::Concurrency,
-            Axis::Cost => Lane::Cost,
-        };
-        if lane != Lane::Rate {
-            series.axes_are_known();
-        }
-        series.decided(decision.limit, Some(lane).filter(|_| !decision.allowed), event.took_ms);
     }
 
     fn stopwatch_ns(&self) -> Option<u64> {
@@ -277,10 +264,8 @@ impl<C: Clock> Observer for Metrics<C> {
     }
 
     fn admitted(&self, admission: &AdmissionEvent<'_>) {
-        let series = self.series(admission.policy);
-        series.axes_are_known();
         let took_ms = self.shared.timed.then_some(admission.duration_ms);
-        series.decided(admission.decision.limit, admission.lane(), took_ms);
+        self.series(admission.policy).admitted(admission.decision, admission.lane(), took_ms);
     }
 }
 

@@ -17,7 +17,7 @@
 //! | `throttlekit_observer_panics_total` | counter | | panics of observers that were contained |
 //!
 //! Counters count from the start of the process, so `rate()` is right. A request that is decided over several axes counts
-//! once, where what decides tells of the whole ([`Observer::admitted`](crate::Observer::admitted)); otherwise each axis counts.
+//! once for a policy that tells of [the whole](crate::Observer::admitted), whatever else it tells of the parts.
 //!
 //! # The histogram
 //!

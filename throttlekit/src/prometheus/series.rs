@@ -1,10 +1,12 @@
 //! What is counted of one policy.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::{mem, ptr};
 
 use super::histogram::{Histogram, Latencies};
+use crate::admit::Axis;
+use crate::decision::Decision;
 use crate::error::{Error, ErrorKind};
 use crate::observe::Lane;
 
@@ -24,20 +26,24 @@ pub(super) const KINDS: [ErrorKind; 5] = [
 
 /// What is counted of one policy. Never goes down.
 pub(super) struct Series {
-    /// As many as a power of two.
-    stripes: Box<[Stripe]>,
+    /// Decisions that were told alone.
+    alone: Counts,
+    /// Requests that were told as a whole. If there are any, what was told alone was part of them.
+    whole: OnceLock<Counts>,
+    failed: [AtomicU64; KINDS.len()],
     limit: AtomicU64,
-    /// Whether anything but the rate ever denied or could have.
-    has_axes: AtomicBool,
     recent: Mutex<Recent>,
 }
+
+/// As many as a power of two.
+struct Counts(Box<[Stripe]>);
 
 /// What some of the threads count, so that not all of them want the same cache line.
 #[repr(align(128))]
 struct Stripe {
-    allowed: AtomicU64,
+    /// By what decided: a request that was told as a whole is in the last place.
+    allowed: [AtomicU64; 4],
     denied_by: [AtomicU64; 4],
-    failed: [AtomicU64; KINDS.len()],
     latencies: Histogram,
 }
 
@@ -65,20 +71,20 @@ pub(super) struct Reading {
     pub(super) recent: Latencies,
 }
 
-impl Series {
-    /// `stripes` is a power of two.
-    pub(super) fn new(stripes: usize) -> Self {
-        let stripe = |_| Stripe {
-            allowed: AtomicU64::new(0),
-            denied_by: Default::default(),
-            failed: Default::default(),
-            latencies: Histogram::new(),
-        };
-        Self {
-            stripes: (0..stripes).map(stripe).collect(),
-            limit: AtomicU64::new(UNKNOWN),
-            has_axes: AtomicBool::new(false),
-            recent: Mutex::new(Recent { before: Latencies::none(), next: Latencies::none(), next_at_ms: f64::NAN }),
+impl Counts {
+    fn new(stripes: usize) -> Self {
+        let stripe =
+            |_| Stripe { allowed: Default::default(), denied_by: Default::default(), latencies: Histogram::new() };
+        Self((0..stripes).map(stripe).collect())
+    }
+
+    #[inline]
+    fn add(&self, allowed: bool, lane: Lane, took_ms: Option<f64>) {
+        let stripe = self.stripe();
+        let counters = if allowed { &stripe.allowed } else { &stripe.denied_by };
+        counters[lane as usize].fetch_add(1, Ordering::Relaxed);
+        if let Some(took_ms) = took_ms {
+            stripe.latencies.record_ms(took_ms);
         }
     }
 
@@ -89,61 +95,91 @@ impl Series {
         // upper bits depend on all of it.
         let place = PLACE.with(|place| ptr::from_ref(place) as usize as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         #[allow(clippy::cast_possible_truncation)] // 16 bits
-        let at = (place >> 48) as usize & (self.stripes.len() - 1);
-        &self.stripes[at]
+        let at = (place >> 48) as usize & (self.0.len() - 1);
+        &self.0[at]
     }
 
-    /// A decision, or a request that was decided as a whole. `lane` denied it.
-    #[inline]
-    pub(super) fn decided(&self, limit: u64, lane: Option<Lane>, took_ms: Option<f64>) {
-        let stripe = self.stripe();
-        let counter = lane.map_or(&stripe.allowed, |lane| &stripe.denied_by[lane as usize]);
-        counter.fetch_add(1, Ordering::Relaxed);
-        if let Some(took_ms) = took_ms {
-            stripe.latencies.record_ms(took_ms);
+    /// Allowed and denied, by lane, and how long it took.
+    fn read(&self) -> ([u64; 4], [u64; 4], Latencies) {
+        let mut latencies = Latencies::none();
+        let (mut allowed, mut denied_by) = ([0; 4], [0; 4]);
+        for stripe in &self.0 {
+            sum(&mut allowed, &stripe.allowed);
+            sum(&mut denied_by, &stripe.denied_by);
+            stripe.latencies.add_to(&mut latencies);
         }
+        (allowed, denied_by, latencies)
+    }
+}
+
+impl Series {
+    /// `stripes` is a power of two.
+    pub(super) fn new(stripes: usize) -> Self {
+        Self {
+            alone: Counts::new(stripes),
+            whole: OnceLock::new(),
+            failed: Default::default(),
+            limit: AtomicU64::new(UNKNOWN),
+            recent: Mutex::new(Recent { before: Latencies::none(), next: Latencies::none(), next_at_ms: f64::NAN }),
+        }
+    }
+
+    /// A decision of one axis, told alone.
+    #[inline]
+    pub(super) fn decided(&self, decision: Decision, axis: Axis, took_ms: Option<f64>) {
+        let lane = match axis {
+            Axis::Rate => Lane::Rate,
+            Axis::Concurrency => Lane::Concurrency,
+            Axis::Cost => Lane::Cost,
+        };
+        self.alone.add(decision.allowed, lane, took_ms);
+        if self.whole.get().is_none() {
+            self.tell_limit(decision.limit);
+        }
+    }
+
+    /// A request that was decided as a whole; `lane` denied it.
+    pub(super) fn admitted(&self, decision: Decision, lane: Option<Lane>, took_ms: Option<f64>) {
+        let whole = self.whole.get_or_init(|| Counts::new(self.alone.0.len()));
+        whole.add(decision.allowed, lane.unwrap_or(Lane::Policy), took_ms);
+        self.tell_limit(decision.limit);
+    }
+
+    #[cold]
+    pub(super) fn failed(&self, error: &Error) {
+        let at = KINDS.iter().position(|kind| *kind == error.kind()).unwrap_or(KINDS.len() - 1);
+        self.failed[at].fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn tell_limit(&self, limit: u64) {
         // Mostly it is what it was, and the line may stay where it is.
         if self.limit.load(Ordering::Relaxed) != limit {
             self.limit.store(limit, Ordering::Relaxed);
         }
     }
 
-    #[inline]
-    pub(super) fn axes_are_known(&self) {
-        if !self.has_axes.load(Ordering::Relaxed) {
-            self.has_axes.store(true, Ordering::Relaxed);
-        }
-    }
-
-    #[cold]
-    pub(super) fn failed(&self, error: &Error) {
-        let at = KINDS.iter().position(|kind| *kind == error.kind()).unwrap_or(KINDS.len() - 1);
-        self.stripe().failed[at].fetch_add(1, Ordering::Relaxed);
-    }
-
     pub(super) fn read(&self, now_ms: f64) -> Reading {
-        let mut latencies = Latencies::none();
-        let (mut allowed, mut denied_by, mut failed) = (0, [0; 4], [0; KINDS.len()]);
-        for stripe in &self.stripes {
-            allowed += stripe.allowed.load(Ordering::Relaxed);
-            sum(&mut denied_by, &stripe.denied_by);
-            sum(&mut failed, &stripe.failed);
-            stripe.latencies.add_to(&mut latencies);
-        }
+        let whole = self.whole.get().map(Counts::read);
+        let is_whole = whole.is_some();
+        let (allowed_by, denied_by, latencies) = whole.unwrap_or_else(|| self.alone.read());
+        let seen = |lane: &usize| allowed_by[*lane] + denied_by[*lane] > 0;
+        let allowed = if is_whole {
+            allowed_by.iter().sum()
+        } else {
+            // An axis is asked when those before it have allowed: the one that has allowed least is the last.
+            (0..4).filter(seen).map(|lane| allowed_by[lane]).min().unwrap_or(0)
+        };
+        let has_axes = is_whole || (0..4).filter(seen).any(|lane| lane != Lane::Rate as usize);
+        let mut failed = [0; KINDS.len()];
+        sum(&mut failed, &self.failed);
         let recent = {
             // Latencies are replaced as a whole.
             let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
             recent.of(&latencies, now_ms)
         };
-        Reading {
-            allowed,
-            denied_by,
-            has_axes: self.has_axes.load(Ordering::Relaxed),
-            failed,
-            limit: Some(self.limit.load(Ordering::Relaxed)).filter(|limit| *limit != UNKNOWN),
-            latencies,
-            recent,
-        }
+        let limit = Some(self.limit.load(Ordering::Relaxed)).filter(|limit| *limit != UNKNOWN);
+        Reading { allowed, denied_by, has_axes, failed, limit, latencies, recent }
     }
 }
 
