@@ -12,6 +12,7 @@ mod admissions;
 mod builder;
 mod counts;
 mod decisions;
+mod index;
 mod space_saving;
 mod window;
 

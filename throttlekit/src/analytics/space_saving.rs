@@ -1,10 +1,10 @@
 //! The keys that were seen most often, in the memory of a few.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt;
 
-use crate::concurrency::keys::{ByFingerprint, Keys};
+use super::index::Index;
+use crate::concurrency::keys::Keys;
 use crate::error::BuildError;
 
 /// The most bytes of a key that a summary keeps. The text of a longer one is cut, and ends in its fingerprint.
@@ -47,7 +47,7 @@ pub struct SpaceSaving {
     capacity: usize,
     hasher: Keys,
     /// Where the entry of a fingerprint is.
-    slots: HashMap<u64, usize, ByFingerprint>,
+    slots: Index,
     entries: Vec<Entry>,
     /// The least counter first: a binary heap.
     heap: Vec<Counter>,
@@ -67,16 +67,34 @@ struct Entry {
 
 #[derive(Clone, Copy)]
 struct Counter {
-    count: f64,
-    /// The number of the arrival of its key, which decides among equals.
-    arrival: u64,
+    rank: Rank,
     /// Where its entry is.
     slot: usize,
 }
 
-impl Counter {
-    fn precedes(self, other: Self) -> bool {
-        self.count < other.count || (self.count == other.count && self.arrival < other.arrival)
+/// What counters are ordered by: the count, and among equals the number of the key's arrival. The bits of floats above 0 are
+/// in the order of the floats, so one comparison does, and needs no branch.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+struct Rank(u128);
+
+impl Rank {
+    #[inline]
+    fn new(count: f64, arrival: u64) -> Self {
+        Self(u128::from(count.to_bits()) << 64 | u128::from(arrival))
+    }
+
+    #[inline]
+    fn count(self) -> f64 {
+        #[allow(clippy::cast_possible_truncation)] // the upper half
+        let bits = (self.0 >> 64) as u64;
+        f64::from_bits(bits)
+    }
+
+    #[inline]
+    fn plus(self, weight: f64) -> Self {
+        #[allow(clippy::cast_possible_truncation)] // the lower half
+        let arrival = self.0 as u64;
+        Self::new(self.count() + weight, arrival)
     }
 }
 
@@ -128,7 +146,7 @@ impl SpaceSaving {
         Ok(Self {
             capacity,
             hasher,
-            slots: HashMap::default(),
+            slots: Index::new(),
             entries: Vec::new(),
             heap: Vec::new(),
             arrivals: 0,
@@ -153,9 +171,10 @@ impl SpaceSaving {
             return;
         }
         self.observed += weight;
-        if let Some(slot) = self.slots.get(&fingerprint) {
-            let at = self.entries[*slot].at;
-            self.heap[at].count += weight;
+        if let Some(slot) = self.slots.get(fingerprint) {
+            let at = self.entries[slot].at;
+            let rank = &mut self.heap[at].rank;
+            *rank = rank.plus(weight);
             self.sink(at);
         } else if self.entries.len() < self.capacity {
             self.enter(fingerprint, key, weight);
@@ -168,7 +187,7 @@ impl SpaceSaving {
     fn enter(&mut self, fingerprint: u64, key: &str, weight: f64) {
         let (slot, at) = (self.entries.len(), self.heap.len());
         self.entries.push(Entry { key: shown(key, fingerprint).into_owned(), fingerprint, error: 0.0, at });
-        self.heap.push(Counter { count: weight, arrival: self.arrivals, slot });
+        self.heap.push(Counter { rank: Rank::new(weight, self.arrivals), slot });
         self.slots.insert(fingerprint, slot);
         self.arrivals += 1;
         self.rise(at);
@@ -178,15 +197,14 @@ impl SpaceSaving {
     fn replace(&mut self, fingerprint: u64, key: &str, weight: f64) {
         let Some(least) = self.heap.first_mut() else { return };
         let entry = &mut self.entries[least.slot];
-        self.slots.remove(&entry.fingerprint);
+        self.slots.remove(entry.fingerprint);
         self.slots.insert(fingerprint, least.slot);
         entry.fingerprint = fingerprint;
-        entry.error = least.count;
+        entry.error = least.rank.count();
         // The buffer of the key that leaves is used again.
         entry.key.clear();
         entry.key.push_str(&shown(key, fingerprint));
-        least.count += weight;
-        least.arrival = self.arrivals;
+        least.rank = Rank::new(entry.error + weight, self.arrivals);
         self.arrivals += 1;
         self.sink(0);
     }
@@ -196,15 +214,15 @@ impl SpaceSaving {
     fn sink(&mut self, mut at: usize) {
         let moved = self.heap[at];
         loop {
-            let (left, right) = (2 * at + 1, 2 * at + 2);
+            let left = 2 * at + 1;
             let Some(mut least) = self.heap.get(left).copied() else { break };
             let mut from = left;
-            if let Some(other) = self.heap.get(right) {
-                if other.precedes(least) {
-                    (least, from) = (*other, right);
-                }
+            if let Some(right) = self.heap.get(left + 1) {
+                let is_less = right.rank < least.rank;
+                from += usize::from(is_less);
+                least = if is_less { *right } else { least };
             }
-            if !least.precedes(moved) {
+            if least.rank >= moved.rank {
                 break;
             }
             self.put(at, least);
@@ -219,7 +237,7 @@ impl SpaceSaving {
         while at > 0 {
             let above = (at - 1) / 2;
             let counter = self.heap[above];
-            if !moved.precedes(counter) {
+            if moved.rank >= counter.rank {
                 break;
             }
             self.put(at, counter);
@@ -245,21 +263,25 @@ impl SpaceSaving {
     pub(super) fn counted(&self) -> impl Iterator<Item = Counted> {
         self.heap.iter().map(|counter| {
             let Entry { key, error, .. } = &self.entries[counter.slot];
-            Counted { key: key.clone(), count: counter.count, error: *error }
+            Counted { key: key.clone(), count: counter.rank.count(), error: *error }
         })
     }
 
     /// What is known of `key`; `None` if it has no counter, so that it weighs at most the [least](Self::least) count.
     pub fn get(&self, key: &str) -> Option<Counted> {
         let fingerprint = self.hasher.of(key);
-        let entry = &self.entries[*self.slots.get(&fingerprint)?];
-        let count = self.heap[entry.at].count;
+        let entry = &self.entries[self.slots.get(fingerprint)?];
+        let count = self.heap[entry.at].rank.count();
         Some(Counted { key: entry.key.clone(), count, error: entry.error })
     }
 
     /// The least count: no key without a counter weighs more. 0 while there are counters left.
     pub fn least(&self) -> f64 {
-        if self.heap.len() < self.capacity { 0.0 } else { self.heap.first().map_or(0.0, |counter| counter.count) }
+        if self.heap.len() < self.capacity {
+            0.0
+        } else {
+            self.heap.first().map_or(0.0, |counter| counter.rank.count())
+        }
     }
 
     /// The sum of all weights, N in the bounds.
