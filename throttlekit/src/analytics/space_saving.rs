@@ -9,6 +9,9 @@ use crate::error::BuildError;
 
 /// The most bytes of a key that a summary keeps. The text of a longer one is cut, and ends in its fingerprint.
 const MAX_KEY_BYTES: usize = 512;
+/// How many counters of the heap are below each. Four are next to each other, so few lines of the cache are read on the way
+/// down.
+const WIDTH: usize = 4;
 /// What of a longer key is kept.
 const CUT_BYTES: usize = 64;
 
@@ -49,7 +52,7 @@ pub struct SpaceSaving {
     /// Where the entry of a fingerprint is.
     slots: Index,
     entries: Vec<Entry>,
-    /// The least counter first: a binary heap.
+    /// The least counter first: a heap.
     heap: Vec<Counter>,
     /// How many keys ever got a counter.
     arrivals: u64,
@@ -214,18 +217,19 @@ impl SpaceSaving {
     fn sink(&mut self, mut at: usize) {
         let moved = self.heap[at];
         loop {
-            let left = 2 * at + 1;
-            let Some(mut least) = self.heap.get(left).copied() else { break };
-            let mut from = left;
-            if let Some(right) = self.heap.get(left + 1) {
-                let is_less = right.rank < least.rank;
-                from += usize::from(is_less);
-                least = if is_less { *right } else { least };
+            let first = WIDTH * at + 1;
+            let below = self.heap.get(first..).unwrap_or_default();
+            let Some(mut least) = below.first().map(|counter| counter.rank) else { break };
+            let mut from = first;
+            for (place, counter) in (first..first + WIDTH).zip(below).skip(1) {
+                let is_less = counter.rank < least;
+                from = if is_less { place } else { from };
+                least = if is_less { counter.rank } else { least };
             }
-            if least.rank >= moved.rank {
+            if least >= moved.rank {
                 break;
             }
-            self.put(at, least);
+            self.put(at, self.heap[from]);
             at = from;
         }
         self.put(at, moved);
@@ -235,7 +239,7 @@ impl SpaceSaving {
     fn rise(&mut self, mut at: usize) {
         let moved = self.heap[at];
         while at > 0 {
-            let above = (at - 1) / 2;
+            let above = (at - 1) / WIDTH;
             let counter = self.heap[above];
             if moved.rank >= counter.rank {
                 break;
