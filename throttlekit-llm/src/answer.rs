@@ -191,7 +191,6 @@ impl Walk for Answer {
             (Place::Root, b"content_block") => Place::Block,
             (Place::Root, b"index") => Place::BlockIndex,
             (Place::Root, b"sequence_number") => Place::Sequence,
-            (Place::Root, b"content") => Place::Content,
             (Place::Root, b"output") => Place::Output,
             (Place::Root, b"done") => Place::Done,
             (Place::Root, b"prompt_eval_count") | (Place::Usage, b"prompt_tokens" | b"input_tokens") => Place::Input,
@@ -215,13 +214,12 @@ impl Walk for Answer {
                 self.dialect = Some(Dialect::Completions);
                 Place::Text
             }
-            (Place::Delta | Place::Message, b"content") => Place::Content,
+            (Place::Root | Place::Delta | Place::Message, b"content") => Place::Content,
             (Place::Delta, b"refusal" | b"reasoning_content" | b"reasoning")
             | (Place::Message, b"thinking")
-            | (Place::Function, b"name" | b"arguments")
+            | (Place::Function | Place::Item, b"name" | b"arguments")
             | (Place::Block, b"text" | b"thinking" | b"name")
-            | (Place::RootDelta, b"text" | b"partial_json" | b"thinking")
-            | (Place::Item, b"arguments" | b"name") => Place::Text,
+            | (Place::RootDelta, b"text" | b"partial_json" | b"thinking") => Place::Text,
             (Place::Delta, b"tool_calls") => Place::ToolCalls,
             (Place::Delta, b"function_call") | (Place::ToolCall, b"function") => Place::Function,
             (Place::Item, b"content" | b"summary") => Place::Blocks,
@@ -315,6 +313,6 @@ impl Walk for Answer {
 }
 
 /// As much of it as fits.
-fn push<const N: usize>(label: &mut ArrayVec<u8, N>, piece: &[u8]) {
+pub(crate) fn push<const N: usize>(label: &mut ArrayVec<u8, N>, piece: &[u8]) {
     label.extend(piece.iter().copied().take(label.remaining_capacity()));
 }

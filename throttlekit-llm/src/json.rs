@@ -127,6 +127,13 @@ impl<P: Copy> Reader<P> {
         self.depth == 0 && self.skipped == 0 && self.mode == Mode::Between
     }
 
+    /// Ends a number or word: a line is over. A text has no line feeds as such.
+    pub(crate) fn end_line<W: Walk<Place = P>>(&mut self, walk: &mut W) {
+        if self.mode == Mode::Scalar {
+            self.read(b"\n", walk);
+        }
+    }
+
     /// Reads on.
     pub(crate) fn read<W: Walk<Place = P>>(&mut self, bytes: &[u8], walk: &mut W) {
         let mut rest = bytes;
@@ -174,14 +181,13 @@ impl<P: Copy> Reader<P> {
                 let object = byte == b'{';
                 let at = self.at.saturating_add((len - left) as u64).saturating_add(1);
                 let place = self.place.filter(|_| self.depth < DEPTH).filter(|place| walk.open(*place, object, at));
-                match (place, self.stack.get_mut(self.depth)) {
-                    (Some(place), Some(slot)) => {
-                        *slot = Some((place, object));
-                        self.depth += 1;
-                        self.name_next = object;
-                        self.place = if object { None } else { walk.element(place) };
-                    }
-                    _ => (self.skipped, self.mode) = (1, Mode::Skip),
+                if let (Some(place), Some(slot)) = (place, self.stack.get_mut(self.depth)) {
+                    *slot = Some((place, object));
+                    self.depth += 1;
+                    self.name_next = object;
+                    self.place = if object { None } else { walk.element(place) };
+                } else {
+                    (self.skipped, self.mode) = (1, Mode::Skip);
                 }
             }
             b'}' | b']' => {

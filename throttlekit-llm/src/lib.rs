@@ -12,6 +12,7 @@ mod last;
 mod meter;
 mod policy;
 mod report;
+mod request;
 mod scan;
 mod usage;
 
@@ -22,5 +23,6 @@ pub use count::{BytesPerToken, CountTokens, UsageOnly};
 pub use meter::{Source, StreamMeter};
 pub use policy::{Exhausted, Opaque, StreamPolicy, StreamPolicyBuilder};
 pub use report::{End, Report};
+pub use request::ModelRequest;
 pub use scan::{Framing, Scanner};
 pub use usage::Usage;

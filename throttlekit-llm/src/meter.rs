@@ -152,6 +152,8 @@ impl StreamMeter {
             _ => policy.counter(),
         };
         let scanner = Scanner::boxed(framing, counter);
+        // Room for the pieces of a line, so that they need none later; only a line of more pieces does.
+        let pieces = if policy.may_cut(framing) { 16 } else { 1 };
         Self {
             shape: scanner.shape(),
             policy,
@@ -163,11 +165,11 @@ impl StreamMeter {
             forgiven: 0,
             passed: 0,
             between_lines: true,
-            tail: VecDeque::new(),
+            tail: VecDeque::with_capacity(pieces),
             tail_len: 0,
             rest: Bytes::new(),
             last: false,
-            queue: VecDeque::with_capacity(4),
+            queue: VecDeque::with_capacity(pieces),
             ready: 0,
             asked: None,
             charges: false,

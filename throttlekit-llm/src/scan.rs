@@ -207,7 +207,7 @@ impl Scanner {
                     let end = memchr2(b'\n', b'\r', rest);
                     let (line, next) = rest.split_at(end.unwrap_or(rest.len()));
                     if self.line == Line::Data {
-                        self.data(line);
+                        self.json.read(line, &mut self.answer);
                     }
                     rest = next;
                     if let Some((&byte, next)) = rest.split_first() {
@@ -241,16 +241,10 @@ impl Scanner {
         }
     }
 
-    /// A piece of what an event says.
-    fn data(&mut self, piece: &[u8]) {
-        self.json.read(piece, &mut self.answer);
-    }
-
     fn line_ends(&mut self, byte: u8) {
         self.after_cr = byte == b'\r';
         if self.line == Line::Data {
-            // Lines of one event are joined by line feeds.
-            self.data(b"\n");
+            self.json.end_line(&mut self.answer);
         }
         self.line = Line::Start(0);
     }

@@ -2,21 +2,22 @@
 
 mod support;
 
-use support::{chat, drive, events, meter_of, policy};
-use throttlekit_llm::{Dialect, End, Exhausted, Framing, MeterAccount};
+use support::streams::chat;
+use support::{account, drive, events, meter_of, policy, served};
+use throttlekit_llm::{Dialect, End, Exhausted, Framing};
 
 #[test]
 fn an_answer_passes_untouched_and_costs_what_the_provider_says() {
     let (meter, _) = meter_of(1_000);
     let stream = chat(&["Hello", " there", ", friend"], Some((12, 5)));
-    let answer = policy().build().unwrap().start(Framing::Sse, MeterAccount::new(meter.clone(), "k"));
+    let answer = policy().build().unwrap().start(Framing::Sse, account(&meter));
     let got = drive(answer, stream.chunks(40));
     assert_eq!(got.bytes, stream);
-    assert_eq!(meter.usage("k").unwrap().served, 5, "19 bytes were estimated as 5 tokens, and are 5");
+    assert_eq!(served(&meter), 5, "19 bytes were estimated as 5 tokens, and are 5");
 
-    let answer = policy().build().unwrap().start(Framing::Sse, MeterAccount::new(meter.clone(), "k")).with_input(3);
+    let answer = policy().build().unwrap().start(Framing::Sse, account(&meter)).with_input(3);
     drive(answer, stream.chunks(7));
-    assert_eq!(meter.usage("k").unwrap().served, 5 + 12 + 5);
+    assert_eq!(served(&meter), 5 + 12 + 5);
 }
 
 #[test]
@@ -24,7 +25,7 @@ fn an_exhausted_key_gets_a_last_event() {
     let (meter, _) = meter_of(3);
     let stream = chat(&["four", "four", "four", "four", "four"], None);
     let policy = policy().exhausted(Exhausted::Cut).build().unwrap();
-    let got = drive(policy.start(Framing::Sse, MeterAccount::new(meter.clone(), "k")), stream.chunks(1));
+    let got = drive(policy.start(Framing::Sse, account(&meter)), stream.chunks(1));
     assert!(stream.starts_with(&got.bytes[..400]));
     let documents = events(&got.bytes);
     let texts: Vec<_> = documents.iter().filter_map(|event| event["choices"][0]["delta"]["content"].as_str()).collect();
@@ -36,5 +37,5 @@ fn an_exhausted_key_gets_a_last_event() {
     );
     assert!(got.bytes.ends_with(b"data: [DONE]\n\n"));
     assert_eq!((got.end, got.dialect), (End::Cut, Some(Dialect::Chat)));
-    assert_eq!(meter.usage("k").unwrap().served, 3);
+    assert_eq!(served(&meter), 3);
 }

@@ -1,0 +1,301 @@
+//! What a request asks for: how long its input is, and how much it may cost.
+
+use arrayvec::ArrayVec;
+use bytes::Bytes;
+use throttlekit::{Error, MAX_SAFE};
+
+use crate::answer::{Dialect, Label, push};
+use crate::count::CountTokens;
+use crate::json::{Reader, Scalar, Walk};
+
+impl Dialect {
+    /// The API at a path of the provider: the last parts of it decide, so that prefixes do not matter.
+    ///
+    /// ```
+    /// use throttlekit_llm::Dialect;
+    ///
+    /// assert_eq!(Dialect::of_path("/openai/v1/chat/completions"), Some(Dialect::Chat));
+    /// assert_eq!(Dialect::of_path("/v1/messages"), Some(Dialect::Messages));
+    /// assert_eq!(Dialect::of_path("/v1/models"), None);
+    /// ```
+    pub fn of_path(path: &str) -> Option<Self> {
+        let path = path.trim_end_matches('/');
+        let ends = |end: &str| path.ends_with(end);
+        if ends("/chat/completions") {
+            Some(Self::Chat)
+        } else if ends("/completions") {
+            Some(Self::Completions)
+        } else if ends("/responses") {
+            Some(Self::Responses)
+        } else if ends("/messages") {
+            Some(Self::Messages)
+        } else if ends("/api/chat") || ends("/api/generate") {
+            Some(Self::Ollama)
+        } else {
+            None
+        }
+    }
+}
+
+/// What a request to a model asks for, read from its JSON body.
+///
+/// ```
+/// use throttlekit_llm::{BytesPerToken, Dialect, ModelRequest};
+///
+/// let body = br#"{"model":"m","stream":true,"max_tokens":100,"messages":[{"role":"user","content":"Hello, you"}]}"#;
+/// let request = ModelRequest::read(Dialect::Chat, body, &mut BytesPerToken::default())?;
+/// assert_eq!((request.model(), request.input(), request.max_output()), ("m", 3, Some(100)));
+/// assert_eq!(request.reservation(1_000), 103);
+/// let body = request.with_usage(body.to_vec().into());
+/// assert!(body.starts_with(br#"{"stream_options":{"include_usage":true},"model":"m","#));
+/// # Ok::<(), throttlekit::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelRequest {
+    dialect: Dialect,
+    model: String,
+    input: u64,
+    max_output: Option<u64>,
+    choices: u64,
+    stream: bool,
+    insert: Option<Insert>,
+}
+
+/// Where the wish for usage is to be added, in bytes from the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Insert {
+    /// As the first member of the request.
+    Options(usize),
+    /// As the first member of the options that are there.
+    Usage(usize),
+}
+
+impl ModelRequest {
+    /// Reads a request of an API. `counter` counts the texts of its input: messages, prompts, instructions and tools,
+    /// without names and without images and other files.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_argument` if the body is no JSON object. It is not validated further, which is up to the provider: what
+    /// is no number where a number should be is as if it were missing.
+    pub fn read(dialect: Dialect, body: &[u8], counter: &mut impl CountTokens) -> Result<Self, Error> {
+        let mut asked = Asked::new(counter);
+        let mut reader = Reader::new(Place::Root);
+        reader.read(body, &mut asked);
+        let root = asked.root.filter(|_| reader.is_closed());
+        let Some(root) = root else {
+            return Err(Error::invalid_argument("the body of the request is no JSON object"));
+        };
+        let completes = matches!(dialect, Dialect::Chat | Dialect::Completions);
+        let insert = match (asked.options, asked.says_usage) {
+            _ if !completes || !asked.stream => None,
+            (Options::None, _) => Some(Insert::Options(root)),
+            (Options::At(at), false) => Some(Insert::Usage(at)),
+            (Options::At(_) | Options::Other, _) => None,
+        };
+        Ok(Self {
+            dialect,
+            model: String::from_utf8_lossy(&asked.model).into_owned(),
+            input: asked.counter.tokens().min(MAX_SAFE),
+            max_output: asked.max_completion.or(asked.max),
+            choices: asked.choices.max(1),
+            // Of these APIs, this one streams unless it is told not to.
+            stream: asked.stream || (dialect == Dialect::Ollama && !asked.no_stream),
+            insert,
+        })
+    }
+
+    /// By which API it asks.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// The model, up to 96 bytes of its name; empty if it names none.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// Tokens of its input, as the counter has it.
+    pub fn input(&self) -> u64 {
+        self.input
+    }
+
+    /// The most tokens that one answer may have, if it says so.
+    pub fn max_output(&self) -> Option<u64> {
+        self.max_output
+    }
+
+    /// How many answers it wants, at least 1.
+    pub fn choices(&self) -> u64 {
+        self.choices
+    }
+
+    /// Whether it wants a stream.
+    pub fn stream(&self) -> bool {
+        self.stream
+    }
+
+    /// The most tokens that it may cost: those of its input, and of each answer the most that it may have, or `output` if
+    /// it does not say; at most 2^53 - 1.
+    pub fn reservation(&self, output: u64) -> u64 {
+        let output = self.max_output.unwrap_or(output).saturating_mul(self.choices);
+        self.input.saturating_add(output).min(MAX_SAFE)
+    }
+
+    /// The body with the wish that the stream say in the end what it cost, if the API has to be asked for that and the body
+    /// does not say whether. `body` must be the one that was read.
+    ///
+    /// Nothing else of it changes: a few bytes are put in, so the order of its members and the way its numbers are
+    /// written stay. The client then gets an event with usage and without choices that it did not ask for.
+    pub fn with_usage(&self, body: Bytes) -> Bytes {
+        let (at, wish) = match self.insert {
+            None => return body,
+            Some(Insert::Options(at)) => (at, r#""stream_options":{"include_usage":true}"#),
+            Some(Insert::Usage(at)) => (at, r#""include_usage":true"#),
+        };
+        let Some((before, after)) = body.split_at_checked(at) else { return body };
+        let alone = after.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'}');
+        let mut longer = Vec::with_capacity(body.len() + wish.len() + 1);
+        longer.extend_from_slice(before);
+        longer.extend_from_slice(wish.as_bytes());
+        if !alone {
+            longer.push(b',');
+        }
+        longer.extend_from_slice(after);
+        longer.into()
+    }
+}
+
+/// A place in a request of any dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Root,
+    Model,
+    Max,
+    MaxCompletion,
+    Choices,
+    Stream,
+    Options,
+    IncludeUsage,
+    /// The options of Ollama.
+    Settings,
+    /// Input, all the way down.
+    Input,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Options {
+    None,
+    At(usize),
+    /// Something that is no object: left alone.
+    Other,
+}
+
+struct Asked<'a, C> {
+    counter: &'a mut C,
+    root: Option<usize>,
+    model: Label,
+    max: Option<u64>,
+    max_completion: Option<u64>,
+    choices: u64,
+    stream: bool,
+    no_stream: bool,
+    options: Options,
+    says_usage: bool,
+}
+
+impl<'a, C> Asked<'a, C> {
+    fn new(counter: &'a mut C) -> Self {
+        Self {
+            counter,
+            root: None,
+            model: ArrayVec::new(),
+            max: None,
+            max_completion: None,
+            choices: 1,
+            stream: false,
+            no_stream: false,
+            options: Options::None,
+            says_usage: false,
+        }
+    }
+}
+
+impl<C: CountTokens> Walk for Asked<'_, C> {
+    type Place = Place;
+
+    fn member(&mut self, parent: Place, name: &[u8]) -> Option<Place> {
+        match (parent, name) {
+            (Place::Root, b"model") => Some(Place::Model),
+            (Place::Root, b"max_tokens" | b"max_output_tokens") | (Place::Settings, b"num_predict") => Some(Place::Max),
+            (Place::Root, b"max_completion_tokens") => Some(Place::MaxCompletion),
+            (Place::Root, b"n" | b"best_of") => Some(Place::Choices),
+            (Place::Root, b"stream") => Some(Place::Stream),
+            (Place::Root, b"stream_options") => {
+                self.options = Options::Other;
+                Some(Place::Options)
+            }
+            (Place::Options, b"include_usage") => {
+                self.says_usage = true;
+                Some(Place::IncludeUsage)
+            }
+            (Place::Root, b"options") => Some(Place::Settings),
+            // Images, sounds and files, by address or in themselves; and what is no text.
+            (
+                Place::Input,
+                b"url" | b"image_url" | b"data" | b"file_data" | b"images" | b"type" | b"role" | b"id"
+                | b"tool_call_id" | b"file_id" | b"signature",
+            ) => None,
+            (Place::Input, _)
+            | (
+                Place::Root,
+                b"messages" | b"prompt" | b"input" | b"system" | b"instructions" | b"tools" | b"functions" | b"suffix",
+            ) => Some(Place::Input),
+            _ => None,
+        }
+    }
+
+    fn element(&mut self, parent: Place) -> Option<Place> {
+        (parent == Place::Input).then_some(Place::Input)
+    }
+
+    fn open(&mut self, place: Place, object: bool, at: u64) -> bool {
+        let at = usize::try_from(at).ok();
+        match place {
+            Place::Root if object => {
+                self.root = at;
+                true
+            }
+            Place::Options if object => {
+                self.options = at.map_or(Options::Other, Options::At);
+                true
+            }
+            Place::Settings => object,
+            Place::Input => true,
+            _ => false,
+        }
+    }
+
+    fn close(&mut self, _place: Place) {}
+
+    fn text(&mut self, place: Place, piece: &[u8]) {
+        match place {
+            Place::Input => self.counter.text(piece),
+            Place::Model => push(&mut self.model, piece),
+            _ => {}
+        }
+    }
+
+    fn text_end(&mut self, _place: Place) {}
+
+    fn scalar(&mut self, place: Place, scalar: Scalar) {
+        match (place, scalar) {
+            (Place::Max, Scalar::Whole(tokens)) => self.max = Some(tokens),
+            (Place::MaxCompletion, Scalar::Whole(tokens)) => self.max_completion = Some(tokens),
+            (Place::Choices, Scalar::Whole(choices)) => self.choices = self.choices.max(choices),
+            (Place::Stream, Scalar::True) => self.stream = true,
+            (Place::Stream, Scalar::False) => self.no_stream = true,
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What is read of a request, and what is added to it.
+#![allow(clippy::unwrap_used)] // a failing unwrap is a failing test
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+use throttlekit_llm::{BytesPerToken, Dialect, ModelRequest};
+
+/// One byte is a token, so that lengths can be seen.
+fn read(dialect: Dialect, body: &[u8]) -> Option<ModelRequest> {
+    ModelRequest::read(dialect, body, &mut BytesPerToken::new(1.0).unwrap()).ok()
+}
+
+fn chat(body: &Value) -> ModelRequest {
+    read(Dialect::Chat, body.to_string().as_bytes()).unwrap()
+}
+
+#[test]
+fn each_api_says_in_its_own_way_how_much_it_wants() {
+    let cases = [
+        (Dialect::Chat, json!({"max_tokens": 7}), Some(7), 1),
+        (Dialect::Chat, json!({"max_tokens": 7, "max_completion_tokens": 9, "n": 3}), Some(9), 3),
+        (Dialect::Completions, json!({"max_tokens": 7, "n": 2, "best_of": 4}), Some(7), 4),
+        (Dialect::Responses, json!({"max_output_tokens": 11}), Some(11), 1),
+        (Dialect::Messages, json!({"max_tokens": 1024}), Some(1024), 1),
+        (Dialect::Ollama, json!({"options": {"num_predict": 5}}), Some(5), 1),
+        (Dialect::Ollama, json!({"options": {"num_predict": -1}}), None, 1),
+        (Dialect::Chat, json!({"max_tokens": null, "n": "two"}), None, 1),
+        (Dialect::Chat, json!({"max_tokens": -5, "n": 0}), None, 1),
+        (Dialect::Chat, json!({"max_tokens": 1.5}), None, 1),
+    ];
+    for (dialect, body, max, choices) in cases {
+        let request = read(dialect, body.to_string().as_bytes()).unwrap();
+        assert_eq!((request.max_output(), request.choices()), (max, choices), "{body}");
+    }
+}
+
+#[test]
+fn the_texts_of_the_input_count_and_nothing_else_does() {
+    let picture = "data:image/png;base64,AAAAAAAAAAAAAAAAAAAAAAAA";
+    let request = chat(&json!({"model": "m-1", "user": "not counted", "messages": [
+        {"role": "system", "content": "12345"},
+        {"role": "user", "content": [{"type": "text", "text": "123"}, {"type": "image_url", "image_url": {"url": picture}}]},
+        {"role": "assistant", "tool_calls": [{"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{\"a\":1}"}}]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "é\n"},
+    ], "tools": [{"type": "function", "function": {"name": "f", "description": "12"}}]}));
+    assert_eq!((request.model(), request.input()), ("m-1", 5 + 3 + 1 + 7 + 3 + 1 + 2));
+    let messages = json!({"system": [{"type": "text", "text": "12"}], "messages": [{"role": "user", "content": [
+        {"type": "image", "source": {"type": "base64", "media_type": "", "data": picture}}, {"type": "text", "text": "345"}]}]});
+    assert_eq!(read(Dialect::Messages, messages.to_string().as_bytes()).unwrap().input(), 5);
+    let responses = json!({"instructions": "12", "input": [{"role": "user", "content": [
+        {"type": "input_text", "text": "345"}, {"type": "input_image", "image_url": picture}]}]});
+    assert_eq!(read(Dialect::Responses, responses.to_string().as_bytes()).unwrap().input(), 5);
+    assert_eq!(read(Dialect::Responses, br#"{"input":"12345"}"#).unwrap().input(), 5);
+    assert_eq!(read(Dialect::Completions, br#"{"prompt":["12","345"]}"#).unwrap().input(), 5);
+}
+
+#[test]
+fn a_reservation_is_input_and_the_most_of_each_answer() {
+    let request = chat(&json!({"messages": [{"content": "12345"}], "n": 2}));
+    assert_eq!(request.reservation(100), 205);
+    let request = chat(&json!({"messages": [{"content": "12345"}], "max_tokens": 10, "n": 2}));
+    assert_eq!(request.reservation(100), 25);
+    let request = chat(&json!({"max_tokens": u64::MAX, "n": u64::MAX}));
+    assert_eq!(request.reservation(1), throttlekit::MAX_SAFE);
+}
+
+#[test]
+fn a_stream_is_asked_for_and_by_ollama_given() {
+    assert!(!chat(&json!({"stream": false})).stream());
+    assert!(!chat(&json!({})).stream());
+    assert!(chat(&json!({"stream": true})).stream());
+    let ollama = |body: &[u8]| read(Dialect::Ollama, body).unwrap().stream();
+    assert!(ollama(b"{}") && !ollama(br#"{"stream":false}"#));
+}
+
+#[test]
+fn the_wish_for_usage_is_added_where_it_is_missing() {
+    let with = |dialect, body: &str| {
+        let request = read(dialect, body.as_bytes()).unwrap();
+        String::from_utf8(request.with_usage(Bytes::copy_from_slice(body.as_bytes())).to_vec()).unwrap()
+    };
+    let cases = [
+        (r#"{"stream":true}"#, r#"{"stream_options":{"include_usage":true},"stream":true}"#),
+        (
+            " { \"z\" : 1.50e+3,\n \"stream\":true, \"a\":18446744073709551616 }",
+            " {\"stream_options\":{\"include_usage\":true}, \"z\" : 1.50e+3,\n \"stream\":true, \"a\":18446744073709551616 }",
+        ),
+        (r#"{"stream":true,"stream_options":{ }}"#, r#"{"stream":true,"stream_options":{"include_usage":true }}"#),
+        (
+            r#"{"stream_options":{"include_obfuscation":false},"stream":true}"#,
+            r#"{"stream_options":{"include_usage":true,"include_obfuscation":false},"stream":true}"#,
+        ),
+    ];
+    for (body, wanted) in cases {
+        assert_eq!(with(Dialect::Chat, body), wanted);
+        assert_eq!(with(Dialect::Completions, body), wanted);
+        assert_eq!(with(Dialect::Responses, body), body, "which says it unasked");
+        assert_eq!(with(Dialect::Messages, body), body);
+    }
+    for said in [
+        r#"{"stream":true,"stream_options":{"include_usage":false}}"#,
+        r#"{"stream":true,"stream_options":{"include_usage":true}}"#,
+        r#"{"stream":true,"stream_options":null}"#,
+        r#"{"stream":false}"#,
+        "{}",
+    ] {
+        assert_eq!(with(Dialect::Chat, said), said);
+    }
+}
+
+#[test]
+fn what_is_no_object_is_refused() {
+    for body in ["", "  ", "[]", "1", "\"{}\"", "{", r#"{"a":"#, r#"{"a":"}"#, r#"{"a":[}"#] {
+        let error = ModelRequest::read(Dialect::Chat, body.as_bytes(), &mut BytesPerToken::default()).unwrap_err();
+        assert_eq!(error.code(), "invalid_argument", "{body}");
+    }
+}
+
+/// JSON of any shape.
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(6, 64, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            members(inner).prop_map(Value::Object),
+        ]
+    })
+}
+
+fn members(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Map<String, Value>> {
+    let name = prop_oneof![
+        Just("stream_options".to_owned()),
+        Just("include_usage".to_owned()),
+        Just("messages".to_owned()),
+        ".{0,40}",
+    ];
+    prop::collection::vec((name, value), 0..6).prop_map(|members| members.into_iter().collect())
+}
+
+proptest! {
+    #[test]
+    fn what_is_added_is_the_wish_and_nothing_else(mut members in members(value()), pretty in any::<bool>()) {
+        members.insert("stream".to_owned(), Value::Bool(true));
+        let text = if pretty { serde_json::to_string_pretty(&members) } else { serde_json::to_string(&members) }.unwrap();
+        let mut wanted: Value = serde_json::from_str(&text).unwrap();
+        match wanted.get_mut("stream_options") {
+            None => wanted["stream_options"] = json!({"include_usage": true}),
+            Some(Value::Object(options)) if !options.contains_key("include_usage") => {
+                options.insert("include_usage".to_owned(), Value::Bool(true));
+            }
+            Some(_) => {}
+        }
+        let request = read(Dialect::Chat, text.as_bytes()).unwrap();
+        let longer = request.with_usage(Bytes::from(text));
+        prop_assert_eq!(serde_json::from_slice::<Value>(&longer).unwrap(), wanted);
+    }
+
+    #[test]
+    fn no_bytes_are_too_odd(body in prop::collection::vec(any::<u8>(), 0..200)) {
+        if let Some(request) = read(Dialect::Chat, &body) {
+            prop_assert!(request.with_usage(body.clone().into()).len() >= body.len());
+        }
+    }
+}
