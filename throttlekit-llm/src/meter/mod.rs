@@ -1,6 +1,8 @@
 //! One answer, chunk by chunk: nothing goes out before it is counted.
 
-use std::collections::VecDeque;
+mod close;
+mod pieces;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -13,10 +15,11 @@ use throttlekit::{Decision, Error, ErrorKind, MAX_SAFE, Run};
 use crate::account::Account;
 use crate::answer::{Dialect, Shape};
 use crate::count::{CountTokens, UsageOnly};
-use crate::last::{Tokens, last_events};
 use crate::policy::{Exhausted, Opaque, StreamPolicy};
-use crate::report::{End, Report};
+use crate::report::End;
 use crate::scan::{Framing, Scanner};
+
+use pieces::{Queue, Tail};
 
 /// What the upstream's body gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,21 +96,20 @@ pub struct StreamMeter {
     paid: u64,
     /// Tokens that went out and will not be counted.
     forgiven: u64,
-    /// What the scanner had counted, and how the answer stood, when something went out last.
+    /// What the scanner had counted after what went out last.
     passed: u64,
+    /// How the answer stood after what may go out.
     shape: Shape,
-    /// Whether what went out ends with a line.
+    /// Whether that ends with a line.
     between_lines: bool,
     /// An incomplete line that has not gone out.
-    tail: VecDeque<Bytes>,
-    tail_len: usize,
+    tail: Tail,
     /// What of a chunk is to be looked at when the rest of it has gone out.
     rest: Bytes,
     /// The upstream has nothing more than that.
     last: bool,
     /// What may go out, then what waits for the answer of the account.
-    queue: VecDeque<Bytes>,
-    ready: usize,
+    queue: Queue,
     asked: Option<Asked>,
     /// Nothing is left, and the answer goes on.
     charges: bool,
@@ -141,9 +143,6 @@ enum Phase {
     Over,
 }
 
-/// Pieces of one line that are kept as they came; more are joined.
-const MAX_PIECES: usize = 64;
-
 impl StreamMeter {
     pub(crate) fn new(policy: StreamPolicy, framing: Framing, account: Box<dyn Account>) -> Self {
         let counter: Box<dyn CountTokens> = match (framing, policy.opaque()) {
@@ -165,12 +164,10 @@ impl StreamMeter {
             forgiven: 0,
             passed: 0,
             between_lines: true,
-            tail: VecDeque::with_capacity(pieces),
-            tail_len: 0,
+            tail: Tail::new(pieces),
             rest: Bytes::new(),
             last: false,
-            queue: VecDeque::with_capacity(pieces),
-            ready: 0,
+            queue: Queue::new(pieces),
             asked: None,
             charges: false,
             cut: CutAt::Nowhere,
@@ -279,8 +276,7 @@ impl StreamMeter {
 
     /// Bytes that came and have not gone out.
     pub fn held(&self) -> u64 {
-        let pieces = self.queue.iter().chain(&self.tail).chain([&self.rest]);
-        pieces.map(|piece| piece.len() as u64).sum()
+        (self.queue.bytes() + self.tail.len() + self.rest.len()) as u64
     }
 
     /// Whether chunks may be held back.
@@ -290,8 +286,9 @@ impl StreamMeter {
 
     /// What may go out next. Nothing is under way.
     fn next(&mut self) -> Option<Bytes> {
-        self.ready = self.ready.saturating_sub(1);
-        self.queue.pop_front()
+        let (chunk, counted) = self.queue.pop()?;
+        self.passed = counted;
+        Some(chunk)
     }
 
     /// A chunk came.
@@ -319,10 +316,10 @@ impl StreamMeter {
                 self.release_tail();
                 let rest = chunk.split_off(end + 1);
                 self.release(chunk);
-                self.hold(rest);
+                self.tail.push(rest);
                 self.ask();
             }
-            None if self.tail_len.saturating_add(chunk.len()) <= self.policy.max_line() => self.hold(chunk),
+            None if self.tail.len().saturating_add(chunk.len()) <= self.policy.max_line() => self.tail.push(chunk),
             None => {
                 self.release_tail();
                 self.release(chunk);
@@ -334,25 +331,12 @@ impl StreamMeter {
     /// To go out as soon as it is counted.
     fn release(&mut self, chunk: Bytes) {
         self.scanner.feed(&chunk);
-        self.queue.push_back(chunk);
+        self.queue.push(chunk, self.scanner.tokens());
     }
 
     fn release_tail(&mut self) {
-        self.tail_len = 0;
-        while let Some(piece) = self.tail.pop_front() {
+        while let Some(piece) = self.tail.pop() {
             self.release(piece);
-        }
-    }
-
-    fn hold(&mut self, piece: Bytes) {
-        if piece.is_empty() {
-            return;
-        }
-        self.tail_len += piece.len();
-        self.tail.push_back(piece);
-        if self.tail.len() > MAX_PIECES {
-            let joined: Vec<u8> = self.tail.drain(..).flatten().collect();
-            self.tail.push_back(joined.into());
         }
     }
 
@@ -416,8 +400,7 @@ impl StreamMeter {
 
     /// What waited may go out.
     fn pass(&mut self) {
-        self.ready = self.queue.len();
-        self.passed = self.scanner.tokens();
+        self.queue.pass();
         self.shape = self.scanner.shape();
         self.between_lines = self.scanner.is_at_line_start();
         if self.cut == CutAt::Now {
@@ -463,94 +446,6 @@ impl StreamMeter {
             self.ask();
         }
     }
-
-    fn cut_off(&mut self) {
-        self.queue.truncate(self.ready);
-        self.tail.clear();
-        self.rest.clear();
-        let dialect = self.dialect.or(self.scanner.dialect());
-        let tokens = Tokens { input: self.input_tokens(), output: self.output_tokens() };
-        let last = last_events(self.scanner.answer(), dialect, self.scanner.framing(), self.shape, tokens);
-        if !last.is_empty() {
-            self.queue.push_back(last.into());
-        }
-        (self.end, self.phase) = (End::Cut, Phase::Ended);
-    }
-
-    fn input_tokens(&self) -> u64 {
-        let said = self.scanner.usage().input;
-        said.or(self.input).unwrap_or(0)
-    }
-
-    /// Of what went out: as the provider says, and as counted since it said so.
-    fn output_tokens(&self) -> u64 {
-        match self.scanner.usage().output {
-            Some(said) => said.saturating_add(self.passed.saturating_sub(self.scanner.answer().counted_at_usage)),
-            None => self.passed,
-        }
-    }
-
-    /// Closes the account, and reports.
-    fn close(&mut self) -> Option<(Box<dyn Account>, u64)> {
-        let account = self.account.take()?;
-        let tokens = if self.scanner.framing() == Framing::Opaque && self.policy.opaque() == Opaque::Reservation {
-            account.reserved()
-        } else {
-            let input = if self.input.is_some() { self.input_tokens() } else { 0 };
-            input.saturating_add(self.output_tokens()).saturating_sub(self.forgiven)
-        };
-        let answer = self.scanner.answer();
-        self.policy.ended(&Report {
-            end: self.end,
-            framing: self.scanner.framing(),
-            dialect: self.dialect.or(answer.dialect),
-            model: std::str::from_utf8(&answer.model).unwrap_or_default(),
-            usage: answer.usage,
-            estimated: self.passed,
-            tokens,
-            forgiven: self.forgiven,
-            error: self.error.as_ref(),
-        });
-        Some((account, tokens))
-    }
-
-    /// Nobody asks for more.
-    fn abandon(&mut self) {
-        let asked = self.asked.take();
-        self.queue.clear();
-        let run = match std::mem::replace(&mut self.phase, Phase::Over) {
-            Phase::Over => return,
-            Phase::Settling(run) => run,
-            Phase::Open | Phase::Ended => {
-                let Some((mut account, tokens)) = self.close() else { return };
-                match (asked, self.policy.background()) {
-                    (Some(asked), Some(background)) => {
-                        return background.spawn(Box::pin(async move {
-                            if let Ok(decision) = asked.run.await {
-                                if decision.allowed || asked.charge {
-                                    account.counted(asked.tokens, &decision);
-                                }
-                            }
-                            // Nobody is left to hear of an error.
-                            let _ = account.settle(tokens).await;
-                        }));
-                    }
-                    _ => account.settle(tokens),
-                }
-            }
-        };
-        if let (Err(run), Some(background)) = (run.now(), self.policy.background()) {
-            background.spawn(Box::pin(async move {
-                let _ = run.await;
-            }));
-        }
-    }
-}
-
-impl Drop for StreamMeter {
-    fn drop(&mut self) {
-        self.abandon();
-    }
 }
 
 impl fmt::Debug for StreamMeter {
@@ -559,7 +454,7 @@ impl fmt::Debug for StreamMeter {
         f.debug_struct("StreamMeter")
             .field("scanner", &self.scanner)
             .field("counted", &self.paid)
-            .field("held", &self.tail_len)
+            .field("held", &self.held())
             .field("end", &self.end)
             .finish_non_exhaustive()
     }

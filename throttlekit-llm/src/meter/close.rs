@@ -1,0 +1,110 @@
+//! How an answer ends: what is still to be said, and what it is settled as.
+
+use std::str;
+
+use super::{Phase, StreamMeter};
+use crate::account::Account;
+use crate::last::{Tokens, last_events};
+use crate::policy::Opaque;
+use crate::report::{End, Report};
+use crate::scan::Framing;
+
+impl StreamMeter {
+    /// Only what may go out does, and a last event.
+    pub(super) fn cut_off(&mut self) {
+        self.queue.drop_waiting();
+        self.tail.clear();
+        self.rest.clear();
+        let dialect = self.dialect.or(self.scanner.dialect());
+        let tokens = Tokens { input: self.input_tokens(), output: self.output_tokens() };
+        let last = last_events(self.scanner.answer(), dialect, self.scanner.framing(), self.shape, tokens);
+        if !last.is_empty() {
+            // It is not the model's.
+            self.queue.push(last.into(), self.leaving());
+        }
+        (self.end, self.phase) = (End::Cut, Phase::Ended);
+    }
+
+    fn input_tokens(&self) -> u64 {
+        let said = self.scanner.usage().input;
+        said.or(self.input).unwrap_or(0)
+    }
+
+    /// Of what went out: as the provider says, and as counted since it said so.
+    fn output_tokens(&self) -> u64 {
+        match self.scanner.usage().output {
+            Some(said) => said.saturating_add(self.leaving().saturating_sub(self.scanner.answer().counted_at_usage)),
+            None => self.leaving(),
+        }
+    }
+
+    /// What the scanner had counted after what goes out last, as far as that is known.
+    fn leaving(&self) -> u64 {
+        self.queue.last().unwrap_or(self.passed)
+    }
+
+    /// Closes the account, and reports.
+    pub(super) fn close(&mut self) -> Option<(Box<dyn Account>, u64)> {
+        let account = self.account.take()?;
+        let tokens = if self.scanner.framing() == Framing::Opaque && self.policy.opaque() == Opaque::Reservation {
+            account.reserved()
+        } else {
+            let input = if self.input.is_some() { self.input_tokens() } else { 0 };
+            input.saturating_add(self.output_tokens()).saturating_sub(self.forgiven)
+        };
+        let answer = self.scanner.answer();
+        self.policy.ended(&Report {
+            end: self.end,
+            framing: self.scanner.framing(),
+            dialect: self.dialect.or(answer.dialect),
+            model: str::from_utf8(&answer.model).unwrap_or_default(),
+            usage: answer.usage,
+            estimated: self.leaving(),
+            tokens,
+            forgiven: self.forgiven,
+            error: self.error.as_ref(),
+        });
+        Some((account, tokens))
+    }
+
+    /// Nobody asks for more.
+    pub(super) fn abandon(&mut self) {
+        let asked = self.asked.take();
+        // What waited does not go out; nor what may, and that was counted or forgiven.
+        let lost = self.queue.last_ready().unwrap_or(self.passed).saturating_sub(self.passed);
+        self.forgiven = self.forgiven.saturating_sub(lost);
+        self.queue.clear();
+        let run = match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Over => return,
+            Phase::Settling(run) => run,
+            Phase::Open | Phase::Ended => {
+                let Some((mut account, tokens)) = self.close() else { return };
+                match (asked, self.policy.background()) {
+                    (Some(asked), Some(background)) => {
+                        return background.spawn(Box::pin(async move {
+                            if let Ok(decision) = asked.run.await {
+                                if decision.allowed || asked.charge {
+                                    account.counted(asked.tokens, &decision);
+                                }
+                            }
+                            // Nobody is left to hear of an error.
+                            let _ = account.settle(tokens).await;
+                        }));
+                    }
+                    _ => account.settle(tokens),
+                }
+            }
+        };
+        if let (Err(run), Some(background)) = (run.now(), self.policy.background()) {
+            background.spawn(Box::pin(async move {
+                let _ = run.await;
+            }));
+        }
+    }
+}
+
+impl Drop for StreamMeter {
+    fn drop(&mut self) {
+        self.abandon();
+    }
+}
