@@ -6,6 +6,8 @@ mod account;
 mod answer;
 mod background;
 mod body;
+#[cfg(feature = "bpe")]
+mod bpe;
 mod count;
 mod json;
 mod last;
@@ -19,6 +21,9 @@ mod usage;
 pub use account::{Account, MeterAccount, Opened};
 pub use answer::Dialect;
 pub use body::MeteredBody;
+#[cfg(feature = "bpe")]
+#[cfg_attr(docsrs, doc(cfg(feature = "bpe")))]
+pub use bpe::Bpe;
 pub use count::{BytesPerToken, CountTokens, UsageOnly};
 pub use meter::{Source, StreamMeter};
 pub use policy::{Exhausted, Opaque, StreamPolicy, StreamPolicyBuilder};
