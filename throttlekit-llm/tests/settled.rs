@@ -70,6 +70,26 @@ fn dropped_after_any_chunk_what_went_out_is_counted() {
 }
 
 #[test]
+fn dropped_beyond_the_budget_what_was_counted_stays_counted() {
+    // It may cut, if the store is out, so lines are held and go out in pieces.
+    let policy = bytewise().exhausted(Exhausted::NextOnly).fail_mode(FailMode::Closed).build().expect("good options");
+    let stream = chat(&["12345"; 5], None);
+    for after in 0..=stream.len() / 9 {
+        let (meter, _) = meter_of(7);
+        let mut answer = policy.start(Framing::Sse, account(&meter));
+        let mut chunks = chunks(&stream, 9);
+        let out: Vec<Bytes> = (0..after)
+            .map_while(|_| match poll(&mut answer, &mut chunks) {
+                Poll::Ready(chunk) => chunk,
+                Poll::Pending => None,
+            })
+            .collect();
+        drop(answer);
+        assert_eq!(served(&meter), text_in(Framing::Sse, &out).min(10), "after {after}");
+    }
+}
+
+#[test]
 fn what_was_taken_and_not_used_is_given_back() {
     for (reserved, granularity) in [(0, 1), (100, 1), (0, 64), (10, 7), (100, 500)] {
         let (meter, _) = meter_of(10_000);
