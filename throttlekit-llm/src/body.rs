@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::Response;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName};
-use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
@@ -52,14 +52,15 @@ impl StreamPolicy {
     /// use throttlekit::budget::{Budget, TokenBudget};
     /// use throttlekit_llm::{MeterAccount, StreamPolicy};
     ///
-    /// # fn example(answer: http::Response<String>) -> Result<(), throttlekit::BuildError> {
     /// let policy = StreamPolicy::builder().build()?;
     /// let budget = TokenBudget::new(Budget::builder().budget(100_000.0).window_ms(60_000.0).build()?);
     /// let account = MeterAccount::new(Arc::new(budget), "key-1");
+    ///
+    /// let answer = http::Response::builder().header("content-type", "text/event-stream");
+    /// let answer = answer.header("content-length", "14").body("data: [DONE]\n\n".to_owned())?;
     /// let answer = policy.wrap(answer, account, Some(12));
-    /// # let _ = answer;
-    /// # Ok(())
-    /// # }
+    /// assert!(!answer.headers().contains_key("content-length"), "it may be cut");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn wrap<B>(
         &self,
@@ -69,16 +70,13 @@ impl StreamPolicy {
     ) -> Response<MeteredBody<B>> {
         let (mut head, body) = response.into_parts();
         let field = |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
-        let success = head.status.is_success();
-        let framing = match Framing::of(field(CONTENT_TYPE), field(CONTENT_ENCODING)) {
-            // It costs nothing, whatever its bytes are.
-            Framing::Opaque if !success || head.status == StatusCode::NO_CONTENT => Framing::Whole,
-            framing => framing,
+        let framing = Framing::of(field(CONTENT_TYPE), field(CONTENT_ENCODING));
+        let meter = self.start(framing, account);
+        let meter = match input {
+            _ if !head.status.is_success() => meter.free(),
+            Some(tokens) => meter.with_input(tokens),
+            None => meter,
         };
-        let mut meter = self.start(framing, account);
-        if let Some(tokens) = input.filter(|_| success) {
-            meter = meter.with_input(tokens);
-        }
         if meter.may_cut() {
             head.headers.remove(CONTENT_LENGTH);
         }

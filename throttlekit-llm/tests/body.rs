@@ -183,13 +183,15 @@ fn an_empty_answer_costs_nothing() {
 #[test]
 fn an_answer_that_is_no_success_costs_nothing() {
     for kind in ["application/json", "text/html", "text/event-stream"] {
-        let (meter, _) = meter_of(1_000);
+        let (meter, _) = meter_of(60);
         let opened = MeterAccount::reserve(meter.clone(), "k", 50).now().expect("ready").expect("works");
-        let mut answer = response(kind, Full::new(Bytes::from_static(br#"{"error":{"message":"overloaded"}}"#)));
+        let mut answer = response(kind, Full::new(Bytes::from(chat(&["not what was asked for"; 9], Some((99, 99))))));
         *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         let answer = bytewise(Exhausted::Cut).wrap(answer, opened.account.expect("there is enough"), Some(40));
+        assert!(answer.headers().contains_key("content-length"));
         let mut body = answer.into_body();
         while next(&mut body).is_some() {}
+        assert!(!body.meter().is_cut());
         assert_eq!(served(&meter), 0, "{kind}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::str;
 
-use super::{Phase, StreamMeter};
+use super::{Counts, Phase, StreamMeter};
 use crate::account::Account;
 use crate::last::{Tokens, last_events};
 use crate::policy::Opaque;
@@ -46,7 +46,9 @@ impl StreamMeter {
     /// Closes the account, and reports.
     pub(super) fn close(&mut self) -> Option<(Box<dyn Account>, u64)> {
         let account = self.account.take()?;
-        let tokens = if self.scanner.framing() == Framing::Opaque && self.policy.opaque() == Opaque::Reservation {
+        let tokens = if self.counts == Counts::Nothing {
+            0
+        } else if self.scanner.framing() == Framing::Opaque && self.policy.opaque() == Opaque::Reservation {
             account.reserved()
         } else {
             let input = if self.input.is_some() { self.input_tokens() } else { 0 };

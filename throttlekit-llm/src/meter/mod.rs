@@ -92,6 +92,7 @@ pub struct StreamMeter {
     account: Option<Box<dyn Account>>,
     /// Tokens of the request, if they are counted.
     input: Option<u64>,
+    counts: Counts,
     /// Tokens that the account has counted.
     paid: u64,
     /// Tokens that went out and will not be counted.
@@ -111,8 +112,6 @@ pub struct StreamMeter {
     /// What may go out, then what waits for the answer of the account.
     queue: Queue,
     asked: Option<Asked>,
-    /// Nothing is left, and the answer goes on.
-    charges: bool,
     cut: CutAt,
     phase: Phase,
     end: End,
@@ -124,6 +123,17 @@ struct Asked {
     run: Run<Result<Decision, Error>>,
     tokens: u64,
     charge: bool,
+}
+
+/// How tokens that go out are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counts {
+    /// If there are any left.
+    Debits,
+    /// Whatever is left: nothing was, and the answer goes on.
+    Charges,
+    /// Not at all.
+    Nothing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +171,7 @@ impl StreamMeter {
             paid: account.prepaid(),
             account: Some(account),
             input: None,
+            counts: Counts::Debits,
             forgiven: 0,
             passed: 0,
             between_lines: true,
@@ -169,7 +180,6 @@ impl StreamMeter {
             last: false,
             queue: Queue::new(pieces),
             asked: None,
-            charges: false,
             cut: CutAt::Nowhere,
             phase: Phase::Open,
             end: End::Dropped,
@@ -182,6 +192,13 @@ impl StreamMeter {
     #[must_use]
     pub fn with_input(mut self, tokens: u64) -> Self {
         self.input = Some(tokens.min(MAX_SAFE));
+        self
+    }
+
+    /// Counts nothing, and gives back what was taken: for an answer that costs nothing, such as an error of the upstream.
+    #[must_use]
+    pub fn free(mut self) -> Self {
+        self.counts = Counts::Nothing;
         self
     }
 
@@ -281,7 +298,7 @@ impl StreamMeter {
 
     /// Whether chunks may be held back.
     pub fn may_cut(&self) -> bool {
-        self.policy.may_cut(self.scanner.framing())
+        self.counts != Counts::Nothing && self.policy.may_cut(self.scanner.framing())
     }
 
     /// What may go out next. Nothing is under way.
@@ -354,6 +371,9 @@ impl StreamMeter {
 
     /// Tokens that are to go out, and are not counted.
     fn due(&mut self) -> u64 {
+        if self.counts == Counts::Nothing {
+            return 0;
+        }
         let produced = self.scanner.tokens().saturating_add(self.input.unwrap_or(0));
         produced.saturating_sub(self.forgiven).saturating_sub(self.paid).min(MAX_SAFE)
     }
@@ -364,7 +384,7 @@ impl StreamMeter {
         if due == 0 {
             return self.pass();
         }
-        let charge = self.charges || self.cut != CutAt::Nowhere;
+        let charge = self.counts == Counts::Charges || self.cut != CutAt::Nowhere;
         self.count(if charge { due } else { due.max(self.policy.granularity()) }, charge);
     }
 
@@ -418,7 +438,7 @@ impl StreamMeter {
             Exhausted::NextOnly => self.forgive(),
             Exhausted::Cut if self.may_cut() => self.cut(),
             Exhausted::Cut | Exhausted::Finish => {
-                self.charges = true;
+                self.counts = Counts::Charges;
                 self.ask();
             }
         }
