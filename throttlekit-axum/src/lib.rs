@@ -10,8 +10,8 @@ mod metrics;
 pub use extract::{NotShared, Slot, Throttled};
 pub use framework::Axum;
 pub use layer::{Failure, Limited, Rejection, RequestHead, ThrottleLayer, ThrottleLayerBuilder};
-pub use throttlekit_tower::{Admitted, KeyMeter, Lookup, PeerAddr, Terms, Throttle, UpgradeSlot, key};
 pub use metrics::metrics_router;
+pub use throttlekit_tower::{Admitted, KeyMeter, Lookup, PeerAddr, Terms, Throttle, UpgradeSlot, key};
 pub use throttlekit_tower::{PeerAddr, Throttle, key};
 
 /// Compiles the examples of the workspace's front page.

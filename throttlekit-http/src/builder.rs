@@ -270,7 +270,8 @@ impl<D: Door> Builder<D> {
     }
 
     pub(crate) fn into_rule(self) -> Rule<D> {
-        let Self { own, set, key, missing, client, cost, priority, fail_mode, options, manners, resolver, plans } = self;
+        let Self { own, set, key, missing, client, cost, priority, fail_mode, options, manners, resolver, plans } =
+            self;
         let rule_of = |limit: Subject| {
             let Subject { name, asked, clock, headers, limit, limiter } = limit;
             Rule {

@@ -5,8 +5,6 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use throttlekit::Decision;
-use throttlekit::headers::Headers;
 
 use crate::limits::Limits;
 
@@ -21,8 +19,6 @@ pub trait Door: Sized + Send + Sync + 'static {
     type Response;
     /// The header fields of a response.
     type HeaderMap;
-    /// The header fields of one policy, with what can be prepared of them.
-    type Fields: fmt::Debug + Clone + Send + Sync;
     /// What a [`Builder`](crate::Builder) makes: the framework's middleware.
     type Layer: From<Limits<Self>>;
 
@@ -35,15 +31,11 @@ pub trait Door: Sized + Send + Sync + 'static {
     /// The header fields of `response`.
     fn headers_of(response: &mut Self::Response) -> &mut Self::HeaderMap;
 
-    /// Prepares the fields of a policy whose limit is usually `limit`.
-    fn fields(headers: Headers, limit: u64) -> Self::Fields;
+    /// Makes room for `count` header fields more.
+    fn reserve(map: &mut Self::HeaderMap, count: usize);
 
-    /// Sets the fields of `decision` on `map`, at `now_ms` of the clock that decided.
-    fn write(fields: &Self::Fields, decision: &Decision, now_ms: f64, present: Present, map: &mut Self::HeaderMap);
-
-    /// As [`write`](Self::write), of several policies that decided together; see
-    /// [`for_each_joint`](throttlekit::headers::for_each_joint).
-    fn write_joint(limits: &[(&Self::Fields, Decision)], now_ms: f64, present: Present, map: &mut Self::HeaderMap);
+    /// Sets the header field whose name is at `name` of [`FIELD_NAMES`](crate::FIELD_NAMES). Its text is a legal value.
+    fn put(map: &mut Self::HeaderMap, name: usize, text: Bytes, present: Present);
 }
 
 /// A request without its body.

@@ -132,7 +132,7 @@ fn compile<D: Door>(rule: &policy::Rule) -> Result<Rule<D>, BuildError> {
     })
 }
 
-fn limit<D: Door>(policy: &Policy, spec: &HttpRule) -> Limit<D> {
+fn limit(policy: &Policy, spec: &HttpRule) -> Limit {
     let mut headers = Headers::new(spec.headers).policy(policy.name()).unit(policy.spec().unit());
     let limiter = policy.limiter();
     if let Some(window_ms) = limiter.and_then(|limiter| limiter.window_ms()) {

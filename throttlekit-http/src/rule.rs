@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use throttlekit::headers::{self, HeaderSet, Headers};
+use throttlekit::headers::{self, Headers};
 use throttlekit::identity::AddressText;
 #[cfg(feature = "config")]
 use throttlekit::policy::Guarded;
@@ -15,6 +15,7 @@ use throttlekit::{
 use crate::admitted::Meters;
 use crate::door::{Door, Head as _, Present};
 use crate::ending::Named;
+use crate::fields::FieldTexts;
 use crate::hooks::unwound;
 use crate::key::{ANONYMOUS, ClientIp, Key, KeyExtractor, PeerIp, stand_in};
 use crate::terms::Resolve;
@@ -90,21 +91,18 @@ impl<D: Door> Source<D> {
 }
 
 /// What is shown of one limit of a rule.
-pub(crate) struct Limit<D: Door> {
+pub(crate) struct Limit {
     /// The name of the policy.
     pub(crate) name: Box<str>,
-    pub(crate) fields: D::Fields,
-    /// Which fields are written.
-    pub(crate) set: HeaderSet,
+    pub(crate) fields: FieldTexts,
     /// Whether it limits the work in flight.
     pub(crate) slots: bool,
 }
 
-impl<D: Door> Limit<D> {
+impl Limit {
     /// A limit that is usually `shown`.
     pub(crate) fn new(name: &str, headers: Headers, shown: u64, slots: bool) -> Self {
-        let set = headers.set();
-        Self { name: name.into(), fields: D::fields(headers, shown), set, slots }
+        Self { name: name.into(), fields: FieldTexts::new(headers, shown), slots }
     }
 }
 
@@ -115,7 +113,7 @@ pub(crate) struct Rule<D: Door> {
     /// The clock that they decide by, for the spans in header fields.
     pub(crate) clock: Arc<dyn Clock>,
     /// At least one.
-    pub(crate) limits: Vec<Limit<D>>,
+    pub(crate) limits: Vec<Limit>,
     pub(crate) key: Source<D>,
     pub(crate) missing: MissingKey,
     /// Finds the address that stands in for a missing key.
@@ -253,16 +251,7 @@ impl<D: Door> Rule<D> {
     /// Whether the response to an admitted request is told anything. All limits of a rule show the same families.
     #[inline]
     pub(crate) fn shows_allows(&self) -> bool {
-        self.limits.first().is_some_and(|limit| limit.set.shows_allows())
-    }
-
-    /// The limit whose decision this is, of a rule with one limit.
-    #[inline]
-    pub(crate) fn only(&self) -> Option<&Limit<D>> {
-        match self.limits.as_slice() {
-            [limit] => Some(limit),
-            _ => None,
-        }
+        self.limits.first().is_some_and(|limit| limit.fields.set().shows_allows())
     }
 
     /// The decision of each limit, in their order; empty for a rule with one.
@@ -274,7 +263,7 @@ impl<D: Door> Rule<D> {
         let one = rate.or(cost);
         let mut units = admission.each.as_deref().unwrap_or(one.as_slice()).iter();
         // What was not asked, since another one had refused, says nothing.
-        let decision = |limit: &Limit<D>| if limit.slots { concurrency } else { units.next().copied() };
+        let decision = |limit: &Limit| if limit.slots { concurrency } else { units.next().copied() };
         self.limits.iter().map(decision).map(|decision| decision.unwrap_or(Decision::ALLOW_FULL)).collect()
     }
 
@@ -288,11 +277,15 @@ impl<D: Door> Rule<D> {
     #[inline]
     pub(crate) fn write(&self, decision: &Decision, each: &[Decision], present: Present, map: &mut D::HeaderMap) {
         let now_ms = self.clock.now_ms();
-        if let Some(limit) = self.only() {
-            D::write(&limit.fields, decision, now_ms, present, map);
+        if let Some(room) = self.limits.first().and_then(|limit| limit.fields.room()) {
+            D::reserve(map, room);
+        }
+        let put = |name, text| D::put(map, name, text, present);
+        if let [limit] = self.limits.as_slice() {
+            limit.fields.for_each(decision, now_ms, put);
         } else {
             let shown: Vec<_> = self.limits.iter().map(|limit| &limit.fields).zip(each.iter().copied()).collect();
-            D::write_joint(&shown, now_ms, present, map);
+            FieldTexts::for_each_joint(&shown, now_ms, put);
         }
     }
 

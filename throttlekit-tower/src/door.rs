@@ -6,11 +6,9 @@ use std::marker::PhantomData;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
-use throttlekit::Decision;
-use throttlekit::headers::Headers;
 use throttlekit_http::{Answer, Door, Present};
 
-use crate::fields::Fields;
+use crate::fields;
 use crate::layer::FrameworkLayer;
 use crate::request::{Framework, RequestHead};
 
@@ -21,7 +19,6 @@ impl<F: Framework> Door for Tower<F> {
     type Head<'a> = RequestHead<'a, F>;
     type Response = Response<Bytes>;
     type HeaderMap = HeaderMap;
-    type Fields = Fields;
     type Layer = FrameworkLayer<F>;
 
     #[inline]
@@ -45,17 +42,13 @@ impl<F: Framework> Door for Tower<F> {
         response.headers_mut()
     }
 
-    fn fields(headers: Headers, limit: u64) -> Fields {
-        Fields::new(headers, limit)
+    fn reserve(map: &mut HeaderMap, count: usize) {
+        map.reserve(count);
     }
 
     #[inline]
-    fn write(fields: &Fields, decision: &Decision, now_ms: f64, present: Present, map: &mut HeaderMap) {
-        fields.write(decision, now_ms, present, map);
-    }
-
-    fn write_joint(limits: &[(&Fields, Decision)], now_ms: f64, present: Present, map: &mut HeaderMap) {
-        Fields::write_joint(limits, now_ms, present, map);
+    fn put(map: &mut HeaderMap, name: usize, text: Bytes, present: Present) {
+        fields::put(map, name, text, present);
     }
 }
 

@@ -1,0 +1,229 @@
+//! The texts of header fields, with few allocations.
+
+use std::fmt::Write as _;
+
+use arrayvec::{ArrayString, ArrayVec};
+use bytes::Bytes;
+use throttlekit::Decision;
+use throttlekit::headers::{self, Field, FieldValue, HeaderFamily, HeaderSet, Headers};
+
+/// Three digits for each number below this are in the program, so that most values need no memory of their own.
+const PREPARED: usize = 1_000;
+
+static DIGITS: [u8; 3 * PREPARED] = digits();
+
+#[allow(clippy::cast_possible_truncation)] // a digit is below 10
+const fn digits() -> [u8; 3 * PREPARED] {
+    let mut digits = [0; 3 * PREPARED];
+    let mut number = 0;
+    while number < PREPARED {
+        digits[3 * number] = b'0' + (number / 100) as u8;
+        digits[3 * number + 1] = b'0' + (number / 10 % 10) as u8;
+        digits[3 * number + 2] = b'0' + (number % 10) as u8;
+        number += 1;
+    }
+    digits
+}
+
+/// The names of all fields in lower case, for tables of names in a framework's own type.
+pub const FIELD_NAMES: [&str; Field::COUNT] = [
+    "ratelimit-limit",
+    "ratelimit-remaining",
+    "ratelimit-reset",
+    "ratelimit",
+    "ratelimit-policy",
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-reset-requests",
+    "x-ratelimit-limit-tokens",
+    "x-ratelimit-remaining-tokens",
+    "x-ratelimit-reset-tokens",
+    "retry-after",
+    "retry-after-ms",
+];
+
+/// Makes the texts of one policy's header fields.
+#[derive(Clone, Debug)]
+pub(crate) struct FieldTexts {
+    headers: Headers,
+    /// The text of the limit as it is usually shown.
+    limit: (u64, Bytes),
+}
+
+impl FieldTexts {
+    /// Texts for a policy whose limit is usually `limit`.
+    pub(crate) fn new(headers: Headers, limit: u64) -> Self {
+        Self { headers, limit: (limit, Bytes::from(limit.to_string())) }
+    }
+
+    /// Which fields are written.
+    #[inline]
+    pub(crate) fn set(&self) -> HeaderSet {
+        self.headers.set()
+    }
+
+    /// How many fields there may be at most, if they are more than an empty map has room for when it first grows.
+    pub(crate) fn room(&self) -> Option<usize> {
+        Some(3 * self.families()).filter(|_| self.families() > 1)
+    }
+
+    /// Calls `put` with each field of `decision` at `now_ms` of the clock that decided: the place of its name in
+    /// [`FIELD_NAMES`] and its text, which is a legal value of a header field.
+    ///
+    /// Numbers below 1000 and the usual limit take no allocation; of the others one or two, or all together, take one.
+    pub(crate) fn for_each(&self, decision: &Decision, now_ms: f64, mut put: impl FnMut(usize, Bytes)) {
+        let single = self.families() == 1;
+        let mut text = Text::default();
+        let mut spans: ArrayVec<(usize, usize, usize), { Field::COUNT }> = ArrayVec::new();
+        self.headers.for_each(decision, now_ms, |field, value| {
+            let Some(name) = place(field) else { return };
+            if let Some(value) = self.prepared(field, decision, value) {
+                put(name, value);
+                return;
+            }
+            if let (FieldValue::Number(number), true) = (value, single) {
+                // Two at most: memory of their own costs less than sharing it.
+                put(name, large_number(number));
+                return;
+            }
+            let start = text.len();
+            if write!(text, "{value}").is_ok() && spans.try_push((name, start, text.len())).is_ok() {
+                return;
+            }
+            // A very long policy name: such a value gets memory of its own.
+            text.truncate(start);
+            put(name, Bytes::from(value.to_string()));
+        });
+        if spans.is_empty() {
+            return;
+        }
+        let shared = Bytes::from_owner(Owned(text));
+        for (name, start, end) in spans {
+            put(name, shared.slice(start..end));
+        }
+    }
+
+    /// As [`for_each`](Self::for_each), of several policies that decided together.
+    pub(crate) fn for_each_joint(limits: &[(&Self, Decision)], now_ms: f64, mut put: impl FnMut(usize, Bytes)) {
+        let limits: Vec<_> = limits.iter().map(|(texts, decision)| (&texts.headers, *decision)).collect();
+        headers::for_each_joint(&limits, now_ms, |field, value| {
+            let Some(name) = place(field) else { return };
+            put(name, small_number(value).unwrap_or_else(|| Bytes::from(value.to_string())));
+        });
+    }
+
+    fn families(&self) -> usize {
+        let set = self.headers.set();
+        HeaderFamily::ALL.into_iter().filter(|family| set.contains(*family)).count()
+    }
+
+    /// A text that needs no memory of its own.
+    #[inline]
+    fn prepared(&self, field: Field, decision: &Decision, value: FieldValue<'_>) -> Option<Bytes> {
+        let small = small_number(value);
+        if small.is_none()
+            && matches!(
+                field,
+                Field::RateLimitLimit
+                    | Field::XRateLimitLimit
+                    | Field::XRateLimitLimitRequests
+                    | Field::XRateLimitLimitTokens
+            )
+        {
+            return Some(self.limit.1.clone()).filter(|_| self.limit.0 == decision.limit);
+        }
+        small
+    }
+}
+
+/// A small number's text, which needs no allocation.
+#[inline]
+fn small_number(value: FieldValue<'_>) -> Option<Bytes> {
+    let FieldValue::Number(number) = value else { return None };
+    let number = usize::try_from(number).ok().filter(|number| *number < PREPARED)?;
+    let skipped = match number {
+        100.. => 0,
+        10.. => 1,
+        _ => 2,
+    };
+    DIGITS.get(3 * number + skipped..3 * number + 3).map(Bytes::from_static)
+}
+
+/// A number's text with one allocation.
+fn large_number(number: i64) -> Bytes {
+    // A sign and 19 digits.
+    let mut text = ArrayString::<20>::new();
+    // Which is room enough for any.
+    let _ = write!(text, "{number}");
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+/// The place of the field's name; `None` for a field that this version does not know.
+#[inline]
+fn place(field: Field) -> Option<usize> {
+    Some(match field {
+        Field::RateLimitLimit => 0,
+        Field::RateLimitRemaining => 1,
+        Field::RateLimitReset => 2,
+        Field::RateLimit => 3,
+        Field::RateLimitPolicy => 4,
+        Field::XRateLimitLimit => 5,
+        Field::XRateLimitRemaining => 6,
+        Field::XRateLimitReset => 7,
+        Field::XRateLimitLimitRequests => 8,
+        Field::XRateLimitRemainingRequests => 9,
+        Field::XRateLimitResetRequests => 10,
+        Field::XRateLimitLimitTokens => 11,
+        Field::XRateLimitRemainingTokens => 12,
+        Field::XRateLimitResetTokens => 13,
+        Field::RetryAfter => 14,
+        Field::RetryAfterMs => 15,
+        _ => return None,
+    })
+}
+
+/// The texts of the fields of one response, one after the other. Room for all with a policy name of usual length.
+type Text = ArrayString<224>;
+
+/// A text that `Bytes` can share.
+struct Owned(Text);
+
+impl AsRef<[u8]> for Owned {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_is_in_its_place() {
+        let fields = [
+            Field::RateLimitLimit,
+            Field::RateLimitRemaining,
+            Field::RateLimitReset,
+            Field::RateLimit,
+            Field::RateLimitPolicy,
+            Field::XRateLimitLimit,
+            Field::XRateLimitRemaining,
+            Field::XRateLimitReset,
+            Field::XRateLimitLimitRequests,
+            Field::XRateLimitRemainingRequests,
+            Field::XRateLimitResetRequests,
+            Field::XRateLimitLimitTokens,
+            Field::XRateLimitRemainingTokens,
+            Field::XRateLimitResetTokens,
+            Field::RetryAfter,
+            Field::RetryAfterMs,
+        ];
+        for field in fields {
+            let name = place(field).map(|place| FIELD_NAMES[place]);
+            assert_eq!(name, Some(field.as_str().to_ascii_lowercase().as_str()));
+        }
+    }
+}
