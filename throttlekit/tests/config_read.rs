@@ -364,7 +364,7 @@ fn a_text_of_a_mebibyte_is_read_and_a_longer_one_is_not() {
 }
 
 #[test]
-fn budgets_count_tokens_and_all_else_requests() {
+fn limiters_say_what_they_count() {
     let text = "limiters:
   a: { strategy: fixedWindow, limit: 1, period: 1s }
   b: { tokenBudget: { budget: 10, windowMs: 1000 } }
@@ -373,7 +373,7 @@ fn budgets_count_tokens_and_all_else_requests() {
 http: { defaults: { headers: openai }, rules: [{ path: /, policies: [a, d] }, { path: /c, policy: c, headers: [draft, openai] }] }";
     let config = Config::from_yaml(text).unwrap();
     let units: Vec<_> = config.limiters.iter().map(LimiterSpec::unit).collect();
-    assert_eq!(units, [Unit::Requests, Unit::Tokens, Unit::Tokens, Unit::Requests]);
+    assert_eq!(units, [Unit::Requests, Unit::Tokens, Unit::Tokens, Unit::Slots]);
     assert_eq!(config.http.rules[0].headers, HeaderSet::from(HeaderFamily::OpenAi));
     assert_eq!(config.http.rules[1].headers, HeaderSet::from_iter([HeaderFamily::Draft, HeaderFamily::OpenAi]));
 }

@@ -94,6 +94,10 @@ fn openai_shows_requests_and_tokens_apart() {
         ]
     );
     assert_eq!(lines(&limits[..1], 0.0).len(), 5, "no requests are counted, so none are shown");
+    let slots = headers.clone().unit(Unit::Slots);
+    let shown = lines(&[(&headers, allowed(9, 10)), (&slots, denied(4, 250))], 0.0);
+    assert_eq!((shown.len(), &*shown[0]), (5, "x-ratelimit-limit-requests: 10"));
+    assert_eq!(shown[3..], ["Retry-After: 1", "retry-after-ms: 250"]);
 }
 
 #[test]

@@ -106,10 +106,11 @@ impl LimiterSpec {
         Self { kind, ..Self::named(name) }
     }
 
-    /// What it counts: a budget counts tokens, everything else requests.
+    /// What it counts: a budget counts tokens, a limiter without a strategy slots, everything else requests.
     pub fn unit(&self) -> Unit {
         match self.kind {
             LimiterKind::TokenBudget(_) | LimiterKind::FleetBudget(_) => Unit::Tokens,
+            LimiterKind::Plain if self.strategy.is_none() => Unit::Slots,
             LimiterKind::Plain | LimiterKind::TwoTier(_) | LimiterKind::FairEscrow(_) => Unit::Requests,
         }
     }

@@ -115,4 +115,6 @@ pub enum Unit {
     Requests,
     /// Tokens of a language model, as a budget counts them.
     Tokens,
+    /// Work in flight. The family has no fields for it, so it shows only in how long to wait.
+    Slots,
 }

@@ -173,6 +173,7 @@ impl Headers {
             Unit::Tokens => {
                 [Field::XRateLimitLimitTokens, Field::XRateLimitRemainingTokens, Field::XRateLimitResetTokens]
             }
+            Unit::Slots => return,
         };
         write(limit, number(decision.limit));
         write(remaining, number(decision.remaining));
