@@ -1,9 +1,11 @@
-//! The quickstart as a process.
+//! The services of this package as processes.
 #![allow(dead_code)] // each test file uses a part
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use tests::folder::Folder;
 
 pub(crate) fn quickstart() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quickstart"));
@@ -16,6 +18,30 @@ pub(crate) fn quickstart() -> Command {
 pub(crate) fn refused(arguments: &[&str]) -> (Option<i32>, String) {
     let Output { status, stderr, .. } = quickstart().args(arguments).output().expect("it runs");
     (status.code(), String::from_utf8(stderr).expect("text"))
+}
+
+/// The fake upstream on a free port.
+pub(crate) fn upstream(arguments: &[&str]) -> Server {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fake-upstream"));
+    Server::from_command(command.args(["--listen", "127.0.0.1:0"]).args(arguments))
+}
+
+/// The gateway, without arguments.
+pub(crate) fn gateway() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_llm-gateway"));
+    command.stdin(Stdio::null()).env_remove("UPSTREAM_API_KEY").env_remove("GATEWAY_KEY_SECRET");
+    command
+}
+
+/// The gateway on a free port, with `limits` in front of what is at `upstream`.
+pub(crate) fn gateway_before(upstream: &str, limits: &str) -> Server {
+    let folder = Folder::new("llm-gateway");
+    let file = folder.join("limits.yaml");
+    std::fs::write(&file, limits).expect("it is written");
+    let mut command = gateway();
+    command.args(["--listen", "127.0.0.1:0", "--upstream", &format!("http://{upstream}"), "--config"]).arg(&file);
+    // Once it says where it listens, it has read the file.
+    Server::from_command(&mut command)
 }
 
 /// A running server; it is killed with the value.
@@ -51,6 +77,27 @@ impl Server {
         stream.read_to_string(&mut response).expect("a response");
         let status = response.split(' ').nth(1).and_then(|status| status.parse().ok());
         (status.expect("a status"), response)
+    }
+
+    /// Posts `body` as JSON with `key`, and further `fields`, each with its end of line in front.
+    pub(crate) fn post(&self, path: &str, key: &str, fields: &str, body: &str) -> (u16, String) {
+        let mut stream = self.open(path, key, fields, body);
+        let mut response = String::new();
+        stream.read_to_string(&mut response).expect("a response");
+        let status = response.split(' ').nth(1).and_then(|status| status.parse().ok());
+        (status.expect("a status"), response)
+    }
+
+    /// As [`post`](Self::post), but leaves the response to be read.
+    pub(crate) fn open(&self, path: &str, key: &str, fields: &str, body: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(&self.address).expect("a connection");
+        let length = body.len();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {key}\r\n\
+             content-type: application/json\r\ncontent-length: {length}{fields}\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).expect("it is read");
+        stream
     }
 
     #[cfg(unix)]

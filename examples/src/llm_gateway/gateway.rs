@@ -1,0 +1,109 @@
+//! The limits in front, the upstream behind, and between them the tokens.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode, header, request};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use axum::{Extension, Router, middleware};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use throttlekit::identity::KeyHasher;
+use throttlekit::policy::Policies;
+use throttlekit_axum::ThrottleLayer;
+
+use crate::client::{self, Client};
+use crate::error::{self, ApiError};
+use crate::forward::Upstream;
+use crate::serve::ErrorLog;
+use crate::tokens::Tokens;
+
+/// A request whose tokens are counted is read before it is sent on; a longer one is refused. It is more than the context
+/// of any model.
+const LONGEST_REQUEST: usize = 16 << 20;
+
+/// What all requests have in common.
+struct Gateway {
+    upstream: Upstream,
+    tokens: Tokens,
+}
+
+/// The whole gateway.
+pub(crate) fn router(policies: &Policies, upstream: Upstream, hasher: KeyHasher) -> Result<Router, Box<dyn Error>> {
+    let errors = ErrorLog::new();
+    let limits = ThrottleLayer::from_config(policies)?
+        .reject(error::refusal)
+        .on_error(move |failure| errors.write(failure.policy, failure.error));
+    let gateway = Arc::new(Gateway { upstream, tokens: Tokens::new(policies)? });
+    // Layers that come later are outside: first it is found out who asks, then the limits of that client decide.
+    Ok(Router::new()
+        .route("/v1/{*path}", any(forward))
+        .layer(limits)
+        .layer(middleware::from_fn_with_state(Arc::new(hasher), client::identify))
+        .fallback(|| async { ApiError::invalid(StatusCode::NOT_FOUND, "unknown_url", "The API is below /v1.") })
+        .with_state(gateway))
+}
+
+async fn forward(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(client): Extension<Client>,
+    request: Request,
+) -> Response {
+    let (mut head, body) = request.into_parts();
+    head.headers.remove(client::CLIENT);
+    // Whatever makes a model work is posted.
+    let answered = if head.method == Method::POST {
+        gateway.metered(&client, head, body).await
+    } else {
+        gateway.upstream.send(head, body).await.map(|response| response.map(Body::new))
+    };
+    answered.unwrap_or_else(IntoResponse::into_response)
+}
+
+/// Whether a request brings files, which may be large and are no text. They pass as they come.
+fn brings_files(head: &request::Parts) -> bool {
+    let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    content_type.get(..10).is_some_and(|kind| kind.eq_ignore_ascii_case("multipart/"))
+}
+
+/// The whole body of a request.
+async fn whole(body: Body) -> Result<Bytes, ApiError> {
+    match Limited::new(body, LONGEST_REQUEST).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let message = format!("A request has at most {LONGEST_REQUEST} bytes.");
+            Err(ApiError::invalid(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message))
+        }
+        Err(_) => Err(ApiError::invalid(StatusCode::BAD_REQUEST, "incomplete_request", "The request broke off.")),
+    }
+}
+
+impl Gateway {
+    async fn metered(&self, client: &Client, mut head: request::Parts, body: Body) -> Result<Response, ApiError> {
+        let (body, bytes) = if brings_files(&head) {
+            (body, 0)
+        } else {
+            let body = whole(body).await?;
+            let bytes = body.len();
+            (Body::from(body), bytes)
+        };
+        // A compressed answer cannot be read on its way.
+        head.headers.remove(header::ACCEPT_ENCODING);
+        let reserved = match self.tokens.reserve(client, bytes).await {
+            Ok(reserved) => reserved,
+            Err(refusal) => return Ok(refusal),
+        };
+        match (self.upstream.send(head, body).await, reserved) {
+            (Ok(response), Some(reserved)) => Ok(reserved.meter(response)),
+            (Ok(response), None) => Ok(response.map(Body::new)),
+            (Err(error), Some(reserved)) => {
+                let mut response = error.into_response();
+                reserved.give_back(response.headers_mut()).await;
+                Ok(response)
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! A gateway in front of an OpenAI-compatible API: each API key has a rate, a number of requests in flight and a budget of
+//! tokens, all from one file.
+//!
+//! ```text
+//! cargo run --release --bin llm-gateway [-- --listen ADDRESS] [--upstream URL] [--config FILE] [--timeout SPAN]
+//! ```
+//!
+//! If the environment has `UPSTREAM_API_KEY`, the upstream gets that key; otherwise that of the client. Ctrl-C and SIGTERM
+//! let open requests and streams finish; SIGHUP reads the file again. An upstream with `https` takes the feature `tls` of
+//! this package.
+
+mod client;
+mod error;
+mod forward;
+mod gateway;
+#[path = "../serve.rs"]
+mod serve;
+mod tokens;
+
+use std::env::VarError;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use lexopt::prelude::{Long, Short, ValueExt as _};
+use throttlekit::parse_duration_ms;
+
+use forward::Upstream;
+
+const USAGE: &str = "\
+A gateway in front of an OpenAI-compatible API, with limits from a file.
+
+Usage: llm-gateway [--listen ADDRESS] [--upstream URL] [--config FILE] [--timeout SPAN]
+
+  --listen ADDRESS  where to listen [default: 127.0.0.1:8080]; port 0 takes a free one
+  --upstream URL    what is in front of /v1 there [default: http://127.0.0.1:9000]
+  --config FILE     limits and rules as YAML, JSON or TOML [default: the project's examples/llm-gateway.yaml]
+  --timeout SPAN    how long the upstream may take until it begins to answer [default: 10m]
+  -h, --help        print this
+
+In the environment:
+
+  UPSTREAM_API_KEY    the key for the upstream [default: that of the client]
+  GATEWAY_KEY_SECRET  what the keys of clients are hashed with, before anything is counted under them";
+
+struct Options {
+    listen: SocketAddr,
+    upstream: String,
+    config: PathBuf,
+    timeout: Duration,
+}
+
+/// `None` if only help is wanted.
+fn options() -> Result<Option<Options>, lexopt::Error> {
+    let mut options = Options {
+        listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+        upstream: "http://127.0.0.1:9000".to_owned(),
+        config: concat!(env!("CARGO_MANIFEST_DIR"), "/llm-gateway.yaml").into(),
+        timeout: Duration::from_secs(600),
+    };
+    let mut arguments = lexopt::Parser::from_env();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("listen") => options.listen = arguments.value()?.parse()?,
+            Long("upstream") => options.upstream = arguments.value()?.string()?,
+            Long("config") => options.config = arguments.value()?.into(),
+            Long("timeout") => options.timeout = arguments.value()?.parse_with(span)?,
+            Long("help") | Short('h') => return Ok(None),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Some(options))
+}
+
+fn span(text: &str) -> Result<Duration, Box<dyn Error + Send + Sync>> {
+    Ok(Duration::try_from_secs_f64(parse_duration_ms(text)? / 1_000.0)?)
+}
+
+/// A variable of the environment, if it is set.
+fn secret(name: &str) -> Result<Option<String>, String> {
+    match std::env::var(name) {
+        Ok(value) => Ok(Some(value)),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(format!("{name} is not UTF-8")),
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = match options() {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("llm-gateway: {error}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match serve(&options).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("llm-gateway: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
+    let upstream = Upstream::new(&options.upstream, secret("UPSTREAM_API_KEY")?.as_deref(), options.timeout)?;
+    let hasher = client::hasher(secret("GATEWAY_KEY_SECRET")?.as_deref())?;
+    let policies = serve::load(&options.config).await?;
+    let app = gateway::router(&policies, upstream, hasher)?;
+
+    let listener = serve::listen(options.listen).await?;
+    let address = listener.local_addr()?;
+    println!("listening on http://{address}, limits from {}, upstream {}", options.config.display(), options.upstream);
+    println!("\nfor OpenAI's SDKs:");
+    println!("  export OPENAI_BASE_URL=http://{address}/v1\n");
+
+    let (stop, abort) = serve::signals(policies)?;
+    let service = app.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::select! {
+        served = axum::serve(listener, service).with_graceful_shutdown(stop) => served?,
+        () = abort => return Err("interrupted before all requests were finished".into()),
+    }
+    println!("stopped");
+    Ok(())
+}

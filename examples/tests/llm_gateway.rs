@@ -1,0 +1,240 @@
+//! The gateway in front of the fake upstream, both as processes.
+
+mod common;
+
+use std::io::Read as _;
+use std::process::Output;
+
+use common::{Server, gateway, gateway_before, upstream};
+use serde_json::{Value, json};
+use tests::port::Port;
+use tests::process::wait;
+
+const COMPLETIONS: &str = "/v1/chat/completions";
+
+/// Much of everything, unless a test says otherwise.
+const LIMITS: &str = "
+limiters:
+  requests: { strategy: fixedWindow, limit: 1000, period: 1d }
+  flights: { concurrency: { limit: 8 } }
+  tokens: { tokenBudget: { budget: 100000, windowMs: 86400000 } }
+http:
+  defaults: { key: { header: x-client }, headers: openai }
+  rules: [ { path: '/v1/{*path}', policy: requests } ]
+";
+
+fn chat(model: &str, question: &str, stream: bool) -> String {
+    let messages = json!([{ "role": "user", "content": question }]);
+    json!({ "model": model, "messages": messages, "stream": stream }).to_string()
+}
+
+/// The body, if it has a length.
+fn json_of(response: &str) -> Value {
+    let (_, body) = response.split_once("\r\n\r\n").expect("a body");
+    serde_json::from_str(body).unwrap_or_else(|error| panic!("{error} in {response}"))
+}
+
+fn field<'a>(response: &'a str, name: &str) -> Option<&'a str> {
+    let (head, _) = response.split_once("\r\n\r\n")?;
+    let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+    lines.find(|(found, _)| *found == name).map(|(_, value)| value)
+}
+
+/// The events of a stream, without the sizes of chunks.
+fn events(response: &str) -> Vec<&str> {
+    response.lines().filter_map(|line| line.strip_prefix("data: ")).collect()
+}
+
+#[test]
+fn an_answer_passes_with_the_limits_of_the_client() {
+    let upstream = upstream(&[]);
+    let gateway = gateway_before(&upstream.address, LIMITS);
+    let question = chat("fake", "Say 20 words", false);
+    let (status, response) = gateway.post(COMPLETIONS, "alice", "", &question);
+    assert_eq!(status, 200, "{response}");
+    let answer = json_of(&response);
+    assert_eq!(answer["choices"][0]["finish_reason"], "stop");
+    let direct = upstream.post(COMPLETIONS, "alice", "", &question).1;
+    assert_eq!(json_of(&direct), answer);
+
+    assert_eq!(field(&response, "x-ratelimit-limit-requests"), Some("1000"));
+    assert_eq!(field(&response, "x-ratelimit-remaining-requests"), Some("999"));
+    assert_eq!(field(&response, "x-ratelimit-limit-tokens"), Some("100000"));
+    let input = question.len().div_ceil(4);
+    assert_eq!(field(&response, "x-ratelimit-remaining-tokens"), Some(&*(100_000 - input).to_string()));
+    assert!(field(&response, "x-ratelimit-reset-tokens").is_some_and(|span| span.ends_with('s')));
+    assert_eq!(response.matches("x-ratelimit-").count(), 6, "none of the upstream's: {response}");
+    assert_eq!(field(&response, "openai-version"), Some("2020-10-01"));
+    for of_the_other_hop in ["keep-alive", "x-of-this-hop"] {
+        assert_eq!((field(&direct, of_the_other_hop).is_some(), field(&response, of_the_other_hop)), (true, None));
+    }
+
+    // What the upstream counts is what the answer cost, whatever was reserved.
+    let usage = answer["usage"]["total_tokens"].as_u64().expect("usage");
+    let (_, next) = gateway.post(COMPLETIONS, "alice", "", &question);
+    let left = 100_000 - usage - u64::try_from(input).expect("small");
+    assert_eq!(field(&next, "x-ratelimit-remaining-tokens"), Some(&*left.to_string()));
+    let (_, other) = gateway.post(COMPLETIONS, "bob", "", &question);
+    assert_eq!(field(&other, "x-ratelimit-remaining-requests"), Some("999"), "another key has limits of its own");
+}
+
+#[test]
+fn a_stream_passes_event_by_event() {
+    let upstream = upstream(&[]);
+    let gateway = gateway_before(&upstream.address, LIMITS);
+    let question = chat("fake", "Say 20 words", true);
+    let (status, response) = gateway.post(COMPLETIONS, "alice", "", &question);
+    assert_eq!((status, field(&response, "content-type")), (200, Some("text/event-stream; charset=utf-8")));
+    let direct = upstream.post(COMPLETIONS, "alice", "", &question).1;
+    assert_eq!(events(&response), events(&direct));
+    assert_eq!((events(&response).len(), events(&response).last()), (23, Some(&"[DONE]")));
+    assert!(response.ends_with("0\r\n\r\n"), "the body is complete");
+}
+
+#[test]
+fn a_stream_is_cut_where_the_budget_ends() {
+    let upstream = upstream(&[]);
+    let gateway = gateway_before(&upstream.address, &LIMITS.replace("budget: 100000", "budget: 60"));
+    let (status, response) = gateway.post(COMPLETIONS, "alice", "", &chat("fake", "Say 500 words", true));
+    let events = events(&response);
+    assert_eq!((status, events.last()), (200, Some(&"[DONE]")));
+    assert!(events.len() < 100, "{} events", events.len());
+    let last: Value = serde_json::from_str(events[events.len() - 2]).expect("JSON");
+    assert_eq!(last["choices"][0]["finish_reason"], "length");
+    assert!(response.ends_with("0\r\n\r\n"), "the body is complete");
+
+    let (status, denied) = gateway.post(COMPLETIONS, "alice", "", &chat("fake", "More", true));
+    let error = &json_of(&denied)["error"];
+    assert_eq!((status, &error["code"], &error["type"]), (429, &json!("rate_limit_exceeded"), &json!("tokens")));
+    assert_eq!(field(&denied, "x-ratelimit-remaining-tokens"), Some("0"));
+    assert!(field(&denied, "retry-after").is_some() && field(&denied, "retry-after-ms").is_some());
+    assert_eq!(gateway.post(COMPLETIONS, "bob", "", &chat("fake", "Say 1 word", true)).0, 200);
+}
+
+#[test]
+fn who_asks_is_the_api_key_and_nothing_else() {
+    let upstream = upstream(&[]);
+    let gateway = gateway_before(&upstream.address, &LIMITS.replace("limit: 1000", "limit: 1"));
+    let question = chat("fake", "Say 1 word", false);
+    assert_eq!(gateway.post(COMPLETIONS, "alice", "", &question).0, 200);
+    let (status, denied) = gateway.post(COMPLETIONS, "alice", "\r\nx-client: somebody", &question);
+    let error = &json_of(&denied)["error"];
+    assert_eq!((status, &error["code"], &error["type"]), (429, &json!("rate_limit_exceeded"), &json!("requests")));
+    assert_eq!(field(&denied, "x-ratelimit-remaining-requests"), Some("0"));
+
+    for fields in ["", "\r\nauthorization: Basic YTpi", "\r\nauthorization: Bearer "] {
+        let (status, refused) = gateway.send(&format!("GET /v1/models HTTP/1.1{fields}"));
+        assert_eq!((status, &json_of(&refused)["error"]["code"]), (401, &json!("invalid_api_key")), "{fields}");
+    }
+    let (status, two) = gateway.post(COMPLETIONS, "carol", "\r\nauthorization: Bearer dave", &question);
+    assert_eq!(status, 401, "{two}");
+    let (status, elsewhere) = gateway.send("GET /metrics HTTP/1.1");
+    assert_eq!((status, &json_of(&elsewhere)["error"]["code"]), (404, &json!("unknown_url")));
+}
+
+#[test]
+fn the_upstream_gets_its_own_key() {
+    let upstream = upstream(&["--api-key", "sk-of-the-gateway"]);
+    let gateway = |key: Option<&str>| {
+        let mut command = gateway();
+        command.args(["--listen", "127.0.0.1:0", "--upstream", &format!("http://{}", upstream.address)]);
+        Server::from_command(command.envs(key.map(|key| ("UPSTREAM_API_KEY", key))))
+    };
+    let models = "GET /v1/models HTTP/1.1\r\nauthorization: Bearer alice";
+    assert_eq!(gateway(None).send(models).0, 401);
+    let (status, response) = gateway(Some("sk-of-the-gateway")).send(models);
+    assert_eq!((status, &json_of(&response)["data"][0]["id"]), (200, &json!("fake")));
+}
+
+#[test]
+fn failures_of_the_upstream_are_told_and_cost_nothing() {
+    let upstream = upstream(&[]);
+    let gateway = gateway_before(&upstream.address, LIMITS);
+    let (status, response) = gateway.post(COMPLETIONS, "alice", "", &chat("error-503", "Hello", true));
+    assert_eq!((status, &json_of(&response)["error"]["code"]), (503, &json!("on_demand")));
+    let left = field(&response, "x-ratelimit-remaining-tokens").map(str::to_owned);
+    let (_, again) = gateway.post(COMPLETIONS, "alice", "", &chat("error-503", "Hello", true));
+    assert_eq!(field(&again, "x-ratelimit-remaining-tokens"), left.as_deref(), "the first took nothing");
+
+    let (status, broken) = gateway.post(COMPLETIONS, "alice", "", &chat("broken", "Say 10 words", true));
+    assert_eq!(status, 200);
+    assert!(!broken.contains("[DONE]") && !broken.ends_with("0\r\n\r\n"), "it broke off, and so does the answer");
+
+    let nobody = Port::free();
+    let gateway = gateway_before(&nobody.address().to_string(), LIMITS);
+    let answers: Vec<_> = (0..2).map(|_| gateway.post(COMPLETIONS, "alice", "", &chat("fake", "Hi", true))).collect();
+    for (status, response) in &answers {
+        let error = &json_of(response)["error"];
+        assert_eq!((*status, &error["code"]), (502, &json!("upstream_unavailable")));
+        assert!(!response.contains(&nobody.number().to_string()), "no address of the inside: {response}");
+    }
+    let left = |index: usize| field(&answers[index].1, "x-ratelimit-remaining-tokens");
+    assert_eq!((left(0).is_some(), left(0)), (true, left(1)));
+}
+
+#[test]
+fn a_slot_is_held_until_the_client_has_its_answer_or_is_gone() {
+    let upstream = upstream(&[]);
+    let gateway = gateway_before(
+        &upstream.address,
+        &LIMITS.replace("limit: 8", "limit: 1").replace("policy: requests", "policies: [requests, flights]"),
+    );
+    // More than all buffers on the way hold.
+    let mut unread = gateway.open(COMPLETIONS, "alice", "", &chat("fake", "Say 100000 words", true));
+    let mut start = [0; 12];
+    unread.read_exact(&mut start).expect("it begins");
+    assert_eq!(&start, b"HTTP/1.1 200");
+    let question = chat("fake", "Say 1 word", false);
+    let (status, denied) = gateway.post(COMPLETIONS, "alice", "", &question);
+    assert_eq!((status, &json_of(&denied)["error"]["type"]), (429, &json!("requests in flight")));
+    drop(unread);
+    assert!(wait(|| gateway.post(COMPLETIONS, "alice", "", &question).0 == 200), "the slot comes back");
+}
+
+#[test]
+#[cfg(unix)]
+fn open_streams_are_finished_before_it_stops() {
+    let upstream = upstream(&["--pace", "10ms"]);
+    let mut gateway = gateway_before(&upstream.address, LIMITS);
+    let mut stream = gateway.open(COMPLETIONS, "alice", "", &chat("fake", "Say 30 words", true));
+    let mut start = [0; 12];
+    stream.read_exact(&mut start).expect("it begins");
+    gateway.signal("TERM");
+    gateway.line("stopping");
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).expect("the rest");
+    assert_eq!(events(&rest).last(), Some(&"[DONE]"));
+    assert_eq!(gateway.line("stopped"), "stopped");
+    assert!(gateway.process.wait().expect("it ends").success());
+}
+
+#[test]
+fn mistakes_are_clear_errors() {
+    let refused = |arguments: &[&str]| {
+        let Output { status, stderr, .. } = gateway().args(arguments).output().expect("it runs");
+        (status.code(), String::from_utf8(stderr).expect("text"))
+    };
+    let (code, text) = refused(&["--bogus"]);
+    assert!(code == Some(2) && text.contains("invalid option '--bogus'") && text.contains("Usage:"), "{text}");
+    let (code, text) = refused(&["--timeout", "soon"]);
+    assert!(code == Some(2) && text.contains("soon"), "{text}");
+    for (url, why) in [
+        ("api.openai.com", "must be a whole URL"),
+        ("ftp://api.openai.com", "must begin with http:// or https://"),
+        ("http://localhost/?a=b", "must not have a query"),
+    ] {
+        let (code, text) = refused(&["--upstream", url]);
+        assert!(code == Some(1) && text.contains(url) && text.contains(why), "{text}");
+    }
+    if cfg!(not(feature = "tls")) {
+        assert!(refused(&["--upstream", "https://api.openai.com"]).1.contains("feature `tls`"));
+    }
+    let (code, text) = refused(&["--config", "/nonexistent/limits.yaml"]);
+    assert!(code == Some(1) && text.contains("/nonexistent/limits.yaml"), "{text}");
+    let server = upstream(&[]);
+    let (code, text) = refused(&["--listen", &server.address]);
+    assert!(
+        code == Some(1) && text.starts_with(&format!("llm-gateway: cannot listen on {}", server.address)),
+        "{text}"
+    );
+}
