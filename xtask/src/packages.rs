@@ -30,7 +30,7 @@ enum Registry {
     Pypi,
 }
 
-const PACKAGES: [Package; 2] = [
+const PACKAGES: [Package; 3] = [
     // It knows transactions and tells what made a condition fail, which the one on npm does not.
     Package {
         name: "dynoxide",
@@ -45,6 +45,13 @@ const PACKAGES: [Package; 2] = [
         registry: Registry::Pypi,
         wanted: &["throttlekit-py[redis]==0.5.1", "redis==8.1.0"],
         proof: "throttlekit/redis_backend.py",
+    },
+    Package {
+        name: "openai",
+        purpose: "tests: OpenAI's SDK, which is what the gateway is for",
+        registry: Registry::Pypi,
+        wanted: &["openai==3.54.0"],
+        proof: "openai/_base_client.py",
     },
 ];
 
