@@ -3,12 +3,14 @@
 mod common;
 
 use std::io::Read as _;
+use std::path::Path;
 use std::process::Output;
 
 use common::{Server, gateway, gateway_before, upstream};
 use serde_json::{Value, json};
 use tests::port::Port;
 use tests::process::wait;
+use throttlekit::config::Config;
 
 const COMPLETIONS: &str = "/v1/chat/completions";
 
@@ -60,7 +62,7 @@ fn an_answer_passes_with_the_limits_of_the_client() {
     assert_eq!(field(&response, "x-ratelimit-limit-requests"), Some("1000"));
     assert_eq!(field(&response, "x-ratelimit-remaining-requests"), Some("999"));
     assert_eq!(field(&response, "x-ratelimit-limit-tokens"), Some("100000"));
-    let input = question.len().div_ceil(4);
+    let input = 3; // the 12 bytes of `Say 20 words`
     assert_eq!(field(&response, "x-ratelimit-remaining-tokens"), Some(&*(100_000 - input).to_string()));
     assert!(field(&response, "x-ratelimit-reset-tokens").is_some_and(|span| span.ends_with('s')));
     assert_eq!(response.matches("x-ratelimit-").count(), 6, "none of the upstream's: {response}");
@@ -72,7 +74,7 @@ fn an_answer_passes_with_the_limits_of_the_client() {
     // What the upstream counts is what the answer cost, whatever was reserved.
     let usage = answer["usage"]["total_tokens"].as_u64().expect("usage");
     let (_, next) = gateway.post(COMPLETIONS, "alice", "", &question);
-    let left = 100_000 - usage - u64::try_from(input).expect("small");
+    let left = 100_000 - usage - input;
     assert_eq!(field(&next, "x-ratelimit-remaining-tokens"), Some(&*left.to_string()));
     let (_, other) = gateway.post(COMPLETIONS, "bob", "", &question);
     assert_eq!(field(&other, "x-ratelimit-remaining-requests"), Some("999"), "another key has limits of its own");
@@ -109,6 +111,33 @@ fn a_stream_is_cut_where_the_budget_ends() {
     assert_eq!(field(&denied, "x-ratelimit-remaining-tokens"), Some("0"));
     assert!(field(&denied, "retry-after").is_some() && field(&denied, "retry-after-ms").is_some());
     assert_eq!(gateway.post(COMPLETIONS, "bob", "", &chat("fake", "Say 1 word", true)).0, 200);
+}
+
+#[test]
+fn the_most_that_an_answer_may_have_is_reserved() {
+    let upstream = upstream(&[]);
+    let gateway = gateway_before(&upstream.address, LIMITS);
+    let question = json!({ "max_completion_tokens": 50, "messages": [{ "role": "user", "content": "Say 2000" }] });
+    let (_, response) = gateway.post(COMPLETIONS, "alice", "", &question.to_string());
+    assert_eq!(field(&response, "x-ratelimit-remaining-tokens"), Some(&*(100_000 - 2 - 50).to_string()));
+    let answer = json_of(&response);
+    assert_eq!(answer["choices"][0]["finish_reason"], "length");
+    let usage = answer["usage"]["total_tokens"].as_u64().expect("usage");
+    let (_, next) = gateway.post(COMPLETIONS, "alice", "", &question.to_string());
+    assert_eq!(field(&next, "x-ratelimit-remaining-tokens"), Some(&*(100_000 - usage - 52).to_string()));
+}
+
+#[test]
+fn streams_say_what_they_cost_if_the_operator_wants_it() {
+    let upstream = upstream(&[]);
+    let mut command = gateway();
+    command.args(["--include-usage", "--listen", "127.0.0.1:0", "--upstream", &format!("http://{}", upstream.address)]);
+    let gateway = Server::from_command(&mut command);
+    let (_, response) = gateway.post(COMPLETIONS, "alice", "", &chat("fake", "Say 20 words", true));
+    let events = events(&response);
+    assert_eq!(events.len(), 24);
+    let usage: Value = serde_json::from_str(events[22]).expect("JSON");
+    assert_eq!(usage["usage"]["completion_tokens"], 20);
 }
 
 #[test]
@@ -206,6 +235,18 @@ fn open_streams_are_finished_before_it_stops() {
     assert_eq!(events(&rest).last(), Some(&"[DONE]"));
     assert_eq!(gateway.line("stopped"), "stopped");
     assert!(gateway.process.wait().expect("it ends").success());
+}
+
+#[test]
+fn the_guide_shows_the_file() {
+    let read = |path| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    };
+    let guide: String = read("../docs/llm-gateway.md");
+    let shown = guide.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
+    let parse = |text: &str| Config::from_yaml(text).expect("a configuration");
+    assert_eq!(parse(shown), parse(&read("llm-gateway.yaml")));
 }
 
 #[test]

@@ -164,7 +164,7 @@ fn connector() -> Result<Connector, String> {
     let mut tcp = tcp();
     tcp.enforce_http(false);
     let tls = hyper_rustls::HttpsConnectorBuilder::new()
-        .with_provider_and_native_roots(hyper_rustls::rustls_ring_provider())
+        .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
         .map_err(|error| format!("no certificates of the system: {error}"))?;
     Ok(tls.https_or_http().enable_http1().wrap_connector(tcp))
 }

@@ -18,7 +18,7 @@ use crate::client::{self, Client};
 use crate::error::{self, ApiError};
 use crate::forward::Upstream;
 use crate::serve::ErrorLog;
-use crate::tokens::Tokens;
+use crate::tokens::{Asked, Tokens};
 
 /// A request whose tokens are counted is read before it is sent on; a longer one is refused. It is more than the context
 /// of any model.
@@ -31,12 +31,17 @@ struct Gateway {
 }
 
 /// The whole gateway.
-pub(crate) fn router(policies: &Policies, upstream: Upstream, hasher: KeyHasher) -> Result<Router, Box<dyn Error>> {
+pub(crate) fn router(
+    policies: &Policies,
+    upstream: Upstream,
+    hasher: KeyHasher,
+    include_usage: bool,
+) -> Result<Router, Box<dyn Error>> {
     let errors = ErrorLog::new();
     let limits = ThrottleLayer::from_config(policies)?
         .reject(error::refusal)
         .on_error(move |failure| errors.write(failure.policy, failure.error));
-    let gateway = Arc::new(Gateway { upstream, tokens: Tokens::new(policies)? });
+    let gateway = Arc::new(Gateway { upstream, tokens: Tokens::new(policies, include_usage)? });
     // Layers that come later are outside: first it is found out who asks, then the limits of that client decide.
     Ok(Router::new()
         .route("/v1/{*path}", any(forward))
@@ -82,16 +87,17 @@ async fn whole(body: Body) -> Result<Bytes, ApiError> {
 
 impl Gateway {
     async fn metered(&self, client: &Client, mut head: request::Parts, body: Body) -> Result<Response, ApiError> {
-        let (body, bytes) = if brings_files(&head) {
-            (body, 0)
+        let (asked, body) = if brings_files(&head) {
+            (Asked::FILES, body)
         } else {
-            let body = whole(body).await?;
-            let bytes = body.len();
-            (Body::from(body), bytes)
+            let (asked, body) = self.tokens.read(head.uri.path(), whole(body).await?);
+            // It may have another length now.
+            head.headers.remove(header::CONTENT_LENGTH);
+            (asked, Body::from(body))
         };
         // A compressed answer cannot be read on its way.
         head.headers.remove(header::ACCEPT_ENCODING);
-        let reserved = match self.tokens.reserve(client, bytes).await {
+        let reserved = match self.tokens.reserve(client, asked).await {
             Ok(reserved) => reserved,
             Err(refusal) => return Ok(refusal),
         };

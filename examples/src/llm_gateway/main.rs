@@ -2,7 +2,8 @@
 //! tokens, all from one file.
 //!
 //! ```text
-//! cargo run --release --bin llm-gateway [-- --listen ADDRESS] [--upstream URL] [--config FILE] [--timeout SPAN]
+//! cargo run --release --bin llm-gateway [-- --listen ADDRESS] [--upstream URL] [--config FILE] [--timeout SPAN] \
+//!     [--include-usage]
 //! ```
 //!
 //! If the environment has `UPSTREAM_API_KEY`, the upstream gets that key; otherwise that of the client. Ctrl-C and SIGTERM
@@ -32,12 +33,13 @@ use forward::Upstream;
 const USAGE: &str = "\
 A gateway in front of an OpenAI-compatible API, with limits from a file.
 
-Usage: llm-gateway [--listen ADDRESS] [--upstream URL] [--config FILE] [--timeout SPAN]
+Usage: llm-gateway [--listen ADDRESS] [--upstream URL] [--config FILE] [--timeout SPAN] [--include-usage]
 
   --listen ADDRESS  where to listen [default: 127.0.0.1:8080]; port 0 takes a free one
   --upstream URL    what is in front of /v1 there [default: http://127.0.0.1:9000]
   --config FILE     limits and rules as YAML, JSON or TOML [default: the project's examples/llm-gateway.yaml]
   --timeout SPAN    how long the upstream may take until it begins to answer [default: 10m]
+  --include-usage   ask each stream to say at its end what it cost; clients see that event too
   -h, --help        print this
 
 In the environment:
@@ -50,6 +52,7 @@ struct Options {
     upstream: String,
     config: PathBuf,
     timeout: Duration,
+    include_usage: bool,
 }
 
 /// `None` if only help is wanted.
@@ -59,6 +62,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
         upstream: "http://127.0.0.1:9000".to_owned(),
         config: concat!(env!("CARGO_MANIFEST_DIR"), "/llm-gateway.yaml").into(),
         timeout: Duration::from_secs(600),
+        include_usage: false,
     };
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
@@ -67,6 +71,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
             Long("upstream") => options.upstream = arguments.value()?.string()?,
             Long("config") => options.config = arguments.value()?.into(),
             Long("timeout") => options.timeout = arguments.value()?.parse_with(span)?,
+            Long("include-usage") => options.include_usage = true,
             Long("help") | Short('h') => return Ok(None),
             other => return Err(other.unexpected()),
         }
@@ -113,7 +118,7 @@ async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
     let upstream = Upstream::new(&options.upstream, secret("UPSTREAM_API_KEY")?.as_deref(), options.timeout)?;
     let hasher = client::hasher(secret("GATEWAY_KEY_SECRET")?.as_deref())?;
     let policies = serve::load(&options.config).await?;
-    let app = gateway::router(&policies, upstream, hasher)?;
+    let app = gateway::router(&policies, upstream, hasher, options.include_usage)?;
 
     let listener = serve::listen(options.listen).await?;
     let address = listener.local_addr()?;

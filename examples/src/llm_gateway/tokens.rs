@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use throttlekit::headers::{HeaderFamily, Headers, Unit};
 use throttlekit::policy::{Policies, Policy};
 use throttlekit::{BuildError, Decision, DynLimiter, FailMode, Meter, TokioRuntime};
-use throttlekit_llm::{Account as _, Exhausted, MeterAccount, StreamPolicy};
+use throttlekit_llm::{Account as _, BytesPerToken, Dialect, Exhausted, MeterAccount, ModelRequest, StreamPolicy};
 
 use crate::client::Client;
 use crate::error::ApiError;
@@ -29,19 +29,30 @@ pub(crate) struct Tokens {
     open: StreamPolicy,
     closed: StreamPolicy,
     errors: ErrorLog,
+    /// Whether streams are asked to say what they cost.
+    include_usage: bool,
+}
+
+/// The tokens of one request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    /// Those of the question.
+    input: u64,
+    /// With the most that the answer may have, if the request says so.
+    most: u64,
 }
 
 /// What one request has reserved.
 pub(crate) struct Reserved {
     account: MeterAccount,
-    /// The tokens of the request.
+    /// The tokens of the question.
     input: u64,
     policy: StreamPolicy,
     fields: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Tokens {
-    pub(crate) fn new(policies: &Policies) -> Result<Self, BuildError> {
+    pub(crate) fn new(policies: &Policies, include_usage: bool) -> Result<Self, BuildError> {
         let stream = |fail_mode| {
             let policy = StreamPolicy::builder().exhausted(Exhausted::Cut).fail_mode(fail_mode);
             policy.runtime(TokioRuntime).build()
@@ -52,22 +63,37 @@ impl Tokens {
             open: stream(FailMode::Open)?,
             closed: stream(FailMode::Closed)?,
             errors: ErrorLog::new(),
+            include_usage,
         })
     }
 
-    /// Takes the tokens of a request of `bytes` bytes from `client`. `None` if nobody counts tokens.
-    pub(crate) async fn reserve(&self, client: &Client, bytes: usize) -> Result<Option<Reserved>, Response> {
+    /// Reads what a request to `path` may cost, and asks its answer to say what it did cost, if that is wanted.
+    pub(crate) fn read(&self, path: &str, body: Bytes) -> (Asked, Bytes) {
+        let dialect = Dialect::of_path(path);
+        let request = dialect.map(|dialect| ModelRequest::read(dialect, &body, &mut BytesPerToken::default()));
+        let Some(Ok(request)) = request else {
+            // An API that is not known, or a request that its own will refuse.
+            let input = u64::try_from(body.len()).unwrap_or(u64::MAX).div_ceil(BYTES_PER_TOKEN).max(1);
+            return (Asked { input, most: input }, body);
+        };
+        let input = request.input().max(1);
+        let most = request.reservation(0).max(input);
+        let body = if self.include_usage { request.with_usage(body) } else { body };
+        (Asked { input, most }, body)
+    }
+
+    /// Takes the tokens of a request from `client`. `None` if nobody counts tokens.
+    pub(crate) async fn reserve(&self, client: &Client, asked: Asked) -> Result<Option<Reserved>, Response> {
         let Some(policy) = self.policies.get(LIMITER) else { return Ok(None) };
         let Some(limiter) = policy.limiter() else { return Ok(None) };
-        let input = u64::try_from(bytes).unwrap_or(u64::MAX).div_ceil(BYTES_PER_TOKEN).max(1);
         let meter: Arc<dyn Meter> = Arc::new(Arc::clone(limiter));
-        match MeterAccount::reserve(meter, Arc::clone(&client.0), input).await {
+        match MeterAccount::reserve(meter, Arc::clone(&client.0), asked.most).await {
             Ok(opened) => {
                 let fields = self.fields(&opened.decision, limiter.as_ref());
                 match opened.account {
                     Some(account) => {
                         let policy = self.stream_policy(&policy).clone();
-                        Ok(Some(Reserved { account, input, policy, fields }))
+                        Ok(Some(Reserved { account, input: asked.input, policy, fields }))
                     }
                     None => {
                         let mut response = ApiError::limited("tokens", &opened.decision).into_response();
@@ -106,6 +132,11 @@ impl Tokens {
         });
         fields
     }
+}
+
+impl Asked {
+    /// A request that is no text.
+    pub(crate) const FILES: Self = Self { input: 1, most: 1 };
 }
 
 impl Reserved {
