@@ -12,7 +12,6 @@ pub use framework::Axum;
 pub use layer::{Failure, Limited, Rejection, RequestHead, ThrottleLayer, ThrottleLayerBuilder};
 pub use metrics::metrics_router;
 pub use throttlekit_tower::{Admitted, KeyMeter, Lookup, PeerAddr, Terms, Throttle, UpgradeSlot, key};
-pub use throttlekit_tower::{PeerAddr, Throttle, key};
 
 /// Compiles the examples of the workspace's front page.
 #[cfg(all(doctest, feature = "config"))]
