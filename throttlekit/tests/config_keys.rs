@@ -76,6 +76,9 @@ fn an_api_key_has_a_place_and_secrets_from_the_environment() {
         let key = format!("key: {{ apiKey: {{ {place}, keyId: b, secret: '${{SECRET}}' }} }}");
         assert_eq!(rule(&key).key, KeySource::ApiKey(spec.clone()), "{place}");
     }
+    // A month is a text, also without quotes.
+    let dated = rule("key: { apiKey: { bearer: true, keyId: 2026-11, secret: '${SECRET}' } }");
+    assert_eq!(dated.key, KeySource::ApiKey(ApiKeySpec::new(ApiKeySource::Bearer, "2026-11", SECRET)));
     spec.from = ApiKeySource::Bearer;
     spec.truncated = true;
     spec.previous = vec![("a".to_owned(), Secret::new("the one before it"))];
