@@ -1,5 +1,6 @@
 //! What a door asks: [`Admit`] and [`Meter`]; what it gets: [`Admission`].
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::decision::Decision;
@@ -79,7 +80,7 @@ impl Axes {
 /// let ask = Ask::new("user-1").cost(3.0);
 /// assert_eq!((ask.key, ask.cost, ask.value, ask.hold), ("user-1", 3.0, 1.0, 0.0));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Ask<'a> {
     /// Who asks. The empty key is legal.
@@ -138,6 +139,19 @@ impl<'a> Ask<'a> {
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
         self
+    }
+}
+
+impl fmt::Debug for Ask<'_> {
+    /// Shows no key: it may be a secret or an address.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ask")
+            .field("cost", &self.cost)
+            .field("value", &self.value)
+            .field("hold", &self.hold)
+            .field("dimensions", &self.dimensions.len())
+            .field("priority", &self.priority)
+            .finish_non_exhaustive()
     }
 }
 

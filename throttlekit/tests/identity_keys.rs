@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 
 use proptest::prelude::*;
+use throttlekit::Ask;
 use throttlekit::identity::{AddressText, BoundedKey, HashedKey, KeyHasher, KeyHasherBuilder, hash_key, join_key};
 
 const SECRET: &str = "sixteen bytes ok";
@@ -84,6 +85,7 @@ fn debug_shows_no_key_and_no_secret() {
         format!("{hashed:?} {:?}", hash_key(MARKED, MARKED)),
         format!("{:?} {:?}", BoundedKey::new(MARKED.as_bytes(), 100), BoundedKey::new(MARKED.as_bytes(), 1)),
         format!("{:?}", AddressText::of([198, 51, 100, 77].into())),
+        format!("{:?} {:#?}", Ask::new(MARKED), Ask::new("").dimensions(&[MARKED])),
     ];
     let digest = hashed.as_str().trim_start_matches("k1:").to_owned();
     for text in shown {
