@@ -1,12 +1,14 @@
 //! What a request gets that is not passed on.
 
+use std::fmt;
+
 use bytes::Bytes;
 use throttlekit::{Admission, Error};
 
 use crate::door::{Answer, Door};
 
-/// A denial, as hooks and responses see it.
-#[derive(Clone, Copy, Debug)]
+/// A denial, as hooks and responses see it. `Debug` does not show the key.
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct Limited<'a, H> {
     /// The request.
@@ -45,6 +47,17 @@ pub enum Rejection<'a, H> {
     Failed(Failure<'a, H>),
     /// The request has no key, and the rule demands one: 400.
     MissingKey(H),
+}
+
+impl<H: fmt::Debug> fmt::Debug for Limited<'_, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limited")
+            .field("request", &self.request)
+            .field("policy", &self.policy)
+            .field("admission", &self.admission)
+            .field("shadow", &self.shadow)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<H> Rejection<'_, H> {

@@ -2,14 +2,16 @@
 
 mod common;
 
-use common::{Script, around, from_peer, send};
+use std::sync::{Arc, Mutex};
+
+use common::{Script, around, from_peer, gcra, send};
 use http::{HeaderValue, Request};
 use throttlekit::ManualClock;
 use throttlekit_tower::key::{
     AllKeys, ApiKey, ClaimKey, Claims, ClientIp, ConstantKey, CookieKey, Hashed, HeaderKey, Key, KeyExtractor,
     KeyHasher, PathParam, PeerIp, QueryKey,
 };
-use throttlekit_tower::{Plain, RequestHead, ThrottleLayer, Tower};
+use throttlekit_tower::{Plain, Rejection, RequestHead, ThrottleLayer, Tower};
 
 const SECRET: &str = "sixteen bytes or more";
 
@@ -185,6 +187,26 @@ async fn keys_of_closures_are_bounded() {
     let lengths: Vec<_> = keys.iter().map(String::len).collect();
     assert_eq!(lengths, [512, 71, 71]);
     assert!(keys[1] != keys[2] && keys[1].starts_with("sha256:"));
+}
+
+/// A hook that logs what it is told logs no key.
+#[tokio::test]
+async fn a_logged_denial_shows_no_key() {
+    let shown = Arc::new(Mutex::new(String::new()));
+    let log = Arc::clone(&shown);
+    let builder = ThrottleLayer::builder(gcra(1.0));
+    let layer = builder.key(HeaderKey::named("x-api-key").expect("a name")).build().expect("good options");
+    let layer = layer.on_limited(move |limited| {
+        assert_eq!(limited.key, "MARKED-4711");
+        *log.lock().expect("no panic") = format!("{limited:?} {limited:#?} {:?}", Rejection::Limited(*limited));
+    });
+    let service = around(&layer).0;
+    for status in [201, 429] {
+        let response = send(&service, with(to("/"), &[("x-api-key", "MARKED-4711")])).await;
+        assert_eq!(response.status(), status);
+    }
+    let shown = shown.lock().expect("no panic");
+    assert!(shown.contains("Limited") && !shown.contains("MARKED"), "{shown}");
 }
 
 /// What may be logged shows neither keys nor secrets.
