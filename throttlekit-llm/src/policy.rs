@@ -168,7 +168,8 @@ impl StreamPolicyBuilder {
     ///
     /// Each chunk is debited before it goes out. With more than 1, a debit is ahead of the chunks, and those that follow
     /// ask nobody until it is used up: fewer trips to a store, and a larger last debit that may cross a budget. What is
-    /// left over in the end is given back. Where so many are not left, a debit is of what the chunk needs.
+    /// left over in the end is given back, if the meter takes units back. Where so many are not left, a debit is of what the
+    /// chunk needs.
     pub fn granularity(mut self, tokens: u64) -> Self {
         self.granularity = tokens;
         self
