@@ -290,13 +290,13 @@ fn a_denied_request_counts_in_the_lane_that_denied_it() {
     let allowed = ask(&unified, 1.0, 9.0);
     assert!(allowed.decision.allowed);
     assert_eq!(of(&sdk.collect(), metric::DENIES_BY_AXIS), [], "nothing was denied");
-    ask(&unified, 1.0, 9.0);
+    drop(ask(&unified, 1.0, 9.0));
     drop(allowed);
-    ask(&unified, 11.0, 99.0);
-    ask(&unified, 1.0, 0.5);
+    drop(ask(&unified, 11.0, 99.0));
+    drop(ask(&unified, 1.0, 0.5));
     drop(ask(&unified, 1.0, 9.0));
     drop(ask(&unified, 1.0, 9.0));
-    ask(&unified, 1.0, 9.0);
+    drop(ask(&unified, 1.0, 9.0));
     let series = sdk.collect();
     let lanes = ["concurrency", "cost", "policy", "rate"].map(|lane| format!(r#"lane="{lane}" region="us-east""#));
     let counted = of(&series, metric::DENIES_BY_AXIS);
@@ -534,7 +534,7 @@ fn every_exported_name_is_documented_and_every_name_is_exported() {
     let leased = TwoTier::builder(window).batch(4.0).observer(telemetry.clone()).build().unwrap();
     leased.run_check("k", 1.0).now().unwrap().unwrap();
     assert!(leased.run_check("k", -1.0).now().unwrap().is_err());
-    ask(&unified(telemetry.clone()), 11.0, 99.0);
+    drop(ask(&unified(telemetry.clone()), 11.0, 99.0));
     telemetry.disconnected(&Disconnect::new("", Stage::Working));
     let queue = throttlekit::Queue::new(1, 1_000.0);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
