@@ -35,8 +35,9 @@ impl Cells {
 
     #[inline(always)]
     pub(super) fn estimate(&self, columns: &Columns, mark: Mark<'_>) -> u32 {
+        let counters = &*self.counters;
         let mut least = u32::MAX;
-        columns.each(mark, |place| least = least.min(self.counters[place]));
+        columns.each(mark, |place| least = least.min(counters[place]));
         least
     }
 
@@ -51,9 +52,10 @@ impl Cells {
     #[inline(always)]
     pub(super) fn add(&mut self, columns: &Columns, mark: Mark<'_>, count: u64) -> u32 {
         let count = self.count(count);
+        let counters = &mut *self.counters;
         let mut least = u32::MAX;
         columns.each(mark, |place| {
-            let counter = &mut self.counters[place];
+            let counter = &mut counters[place];
             *counter = counter.saturating_add(count);
             least = least.min(*counter);
         });
@@ -66,12 +68,17 @@ impl Cells {
     pub(super) fn add_conservative(&mut self, columns: &Columns, mark: Mark<'_>, count: u64) -> u32 {
         let count = self.count(count);
         let target = self.estimate(columns, mark).saturating_add(count);
+        // In variables of their own, so that a store to a counter is known not to change them.
+        let counters = &mut *self.counters;
+        let mut raised = 0;
         columns.each(mark, |place| {
-            let counter = &mut self.counters[place];
-            let raised = target.max(*counter);
-            self.raised += u64::from(raised - *counter);
-            *counter = raised;
+            let counter = &mut counters[place];
+            // No comparison, whose outcome a processor could not guess.
+            let lacks = target.saturating_sub(*counter);
+            *counter += lacks;
+            raised += u64::from(lacks);
         });
+        self.raised += raised;
         target
     }
 
