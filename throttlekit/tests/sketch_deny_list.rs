@@ -50,7 +50,9 @@ fn the_later_end_counts() {
 #[test]
 fn keys_come_off_the_list() {
     let list = DenyList::new(100).unwrap();
-    ["a", "b", "c"].iter().for_each(|key| list.deny(key, 0.0, 10.0));
+    for key in ["a", "b", "c"] {
+        list.deny(key, 0.0, 10.0);
+    }
     assert!(list.pardon("a") && !list.pardon("a") && !list.pardon("other"));
     assert_eq!((list.denied_until("a", 0.0), list.denied_until("b", 0.0)), (None, Some(10.0)));
     list.clear();
@@ -74,7 +76,9 @@ fn memory_never_grows() {
 fn with_twice_the_places_nearly_nothing_is_lost_early() {
     let list = DenyList::new(4_096).unwrap();
     let keys: Vec<_> = (0..2_048).map(|id| format!("k{id}")).collect();
-    keys.iter().for_each(|key| list.deny(key, 0.0, 1_000.0));
+    for key in &keys {
+        list.deny(key, 0.0, 1_000.0);
+    }
     // Four of eight places are used on average: more than eight are asked for in one of fifty buckets.
     assert!(list.len(0.0) > 2_000, "{}", list.len(0.0));
 }

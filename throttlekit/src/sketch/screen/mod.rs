@@ -281,7 +281,7 @@ impl<S: Carry> Core<S> {
                 Ok(Decision {
                     // The strategy saw a key that has spent nothing yet.
                     remaining: decision.remaining.saturating_sub(units),
-                    reset_at_ms: self.reset(&windows, units, decision.reset_at_ms),
+                    reset_at_ms: reset(&windows, units, decision.reset_at_ms),
                     retry_after_ms: decision.retry_after_ms.max(ceil_wait(room_ms - now_ms)),
                     ..decision
                 })
@@ -340,11 +340,6 @@ impl<S: Carry> Core<S> {
         })
     }
 
-    /// When a key without a state is fully replenished, of which the sketch shows `units`.
-    fn reset(&self, windows: &Windows, units: u64, reset_at_ms: i64) -> i64 {
-        if units == 0 { reset_at_ms } else { reset_at_ms.max(ceil_ms(windows.forgotten_ms())) }
-    }
-
     /// Looks at a key that has no state: what the sketch shows of it.
     fn look<T>(&self, key: &str, now_ms: f64, look: impl FnOnce(&Windows, Mark<'_>, u64, f64) -> T) -> T {
         let mark = self.columns.mark(key);
@@ -367,7 +362,7 @@ impl<S: Carry> Core<S> {
             Decision {
                 allowed,
                 remaining,
-                reset_at_ms: self.reset(windows, units, fresh.reset_at_ms),
+                reset_at_ms: reset(windows, units, fresh.reset_at_ms),
                 retry_after_ms: wait_ms,
                 ..fresh
             }
@@ -391,6 +386,11 @@ impl<S: Carry> Core<S> {
             }
         }))
     }
+}
+
+/// When a key without a state is fully replenished, of which the sketch shows `units`.
+fn reset(windows: &Windows, units: u64, reset_at_ms: i64) -> i64 {
+    if units == 0 { reset_at_ms } else { reset_at_ms.max(ceil_ms(windows.forgotten_ms())) }
 }
 
 impl<S: Carry, C: Clone, O: Clone> Clone for Screened<S, C, O> {
