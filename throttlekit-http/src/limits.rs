@@ -60,7 +60,8 @@ impl<D: Door> Limits<D> {
     #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
     pub fn from_config(policies: &throttlekit::policy::Policies) -> Result<Self, throttlekit::BuildError> {
         let registry = crate::registry::Registry::new(policies)?;
-        Ok(Self::with_rules(Rules::Registry(Arc::new(registry))))
+        let limits = Self::with_rules(Rules::Registry(Arc::new(registry)));
+        Ok(limits.change(|hooks| hooks.observer = policies.observer().cloned()))
     }
 
     pub(crate) fn with_rule(rule: Rule<D>) -> Self {
@@ -113,7 +114,7 @@ impl<D: Door> Limits<D> {
 
     /// Tells `observer` of clients that go away while they wait for a decision or hold a slot. Decisions are told of by the
     /// limits themselves, to the observer that they were built with. Rules from a file have theirs already: that of
-    /// `LoadOptions`.
+    /// the options that the file was loaded with.
     #[must_use]
     pub fn observer(self, observer: impl Observer) -> Self {
         self.change(|hooks| hooks.observer = Some(Arc::new(observer)))

@@ -135,16 +135,39 @@ async fn a_service_that_fails_without_a_response_is_dropped_work_in_any_case() {
     assert_eq!((guard.report().in_flight, guard.stats().dropped), (0, 1));
 }
 
+#[derive(Default)]
+struct Gone(Mutex<Vec<(String, Stage)>>);
+
+impl Observer for Gone {
+    fn observe(&self, _: &Event<'_>) {}
+
+    fn disconnected(&self, disconnect: &Disconnect<'_>) {
+        self.0.lock().expect("no panic").push((disconnect.policy.to_owned(), disconnect.stage));
+    }
+}
+
+#[cfg(feature = "config")]
+#[tokio::test]
+async fn the_observer_of_a_file_is_told_of_clients_that_go_away() {
+    use throttlekit::policy::{LoadOptions, Policies};
+
+    let text = "
+limiters:
+  work: { concurrency: { limit: 8 } }
+http:
+  rules:
+    - { path: /, policy: work }
+";
+    let gone = Arc::new(Gone::default());
+    let policies = Policies::load(text, LoadOptions::new().observer(Arc::clone(&gone))).expect("a good file");
+    let layer = ThrottleLayer::from_config(&policies).expect("rules");
+    let service = answering(&layer, StatusCode::OK);
+    drop(service.oneshot(request()).await.expect("an answer"));
+    assert_eq!(*gone.0.lock().expect("no panic"), [("work".to_owned(), Stage::Answering)]);
+}
+
 #[tokio::test]
 async fn an_observer_is_told_of_clients_that_go_away() {
-    #[derive(Default)]
-    struct Gone(Mutex<Vec<(String, Stage)>>);
-    impl Observer for Gone {
-        fn observe(&self, _: &Event<'_>) {}
-        fn disconnected(&self, disconnect: &Disconnect<'_>) {
-            self.0.lock().expect("no panic").push((disconnect.policy.to_owned(), disconnect.stage));
-        }
-    }
     let (guard, gone) = (guard(), Arc::new(Gone::default()));
     let layer = guarded(&guard).policy_name("work").build().expect("good options").observer(Arc::clone(&gone));
     let never =

@@ -12,6 +12,7 @@ use super::reload::ReloadReport;
 use super::set::PolicySet;
 use crate::config::{Config, ConfigErrors, Format, read_file};
 use crate::error::Error;
+use crate::observe::Observer;
 
 /// Policies by name. Clones are handles to the same registry.
 ///
@@ -121,6 +122,11 @@ impl Policies {
     #[inline]
     pub fn version(&self) -> u64 {
         self.inner.version.load(Ordering::Acquire)
+    }
+
+    /// Who sees the decisions of all policies: the observer of the options.
+    pub fn observer(&self) -> Option<&Arc<dyn Observer>> {
+        self.inner.options.observer.as_ref()
     }
 
     /// Asks the store once whether it is there. Do this at the start of a server.
