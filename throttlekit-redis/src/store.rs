@@ -319,7 +319,8 @@ impl Inner {
         for (mut indices, terms) in bare {
             indices.retain(|&index| calls[index].tasks().any(|task| task.script.is_none()));
             if !indices.is_empty() {
-                self.fly_guarded(&indices, &mut calls, &mut errors, terms).await;
+                // In a box: every batch would carry the room for it, and few need it.
+                Box::pin(self.fly_guarded(&indices, &mut calls, &mut errors, terms)).await;
             }
         }
         let answer = |(call, error): (Call, Option<Error>)| error.map_or(Ok(call), Err);
