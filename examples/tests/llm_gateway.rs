@@ -217,7 +217,14 @@ fn a_slot_is_held_until_the_client_has_its_answer_or_is_gone() {
     let (status, denied) = gateway.post(COMPLETIONS, "alice", "", &question);
     assert_eq!((status, &json_of(&denied)["error"]["type"]), (429, &json!("requests in flight")));
     drop(unread);
-    assert!(wait(|| gateway.post(COMPLETIONS, "alice", "", &question).0 == 200), "the slot comes back");
+    let mut answer = String::new();
+    let comes_back = wait(|| {
+        let (status, response) = gateway.post(COMPLETIONS, "alice", "", &question);
+        answer = response;
+        status == 200
+    });
+    assert!(comes_back, "{answer}");
+    assert_eq!(field(&answer, "x-ratelimit-limit-requests"), Some("1000"), "and not the slots: {answer}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The gateway as users of OpenAI's SDK for Python see it. What they see is asserted in `openai_client.py`.
+//! The gateway as users of `OpenAI`'s SDK for Python see it. What they see is asserted in `openai_client.py`.
 
 mod common;
 

@@ -95,8 +95,8 @@ impl Answer {
 
     /// The answer as a stream: who speaks, each token, why it ends, the usage if asked for, and the mark of the end.
     pub(crate) fn parts(&self, broken: bool) -> impl Iterator<Item = Part> + Send + 'static {
-        let start = self.chunk(json!({ "role": "assistant", "content": "", "refusal": null }), None);
-        let end = self.chunk(json!({}), Some(self.finish_reason()));
+        let start = self.chunk(&json!({ "role": "assistant", "content": "", "refusal": null }), None);
+        let end = self.chunk(&json!({}), Some(self.finish_reason()));
         let usage = self.include_usage.then(|| {
             let mut last = self.head();
             last["choices"] = json!([]);
@@ -105,7 +105,7 @@ impl Answer {
         });
         let this = Self { id: self.id.clone(), model: self.model.clone(), ..*self };
         let sent = if broken { self.tokens / 2 } else { self.tokens };
-        let tokens = (0..sent).map(move |index| Part::Token(this.chunk(json!({ "content": this.word(index) }), None)));
+        let tokens = (0..sent).map(move |index| Part::Token(this.chunk(&json!({ "content": this.word(index) }), None)));
         let rest: Vec<Part> = if broken {
             vec![Part::Failure]
         } else {
@@ -134,7 +134,7 @@ impl Answer {
         })
     }
 
-    fn chunk(&self, delta: Value, finish_reason: Option<&str>) -> Bytes {
+    fn chunk(&self, delta: &Value, finish_reason: Option<&str>) -> Bytes {
         let mut chunk = self.head();
         chunk["choices"] = json!([{ "index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason }]);
         if self.include_usage {

@@ -1,4 +1,4 @@
-//! A server that answers as a model behind OpenAI's API would, for trying the gateway without one.
+//! A server that answers as a model behind `OpenAI`'s API would, for trying the gateway without one.
 //!
 //! ```text
 //! cargo run --release --bin fake-upstream [-- --listen ADDRESS] [--pace SPAN] [--api-key KEY]

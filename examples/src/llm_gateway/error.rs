@@ -1,4 +1,4 @@
-//! Refusals and failures in the shape in which OpenAI's API tells them, so that its SDKs raise the errors they know.
+//! Refusals and failures in the shape in which `OpenAI`'s API tells them, so that its SDKs raise the errors they know.
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Response, StatusCode, header};

@@ -1,5 +1,6 @@
 //! Requests to the upstream, and its responses.
 
+use std::error::Error;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -92,7 +93,7 @@ impl Upstream {
             }
             Ok(Err(error)) => {
                 // Its text names addresses of the inside, which are for the operator.
-                eprintln!("upstream: {error}{}", causes(&error));
+                eprintln!("upstream: {}", with_causes(&error));
                 let message = "The upstream cannot be reached or broke off.";
                 Err(ApiError::new(StatusCode::BAD_GATEWAY, "upstream_error", "upstream_unavailable", message))
             }
@@ -145,10 +146,10 @@ fn hide_limits(headers: &mut HeaderMap) {
     }
 }
 
-/// What made an error, and what made that.
-fn causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.map(|cause| format!(": {cause}")).collect()
+/// An error with what made it, and what made that.
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let errors: Vec<_> = std::iter::successors(Some(error), |&error| error.source()).map(ToString::to_string).collect();
+    errors.join(": ")
 }
 
 fn tcp() -> HttpConnector {

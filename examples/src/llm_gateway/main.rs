@@ -1,5 +1,5 @@
-//! A gateway in front of an OpenAI-compatible API: each API key has a rate, a number of requests in flight and a budget of
-//! tokens, all from one file.
+//! A gateway in front of an API that is compatible with `OpenAI`'s: each API key has a rate, a number of requests in flight
+//! and a budget of tokens, all from one file.
 //!
 //! ```text
 //! cargo run --release --bin llm-gateway [-- --listen ADDRESS] [--upstream URL] [--config FILE] [--timeout SPAN] \

@@ -90,16 +90,13 @@ impl Tokens {
         match MeterAccount::reserve(meter, Arc::clone(&client.0), asked.most).await {
             Ok(opened) => {
                 let fields = self.fields(&opened.decision, limiter.as_ref());
-                match opened.account {
-                    Some(account) => {
-                        let policy = self.stream_policy(&policy).clone();
-                        Ok(Some(Reserved { account, input: asked.input, policy, fields }))
-                    }
-                    None => {
-                        let mut response = ApiError::limited("tokens", &opened.decision).into_response();
-                        response.headers_mut().extend(fields);
-                        Err(response)
-                    }
+                if let Some(account) = opened.account {
+                    let policy = self.stream_policy(&policy).clone();
+                    Ok(Some(Reserved { account, input: asked.input, policy, fields }))
+                } else {
+                    let mut response = ApiError::limited("tokens", &opened.decision).into_response();
+                    response.headers_mut().extend(fields);
+                    Err(response)
                 }
             }
             Err(error) => {
