@@ -8,12 +8,14 @@ mod instruments;
 pub mod names;
 mod sets;
 mod span;
+mod stopwatch;
 mod telemetry;
 #[cfg(feature = "tracing")]
 mod tracing_events;
 
 pub use guards::{Gauged, GuardMetrics, Reading};
 pub use span::{SpanLike, record_decision, record_unified_admission};
+pub use stopwatch::Stopwatch;
 pub use telemetry::{Telemetry, TelemetryBuilder};
 #[cfg(feature = "tracing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 use throttlekit::{
-    AdmissionEvent, Axis, Clock, Decision, Disconnect, Error, Event, Lane, LeaseEvent, Observer, Priority, Stage,
-    SystemClock, Wait, WaitOutcome,
+    AdmissionEvent, Axis, Clock, Decision, Disconnect, Error, Event, Lane, LeaseEvent, Observer, Priority, Stage, Wait,
+    WaitOutcome,
 };
 
 use crate::guards::{Gauged, GuardMetrics, Guards, register_panics};
 use crate::instruments::Instruments;
 use crate::names::label;
 use crate::sets::{Set, Strategies, by_label, merged};
+use crate::stopwatch::Stopwatch;
 
 /// Records what limiters, guards and admitters do into the instruments of a [`Meter`].
 ///
@@ -43,7 +44,7 @@ use crate::sets::{Set, Strategies, by_label, merged};
 /// assert!(limiter.check("user-1")?.allowed);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Telemetry<C = SystemClock> {
+pub struct Telemetry<C = Stopwatch> {
     shared: Arc<Shared<C>>,
 }
 
@@ -67,7 +68,7 @@ impl Telemetry {
 
     /// Starts with what [`new`](Self::new) gives.
     pub fn builder(meter: &Meter) -> TelemetryBuilder {
-        TelemetryBuilder { meter: meter.clone(), fixed: Vec::new(), clock: SystemClock::new() }
+        TelemetryBuilder { meter: meter.clone(), fixed: Vec::new(), clock: Stopwatch::new() }
     }
 }
 
@@ -254,7 +255,7 @@ impl<C> fmt::Debug for Telemetry<C> {
 /// Builds a [`Telemetry`]; from [`Telemetry::builder`].
 #[must_use = "a builder does nothing until it is built"]
 #[derive(Debug)]
-pub struct TelemetryBuilder<C = SystemClock> {
+pub struct TelemetryBuilder<C = Stopwatch> {
     meter: Meter,
     fixed: Vec<KeyValue>,
     clock: C,
@@ -278,7 +279,7 @@ impl<C> TelemetryBuilder<C> {
     }
 
     /// The stopwatch of latencies: a clock whose [`monotonic_ns`](Clock::monotonic_ns) is finer than they are. The default
-    /// is a [`SystemClock`]. Clocks of limiters do not matter to it.
+    /// is a [`Stopwatch`]. Clocks of limiters do not matter to it.
     pub fn clock<D>(self, clock: D) -> TelemetryBuilder<D> {
         TelemetryBuilder { meter: self.meter, fixed: self.fixed, clock }
     }
