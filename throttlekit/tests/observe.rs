@@ -1,4 +1,5 @@
 //! Observers: what they see, that they harm nobody, and that no event shows a key by accident.
+#![allow(clippy::unwrap_used)] // also in the helpers a failing unwrap is a failing test
 
 mod support;
 

@@ -87,9 +87,9 @@ pub(super) struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     #[inline(always)]
-    pub(super) fn of<O: Observer>(ask: &Ask<'a>, observer: &O) -> Self {
+    pub(super) fn of<O: Observer>(ask: &Ask<'a>, begun_ns: Option<u64>) -> Self {
         let key = if is_blind::<O>() { "" } else { ask.key };
-        Self { key, priority: ask.priority, begun_ns: stopwatch_ns(observer) }
+        Self { key, priority: ask.priority, begun_ns }
     }
 }
 
@@ -111,10 +111,12 @@ impl Names {
         if is_blind::<O>() {
             return;
         }
-        let event = Event::new(self.policy(), self.strategy, Axis::Concurrency, 1.0, now_ms, Ok(decision));
-        let mut event = event.with_key(asked.key);
-        (event.priority, event.took_ms) = (asked.priority, took_ms(observer, asked.begun_ns));
-        told(|| observer.observe(&event));
+        told(|| {
+            let event = Event::new(self.policy(), self.strategy, Axis::Concurrency, 1.0, now_ms, Ok(decision));
+            let mut event = event.with_key(asked.key);
+            (event.priority, event.took_ms) = (asked.priority, took_ms(observer, asked.begun_ns));
+            observer.observe(&event);
+        });
     }
 
     /// Tells the observer of a wait.
@@ -246,22 +248,23 @@ impl<C: Clock, O: Observer + Clone> Guard<C, O> {
         now: impl FnOnce(Decision, Permit) -> T,
         later: impl FnOnce(Run<Result<Admission, Error>>) -> Run<Result<T, Error>>,
     ) -> Run<Result<T, Error>> {
-        let asked = Asked::of(ask, &self.observer);
+        let begun_ns = stopwatch_ns(&self.observer);
         let share = self.share(ask.priority);
         let (taken, permit) = self.take(share);
         if taken.is_err() && !self.shadow {
             if let Some(queue) = &self.shared.queue {
-                return later(self.join(queue, ask.key, asked));
+                return later(self.join(queue, ask, begun_ns));
             }
         }
-        Run::Ready(Some(Ok(now(self.decide(taken, share, asked), permit))))
+        Run::Ready(Some(Ok(now(self.decide(taken, share, Asked::of::<O>(ask, begun_ns)), permit))))
     }
 
     /// For a request that found no slot.
     #[cold]
-    fn join(&self, queue: &Lobby, key: &str, asked: Asked<'_>) -> Run<Result<Admission, Error>> {
+    fn join(&self, queue: &Lobby, ask: &Ask<'_>, begun_ns: Option<u64>) -> Run<Result<Admission, Error>> {
         let word = &self.shared.ceiling.word;
-        let (taken, permit) = match queue.line.join(word, queue.keys.of(key), asked.priority) {
+        let asked = Asked::of::<O>(ask, begun_ns);
+        let (taken, permit) = match queue.line.join(word, queue.keys.of(ask.key), ask.priority) {
             Joined::Waits(ticket) => {
                 return Run::wait(Waiting::new(self.clone(), ticket, &queue.patience, asked));
             }

@@ -450,9 +450,12 @@ impl<C: Clock> Shared<C> {
 
     fn tell(&self, wish: Wish<'_>, now_ms: f64, result: Result<Decision, &Error>) {
         if let Some((observer, name)) = &self.watch {
-            let mut event = Event::new(name, FAIR_ESCROW, Axis::Rate, wish.cost, now_ms, result).with_key(wish.tenant);
-            event.took_ms = took_ms(observer, wish.begun_ns);
-            told(|| observer.observe(&event));
+            told(|| {
+                let event = Event::new(name, FAIR_ESCROW, Axis::Rate, wish.cost, now_ms, result);
+                let mut event = event.with_key(wish.tenant);
+                event.took_ms = took_ms(observer, wish.begun_ns);
+                observer.observe(&event);
+            });
         }
     }
 

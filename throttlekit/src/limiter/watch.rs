@@ -54,17 +54,17 @@ impl<O: Observer> Watch<O> {
         stopwatch_ns(&self.observer)
     }
 
-    /// Gives one event.
+    /// Gives one event. A panic of the observer ends here.
     #[inline(always)]
     pub(crate) fn tell(&self, key: &str, made: Made, result: &Result<Decision, Error>) {
         self.tell_of(key, made, result.as_ref().copied());
     }
 
     /// As [`tell`](Self::tell), of a decision that is a part of the answer.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn tell_of(&self, key: &str, made: Made, result: Result<Decision, &Error>) {
         if !is_blind::<O>() {
-            self.give(key, made, took_ms(&self.observer, made.begun_ns), result);
+            told(|| self.give(key, made, took_ms(&self.observer, made.begun_ns), result));
         }
     }
 
@@ -80,7 +80,7 @@ impl<O: Observer> Watch<O> {
     ) -> Error {
         if !is_blind::<O>() {
             let made = Made { kind, cost, now_ms: now_ms(), begun_ns: None, local: true };
-            self.give(key, made, None, Err(&error));
+            told(|| self.give(key, made, None, Err(&error)));
         }
         error
     }
@@ -96,15 +96,17 @@ impl<O: Observer> Watch<O> {
         if is_blind::<O>() {
             return;
         }
+        let mut took = None;
+        told(|| took = took_ms(&self.observer, made.begun_ns));
         #[allow(clippy::cast_precision_loss)] // far below 2^53 keys
-        let share_ms = took_ms(&self.observer, made.begun_ns).map(|took_ms| took_ms / keys.len() as f64);
+        let share_ms = took.map(|took_ms| took_ms / keys.len() as f64);
         for (index, key) in keys.iter().enumerate() {
             match result {
                 Ok(decisions) => {
                     let Some(decision) = decisions.get(index) else { return };
-                    self.give(key.as_ref(), made, share_ms, Ok(*decision));
+                    told(|| self.give(key.as_ref(), made, share_ms, Ok(*decision)));
                 }
-                Err(error) => self.give(key.as_ref(), made, share_ms, Err(error)),
+                Err(error) => told(|| self.give(key.as_ref(), made, share_ms, Err(error))),
             }
         }
     }
@@ -114,7 +116,7 @@ impl<O: Observer> Watch<O> {
         let Made { kind, cost, now_ms, begun_ns: _, local } = made;
         let mut event = Event::new(&self.policy, self.strategy, self.axis, cost, now_ms, result).with_key(key);
         (event.took_ms, event.kind, event.local) = (took_ms, kind, local);
-        told(|| self.observer.observe(&event));
+        self.observer.observe(&event);
     }
 }
 
@@ -132,7 +134,9 @@ impl<O: Observer + Clone> Watch<O> {
                 self.tell(key, made, &result);
                 Run::Ready(Some(result))
             }
-            Run::Wait(answer) if !is_blind::<O>() => {
+            Run::Ready(None) => Run::Ready(None),
+            Run::Wait(answer) if is_blind::<O>() => Run::Wait(answer),
+            Run::Wait(answer) => {
                 let (watch, key) = (self.clone(), Box::<str>::from(key));
                 Run::wait(async move {
                     let result = answer.await;
@@ -140,7 +144,6 @@ impl<O: Observer + Clone> Watch<O> {
                     result
                 })
             }
-            other => other,
         }
     }
 
@@ -156,7 +159,9 @@ impl<O: Observer + Clone> Watch<O> {
                 self.tell_many(keys, made, &result);
                 Run::Ready(Some(result))
             }
-            Run::Wait(answer) if !is_blind::<O>() => {
+            Run::Ready(None) => Run::Ready(None),
+            Run::Wait(answer) if is_blind::<O>() => Run::Wait(answer),
+            Run::Wait(answer) => {
                 let watch = self.clone();
                 let keys: Vec<Box<str>> = keys.iter().map(|key| Box::from(*key)).collect();
                 Run::wait(async move {
@@ -165,7 +170,6 @@ impl<O: Observer + Clone> Watch<O> {
                     result
                 })
             }
-            other => other,
         }
     }
 }

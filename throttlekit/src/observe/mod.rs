@@ -191,11 +191,12 @@ pub(crate) fn stopwatch_ns<O: Observer>(observer: &O) -> Option<u64> {
     contained(|| observer.stopwatch_ns()).flatten()
 }
 
-/// The time since a reading in milliseconds, if both were taken.
+/// The time since a reading in milliseconds, if both were taken. To be called where a panic of the observer is
+/// [contained](told).
 #[inline(always)]
 #[allow(clippy::cast_precision_loss)] // far below 2^53 ns
 pub(crate) fn took_ms<O: Observer>(observer: &O, begun_ns: Option<u64>) -> Option<f64> {
     let begun_ns = begun_ns?;
-    let now_ns = stopwatch_ns(observer)?;
+    let now_ns = observer.stopwatch_ns()?;
     Some(now_ns.saturating_sub(begun_ns) as f64 / 1e6)
 }

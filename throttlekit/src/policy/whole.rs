@@ -43,9 +43,10 @@ impl Witness {
     /// Tells of a request that was decided.
     pub(super) fn tell(&self, case: Case<'_>, result: &Result<Admission, Error>) {
         if let Ok(admission) = result {
-            let took_ms = took_ms(&self.observer, case.begun_ns).unwrap_or(0.0);
-            let event = case.asked.event(&self.name, admission, took_ms);
-            told(|| self.observer.admitted(&event));
+            told(|| {
+                let took_ms = took_ms(&self.observer, case.begun_ns).unwrap_or(0.0);
+                self.observer.admitted(&case.asked.event(&self.name, admission, took_ms));
+            });
         }
     }
 }

@@ -66,12 +66,13 @@ impl Watch {
             *last.lock().unwrap_or_else(PoisonError::into_inner) = admission.axes;
         }
         let Some(observer) = &self.observer else { return };
-        let took_ms = took_ms(observer, made.begun_ns);
+        let mut took = None;
+        told(|| took = took_ms(observer, made.begun_ns));
         let now_ms = clock.now_ms();
         let part = answer.is_ok();
         let tell = |axis, units, result: Result<_, &Error>| {
             let mut event = Event::new(&self.name, UNIFIED, axis, units, now_ms, result).with_key(made.asked.key);
-            (event.priority, event.took_ms, event.part) = (made.asked.priority, took_ms, part);
+            (event.priority, event.took_ms, event.part) = (made.asked.priority, took, part);
             told(|| observer.observe(&event));
         };
         let admission = match answer {
@@ -87,7 +88,7 @@ impl Watch {
                 tell(axis, units, Ok(decision));
             }
         }
-        let event = made.asked.event(&self.name, admission, took_ms.unwrap_or(0.0));
+        let event = made.asked.event(&self.name, admission, took.unwrap_or(0.0));
         told(|| observer.admitted(&event));
     }
 }
