@@ -1,4 +1,5 @@
 //! What a program exports by OTLP over gRPC, as a receiver on a real connection gets it.
+#![allow(clippy::unwrap_used)] // also in the helpers a failing unwrap is a failing test
 
 use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,5 @@
 //! Names, units, attributes and values of what is exported.
+#![allow(clippy::unwrap_used)] // also in the helpers a failing unwrap is a failing test
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! What clients choose reaches no metric: neither as text nor as a number of series.
+#![allow(clippy::unwrap_used)] // also in the helpers a failing unwrap is a failing test
 
 mod support;
 

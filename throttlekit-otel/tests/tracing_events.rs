@@ -1,5 +1,5 @@
 //! Events and fields of the `tracing` crate.
-
+#![allow(clippy::unwrap_used)] // also in the helpers a failing unwrap is a failing test
 #![cfg(feature = "tracing")]
 
 use std::io::Write;
