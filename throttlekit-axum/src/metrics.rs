@@ -8,7 +8,7 @@ use http::{StatusCode, header};
 use throttlekit::Clock;
 use throttlekit::prometheus::Metrics;
 
-/// Answers for metrics: `/metrics` in the text format of Prometheus, `/healthz` and `/health` with `ok`, each to a `GET`; see
+/// Answers for metrics: `/metrics` in a format of Prometheus, `/healthz` and `/health` with `ok`, each to a `GET`; see
 /// [`Metrics::respond`]. Merge it into a router, or serve it on an address of its own, where only those are who need it.
 ///
 /// ```
@@ -38,7 +38,8 @@ where
 }
 
 fn respond<C: Clock>(metrics: &Metrics<C>, request: &Request) -> Response {
-    let answer = metrics.respond(request.method().as_str(), request.uri().path());
+    let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let answer = metrics.respond(request.method().as_str(), request.uri().path(), accept);
     // Every status that is given is one.
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let allow = answer.allow.map(|allow| [(header::ALLOW, allow)]);

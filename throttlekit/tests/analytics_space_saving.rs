@@ -130,8 +130,8 @@ fn the_text_of_a_long_key_is_cut_and_the_key_is_not_confused() {
 #[test]
 fn debug_shows_no_key() {
     let mut heavy = SpaceSaving::new(2).unwrap();
-    heavy.observe("secret-4711");
-    assert!(!format!("{heavy:?} {:?}", heavy.top()).contains("4711"));
+    heavy.observe("the-key-itself");
+    assert!(!format!("{heavy:?} {:?}", heavy.top()).contains("the-key"));
 }
 
 /// A stream in which the key `i` has the weight `1 / i^exponent`.

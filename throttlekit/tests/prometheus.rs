@@ -283,16 +283,19 @@ fn a_flood_of_names_does_not_make_a_flood_of_series() {
 fn requests_are_answered() {
     let metrics = metrics();
     let answer = |method: &str, target: &str| {
-        let answer = metrics.respond(method, target);
+        let answer = metrics.respond(method, target, None);
         (answer.status, answer.content_type, answer.allow)
     };
     for target in ["/metrics", "/metrics?y=1"] {
         assert_eq!(answer("GET", target), (200, "text/plain; version=0.0.4; charset=utf-8", None));
-        assert_eq!(metrics.respond("GET", target).body, metrics.render());
+        assert_eq!(metrics.respond("GET", target, None).body, metrics.render().into_bytes());
     }
     assert_eq!(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
     for target in ["/healthz", "/health", "/health?now"] {
-        assert_eq!((metrics.respond("GET", target).body.as_str(), answer("GET", target).0), ("ok\n", 200));
+        assert_eq!(
+            (metrics.respond("GET", target, None).body.as_slice(), answer("GET", target).0),
+            (&b"ok\n"[..], 200)
+        );
     }
     for target in ["/x", "/", "", "/metrics/", "/metricsx", "metrics"] {
         assert_eq!(answer("GET", target).0, 404, "{target}");
@@ -300,6 +303,147 @@ fn requests_are_answered() {
     for method in ["POST", "DELETE", "get", ""] {
         assert_eq!((answer(method, "/metrics").0, answer(method, "/metrics").2), (405, Some("GET")), "{method}");
     }
+}
+
+#[test]
+fn protobuf_is_for_those_who_ask_for_it() {
+    const PROTOBUF: &str = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+    let metrics = metrics();
+    let is_protobuf = |accept: &str| {
+        let kind = metrics.respond("GET", "/metrics", Some(accept)).content_type;
+        assert!(kind == CONTENT_TYPE || kind.starts_with("application/vnd.google.protobuf; proto="), "{kind}");
+        kind != CONTENT_TYPE
+    };
+    assert!(is_protobuf(PROTOBUF));
+    // What a Prometheus sends that keeps native histograms.
+    assert!(is_protobuf(&format!(
+        "{PROTOBUF};q=0.6,application/openmetrics-text;q=0.5,text/plain;version=0.0.4;q=0.3,*/*"
+    )));
+    for text in ["", "*/*", "text/plain", &format!("{PROTOBUF};q=0"), &format!("text/plain,{PROTOBUF};q=0.9")] {
+        assert!(!is_protobuf(text), "{text}");
+    }
+    assert!(!is_protobuf("application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=text"));
+}
+
+/// The messages that a Prometheus reads, as far as they are written.
+mod message {
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(crate) struct Family {
+        #[prost(string, tag = "1")]
+        pub(crate) name: String,
+        #[prost(string, tag = "2")]
+        pub(crate) help: String,
+        #[prost(int32, tag = "3")]
+        pub(crate) kind: i32,
+        #[prost(message, repeated, tag = "4")]
+        pub(crate) metric: Vec<Metric>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(crate) struct Metric {
+        #[prost(message, repeated, tag = "1")]
+        pub(crate) label: Vec<Label>,
+        #[prost(message, optional, tag = "2")]
+        pub(crate) gauge: Option<Value>,
+        #[prost(message, optional, tag = "3")]
+        pub(crate) counter: Option<Value>,
+        #[prost(message, optional, tag = "7")]
+        pub(crate) histogram: Option<Histogram>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(crate) struct Label {
+        #[prost(string, tag = "1")]
+        pub(crate) name: String,
+        #[prost(string, tag = "2")]
+        pub(crate) value: String,
+    }
+
+    #[derive(Clone, Copy, PartialEq, prost::Message)]
+    pub(crate) struct Value {
+        #[prost(double, tag = "1")]
+        pub(crate) value: f64,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(crate) struct Histogram {
+        #[prost(uint64, tag = "1")]
+        pub(crate) count: u64,
+        #[prost(double, tag = "2")]
+        pub(crate) sum: f64,
+        #[prost(message, repeated, tag = "3")]
+        pub(crate) bucket: Vec<Bucket>,
+        #[prost(sint32, tag = "5")]
+        pub(crate) schema: i32,
+        #[prost(double, tag = "6")]
+        pub(crate) zero_threshold: f64,
+        #[prost(uint64, tag = "7")]
+        pub(crate) zero_count: u64,
+        #[prost(message, repeated, tag = "12")]
+        pub(crate) positive_span: Vec<Span>,
+        #[prost(sint64, repeated, tag = "13")]
+        pub(crate) positive_delta: Vec<i64>,
+    }
+
+    #[derive(Clone, Copy, PartialEq, prost::Message)]
+    pub(crate) struct Bucket {
+        #[prost(uint64, tag = "1")]
+        pub(crate) cumulative_count: u64,
+        #[prost(double, tag = "2")]
+        pub(crate) upper_bound: f64,
+    }
+
+    #[derive(Clone, Copy, PartialEq, prost::Message)]
+    pub(crate) struct Span {
+        #[prost(sint32, tag = "1")]
+        pub(crate) offset: i32,
+        #[prost(uint32, tag = "2")]
+        pub(crate) length: u32,
+    }
+}
+
+#[test]
+fn protobuf_has_native_histograms() {
+    use prost::Message as _;
+
+    let metrics = metrics();
+    // Nothing (2^-27 s and less), 2 s and a little less, 8 s, and more than there are buckets for.
+    for (ms, times) in [(0.0, 2), (1_999.0, 3), (2_000.0, 1), (8_000.0, 4), (9e6, 1)] {
+        (0..times).for_each(|_| take(&metrics, ms));
+    }
+    let accept = Some("application/vnd.google.protobuf");
+    let body = metrics.respond("GET", "/metrics", accept).body;
+    let (mut rest, mut families) = (body.as_slice(), Vec::new());
+    while !rest.is_empty() {
+        families.push(message::Family::decode_length_delimited(&mut rest).unwrap());
+    }
+    let names: Vec<_> = families.iter().map(|family| (family.name.as_str(), family.kind)).collect();
+    assert_eq!(
+        names,
+        [
+            ("throttlekit_allowed_total", 0),
+            ("throttlekit_denied_total", 0),
+            ("throttlekit_limit", 1),
+            ("throttlekit_latency_p50_ms", 1),
+            ("throttlekit_latency_p99_ms", 1),
+            ("throttlekit_decision_latency_seconds", 4),
+            ("throttlekit_observer_panics_total", 0),
+        ]
+    );
+    assert!(families.iter().all(|family| !family.help.is_empty() && family.metric.len() == 1));
+    let allowed = &families[0].metric[0];
+    assert_eq!((allowed.label[0].name.as_str(), allowed.label[0].value.as_str()), ("policy", "api"));
+    assert_eq!((allowed.counter.unwrap().value, families[2].metric[0].gauge.is_some()), (11.0, true));
+
+    let histogram = families[5].metric[0].histogram.clone().unwrap();
+    assert_eq!((histogram.count, histogram.schema, histogram.zero_count), (11, 3, 2));
+    assert_eq!(histogram.zero_threshold, (-27.0_f64).exp2());
+    // In schema 3 the bucket 8 ends with 2 s, 24 with 8 s; 49 is the one after 64 s, the last one.
+    let spans: Vec<_> = histogram.positive_span.iter().map(|span| (span.offset, span.length)).collect();
+    assert_eq!((spans, histogram.positive_delta), (vec![(8, 1), (15, 1), (24, 1)], vec![4, 0, -3]));
+    let below =
+        |bound: f64| histogram.bucket.iter().find(|bucket| bucket.upper_bound == bound).unwrap().cumulative_count;
+    assert_eq!((below(1.0), below(2.0), below(8.0), below(16.0)), (2, 6, 10, 10));
 }
 
 /// The keys of events, and what they look like for debugging.
@@ -327,7 +471,7 @@ impl Observer for Shown {
 #[test]
 fn no_key_is_ever_shown() {
     let metrics = Metrics::new();
-    let key = "secret-4711";
+    let key = "the-key-itself";
     let limiter = Limiter::builder(gcra(1.0)).observer(metrics.clone()).build();
     let unified = Unified::builder().rate(limiter.clone()).observer(metrics.clone()).build().unwrap();
     for _ in 0..3 {
@@ -338,6 +482,6 @@ fn no_key_is_ever_shown() {
     let watched = Unified::builder().rate(limiter).observer(Arc::clone(&shown)).build().unwrap();
     drop(watched.admit(&Ask::new(key)).now().unwrap().unwrap());
     let (keys, debug) = shown.0.lock().unwrap().clone();
-    assert_eq!((keys, debug.contains("4711")), (vec![key.to_owned(); 2], false), "{debug}");
-    assert!(!format!("{}{metrics:?}", metrics.render()).contains("4711"));
+    assert_eq!((keys, debug.contains("the-key")), (vec![key.to_owned(); 2], false), "{debug}");
+    assert!(!format!("{}{metrics:?}", metrics.render()).contains("the-key"));
 }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use super::family::{Families, Kind};
+use super::protobuf::Protobuf;
 use super::series::{KINDS, Reading, Series};
 use super::table::Table;
 use super::text::Text;
@@ -156,18 +158,28 @@ impl<C: Clock> Metrics<C> {
 
     /// As [`render`](Self::render), after what is in `out` already.
     pub fn render_to(&self, out: &mut String) {
+        self.write(&mut Text::new(out));
+    }
+
+    /// The metrics of now in the protobuf format.
+    pub(super) fn render_protobuf(&self) -> Vec<u8> {
+        let mut out = Protobuf::default();
+        self.write(&mut out);
+        out.finish()
+    }
+
+    fn write(&self, out: &mut impl Families) {
         let now_ms = self.shared.clock.now_ms();
         let policies = self.shared.policies.sorted();
         let policies: Vec<_> = policies.into_iter().map(|named| (&*named.name, named.value.read(now_ms))).collect();
-        let mut text = Text::new(out);
-        counters(&mut text, &policies);
-        latencies(&mut text, &policies);
-        self.write_guards(&mut text);
-        text.family("throttlekit_observer_panics_total", "counter", "Panics of observers that were contained.");
-        text.sample(&[], observer_panics());
+        counters(out, &policies);
+        latencies(out, &policies);
+        self.write_guards(out);
+        out.family("throttlekit_observer_panics_total", Kind::Counter, "Panics of observers that were contained.");
+        out.sample(&[], number(observer_panics()));
     }
 
-    fn write_guards(&self, text: &mut Text<'_>) {
+    fn write_guards(&self, out: &mut impl Families) {
         let mut reports = Vec::new();
         for read in self.shared.guards.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             read(&mut |name, report| reports.push((name.to_owned(), report)));
@@ -176,9 +188,9 @@ impl<C: Clock> Metrics<C> {
         reports.sort_by(|a, b| a.0.cmp(&b.0));
         reports.dedup_by(|a, b| a.0 == b.0);
         let mut family = |name, help, value: fn(&GuardReport) -> u32| {
-            text.family(name, "gauge", help);
+            out.family(name, Kind::Gauge, help);
             for (guard, report) in &reports {
-                text.sample(&[("guard", guard)], value(report));
+                out.sample(&[("guard", guard)], f64::from(value(report)));
             }
         };
         family("throttlekit_guard_inflight", "Work in flight.", |report| report.in_flight);
@@ -193,59 +205,56 @@ impl<C: Clock> Metrics<C> {
     }
 }
 
-fn counters(text: &mut Text<'_>, policies: &[(&str, Reading)]) {
-    text.family("throttlekit_allowed_total", "counter", "Decisions that allowed.");
+/// As Prometheus keeps it.
+#[allow(clippy::cast_precision_loss)]
+fn number(count: u64) -> f64 {
+    count as f64
+}
+
+fn counters(out: &mut impl Families, policies: &[(&str, Reading)]) {
+    out.family("throttlekit_allowed_total", Kind::Counter, "Decisions that allowed.");
     for (policy, reading) in policies {
-        text.sample(&[("policy", policy)], reading.allowed);
+        out.sample(&[("policy", policy)], number(reading.allowed));
     }
-    text.family("throttlekit_denied_total", "counter", "Decisions that denied.");
+    out.family("throttlekit_denied_total", Kind::Counter, "Decisions that denied.");
     for (policy, reading) in policies {
-        text.sample(&[("policy", policy)], reading.denied_by.iter().sum::<u64>());
+        out.sample(&[("policy", policy)], number(reading.denied_by.iter().sum()));
     }
-    text.family("throttlekit_denied_by_axis_total", "counter", "Decisions that denied, by what denied.");
+    out.family("throttlekit_denied_by_axis_total", Kind::Counter, "Decisions that denied, by what denied.");
     for (policy, reading) in policies.iter().filter(|(_, reading)| reading.has_axes) {
         for (lane, denied) in Lane::ALL.into_iter().zip(reading.denied_by) {
-            text.sample(&[("policy", policy), ("axis", lane.as_str())], denied);
+            out.sample(&[("policy", policy), ("axis", lane.as_str())], number(denied));
         }
     }
-    text.family("throttlekit_check_errors_total", "counter", "Times that nothing could be decided.");
+    out.family("throttlekit_check_errors_total", Kind::Counter, "Times that nothing could be decided.");
     for (policy, reading) in policies {
         for (kind, failed) in KINDS.into_iter().zip(reading.failed).filter(|(_, failed)| *failed > 0) {
-            text.sample(&[("policy", policy), ("kind", kind.code())], failed);
+            out.sample(&[("policy", policy), ("kind", kind.code())], number(failed));
         }
     }
-    text.family("throttlekit_limit", "gauge", "The limit that the last decision told.");
+    out.family("throttlekit_limit", Kind::Gauge, "The limit that the last decision told.");
     for (policy, reading) in policies {
         if let Some(limit) = reading.limit {
-            text.sample(&[("policy", policy)], limit);
+            out.sample(&[("policy", policy)], number(limit));
         }
     }
 }
 
-fn latencies(text: &mut Text<'_>, policies: &[(&str, Reading)]) {
+fn latencies(out: &mut impl Families, policies: &[(&str, Reading)]) {
     for (name, help, q) in [
         ("throttlekit_latency_p50_ms", "Median of how long decisions took lately, in milliseconds.", 0.5),
         ("throttlekit_latency_p99_ms", "99th percentile of how long decisions took lately, in milliseconds.", 0.99),
     ] {
-        text.family(name, "gauge", help);
+        out.family(name, Kind::Gauge, help);
         for (policy, reading) in policies {
             if let Some(seconds) = reading.recent.quantile(q) {
-                text.sample(&[("policy", policy)], seconds * 1e3);
+                out.sample(&[("policy", policy)], seconds * 1e3);
             }
         }
     }
-    text.family("throttlekit_decision_latency_seconds", "histogram", "How long decisions took, in seconds.");
-    for (policy, Reading { latencies, .. }) in policies {
-        let count = latencies.count();
-        if count == 0 {
-            continue;
-        }
-        for (bound, below) in latencies.cumulative() {
-            text.suffixed("_bucket", &[("policy", policy), ("le", &bound.to_string())], below);
-        }
-        text.suffixed("_bucket", &[("policy", policy), ("le", "+Inf")], count);
-        text.suffixed("_sum", &[("policy", policy)], latencies.sum_seconds());
-        text.suffixed("_count", &[("policy", policy)], count);
+    out.family("throttlekit_decision_latency_seconds", Kind::Histogram, "How long decisions took, in seconds.");
+    for (policy, reading) in policies.iter().filter(|(_, reading)| reading.latencies.count() > 0) {
+        out.histogram(&[("policy", policy)], &reading.latencies);
     }
 }
 

@@ -22,13 +22,14 @@
 //! # The histogram
 //!
 //! Latencies are counted in buckets of which eight double, each 9% wider than the one before, from 7.5 ns to 64 s. The two
-//! quantiles are read from these. The text format has no way to write such a histogram down: what is called a native
-//! histogram is for the protobuf format. So the text has each eighth bound, a power of two, and a quantile that is made of
-//! these in a query is off by up to a factor of 2. Prometheus can keep what it reads as a native histogram with these bounds
-//! (`convert_classic_histograms_to_nhcb`).
+//! quantiles are read from these. A Prometheus that keeps native histograms asks for the protobuf format, and gets them all
+//! (schema 3). The text format cannot say them: there the histogram is a classic one with each eighth bound, the powers of two
+//! from 60 ns to 16 s, and a quantile that a query makes of these is off by up to a factor of 2.
 
+mod family;
 mod histogram;
 mod metrics;
+mod protobuf;
 mod respond;
 mod series;
 mod table;
