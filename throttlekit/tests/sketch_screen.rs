@@ -180,7 +180,8 @@ fn aligned_windows_answer_as_alone() {
 
 #[test]
 fn a_key_gets_a_state_once_it_is_used_more_than_the_threshold() {
-    let limiter = Screened::builder(fixed(10.0)).threshold(4.0).clock(ManualClock::new(0.0)).build().unwrap();
+    let clock = ManualClock::new(0.0);
+    let limiter = Screened::builder(fixed(10.0)).threshold(4.0).clock(clock.clone()).build().unwrap();
     for remaining in [9, 8, 7, 6] {
         assert_eq!(limiter.check("k").unwrap().remaining, remaining);
         assert!(!limiter.is_exact("k"));
@@ -188,6 +189,11 @@ fn a_key_gets_a_state_once_it_is_used_more_than_the_threshold() {
     assert_eq!(limiter.check("k").unwrap().remaining, 5);
     assert!(limiter.is_exact("k"));
     assert_eq!(limiter.stats().adopted, 1);
+    // An expired state goes when the sketch takes over: no thread whose clock lags can use it beside the sketch.
+    clock.set(60_000.0);
+    assert_eq!(limiter.stats().exact_keys, 1);
+    assert_eq!(limiter.check("k").unwrap().remaining, 9);
+    assert_eq!((limiter.stats().exact_keys, limiter.is_exact("k")), (0, false));
 }
 
 #[test]
