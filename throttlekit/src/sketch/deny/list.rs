@@ -45,7 +45,8 @@ pub struct DenyList {
 }
 
 /// A reader takes the fingerprint, the end, and the fingerprint again. A writer that replaces an entry frees its place
-/// first, so the end between two equal fingerprints is theirs.
+/// first, so the end between two equal fingerprints is theirs, unless the place went to another key and came back between
+/// the three loads. Even then the key is on the list, and only its end is taken for the other's, once.
 #[derive(Default)]
 struct Bucket {
     fingerprints: [AtomicU64; WAYS],
