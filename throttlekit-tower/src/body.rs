@@ -74,7 +74,8 @@ where
                 match &polled {
                     Poll::Ready(None) => ending.complete(),
                     Poll::Ready(Some(Err(_))) => ending.fail(),
-                    Poll::Ready(Some(Ok(_))) => ending.frame(ended(&*body)),
+                    // Nothing follows trailers, and servers do not ask whether something does.
+                    Poll::Ready(Some(Ok(frame))) => ending.frame(frame.is_trailers() || ended(&*body)),
                     Poll::Pending => {}
                 }
                 polled
