@@ -7,7 +7,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::CONTENT_LENGTH;
+use http::{Method, Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use throttlekit_http as door;
@@ -89,7 +90,7 @@ where
         // What the service reserved when it got ready must not be held by a request that never comes.
         let service = take(service);
         match stop {
-            Stop::Answer(response) => Self { state: State::Rejected { response: Some(Box::new(response)) } },
+            Stop::Answer(response) => Self { state: State::rejected(&request, response) },
             Stop::Wait(waiting) => {
                 let call = WaitingCall { waiting, service, request, shared: shared.clone() };
                 Self { state: State::Waiting { call: Some(Box::new(call)) } }
@@ -108,6 +109,26 @@ fn begin<B, F: Framework>(pass: &mut Pass<F>, request: &mut Request<B>) {
         request.extensions_mut().insert(slot.clone());
     }
     pass.begin();
+}
+
+impl<S, B, F> State<S, B, F>
+where
+    S: Service<Request<B>>,
+    F: Framework,
+{
+    #[cold]
+    fn rejected(request: &Request<B>, response: Response<Bytes>) -> Self {
+        // Over HTTP/2 servers send what they are given, and a client takes a body for an error.
+        let response = if request.method() == Method::HEAD { without_body(response) } else { response };
+        Self::Rejected { response: Some(Box::new(response)) }
+    }
+}
+
+/// The response to `HEAD`: it says how long the body would be.
+fn without_body(response: Response<Bytes>) -> Response<Bytes> {
+    let (mut head, body) = response.into_parts();
+    head.headers.entry(CONTENT_LENGTH).or_insert_with(|| body.len().into());
+    Response::from_parts(head, Bytes::new())
 }
 
 /// Takes the service that was polled ready, and leaves a clone of it.
@@ -131,7 +152,7 @@ where
                     State::Carrying { future: self.service.call(self.request), pass: Some(pass) }
                 }
             },
-            Some(Stop::Answer(response)) => State::Rejected { response: Some(Box::new(response)) },
+            Some(Stop::Answer(response)) => State::rejected(&self.request, response),
             Some(Stop::Wait(waiting)) => {
                 self.waiting = waiting;
                 State::Waiting { call: Some(Box::new(self)) }
