@@ -1,0 +1,94 @@
+//! What handlers know of the admission of a request, as arguments.
+
+use std::fmt;
+use std::future::{Ready, ready};
+use std::ops::Deref;
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, ResponseError};
+use throttlekit_http::{Admitted, UpgradeSlot};
+
+/// How the request was admitted: its decision, and the limits under its key, to count more on them. The middleware has to
+/// be told to [share it](crate::Throttle::share).
+///
+/// As `Option<Throttled>` it is `None` for a request that was not limited; as `Throttled` such a request is answered with
+/// 500.
+///
+/// ```
+/// use actix_web::{App, error, web};
+/// use throttlekit::{Gcra, Limiter};
+/// use throttlekit_actix::{Throttle, Throttled};
+///
+/// /// Costs one unit at the door, and one more for each 1,000 bytes.
+/// async fn store(throttled: Throttled, body: String) -> actix_web::Result<String> {
+///     let meter = throttled.meter("uploads").ok_or_else(|| error::ErrorInternalServerError("no such limit"))?;
+///     let units = (body.len() / 1_000) as f64;
+///     if units >= 1.0 {
+///         let decision = meter.debit(units).await.map_err(error::ErrorServiceUnavailable)?;
+///         if !decision.allowed {
+///             return Err(error::ErrorTooManyRequests("too large for now"));
+///         }
+///     }
+///     Ok(format!("{} were left before", throttled.decision().remaining))
+/// }
+///
+/// let limiter = Limiter::new(Gcra::per_second(50)?);
+/// let throttle = Throttle::builder(limiter).policy_name("uploads").build()?.share(true);
+/// let app = App::new().wrap(throttle).route("/", web::post().to(store));
+/// # let _ = app;
+/// # Ok::<(), throttlekit::BuildError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Throttled(pub Admitted);
+
+impl Deref for Throttled {
+    type Target = Admitted;
+
+    fn deref(&self) -> &Admitted {
+        &self.0
+    }
+}
+
+impl FromRequest for Throttled {
+    type Error = NotShared;
+    type Future = Ready<Result<Self, NotShared>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        let admitted = request.extensions().get().cloned();
+        ready(admitted.map(Self).ok_or(NotShared { option: "share(true)" }))
+    }
+}
+
+/// The slot that the request holds, which may outlive its response: whoever works on a WebSocket keeps it until the
+/// connection is done. The middleware has to be told to [hold upgrades](crate::Throttle::hold_upgrades).
+///
+/// As `Option<Slot>` it is `None` for a request that holds none; as `Slot` such a request is answered with 500.
+#[derive(Clone, Debug)]
+pub struct Slot(pub UpgradeSlot);
+
+impl FromRequest for Slot {
+    type Error = NotShared;
+    type Future = Ready<Result<Self, NotShared>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        let slot = request.extensions().get().cloned();
+        ready(slot.map(Self).ok_or(NotShared { option: "hold_upgrades(true)" }))
+    }
+}
+
+/// The request carries nothing of its admission: nothing limited it, or the middleware was not told to share that.
+/// Answered with 500, since the application is put together wrongly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotShared {
+    option: &'static str,
+}
+
+impl fmt::Display for NotShared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the request carries nothing of a rate limit: is there a middleware with `{}`?", self.option)
+    }
+}
+
+impl std::error::Error for NotShared {}
+
+impl ResponseError for NotShared {}
