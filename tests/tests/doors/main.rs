@@ -1,0 +1,78 @@
+//! One suite over all HTTP doors, on real connections: the same limits in front of the same handlers have to come to the
+//! same, whatever the framework. A case that could differ says so here.
+//!
+//! | case | tower on hyper, HTTP/1 and 2 | axum | actix-web | why |
+//! |---|---|---|---|---|
+//! | a handler fails | the connection or stream breaks off, dropped work | 500, complete | 500, complete | the last two make responses of failures; a bare service has nothing to make one of |
+//! | trailers | HTTP/2 only | none | none | HTTP/1 clients have to ask for them, and actix-web has none |
+//! | a client goes away before the head | dropped work | dropped work | dropped work if half-closed connections are not allowed | an HTTP/1 client may close its own side and still read, which actix-web allows for by default |
+
+mod client;
+mod limits;
+mod servers;
+mod setup;
+mod site;
+mod slots;
+
+/// Each case as a test.
+macro_rules! cases {
+    ($framework:ident: $($module:ident::$case:ident,)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $case() {
+            $module::$case::<$framework>().await;
+        }
+    )*};
+}
+
+macro_rules! suite {
+    ($($module:ident: $framework:ident;)*) => {$(
+        mod $module {
+            use crate::servers::$framework;
+            use crate::{limits, slots};
+
+            cases! { $framework:
+                limits::admitted_responses_keep_what_they_are,
+                limits::a_denial_says_when_to_come_back,
+                limits::a_denial_of_head_has_no_body,
+                limits::header_families_are_those_of_the_rule,
+                limits::own_denials_keep_the_fields,
+                limits::several_policies_are_charged_together_or_not,
+                limits::all_connections_of_a_peer_count_together,
+                limits::a_connection_carries_many_requests,
+                limits::options_pass_unless_they_are_to_count,
+                limits::skipped_requests_are_left_alone,
+                limits::keys_come_from_a_header_field,
+                limits::the_fail_mode_decides_when_the_store_is_out,
+                limits::clients_of_one_ipv6_network_count_together,
+                limits::clients_cannot_choose_their_address,
+                limits::shadows_refuse_nobody,
+                limits::denials_can_be_problem_details,
+                slots::every_complete_response_counts_as_completed,
+                slots::a_stream_holds_its_slot_until_it_ends,
+                slots::a_declared_length_ends_the_response,
+                slots::a_slow_client_holds_its_slot,
+                slots::a_slow_client_that_goes_away_is_dropped_work,
+                slots::a_client_that_goes_away_before_the_head_is_dropped_work,
+                slots::a_client_that_goes_away_in_a_stream_is_dropped_work,
+                slots::a_body_that_breaks_off_is_dropped_work,
+                slots::a_handler_that_panics_is_dropped_work,
+                slots::a_handler_that_fails_counts_as_what_the_client_sees,
+                slots::denied_requests_hold_nothing,
+                slots::a_failing_server_counts_if_it_is_to,
+                slots::a_client_that_goes_away_counts_for_nothing_if_it_is_to,
+            }
+        }
+    )*};
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trailers_belong_to_the_response() {
+    slots::trailers_belong_to_the_response::<servers::TowerHttp2>().await;
+}
+
+suite! {
+    tower_http1: TowerHttp1;
+    tower_http2: TowerHttp2;
+    axum_http1: AxumHttp1;
+    actix_http1: ActixHttp1;
+}

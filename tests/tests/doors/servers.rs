@@ -1,0 +1,241 @@
+//! The frameworks, each on real connections.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::thread;
+
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use axum::Router;
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use throttlekit_actix::Actix;
+use throttlekit_axum::Axum;
+use throttlekit_tower::{PeerAddr, Plain, Tower};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tower::{Layer as _, ServiceExt as _, service_fn};
+
+use crate::client::{Client, Version};
+use crate::setup::Setup;
+use crate::site::{Broken, Parts, Reply, Site};
+
+/// A framework.
+pub(crate) trait Framework {
+    /// What its connections speak.
+    const VERSION: Version;
+    /// Whether a handler that fails leaves its request without a response.
+    const FAILURES_ARE_SILENT: bool;
+
+    /// Starts a server of `site` behind the limits of `setup`, which ends when `Self` is dropped.
+    fn start(setup: &Setup, site: &Site) -> impl Future<Output = (Self, SocketAddr)>
+    where
+        Self: Sized;
+}
+
+/// A server, its limits and what it answers.
+pub(crate) struct Server<F> {
+    pub(crate) setup: Setup,
+    pub(crate) site: Site,
+    address: SocketAddr,
+    _running: F,
+}
+
+impl<F: Framework> Server<F> {
+    pub(crate) async fn start(setup: Setup) -> Self {
+        let site = Site::default();
+        let (running, address) = F::start(&setup, &site).await;
+        Self { setup, site, address, _running: running }
+    }
+
+    pub(crate) async fn client(&self) -> Client {
+        Client::connect(self.address, F::VERSION).await
+    }
+
+    pub(crate) async fn client_from(&self, own: [u8; 4]) -> Client {
+        Client::connect_from(own.into(), self.address, F::VERSION).await
+    }
+
+    /// Waits until so many slots of `/work` are taken and so many came back as dropped: a server learns of the end of a
+    /// response on its own time.
+    pub(crate) async fn settles_at(&self, in_flight: u32, dropped: u64) {
+        /// How long a busy machine may take.
+        const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+        let reached = async {
+            loop {
+                let stats = self.setup.work();
+                if (stats.in_flight, stats.dropped) == (in_flight, dropped) {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let stats = || self.setup.work();
+        let result = tokio::time::timeout(PATIENCE, reached).await;
+        assert!(result.is_ok(), "{in_flight} in flight and {dropped} dropped, but {:?}", stats());
+    }
+}
+
+async fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    (listener, address)
+}
+
+/// What a service of `http`'s types answers.
+async fn answer(reply: Reply) -> Result<Response<Parts>, Broken> {
+    match reply {
+        Reply::Answer(status, body) => {
+            let mut response = Response::new(body);
+            *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+            response.headers_mut().insert("x-custom", http::HeaderValue::from_static("yes"));
+            Ok(response)
+        }
+        Reply::Stuck => std::future::pending().await,
+        Reply::Panic => panic!("a handler that panics"),
+        Reply::Fail => Err(Broken),
+    }
+}
+
+/// A tower service on hyper. The tasks end with it.
+async fn tower(setup: &Setup, site: &Site, version: Version) -> (JoinSet<()>, SocketAddr) {
+    let (listener, address) = listener().await;
+    let site = site.clone();
+    let layer = setup.layer::<Tower<Plain>>();
+    let service = layer.layer(service_fn(move |request: Request<Incoming>| {
+        let response = answer(site.reply(request.uri().path()));
+        async move {
+            // What frameworks do for their handlers: over HTTP/2 hyper would send the body.
+            let head = request.method() == Method::HEAD;
+            response.await.map(|response| response.map(|body| if head { Parts::none() } else { body }))
+        }
+    }));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((stream, peer)) = listener.accept().await {
+            let service = service.clone();
+            let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(PeerAddr(peer));
+                service.clone().oneshot(request)
+            });
+            let io = TokioIo::new(stream);
+            // A connection that breaks off is what some tests are about.
+            connections.spawn(async move {
+                match version {
+                    Version::Http1 => {
+                        drop(hyper::server::conn::http1::Builder::new().serve_connection(io, service).await);
+                    }
+                    Version::Http2 => {
+                        let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                        drop(builder.serve_connection(io, service).await);
+                    }
+                }
+            });
+        }
+    });
+    (tasks, address)
+}
+
+pub(crate) struct TowerHttp1(#[allow(dead_code)] JoinSet<()>);
+
+impl Framework for TowerHttp1 {
+    const VERSION: Version = Version::Http1;
+    const FAILURES_ARE_SILENT: bool = true;
+
+    async fn start(setup: &Setup, site: &Site) -> (Self, SocketAddr) {
+        let (tasks, address) = tower(setup, site, Self::VERSION).await;
+        (Self(tasks), address)
+    }
+}
+
+pub(crate) struct TowerHttp2(#[allow(dead_code)] JoinSet<()>);
+
+impl Framework for TowerHttp2 {
+    const VERSION: Version = Version::Http2;
+    const FAILURES_ARE_SILENT: bool = true;
+
+    async fn start(setup: &Setup, site: &Site) -> (Self, SocketAddr) {
+        let (tasks, address) = tower(setup, site, Self::VERSION).await;
+        (Self(tasks), address)
+    }
+}
+
+pub(crate) struct AxumHttp1(#[allow(dead_code)] JoinSet<()>);
+
+impl Framework for AxumHttp1 {
+    const VERSION: Version = Version::Http1;
+    const FAILURES_ARE_SILENT: bool = false;
+
+    async fn start(setup: &Setup, site: &Site) -> (Self, SocketAddr) {
+        let (listener, address) = listener().await;
+        let site = site.clone();
+        let handler = move |request: axum::extract::Request| async move {
+            let response = answer(site.reply(request.uri().path())).await;
+            // A handler's failure is a response there.
+            response.map(|response| response.map(axum::body::Body::new)).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
+        };
+        let app = Router::new().fallback(handler).layer(setup.layer::<Tower<Axum>>());
+        let service = app.into_make_service_with_connect_info::<SocketAddr>();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { axum::serve(listener, service).await.expect("it serves") });
+        (Self(tasks), address)
+    }
+}
+
+pub(crate) struct ActixHttp1(ServerHandle);
+
+impl Framework for ActixHttp1 {
+    const VERSION: Version = Version::Http1;
+    const FAILURES_ARE_SILENT: bool = false;
+
+    async fn start(setup: &Setup, site: &Site) -> (Self, SocketAddr) {
+        let site = site.clone();
+        let throttle = setup.layer::<Actix>();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let (sender, started) = tokio::sync::oneshot::channel();
+        // It wants a runtime of its own kind; the thread ends when it is stopped.
+        thread::spawn(move || {
+            let server = HttpServer::new(move || {
+                let site = site.clone();
+                let handler = move |request: HttpRequest| reply(site.reply(request.path()));
+                App::new().wrap(throttle.clone()).default_service(web::to(handler))
+            });
+            // Otherwise it works on for clients that have gone away.
+            let server = server.workers(2).h1_allow_half_closed(false).disable_signals();
+            actix_web::rt::System::new().block_on(async move {
+                let server = server.listen(listener).expect("it listens").run();
+                drop(sender.send(server.handle()));
+                server.await.expect("it serves");
+            });
+        });
+        (Self(started.await.expect("it runs")), address)
+    }
+}
+
+/// What a handler of actix-web answers.
+async fn reply(reply: Reply) -> Result<HttpResponse<Parts>, Broken> {
+    match reply {
+        Reply::Answer(status, body) => {
+            let status = actix_web::http::StatusCode::from_u16(status).expect("a status");
+            let mut response = HttpResponse::with_body(status, body);
+            response.headers_mut().insert(
+                actix_web::http::header::HeaderName::from_static("x-custom"),
+                actix_web::http::header::HeaderValue::from_static("yes"),
+            );
+            Ok(response)
+        }
+        Reply::Stuck => std::future::pending().await,
+        Reply::Panic => panic!("a handler that panics"),
+        Reply::Fail => Err(Broken),
+    }
+}
+
+impl Drop for ActixHttp1 {
+    fn drop(&mut self) {
+        // The command is sent at once; nobody waits for its effect.
+        drop(self.0.stop(false));
+    }
+}

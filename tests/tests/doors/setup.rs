@@ -1,0 +1,123 @@
+//! The limits of this suite, for any framework.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use throttlekit::policy::{LoadOptions, Policies};
+use throttlekit::{Admission, Admit, Ask, Error, FailMode, GuardStats, ManualClock, Run};
+use throttlekit_http::{Door, Head as _, Limits, Rejection};
+
+const RULES: &str = "
+limiters:
+  work: { concurrency: { limit: 2 } }
+  rate: { strategy: fixedWindow, limit: 2, period: 1m }
+  wide: { strategy: fixedWindow, limit: 1000, period: 1m }
+http:
+  rules:
+    - { path: '/work/{*rest}', policy: work }
+    - { path: '/rate/{*rest}', policy: rate }
+    - { path: '/both/{*rest}', policies: [wide, rate] }
+    - { path: '/all/{*rest}', policy: rate, headers: [draft, structured, legacy] }
+    - { path: '/silent/{*rest}', policy: rate, headers: none }
+    - { path: '/options/{*rest}', policy: rate, options: true }
+    - { path: '/keyed/{*rest}', policy: rate, key: { header: x-api-key } }
+    - { path: '/shared/{*rest}', policy: rate, key: { header: x-api-key }, missing: shared }
+    - { path: '/strict/{*rest}', policy: rate, key: { header: x-api-key }, missing: reject }
+    - { path: '/lenient/{*rest}', policy: rate, key: { header: x-api-key }, missing: skip }
+    - { path: '/proxied/{*rest}', policy: rate, clientIp: { trustProxy: [127.0.0.1] } }
+    - { path: '/shadow/{*rest}', policy: rate, shadow: true }
+    - { path: '/problem/{*rest}', policy: rate, problemJson: true }
+    - { path: '/failing/{*rest}', policy: work, dropOn5xx: true }
+    - { path: '/patient/{*rest}', policy: work, onDisconnect: ignored }
+";
+
+/// Which limits a server has.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    kind: Kind,
+    pub(crate) heard: Heard,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Rules { policies: Policies, own_denial: bool },
+    Out(FailMode),
+}
+
+/// What hooks were told.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Heard(Arc<Mutex<Vec<String>>>);
+
+impl Heard {
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.0.lock().expect("no panic").clone()
+    }
+
+    fn hear(&self, what: String) {
+        self.0.lock().expect("no panic").push(what);
+    }
+}
+
+/// A store that cannot be reached.
+struct Out;
+
+impl Admit for Out {
+    fn admit(&self, _: &Ask<'_>) -> Run<Result<Admission, Error>> {
+        Run::wait(async { Err(Error::store_unavailable("it is out")) })
+    }
+}
+
+impl Setup {
+    /// The rules above, at a time that stands still.
+    pub(crate) fn rules() -> Self {
+        let policies = Policies::load(RULES, LoadOptions::new().clock(ManualClock::new(0.0))).expect("a good text");
+        Self { kind: Kind::Rules { policies, own_denial: false }, heard: Heard::default() }
+    }
+
+    /// The same, with denials of the application's own.
+    pub(crate) fn own_denials() -> Self {
+        let mut setup = Self::rules();
+        if let Kind::Rules { own_denial, .. } = &mut setup.kind {
+            *own_denial = true;
+        }
+        setup
+    }
+
+    /// Limits whose store is out.
+    pub(crate) fn out(mode: FailMode) -> Self {
+        Self { kind: Kind::Out(mode), heard: Heard::default() }
+    }
+
+    /// The middleware for a framework.
+    pub(crate) fn layer<D: Door>(&self) -> D::Layer {
+        let (limited, failed) = (self.heard.clone(), self.heard.clone());
+        let limits = match &self.kind {
+            Kind::Out(mode) => {
+                let builder = Limits::<D>::builder_for(Out, ManualClock::new(0.0));
+                return builder.fail_mode(*mode).build().expect("good options");
+            }
+            Kind::Rules { policies, own_denial: false } => Limits::<D>::from_config(policies).expect("rules"),
+            Kind::Rules { policies, own_denial: true } => {
+                Limits::<D>::from_config(policies).expect("rules").reject(own_denial::<D>)
+            }
+        };
+        limits
+            .skip(|head| head.path().ends_with("/skipped"))
+            .on_limited(move |denial| limited.hear(format!("limited {} {}", denial.policy, denial.request.path())))
+            .on_error(move |failure| failed.hear(format!("failed {}", failure.policy)))
+            .into()
+    }
+
+    /// The slots of `/work`.
+    pub(crate) fn work(&self) -> GuardStats {
+        let Kind::Rules { policies, .. } = &self.kind else { panic!("there are no rules") };
+        policies.get("work").and_then(|policy| policy.guard_stats()).expect("a guard")
+    }
+}
+
+/// The usual answer with another status.
+fn own_denial<'a, D: Door>(rejection: &Rejection<'a, D::Head<'a>>) -> D::Response {
+    let mut answer = rejection.answer();
+    answer.status = 418;
+    D::respond(answer)
+}

@@ -1,0 +1,173 @@
+//! What every server of this suite answers, whatever its framework.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
+
+use actix_web::body::{BodySize, MessageBody};
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Frame, SizeHint};
+use tokio::sync::mpsc;
+
+/// A body's next part.
+#[derive(Debug)]
+pub(crate) enum Part {
+    Data(&'static str),
+    Trailers(&'static str, &'static str),
+    Broken,
+}
+
+/// Bodies of responses to come, in the order of their requests.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Site(Arc<Mutex<VecDeque<Parts>>>);
+
+/// What a handler is to do.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// Answers with this status and body.
+    Answer(u16, Parts),
+    /// Never answers.
+    Stuck,
+    Panic,
+    /// Fails, in the framework's way.
+    Fail,
+}
+
+impl Site {
+    /// Lets the next request for a stream get what is sent here. The body ends when the sender is dropped.
+    pub(crate) fn stream(&self) -> mpsc::UnboundedSender<Part> {
+        self.queue(None)
+    }
+
+    /// The same with a declared length.
+    pub(crate) fn sized(&self, length: u64) -> mpsc::UnboundedSender<Part> {
+        self.queue(Some(length))
+    }
+
+    fn queue(&self, length: Option<u64>) -> mpsc::UnboundedSender<Part> {
+        let (sender, parts) = mpsc::unbounded_channel();
+        let body = Parts { source: Source::Channel(parts), left: length };
+        self.0.lock().expect("no panic").push_back(body);
+        sender
+    }
+
+    /// What becomes of a request for `path`, by its last segment.
+    pub(crate) fn reply(&self, path: &str) -> Reply {
+        let answer = |status, text| Reply::Answer(status, Parts::text(text));
+        match path.rsplit('/').next().unwrap_or_default() {
+            "stream" => {
+                let body = self.0.lock().expect("no panic").pop_front();
+                Reply::Answer(200, body.expect("a body for each stream"))
+            }
+            "large" => Reply::Answer(200, Parts { source: Source::Zeros, left: Some(LARGE) }),
+            "stuck" => Reply::Stuck,
+            "panic" => Reply::Panic,
+            "fail" => Reply::Fail,
+            "created" => answer(201, "made"),
+            "none" => answer(204, ""),
+            "same" => answer(304, ""),
+            "missing" => answer(404, "missing"),
+            "broken" => answer(500, "broken"),
+            "empty" => answer(200, ""),
+            _ => answer(200, "hello"),
+        }
+    }
+}
+
+/// More bytes than all buffers between a server and a client that does not read.
+pub(crate) const LARGE: u64 = 64 << 20;
+
+/// A body.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    source: Source,
+    /// How many bytes are to come, if that is declared.
+    left: Option<u64>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Text(Option<&'static str>),
+    Channel(mpsc::UnboundedReceiver<Part>),
+    Zeros,
+}
+
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+impl Parts {
+    /// An empty body.
+    pub(crate) fn none() -> Self {
+        Self::text("")
+    }
+
+    fn text(text: &'static str) -> Self {
+        Self { source: Source::Text(Some(text).filter(|text| !text.is_empty())), left: Some(text.len() as u64) }
+    }
+
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let bytes = match &mut self.source {
+            Source::Text(text) => text.take().map(str::as_bytes),
+            Source::Zeros => Some(&ZEROS[..]).filter(|_| self.left != Some(0)),
+            Source::Channel(parts) => match ready!(parts.poll_recv(cx)) {
+                None => None,
+                Some(Part::Data(text)) => Some(text.as_bytes()),
+                Some(Part::Broken) => return Poll::Ready(Some(Err(Broken))),
+                Some(Part::Trailers(name, value)) => {
+                    let trailers = [(name, value)].map(|(name, value)| (name.parse().ok(), value.parse().ok()));
+                    let map: HeaderMap =
+                        trailers.into_iter().filter_map(|(name, value)| Some((name?, value?))).collect();
+                    return Poll::Ready(Some(Ok(Frame::trailers(map))));
+                }
+            },
+        };
+        let Some(bytes) = bytes else { return Poll::Ready(None) };
+        if let Some(left) = &mut self.left {
+            *left = left.checked_sub(bytes.len() as u64).expect("no more than was declared");
+        }
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(bytes)))))
+    }
+}
+
+impl http_body::Body for Parts {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.get_mut().poll_part(cx)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl MessageBody for Parts {
+    type Error = Broken;
+
+    fn size(&self) -> BodySize {
+        self.left.map_or(BodySize::Stream, BodySize::Sized)
+    }
+
+    /// actix-web has no trailers.
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        let frame = ready!(self.get_mut().poll_part(cx));
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.into_data().unwrap_or_default())))
+    }
+}
+
+/// A body or a handler that fails.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Broken;
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("broken")
+    }
+}
+
+impl std::error::Error for Broken {}
+
+impl actix_web::ResponseError for Broken {}

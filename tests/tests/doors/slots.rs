@@ -1,0 +1,229 @@
+//! How long a request holds its slot, and what its end counts as.
+
+use http::Method;
+use http_body_util::BodyExt as _;
+
+use crate::client::{field, read};
+use crate::servers::{Framework, Server};
+use crate::setup::Setup;
+use crate::site::{LARGE, Part};
+
+impl<F: Framework> Server<F> {
+    /// Both slots of `/work` are there, no more and no fewer.
+    async fn has_all_its_slots(&self, dropped: u64) {
+        self.settles_at(0, dropped).await;
+        let (one, other) = (self.site.stream(), self.site.stream());
+        let (mut first, mut second) = (self.client().await, self.client().await);
+        let (first, second) = (first.get("/work/stream").await, second.get("/work/stream").await);
+        assert_eq!((first.status().as_u16(), second.status().as_u16()), (200, 200));
+        let denied = self.client().await.get("/work/hello").await;
+        assert_eq!((denied.status().as_u16(), field(&denied, "ratelimit-limit")), (429, "2"));
+        assert!(!field(&denied, "retry-after").is_empty());
+        drop((one, other));
+        assert_eq!(read(first).await.expect("the end"), "");
+        assert_eq!(read(second).await.expect("the end"), "");
+        self.settles_at(0, dropped).await;
+    }
+}
+
+fn say(sender: &tokio::sync::mpsc::UnboundedSender<Part>, part: Part) {
+    sender.send(part).expect("the body is there");
+}
+
+pub(crate) async fn every_complete_response_counts_as_completed<F: Framework>() {
+    let server = Server::<F>::start(Setup::rules()).await;
+    let mut client = server.client().await;
+    for (path, status) in [
+        ("/work/hello", 200),
+        ("/work/created", 201),
+        ("/work/missing", 404),
+        ("/work/broken", 500),
+        ("/work/empty", 200),
+        ("/work/none", 204),
+        ("/work/same", 304),
+    ] {
+        for method in [Method::GET, Method::HEAD] {
+            let response = client.send(method, path, None).await.expect("a response");
+            assert_eq!(response.status(), status, "{path}");
+            read(response).await.expect("a whole body");
+            server.settles_at(0, 0).await;
+        }
+    }
+    server.has_all_its_slots(0).await;
+}
+
+pub(crate) async fn a_stream_holds_its_slot_until_it_ends<F: Framework>() {
+    let server = Server::<F>::start(Setup::rules()).await;
+    let events = server.site.stream();
+    let mut client = server.client().await;
+    let mut response = client.get("/work/stream").await;
+    for event in ["data: 1\n\n", "data: 2\n\n"] {
+        say(&events, Part::Data(event));
+        let frame = response.body_mut().frame().await.expect("an event").expect("no error");
+        assert_eq!(frame.into_data().expect("data"), event);
+        assert_eq!(server.setup.work().in_flight, 1);
+    }
+    drop(events);
+    assert_eq!(read(response).await.expect("the end"), "");
+    server.settles_at(0, 0).await;
+    server.has_all_its_slots(0).await;
+}
+
+pub(crate) async fn a_declared_length_ends_the_response<F: Framework>() {
+    let server = Server::<F>::start(Setup::rules()).await;
+    let parts = server.site.sized(4);
+    let mut client = server.client().await;
+    let mut response = client.get("/work/stream").await;
+    assert_eq!(field(&response, "content-length"), "4");
+    say(&parts, Part::Data("ab"));
+    assert!(response.body_mut().frame().await.is_some_and(|frame| frame.is_ok()));
+    assert_eq!(server.setup.work().in_flight, 1);
+    say(&parts, Part::Data("cd"));
+    assert!(response.body_mut().frame().await.is_some_and(|frame| frame.is_ok()));
+    // The sender is still there, so the body itself has not said that it ended.
+    server.settles_at(0, 0).await;
+    drop(parts);
+    server.has_all_its_slots(0).await;
+}
+
+pub(crate) async fn a_slow_client_holds_its_slot<F: Framework>() {
+    let server = Server::<F>::start(Setup::rules()).await;
+    let mut client = server.client().await;
+    let mut response = client.get("/work/large").await;
+    let first = response.body_mut().frame().await.expect("a part").expect("no error");
+    // More is to come than fits between the two.
+    assert_eq!(server.setup.work().in_flight, 1);
+    let mut length = first.into_data().map_or(0, |data| data.len() as u64);
+    while let Some(frame) = response.body_mut().frame().await {
+        length += frame.expect("no error").into_data().map_or(0, |data| data.len() as u64);
+    }
+    assert_eq!(length, LARGE);
+    server.settles_at(0, 0).await;
+    server.has_all_its_slots(0).await;
+}
+
+pub(crate) async fn a_slow_client_that_goes_away_is_dropped_work<F: Framework>() {
+    let server = Server::<F>::start(Setup::rules()).await;
+    let mut client = server.client().await;
+    let response = client.get("/work/large").await;
+    client.vanish().await;
+    drop(response);
+    server.has_all_its_slots(1).await;
+}
+
+pub(crate) async fn a_client_that_goes_away_before_the_head_is_dropped_work<F: Framework>() {
+    let server = Server::<F>::start(Setup::rules()).await;
+    let mut client = server.client().await;
+    {
+        let mut request = std::pin::pin!(client.send(Method::GET, "/work/stuck", None));
+        tokio::select! {
+            _ = request.as_mut() => panic!("it never answers"),
+            () = server.settles_at(1, 0) => {}
+        }
+    }
+    client.vanish().await;
+    server.has_all_its_slots(1).await;
+}
+
+pub(crate) async fn a_client_that_goes_away_in_a_stream_is_dropped_work<F: Framework>() {
+    let server = Server::<F>::start(Setup::rules()).await;
+    let events = server.site.stream();
+    let mut client = server.client().await;
+    let mut response = client.get("/work/stream").await;
+    say(&events, Part::Data("data: 1\n\n"));
+    assert!(response.body_mut().frame().await.is_some_and(|frame| frame.is_ok()));
+    client.vanish().await;
+    drop(response);
+    // Nothing more is sent: the server sees it by itself.
+    server.has_all_its_slots(1).await;
+    assert!(events.is_closed(), "the handler's stream was dropped");
+}
+
+pub(crate) async fn a_body_that_breaks_off_is_dropped_work<F: Framework>() {
+    let server = Server::<F>::start(Setup::rules()).await;
+    let parts = server.site.stream();
+    let mut client = server.client().await;
+    let mut response = client.get("/work/stream").await;
+    say(&parts, Part::Data("ab"));
+    assert!(response.body_mut().frame().await.is_some_and(|frame| frame.is_ok()));
+    say(&parts, Part::Broken);
+    assert!(read(response).await.is_err(), "the client sees that it is not whole");
+    server.has_all_its_slots(1).await;
+}
+
+pub(crate) async fn a_handler_that_panics_is_dropped_work<F: Framework>() {
+    let server = Server::<F>::start(Setup::rules()).await;
+    let mut client = server.client().await;
+    assert!(client.send(Method::GET, "/work/panic", None).await.is_err(), "the connection or stream breaks off");
+    server.has_all_its_slots(1).await;
+}
+
+pub(crate) async fn a_handler_that_fails_counts_as_what_the_client_sees<F: Framework>() {
+    let server = Server::<F>::start(Setup::rules()).await;
+    let mut client = server.client().await;
+    let response = client.send(Method::GET, "/work/fail", None).await;
+    let dropped = if F::FAILURES_ARE_SILENT {
+        assert!(response.is_err());
+        1
+    } else {
+        assert_eq!(response.expect("a response").status(), 500);
+        0
+    };
+    server.has_all_its_slots(dropped).await;
+}
+
+pub(crate) async fn trailers_belong_to_the_response<F: Framework>() {
+    let server = Server::<F>::start(Setup::rules()).await;
+    let parts = server.site.stream();
+    let mut client = server.client().await;
+    let mut response = client.get("/work/stream").await;
+    say(&parts, Part::Data("ab"));
+    assert!(response.body_mut().frame().await.is_some_and(|frame| frame.is_ok()));
+    assert_eq!(server.setup.work().in_flight, 1);
+    say(&parts, Part::Trailers("x-checksum", "7"));
+    drop(parts);
+    let frame = response.body_mut().frame().await.expect("trailers").expect("no error");
+    assert_eq!(frame.into_trailers().expect("trailers")["x-checksum"], "7");
+    server.has_all_its_slots(0).await;
+}
+
+pub(crate) async fn denied_requests_hold_nothing<F: Framework>() {
+    let server = Server::<F>::start(Setup::rules()).await;
+    let (one, other) = (server.site.stream(), server.site.stream());
+    let (mut first, mut second) = (server.client().await, server.client().await);
+    let (first, second) = (first.get("/work/stream").await, second.get("/work/stream").await);
+    let mut client = server.client().await;
+    for _ in 0..5 {
+        let denied = client.get("/work/hello").await;
+        assert_eq!(denied.status(), 429);
+        read(denied).await.expect("a whole body");
+        assert_eq!(server.setup.work().in_flight, 2);
+    }
+    assert_eq!(server.setup.heard.all(), ["limited work /work/hello"; 5]);
+    drop((one, other));
+    drop((read(first).await.expect("the end"), read(second).await.expect("the end")));
+    server.has_all_its_slots(0).await;
+}
+
+pub(crate) async fn a_failing_server_counts_if_it_is_to<F: Framework>() {
+    let server = Server::<F>::start(Setup::rules()).await;
+    let mut client = server.client().await;
+    let response = client.get("/failing/missing").await;
+    assert_eq!((response.status().as_u16(), read(response).await.expect("a whole body").len()), (404, 7));
+    server.settles_at(0, 0).await;
+    let response = client.get("/failing/broken").await;
+    assert_eq!((response.status().as_u16(), read(response).await.expect("a whole body").len()), (500, 6));
+    server.has_all_its_slots(1).await;
+}
+
+pub(crate) async fn a_client_that_goes_away_counts_for_nothing_if_it_is_to<F: Framework>() {
+    let server = Server::<F>::start(Setup::rules()).await;
+    let events = server.site.stream();
+    let mut client = server.client().await;
+    let response = client.get("/patient/stream").await;
+    assert_eq!(server.setup.work().in_flight, 1);
+    client.vanish().await;
+    drop(response);
+    server.has_all_its_slots(0).await;
+    assert!(events.is_closed(), "the handler's stream was dropped");
+}
