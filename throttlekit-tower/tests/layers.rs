@@ -1,0 +1,129 @@
+//! The layer fits above and below each of tower-http's layers: no body or error is in the way of another, and the slot of
+//! a request is held until the outermost body has been read.
+
+mod common;
+
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::{ALLOWED, Hello, Script, request, scripted};
+use http::header::{HeaderName, HeaderValue};
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use http_body_util::{BodyExt as _, Full, Limited};
+use throttlekit::{Admission, Axes, Outcome, Permit, Run, Settle, Slot};
+use throttlekit_tower::ThrottleLayer;
+use tower::{Service, ServiceBuilder, ServiceExt as _};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
+use tower_http::cors::CorsLayer;
+use tower_http::decompression::DecompressionLayer;
+use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::map_request_body::MapRequestBodyLayer;
+use tower_http::map_response_body::MapResponseBodyLayer;
+use tower_http::normalize_path::NormalizePathLayer;
+use tower_http::request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
+use tower_http::set_header::{SetRequestHeaderLayer, SetResponseHeaderLayer};
+use tower_http::timeout::{RequestBodyTimeoutLayer, ResponseBodyTimeoutLayer, TimeoutLayer};
+use tower_http::trace::TraceLayer;
+
+/// Writes down how the slot was given back.
+#[derive(Default)]
+struct Ledger(Mutex<Vec<Outcome>>);
+
+impl Settle for Ledger {
+    fn settle(&self, _slot: Slot, outcome: Outcome) {
+        self.0.lock().expect("no panic").push(outcome);
+    }
+}
+
+/// A layer that gives one request a slot.
+fn ours() -> (ThrottleLayer, Arc<Ledger>) {
+    let ledger = Arc::new(Ledger::default());
+    let permit = Permit::new(ledger.clone(), Slot { taken_at: 0, detail: 0 });
+    (scripted(&Script::new([Run::ready(Ok(Admission::from_axes(Axes::rate(ALLOWED), permit)))])), ledger)
+}
+
+/// Sends a request, and reads the response.
+async fn check<S, B>(service: S, ledger: Arc<Ledger>)
+where
+    S: Service<Request<Full<Bytes>>, Response = Response<B>>,
+    S::Error: Debug,
+    B: Body,
+    B::Error: Debug,
+{
+    let outcomes = || ledger.0.lock().expect("no panic").clone();
+    let mut request = request().map(|()| Full::new(Bytes::from_static(b"a body")));
+    request.headers_mut().insert("accept-encoding", HeaderValue::from_static("gzip"));
+    let response = service.oneshot(request).await.expect("a response");
+    assert_eq!(
+        (response.status(), &response.headers()["ratelimit-remaining"]),
+        (StatusCode::CREATED, &HeaderValue::from(50))
+    );
+    assert!(outcomes().is_empty(), "nobody has read the body");
+    assert!(response.into_body().collect().await.is_ok());
+    assert_eq!(outcomes(), [Outcome::Completed]);
+}
+
+/// Each layer around ours, and ours around it.
+macro_rules! fits {
+    ($($name:ident: $layer:expr;)*) => {$(
+        #[tokio::test]
+        async fn $name() {
+            let (ours, ledger) = self::ours();
+            check(ServiceBuilder::new().layer($layer).layer(ours).service(Hello::default()), ledger).await;
+            let (ours, ledger) = self::ours();
+            check(ServiceBuilder::new().layer(ours).layer($layer).service(Hello::default()), ledger).await;
+        }
+    )*};
+}
+
+fits! {
+    catch_panic: CatchPanicLayer::new();
+    compression: CompressionLayer::new().compress_when(SizeAbove::new(0));
+    cors: CorsLayer::new();
+    decompression: DecompressionLayer::new();
+    map_request_body: MapRequestBodyLayer::new(limited);
+    map_response_body: MapResponseBodyLayer::new(limited);
+    normalize_path: NormalizePathLayer::trim_trailing_slash();
+    propagate_request_id: PropagateRequestIdLayer::x_request_id();
+    request_body_limit: RequestBodyLimitLayer::new(1_000);
+    request_body_timeout: RequestBodyTimeoutLayer::new(Duration::from_secs(10));
+    response_body_timeout: ResponseBodyTimeoutLayer::new(Duration::from_secs(10));
+    set_request_header: SetRequestHeaderLayer::overriding(HeaderName::from_static("x-a"), HeaderValue::from_static("b"));
+    set_request_id: SetRequestIdLayer::x_request_id(OneId);
+    set_response_header: SetResponseHeaderLayer::overriding(HeaderName::from_static("x-a"), HeaderValue::from_static("b"));
+    timeout: TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, Duration::from_secs(10));
+    trace: TraceLayer::new_for_http();
+}
+
+fn limited<B>(body: B) -> Limited<B> {
+    Limited::new(body, 1_000)
+}
+
+#[derive(Clone)]
+struct OneId;
+
+impl MakeRequestId for OneId {
+    fn make_request_id<B>(&mut self, _: &Request<B>) -> Option<RequestId> {
+        Some(RequestId::new(HeaderValue::from_static("1")))
+    }
+}
+
+#[tokio::test]
+async fn compressed_responses_hold_their_slot_too() {
+    let compression = || CompressionLayer::new().compress_when(SizeAbove::new(0));
+    let (layer, ledger) = ours();
+    let between = ServiceBuilder::new().layer(DecompressionLayer::new()).layer(layer).layer(compression());
+    check(between.service(Hello::default()), ledger).await;
+
+    let (layer, _ledger) = ours();
+    let service = ServiceBuilder::new().layer(layer).layer(compression()).service(Hello::default());
+    let mut request = request().map(|()| Full::new(Bytes::new()));
+    request.headers_mut().insert("accept-encoding", HeaderValue::from_static("gzip"));
+    let response = service.oneshot(request).await.expect("a response");
+    assert_eq!(response.headers()["content-encoding"], "gzip");
+}
