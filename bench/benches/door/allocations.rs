@@ -1,5 +1,6 @@
 //! What a layer adds to a service, in process: allocations per request.
 
+mod actix;
 mod stacks;
 
 use std::error::Error;
@@ -13,12 +14,12 @@ const REQUESTS: u32 = 1_000;
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let _ = Args::from_env();
-    report::header("tower door, allocations");
+    report::header("doors of frameworks, allocations");
     let mut table = Table::new(["stack", "allocations a request", "over bare", "bytes a request"]);
     let mut figures: Vec<Value> = Vec::new();
     let mut claims = Claims::default();
     let mut bare = f64::NAN;
-    for mut stack in stacks::all()? {
+    for mut stack in stacks::all()?.into_iter().chain(actix::all()?) {
         let mut extensions = stacks::extensions();
         // The key's slot, and whatever else is made once.
         (stack.door)(&mut extensions);
@@ -29,15 +30,17 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         });
         #[allow(clippy::cast_precision_loss)] // small counts
         let [count, bytes] = [counted.count_total, counted.bytes_total].map(|n| n as f64 / f64::from(REQUESTS));
-        if stack.name == "bare" {
+        if stack.name == stack.bare {
             bare = count;
         }
         table.row([stack.name.to_owned(), two(count), two(count - bare), two(bytes)]);
         figures.push(json!({ "stack": stack.name, "allocations": count, "over": count - bare, "bytes": bytes }));
         match stack.name {
-            "ThrottleKit" => claims.at_most("ThrottleKit: allocations over the bare service", count - bare, 0.0),
-            "ThrottleKit, headers" => {
-                claims.at_most("ThrottleKit, headers: allocations over the bare service", count - bare, 4.0);
+            "ThrottleKit" | "actix ThrottleKit" | "actix ThrottleKit, slots" => {
+                claims.at_most(format!("{}: allocations over the bare service", stack.name), count - bare, 0.0);
+            }
+            "ThrottleKit, headers" | "actix ThrottleKit, headers" => {
+                claims.at_most(format!("{}: allocations over the bare service", stack.name), count - bare, 4.0);
             }
             _ => {}
         }

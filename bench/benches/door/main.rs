@@ -1,6 +1,7 @@
 //! What a layer adds to a service, in process: nanoseconds per request. Allocations are counted by `door_allocations`,
 //! whose allocator would be in the way here.
 
+mod actix;
 mod stacks;
 
 use std::cell::RefCell;
@@ -13,8 +14,6 @@ use bench::measure::{Candidate, Plan, Rounds, Row, Sample, Slice, Verdict};
 use bench::report::{self, Claims, Table, one};
 use serde_json::{Value, json};
 use stacks::Stack;
-
-const BARE: &str = "bare";
 
 struct Contender(RefCell<Stack>, &'static str);
 
@@ -39,7 +38,9 @@ impl Candidate for Contender {
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::from_env();
     let plan = Plan::new(args.quick);
-    let contenders: Vec<Box<dyn Candidate>> = stacks::all()?
+    let stacks: Vec<Stack> = stacks::all()?.into_iter().chain(actix::all()?).collect();
+    let bares: Vec<&str> = stacks.iter().map(|stack| stack.bare).collect();
+    let contenders: Vec<Box<dyn Candidate>> = stacks
         .into_iter()
         .map(|stack| -> Box<dyn Candidate> {
             let name = stack.name;
@@ -50,19 +51,25 @@ fn main() -> Result<(), Box<dyn Error>> {
     let row = Row { name: "one peer, allowed", traffic, verdict: Verdict::Allowed };
     let rounds = Rounds::run(&contenders, row, &[1], plan);
 
-    report::header("tower door");
+    report::header("doors of frameworks");
     println!("{}", report::clock_costs());
     println!("One request through `Service::call`, its body read to the end; one peer, always admitted.\n");
     let mut table = Table::new(["stack", "ns", "over bare"]);
     let mut figures: Vec<Value> = Vec::new();
-    for name in rounds.names() {
-        table.row([name.clone(), one(rounds.ns(name, 1)), one(rounds.over((name, 1), (BARE, 1)))]);
-        figures.push(json!({ "stack": name, "ns": rounds.ns(name, 1), "over": rounds.over((name, 1), (BARE, 1)) }));
+    for (name, bare) in rounds.names().iter().zip(bares) {
+        let over = rounds.over((name, 1), (bare, 1));
+        table.row([name.clone(), one(rounds.ns(name, 1)), one(over)]);
+        figures.push(json!({ "stack": name, "ns": rounds.ns(name, 1), "over": over }));
     }
     table.print();
     let mut claims = Claims::default();
-    for (name, bound) in [("ThrottleKit", 60.0), ("ThrottleKit, headers", 150.0)] {
-        claims.at_most(format!("{name}: ns over the bare service"), rounds.over((name, 1), (BARE, 1)), bound);
+    for (name, bare, bound) in [
+        ("ThrottleKit", "bare", 60.0),
+        ("ThrottleKit, headers", "bare", 150.0),
+        ("actix ThrottleKit", "actix bare", 60.0),
+        ("actix ThrottleKit, headers", "actix bare", 150.0),
+    ] {
+        claims.at_most(format!("{name}: ns over the bare service"), rounds.over((name, 1), (bare, 1)), bound);
     }
     claims.print();
     report::save("door", json!({ "figures": figures, "claims": claims.json() }));

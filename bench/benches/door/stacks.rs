@@ -21,6 +21,9 @@ use tower_governor::GovernorLayer;
 use tower_governor::governor::GovernorConfigBuilder;
 use tower_governor::key_extractor::PeerIpKeyExtractor;
 
+/// The name of the bare tower service.
+const BARE: &str = "bare";
+
 /// The service that all layers protect: an empty answer, at once.
 ///
 /// It hands the request's extensions back, so that the harness can use them for the next request instead of making new
@@ -45,12 +48,14 @@ impl Service<Request<Body>> for Bare {
 }
 
 /// A way through one stack, its types forgotten.
-pub(crate) type Door = Box<dyn FnMut(&mut Extensions) -> bool + Send>;
+pub(crate) type Door = Box<dyn FnMut(&mut Extensions) -> bool>;
 
 /// A named stack.
 pub(crate) struct Stack {
     /// The name in the tables.
     pub(crate) name: &'static str,
+    /// The stack without a layer that it is compared with.
+    pub(crate) bare: &'static str,
     /// One request: whether it was admitted.
     pub(crate) door: Door,
 }
@@ -67,7 +72,7 @@ pub(crate) fn extensions() -> Extensions {
 /// Sends a request through `service` and reads the answer to its end.
 fn door<S, B>(name: &'static str, mut service: S) -> Stack
 where
-    S: Service<Request<Body>, Response = Response<B>, Future: Unpin> + Send + 'static,
+    S: Service<Request<Body>, Response = Response<B>, Future: Unpin> + 'static,
     B: http_body::Body + Unpin,
 {
     let door = move |extensions: &mut Extensions| {
@@ -87,7 +92,7 @@ where
         std::hint::black_box(response);
         admitted
     };
-    Stack { name, door: Box::new(door) }
+    Stack { name, bare: BARE, door: Box::new(door) }
 }
 
 /// The bare service, this project's layer and `tower_governor`'s, each without and with header fields.
@@ -97,7 +102,7 @@ where
 /// If a limit is refused.
 pub(crate) fn all() -> Result<Vec<Stack>, Box<dyn Error>> {
     Ok(vec![
-        door("bare", Bare),
+        door(BARE, Bare),
         door("ThrottleKit", ours(SystemClock::new(), HeaderSet::EMPTY)?.layer(Bare)),
         door("ThrottleKit, headers", ours(SystemClock::new(), HeaderFamily::Draft.into())?.layer(Bare)),
         door("ThrottleKit, shared clock", ours(TscClock::new(), HeaderSet::EMPTY)?.layer(Bare)),
