@@ -1,0 +1,153 @@
+//! What a layer takes from the throughput of a server: requests a second over loopback, by `wrk` with 64 connections.
+//!
+//! The server has one core and the load another, where there are two. All stacks serve in turn, in an order that changes
+//! with each round; what counts is the median of the rounds' shares of the bare server.
+
+use std::error::Error;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use bench::args::Args;
+use bench::cores::pin;
+use bench::report::{self, Claims, Table, two};
+use bench::rival::{Limit, gcra};
+use serde_json::{Value, json};
+use throttlekit::headers::{HeaderFamily, HeaderSet};
+use throttlekit::{Guard, Limiter, SystemClock};
+use throttlekit_axum::ThrottleLayer;
+use tower_governor::GovernorLayer;
+use tower_governor::governor::GovernorConfigBuilder;
+
+const BARE: &str = "axum";
+const STACKS: [&str; 6] = [
+    BARE,
+    "axum, ThrottleKit",
+    "axum, ThrottleKit, headers",
+    "axum, ThrottleKit, slots",
+    "axum, tower_governor",
+    "axum, tower_governor, headers",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args = Args::from_env();
+    if let Some(stack) = &args.part {
+        return serve(stack);
+    }
+    let (rounds, seconds) = if args.quick { (3, 1) } else { (15, 2) };
+    pin(&std::process::id().to_string(), 1);
+    let mut servers = STACKS.iter().map(|stack| Server::start(stack)).collect::<Result<Vec<_>, _>>()?;
+    for server in &servers {
+        server.load(Duration::from_secs(1))?;
+    }
+    let mut counts: Vec<Vec<f64>> = vec![Vec::new(); STACKS.len()];
+    for round in 0..rounds {
+        for turn in 0..STACKS.len() {
+            let index = (turn + round) % STACKS.len();
+            counts[index].push(servers[index].load(Duration::from_secs(seconds))?);
+        }
+    }
+    servers.clear();
+
+    report::header("loopback");
+    println!("One server on one core, `wrk -t1 -c64` on another; {rounds} rounds of {seconds} s for each stack.\n");
+    let mut table = Table::new(["stack", "requests a second", "of the bare server"]);
+    let mut figures: Vec<Value> = Vec::new();
+    let mut claims = Claims::default();
+    for (stack, mine) in STACKS.iter().zip(&counts) {
+        let share = median(mine.iter().zip(&counts[0]).map(|(mine, bare)| mine / bare).collect());
+        let rate = median(mine.clone());
+        table.row([(*stack).to_owned(), format!("{rate:.0}"), two(share)]);
+        figures.push(json!({ "stack": stack, "perSecond": rate, "share": share }));
+        match *stack {
+            "axum, ThrottleKit" => claims.at_least("share of the bare server, no headers", share, 0.98),
+            "axum, ThrottleKit, headers" => claims.at_least("share of the bare server, headers", share, 0.95),
+            _ => {}
+        }
+    }
+    table.print();
+    claims.print();
+    report::save("loopback", json!({ "figures": figures, "claims": claims.json() }));
+    Ok(())
+}
+
+/// One stack in a process of its own, which ends with this.
+struct Server {
+    process: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(stack: &str) -> Result<Self, Box<dyn Error>> {
+        let mut process =
+            Command::new(std::env::current_exe()?).args(["--part", stack]).stdout(Stdio::piped()).spawn()?;
+        pin(&process.id().to_string(), 0);
+        let mut address = String::new();
+        BufReader::new(process.stdout.take().ok_or("no output")?).read_line(&mut address)?;
+        Ok(Self { process, address: address.trim().to_owned() })
+    }
+
+    /// Requests a second.
+    fn load(&self, span: Duration) -> Result<f64, Box<dyn Error>> {
+        let span = format!("-d{}s", span.as_secs());
+        let url = format!("http://{}/", self.address);
+        let output = Command::new("wrk").args(["-t1", "-c64", &span, &url]).output()?;
+        let text = String::from_utf8(output.stdout)?;
+        if text.contains("Non-2xx") {
+            return Err(format!("the server refused requests: {text}").into());
+        }
+        let line = text.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
+        Ok(line.ok_or_else(|| format!("wrk says no rate: {text}"))?.trim().parse()?)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Serves one stack until the process is killed.
+fn serve(stack: &str) -> Result<(), Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let app = Router::new().route("/", get(|| async { "hello" }));
+    let limiter = || -> Result<_, Box<dyn Error>> { Ok(Limiter::new(gcra(Limit::GENEROUS)?)) };
+    let app = match stack {
+        BARE => app,
+        "axum, ThrottleKit" => app.layer(ThrottleLayer::builder(limiter()?).headers(HeaderSet::EMPTY).build()?),
+        "axum, ThrottleKit, headers" => {
+            app.layer(ThrottleLayer::builder(limiter()?).headers(HeaderFamily::Draft).build()?)
+        }
+        "axum, ThrottleKit, slots" => {
+            let slots = ThrottleLayer::builder_for(Guard::fixed(10_000)?, SystemClock::new());
+            app.layer(slots.headers(HeaderSet::EMPTY).build()?)
+        }
+        "axum, tower_governor" => {
+            let mut config = GovernorConfigBuilder::default();
+            config.per_millisecond(1).burst_size(4_000_000_000);
+            app.layer(GovernorLayer::new(config.finish().ok_or("the quota is refused")?))
+        }
+        "axum, tower_governor, headers" => {
+            let mut config = GovernorConfigBuilder::default();
+            config.per_millisecond(1).burst_size(4_000_000_000);
+            let mut config = config.use_headers();
+            app.layer(GovernorLayer::new(config.finish().ok_or("the quota is refused")?))
+        }
+        other => return Err(format!("there is no stack {other:?}").into()),
+    };
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        println!("{}", listener.local_addr()?);
+        let service = app.into_make_service_with_connect_info::<SocketAddr>();
+        Ok::<_, Box<dyn Error>>(axum::serve(listener, service).await?)
+    })
+}
