@@ -62,6 +62,24 @@ pub(crate) enum Place {
     Sequence,
     BlockIndex,
     Done,
+    /// Something that does not matter.
+    Ignored,
+}
+
+impl Place {
+    /// Whether a number there says something new each time that it is there.
+    pub(crate) fn tells(self) -> bool {
+        matches!(
+            self,
+            Self::Input
+                | Self::OutputTokens
+                | Self::Cached
+                | Self::CacheWritten
+                | Self::Reasoning
+                | Self::Sequence
+                | Self::Done
+        )
+    }
 }
 
 /// Which choices of a completion: one bit each, and those beyond as the last.
@@ -145,6 +163,12 @@ impl Answer {
         }
     }
 
+    /// Whether the document that was read last added text, and no more, as each that is like it does.
+    pub(crate) fn only_adds(&self) -> bool {
+        let kind = self.kind.as_slice();
+        kind.is_empty() || (kind.ends_with(b"delta") && kind != b"message_delta")
+    }
+
     fn choice_ends(&mut self) {
         let bit = 1_u128 << self.choice.take().unwrap_or(0).min(MAX_CHOICE);
         self.shape.choices |= bit;
@@ -211,7 +235,9 @@ impl Walk for Answer {
             (Place::Choice, b"finish_reason") => Place::Finish,
             (Place::Choice, b"delta" | b"message") => Place::Delta,
             (Place::Choice, b"text") => {
-                self.dialect = Some(Dialect::Completions);
+                if matches!(self.dialect, None | Some(Dialect::Chat)) {
+                    self.dialect = Some(Dialect::Completions);
+                }
                 Place::Text
             }
             (Place::Root | Place::Delta | Place::Message, b"content") => Place::Content,
@@ -285,13 +311,14 @@ impl Walk for Answer {
         match place {
             Place::Id => self.labelled[0] = true,
             Place::Model => self.labelled[1] = true,
-            Place::Type => match self.kind.as_slice() {
-                kind if kind.starts_with(b"response.") => self.dialect = Some(Dialect::Responses),
-                kind if kind.starts_with(b"message") || kind.starts_with(b"content_block") => {
-                    self.dialect = Some(Dialect::Messages);
+            Place::Type => {
+                let kind = self.kind.as_slice();
+                if kind.starts_with(b"response.") {
+                    self.dialect.get_or_insert(Dialect::Responses);
+                } else if kind.starts_with(b"message") || kind.starts_with(b"content_block") {
+                    self.dialect.get_or_insert(Dialect::Messages);
                 }
-                _ => {}
-            },
+            }
             _ => {}
         }
     }
@@ -300,7 +327,7 @@ impl Walk for Answer {
         match (place, scalar) {
             (Place::ChoiceIndex, Scalar::Whole(index)) => self.choice = Some(index),
             (Place::BlockIndex, Scalar::Whole(index)) => self.block = Some(index),
-            (Place::Created, Scalar::Whole(second)) => self.created = second,
+            (Place::Created, Scalar::Whole(second)) if self.created == 0 => self.created = second,
             (Place::Sequence, Scalar::Whole(number)) => self.shape.sequence = number,
             (Place::Done, Scalar::True | Scalar::False) => {
                 self.dialect.get_or_insert(Dialect::Ollama);

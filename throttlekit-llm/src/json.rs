@@ -122,6 +122,11 @@ impl<P: Copy> Reader<P> {
         (self.name_next, self.place) = (false, Some(self.root));
     }
 
+    /// Whether nothing was read of a document.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.is_closed() && self.at == 0
+    }
+
     /// Whether everything that was opened is closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.depth == 0 && self.skipped == 0 && self.mode == Mode::Between
@@ -146,7 +151,7 @@ impl<P: Copy> Reader<P> {
                     self.between(byte, rest.len(), bytes.len(), walk);
                     1
                 }
-                Mode::Name => self.name(byte, walk),
+                Mode::Name => self.name(rest, walk),
                 Mode::NameEscape => {
                     self.mode = Mode::Name;
                     1
@@ -210,27 +215,39 @@ impl<P: Copy> Reader<P> {
         }
     }
 
-    fn name<W: Walk<Place = P>>(&mut self, byte: u8, walk: &mut W) -> usize {
-        match byte {
-            b'"' => {
-                let name = self.name.get(..self.name_len).unwrap_or_default();
-                self.place = match self.top() {
-                    Some((parent, true)) if self.name_len <= NAME => walk.member(parent, name),
-                    _ => None,
-                };
-                (self.name_next, self.mode) = (false, Mode::Between);
-            }
-            b'\\' => (self.name_len, self.mode) = (NAME + 1, Mode::NameEscape),
-            _ => {
-                if let Some(slot) = self.name.get_mut(self.name_len) {
-                    *slot = byte;
-                    self.name_len += 1;
-                } else {
-                    self.name_len = NAME + 1;
-                }
-            }
+    fn name<W: Walk<Place = P>>(&mut self, rest: &[u8], walk: &mut W) -> usize {
+        let Some(end) = memchr2(b'"', b'\\', rest) else {
+            self.keep_name(rest);
+            return rest.len();
+        };
+        let piece = rest.get(..end).unwrap_or_default();
+        if rest.get(end) == Some(&b'\\') {
+            (self.name_len, self.mode) = (NAME + 1, Mode::NameEscape);
+            return end + 1;
         }
-        1
+        let parent = self.top().filter(|(_, object)| *object).map(|(parent, _)| parent);
+        self.place = if self.name_len == 0 {
+            // All of it is in this piece.
+            parent.and_then(|parent| walk.member(parent, piece))
+        } else {
+            self.keep_name(piece);
+            let name = self.name.get(..self.name_len);
+            parent.zip(name).and_then(|(parent, name)| walk.member(parent, name))
+        };
+        (self.name_next, self.mode) = (false, Mode::Between);
+        end + 1
+    }
+
+    /// Keeps a piece of a name; of one that is too long, that it is.
+    fn keep_name(&mut self, piece: &[u8]) {
+        let end = self.name_len.saturating_add(piece.len());
+        match self.name.get_mut(self.name_len..end) {
+            Some(slot) => {
+                slot.copy_from_slice(piece);
+                self.name_len = end;
+            }
+            None => self.name_len = NAME + 1,
+        }
     }
 
     fn text<W: Walk<Place = P>>(&mut self, rest: &[u8], walk: &mut W) -> usize {

@@ -16,6 +16,7 @@ mod policy;
 mod report;
 mod request;
 mod scan;
+mod template;
 mod usage;
 
 pub use account::{Account, MeterAccount, Opened};

@@ -7,6 +7,7 @@ use memchr::memchr2;
 use crate::answer::{Answer, Dialect, Place, Shape};
 use crate::count::CountTokens;
 use crate::json::Reader;
+use crate::template::Template;
 use crate::usage::Usage;
 
 /// How documents lie in the bytes of an answer.
@@ -86,6 +87,7 @@ pub struct Scanner {
     json: Reader<Place>,
     answer: Answer,
     line: Line,
+    template: Template,
     /// A line feed that comes now belongs to the line's end before it.
     after_cr: bool,
     /// The last byte was the end of a line, or none came.
@@ -118,6 +120,7 @@ impl Scanner {
             json: Reader::new(Place::Root),
             answer: Answer::new(counter),
             line: Line::Mark(0),
+            template: Template::new(framing.has_lines()),
             after_cr: false,
             at_line_start: true,
         }
@@ -202,6 +205,9 @@ impl Scanner {
             if !matches!((self.line, byte), (Line::Start(0) | Line::Mark(0), b'\n' | b'\r')) {
                 self.answer.shape.between_events = false;
             }
+            if self.line == Line::Start(0) && byte == b'd' && self.json.is_fresh() && self.whole_event(&mut rest) {
+                continue;
+            }
             match self.line {
                 Line::Data | Line::Other => {
                     let end = memchr2(b'\n', b'\r', rest);
@@ -241,6 +247,27 @@ impl Scanner {
         }
     }
 
+    /// Reads an event at the start of `rest` if all of it is there: one line, and the empty line after it.
+    fn whole_event(&mut self, rest: &mut &[u8]) -> bool {
+        if let Some(len) = self.template.same(rest) {
+            let after = rest.get(len..).unwrap_or_default();
+            let ended = after.strip_prefix(b"\n\n").or_else(|| after.strip_prefix(b"\r\n\r\n"));
+            if let Some(after) = ended {
+                self.count(rest);
+                self.answer.shape.between_events = true;
+                *rest = after;
+                return true;
+            }
+        }
+        let Some(end) = memchr2(b'\n', b'\r', rest).filter(|_| rest.starts_with(DATA)) else { return false };
+        let (line, after) = rest.split_at(end);
+        self.template.read(line, DATA.len(), &mut self.json, &mut self.answer);
+        *rest = after;
+        // Its end is read as that of any line of data.
+        self.line = Line::Data;
+        true
+    }
+
     fn line_ends(&mut self, byte: u8) {
         self.after_cr = byte == b'\r';
         if self.line == Line::Data {
@@ -252,13 +279,32 @@ impl Scanner {
     fn lines(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
+            let fresh = self.json.is_fresh();
+            if let Some(len) = if fresh { self.template.same(rest) } else { None } {
+                if let Some(after) = rest.get(len..).and_then(|after| after.strip_prefix(b"\n")) {
+                    self.count(rest);
+                    rest = after;
+                    continue;
+                }
+            }
             let end = memchr2(b'\n', b'\r', rest);
-            let (line, next) = rest.split_at(end.map_or(rest.len(), |end| end + 1));
-            self.json.read(line, &mut self.answer);
+            let (line, next) = rest.split_at(end.unwrap_or(rest.len()));
+            if fresh && end.is_some() {
+                self.template.read(line, 0, &mut self.json, &mut self.answer);
+            } else {
+                self.json.read(line, &mut self.answer);
+            }
             if end.is_some() {
                 self.next_document();
             }
-            rest = next;
+            rest = next.get(1..).unwrap_or_default();
+        }
+    }
+
+    /// Counts the texts of the line that was the same.
+    fn count(&mut self, bytes: &[u8]) {
+        for text in self.template.texts(bytes) {
+            self.answer.counter.text(text);
         }
     }
 

@@ -85,24 +85,32 @@ impl Body for Answer {
     }
 }
 
-/// A budget that is never used up.
-fn account() -> Result<MeterAccount, BuildError> {
-    let budget = Budget::builder().budget(9e15).window_ms(1e12).build()?;
-    Ok(MeterAccount::new(Arc::new(TokenBudget::new(budget)), "key-1"))
+/// Counts answers from one budget, which is never used up.
+#[derive(Clone)]
+pub(crate) struct Counting {
+    policy: StreamPolicy,
+    budget: Arc<TokenBudget>,
 }
 
-pub(crate) fn meter(exhausted: Exhausted, granularity: u64) -> Result<StreamMeter, BuildError> {
-    let policy = StreamPolicy::builder().exhausted(exhausted).granularity(granularity).build()?;
-    Ok(policy.start(Framing::Sse, account()?))
+impl Counting {
+    pub(crate) fn new(exhausted: Exhausted, granularity: u64) -> Result<Self, BuildError> {
+        let policy = StreamPolicy::builder().exhausted(exhausted).granularity(granularity).build()?;
+        let budget = Budget::builder().budget(9e15).window_ms(1e12).build()?;
+        Ok(Self { policy, budget: Arc::new(TokenBudget::new(budget)) })
+    }
+
+    pub(crate) fn start(&self) -> StreamMeter {
+        self.policy.start(Framing::Sse, MeterAccount::new(self.budget.clone(), "key-1"))
+    }
 }
 
 /// The names of what is compared, how its chunks come, and what counts them.
 pub(crate) fn in_process() -> Result<Vec<(&'static str, Lines, Option<StreamMeter>)>, BuildError> {
     Ok(vec![
         ("bare", Lines::Whole, None),
-        ("counted, whole lines", Lines::Whole, Some(meter(Exhausted::Cut, 1)?)),
-        ("counted, whole lines, 1,000 tokens ahead", Lines::Whole, Some(meter(Exhausted::Cut, 1_000)?)),
-        ("counted, cut lines", Lines::Cut, Some(meter(Exhausted::Cut, 1)?)),
-        ("counted, cut lines, may not cut", Lines::Cut, Some(meter(Exhausted::Finish, 1)?)),
+        ("counted, whole lines", Lines::Whole, Some(Counting::new(Exhausted::Cut, 1)?.start())),
+        ("counted, whole lines, 1,000 tokens ahead", Lines::Whole, Some(Counting::new(Exhausted::Cut, 1_000)?.start())),
+        ("counted, cut lines", Lines::Cut, Some(Counting::new(Exhausted::Cut, 1)?.start())),
+        ("counted, cut lines, may not cut", Lines::Cut, Some(Counting::new(Exhausted::Finish, 1)?.start())),
     ])
 }

@@ -85,7 +85,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("\nWhere chunks end within lines and answers may be cut, a chunk goes out as two frames.\n");
 
     let plan = proxy::Plan::new(args.quick);
-    println!("Over loopback: {} MB in {} answers a round, {} rounds.\n", plan.megabytes(), plan.answers, plan.rounds);
+    println!(
+        "Over loopback: {} answers at once, {} MB a round, {} rounds.\n",
+        plan.answers,
+        plan.megabytes(),
+        plan.rounds
+    );
     let throughput = proxy::run(plan)?;
     let mut table = Table::new(["proxy", "MB/s", "of bare"]);
     let mut claims = Claims::default();

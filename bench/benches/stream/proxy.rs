@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use throttlekit_llm::{Exhausted, MeteredBody};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::answers::{Answer, CHUNK, Lines, meter};
+use crate::answers::{Answer, CHUNK, Counting, Lines};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -32,9 +32,9 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn new(quick: bool) -> Self {
         if quick {
-            Self { rounds: 3, answers: 2, chunks: 4_000 }
+            Self { rounds: 3, answers: 64, chunks: 200 }
         } else {
-            Self { rounds: 15, answers: 8, chunks: 16_000 }
+            Self { rounds: 15, answers: 64, chunks: 2_000 }
         }
     }
 
@@ -62,13 +62,14 @@ const KINDS: [(&str, &str); 4] = [
 
 pub(crate) fn run(plan: Plan) -> Result<Vec<Throughput>, Box<dyn Error>> {
     let upstream = serve(move |request| async move { Ok::<_, Failure>(Response::new(answer(&request, plan))) })?;
-    let proxy = serve(move |request| pass(request, upstream))?;
+    let counting = Counting::new(Exhausted::Cut, 1)?;
+    let proxy = serve(move |request| pass(request, upstream, counting.clone()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut rates: Vec<Vec<f64>> = vec![Vec::new(); KINDS.len()];
     for round in 0..=plan.rounds {
         for turn in 0..KINDS.len() {
             let kind = (turn + round) % KINDS.len();
-            let rate = runtime.block_on(fetch(proxy, KINDS[kind].1, plan))?;
+            let rate = runtime.block_on(fetch(proxy, KINDS[kind].1, plan)).map_err(|error| error.to_string())?;
             if round > 0 {
                 rates[kind].push(rate);
             }
@@ -117,14 +118,17 @@ where
 }
 
 /// The proxy: asks the upstream, and passes its answer.
-async fn pass(request: Request<Incoming>, upstream: SocketAddr) -> Result<Response<Passed>, Failure> {
+async fn pass(
+    request: Request<Incoming>,
+    upstream: SocketAddr,
+    counting: Counting,
+) -> Result<Response<Passed>, Failure> {
     let mut connection = connect(upstream).await?;
     let counted = request.uri().path().ends_with("/cut");
     let request = Request::builder().uri(request.uri().path()).header("host", "upstream").body(Empty::<Bytes>::new())?;
     let answer = connection.send_request(request).await?;
     if counted {
-        let meter = meter(Exhausted::Cut, 1)?;
-        return Ok(answer.map(|body| Passed::Right(MeteredBody::new(body, meter))));
+        return Ok(answer.map(|body| Passed::Right(MeteredBody::new(body, counting.start()))));
     }
     Ok(answer.map(Passed::Left))
 }
@@ -139,22 +143,23 @@ async fn connect(address: SocketAddr) -> Result<SendRequest<Empty<Bytes>>, Failu
     Ok(sender)
 }
 
-/// Reads answers, one after the other; megabytes a second.
+/// Reads all answers at once; megabytes a second.
 #[allow(clippy::cast_precision_loss)] // a count of bytes
-async fn fetch(proxy: SocketAddr, path: &str, plan: Plan) -> Result<f64, Box<dyn Error>> {
-    let mut connection = connect(proxy).await.map_err(|error| error.to_string())?;
+async fn fetch(proxy: SocketAddr, path: &str, plan: Plan) -> Result<f64, Failure> {
     let start = Instant::now();
-    for _ in 0..plan.answers {
-        let request = Request::builder().uri(path).header("host", "proxy").body(Empty::<Bytes>::new())?;
-        let mut body = connection.send_request(request).await?.into_body();
-        let mut bytes = 0;
-        while let Some(frame) = body.frame().await {
-            bytes += frame?.data_ref().map_or(0, Bytes::len);
-        }
-        // The first line of an answer whose chunks are shifted begins in its middle; nothing of it is lost.
-        if bytes != plan.chunks * CHUNK {
-            return Err(format!("{path} gave {bytes} bytes").into());
-        }
-    }
+    let answers = (0..plan.answers).map(|_| read(proxy, path, plan));
+    futures_util::future::try_join_all(answers).await?;
     Ok((plan.answers * plan.chunks * CHUNK) as f64 / 1e6 / start.elapsed().as_secs_f64())
+}
+
+async fn read(proxy: SocketAddr, path: &str, plan: Plan) -> Result<(), Failure> {
+    let mut connection = connect(proxy).await?;
+    let request = Request::builder().uri(path).header("host", "proxy").body(Empty::<Bytes>::new())?;
+    let mut body = connection.send_request(request).await?.into_body();
+    let mut bytes = 0;
+    while let Some(frame) = body.frame().await {
+        bytes += frame?.data_ref().map_or(0, Bytes::len);
+    }
+    // The first line of an answer whose chunks are shifted begins in its middle; nothing of it is lost.
+    if bytes == plan.chunks * CHUNK { Ok(()) } else { Err(format!("{path} gave {bytes} bytes").into()) }
 }

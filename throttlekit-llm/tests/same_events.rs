@@ -1,0 +1,109 @@
+//! Events that are the same but for their text are not read each time: what comes of them must be what reading them gives.
+
+mod support;
+
+use proptest::prelude::*;
+use support::{account, drive, meter_of, policy, served};
+use throttlekit_llm::{BytesPerToken, Exhausted, Framing, Scanner};
+
+fn chat(choice: u32, text: &str, more: &str) -> String {
+    format!(
+        "data: {{\"id\":\"c\",\"model\":\"m\",\"created\":3,\"choices\":[{{\"index\":{choice},\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":null}}]{more}}}\n\n"
+    )
+}
+
+fn block(kind: &str, index: u32, rest: &str) -> String {
+    format!("event: {kind}\ndata: {{\"type\":\"{kind}\",\"index\":{index}{rest}}}\n\n")
+}
+
+/// Events that differ from each other in what must not be overlooked.
+fn event() -> impl Strategy<Value = String> {
+    let text =
+        prop_oneof!["[a-z]{0,20}", Just("a\\n\\\"b".to_owned()), Just("\\u00e9".to_owned()), Just(String::new())];
+    (0_u32..12, 0_u32..3, text, 0_u32..30).prop_map(|(kind, index, text, number)| match kind {
+        0..=2 => chat(index, &text, ""),
+        3 => chat(index, &text, &format!(",\"obfuscation\":\"{}\"", "x".repeat(number as usize))),
+        4 => chat(index, &text, &format!(",\"usage\":{{\"completion_tokens\":{number}}}")),
+        5 => chat(index, &text, "").replace("null", "\"stop\""),
+        6 => {
+            block("content_block_delta", index, &format!(",\"delta\":{{\"type\":\"text_delta\",\"text\":\"{text}\"}}"))
+        }
+        7 => block(
+            "content_block_start",
+            index,
+            &format!(",\"content_block\":{{\"type\":\"tool_use\",\"name\":\"{text}\"}}"),
+        ),
+        8 => block("content_block_stop", index, ""),
+        9 => format!(
+            "data: {{\"type\":\"response.output_text.delta\",\"delta\":\"{text}\",\"sequence_number\":{number}}}\n\n"
+        ),
+        // Two lines of one document, and no empty line after it.
+        10 => chat(index, &text, "").replace(",\"choices\"", ",\ndata: \"choices\""),
+        _ => format!("data: {{\"delta\":\"{text}\"}}\ndata: {{\"delta\":\"{text}\"}}\n\n"),
+    })
+}
+
+proptest! {
+    #[test]
+    fn events_are_read_the_same_whole_and_byte_by_byte(
+        events in prop::collection::vec(event(), 0..40),
+        end in prop_oneof![Just("\n"), Just("\r\n")],
+    ) {
+        let counter = BytesPerToken::new(1.0).expect("in range");
+        let (mut whole, mut bytes) = (Scanner::new(Framing::Sse, counter), Scanner::new(Framing::Sse, counter));
+        for event in &events {
+            let event = event.replace('\n', end);
+            whole.feed(event.as_bytes());
+            for byte in event.as_bytes() {
+                bytes.feed(&[*byte]);
+            }
+            prop_assert_eq!(whole.tokens(), bytes.tokens());
+            prop_assert_eq!(whole.output(), bytes.output());
+            prop_assert_eq!(whole.usage(), bytes.usage());
+            prop_assert_eq!(whole.dialect(), bytes.dialect());
+        }
+    }
+
+    #[test]
+    fn they_are_cut_the_same(events in prop::collection::vec(event(), 1..30)) {
+        // Each event is a chunk, so that the same one is denied, and then one that surely is.
+        let counter = || BytesPerToken::new(1.0).expect("in range");
+        let policy = policy().exhausted(Exhausted::Cut).counter(counter).build().expect("good options");
+        let all = events.concat() + &chat(0, "denied", "");
+        let mut scanner = Scanner::new(Framing::Sse, counter());
+        scanner.feed(events.concat().as_bytes());
+        let budget = u32::try_from(scanner.tokens().max(1)).expect("short");
+        let run = |size: usize| {
+            let (meter, _) = meter_of(budget);
+            let got = drive(policy.start(Framing::Sse, account(&meter)), all.as_bytes().chunks(size));
+            (String::from_utf8(got.bytes).expect("text"), served(&meter))
+        };
+        if scanner.tokens() > 0 {
+            let events: Vec<&[u8]> = all.split_inclusive("\n\n").map(str::as_bytes).collect();
+            let (meter, _) = meter_of(budget);
+            let got = drive(policy.start(Framing::Sse, account(&meter)), events.into_iter());
+            let got = (String::from_utf8(got.bytes).expect("text"), served(&meter));
+            prop_assert_eq!(got, run(1));
+        }
+    }
+
+    #[test]
+    fn lines_of_json_are_read_the_same(texts in prop::collection::vec(("[a-z]{0,9}|\\\\\\\\n", 0_u32..3), 0..40)) {
+        let counter = BytesPerToken::new(1.0).expect("in range");
+        let (mut whole, mut bytes) = (Scanner::new(Framing::Ndjson, counter), Scanner::new(Framing::Ndjson, counter));
+        for (text, kind) in texts {
+            let line = match kind {
+                0 => format!("{{\"model\":\"m\",\"at\":\"{text}\",\"message\":{{\"content\":\"{text}\"}},\"done\":false}}\n"),
+                1 => format!("{{\"model\":\"m\",\"response\":\"{text}\",\"done\":false}}\n"),
+                _ => format!("{{\"response\":\"{text}\",\"done\":true,\"eval_count\":{}}}\r\n", text.len()),
+            };
+            whole.feed(line.as_bytes());
+            for byte in line.as_bytes() {
+                bytes.feed(&[*byte]);
+            }
+            prop_assert_eq!(whole.tokens(), bytes.tokens());
+            prop_assert_eq!(whole.output(), bytes.output());
+            prop_assert_eq!(whole.has_ended(), bytes.has_ended());
+        }
+    }
+}
