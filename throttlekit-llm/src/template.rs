@@ -149,7 +149,6 @@ impl Walk for Watch<'_> {
 
     fn text(&mut self, place: Place, piece: &[u8]) {
         match place {
-            Place::Finish => self.same = false,
             Place::Text | Place::Content | Place::RootDelta | Place::Response | Place::Ignored => {
                 let start = piece.as_ptr().addr().wrapping_sub(self.start);
                 let text = Text { start, end: start.wrapping_add(piece.len()), counts: place != Place::Ignored };

@@ -107,3 +107,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_count_that_comes_again_is_a_count_again() {
+    let mut scanner = Scanner::new(Framing::Sse, BytesPerToken::new(1.0).expect("in range"));
+    for text in ["abc", "de", "f"] {
+        scanner.feed(chat(0, text, ",\"usage\":{\"completion_tokens\":5}").as_bytes());
+        assert_eq!(scanner.output(), 5);
+    }
+}
+
+#[test]
+fn a_block_that_begins_again_is_open_again() {
+    let start = |name: &str| {
+        block("content_block_start", 1, &format!(",\"content_block\":{{\"type\":\"tool_use\",\"name\":\"{name}\"}}"))
+    };
+    let (meter, _) = meter_of(4);
+    let counter = || BytesPerToken::new(1.0).expect("in range");
+    let policy = policy().exhausted(Exhausted::Cut).counter(counter).build().expect("good options");
+    let events = [start("ab"), block("content_block_stop", 1, ""), start("cd"), start("denied")];
+    let got = drive(policy.start(Framing::Sse, account(&meter)), events.iter().map(String::as_bytes));
+    let got = String::from_utf8(got.bytes).expect("text");
+    assert_eq!(got.matches("event: content_block_start").count(), 2);
+    assert_eq!(got.matches("event: content_block_stop").count(), 2, "{got}");
+}
