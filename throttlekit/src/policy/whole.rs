@@ -51,9 +51,9 @@ impl Witness {
     }
 }
 
-impl<'a> Case<'a> {
+impl Case<'_> {
     /// The same request, whose key is elsewhere.
-    pub(super) fn with_key<'b>(self, key: &'b str) -> Case<'b> {
+    pub(super) fn with_key(self, key: &str) -> Case<'_> {
         let Self { asked: Asked { key: _, cost, value, priority }, begun_ns } = self;
         Case { asked: Asked { key, cost, value, priority }, begun_ns }
     }
