@@ -35,7 +35,7 @@ struct Watcher {
     events: Mutex<Vec<Seen>>,
     wholes: Mutex<Vec<(String, Option<Lane>, f64)>>,
     others: Mutex<Vec<&'static str>>,
-    debug: Mutex<String>,
+    debug: Mutex<Vec<String>>,
     reading_ns: AtomicU64,
 }
 
@@ -51,7 +51,7 @@ impl Watcher {
 
 impl Observer for Watcher {
     fn observe(&self, event: &Event<'_>) {
-        self.debug.lock().unwrap().push_str(&format!("{event:?}"));
+        self.debug.lock().unwrap().push(format!("{event:?}"));
         self.events.lock().unwrap().push(Seen {
             key: event.key().to_owned(),
             kind: event.kind.as_str(),
@@ -69,7 +69,7 @@ impl Observer for Watcher {
     }
 
     fn admitted(&self, admission: &AdmissionEvent<'_>) {
-        self.debug.lock().unwrap().push_str(&format!("{admission:?}"));
+        self.debug.lock().unwrap().push(format!("{admission:?}"));
         self.wholes.lock().unwrap().push((admission.key().to_owned(), admission.lane(), admission.duration_ms));
     }
 
@@ -359,7 +359,7 @@ fn no_event_shows_its_key() {
     limiter.check("secret-key").unwrap();
     let unified = Unified::builder().rate(limiter).observer(Arc::clone(&watcher)).build().unwrap();
     let _ = unified.admit(&Ask::new("secret-key")).now().unwrap().unwrap();
-    let debug = watcher.debug.lock().unwrap();
+    let debug = watcher.debug.lock().unwrap().concat();
     assert!(debug.contains("Event") && debug.contains("AdmissionEvent") && debug.contains("gcra"), "{debug}");
     assert!(!debug.contains("secret-key"), "{debug}");
     assert!(watcher.keys().iter().all(|(key, _)| key == "secret-key"));

@@ -1,6 +1,7 @@
 //! A meter whose measurements can be read, and a stopwatch that goes on by itself.
 
 #![allow(dead_code)] // each test file uses a part of it
+#![allow(clippy::unwrap_used)] // a helper of a test is a test too
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Meter, MeterProvider};
-use opentelemetry_sdk::metrics::data::{AggregatedMetrics, Metric, MetricData};
+use opentelemetry_sdk::metrics::data::{AggregatedMetrics, Metric, MetricData, ResourceMetrics, ScopeMetrics};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, SdkMeterProvider};
 use throttlekit::Clock;
 
@@ -52,8 +53,8 @@ impl Sdk {
         self.exporter.reset();
         self.provider.force_flush().unwrap();
         let exported = self.exporter.get_finished_metrics().unwrap();
-        let metrics = exported.iter().flat_map(|resource| resource.scope_metrics());
-        let mut series: Vec<Series> = metrics.flat_map(|scope| scope.metrics()).flat_map(series_of).collect();
+        let metrics = exported.iter().flat_map(ResourceMetrics::scope_metrics);
+        let mut series: Vec<Series> = metrics.flat_map(ScopeMetrics::metrics).flat_map(series_of).collect();
         series.sort_by(|one, other| (&one.name, &one.attributes).cmp(&(&other.name, &other.attributes)));
         series
     }
