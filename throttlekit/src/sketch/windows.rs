@@ -39,14 +39,12 @@ impl Windows {
         Self { sketches, current: NEVER, conservative }
     }
 
-    /// Goes on to the part of `now_ms`, if that is a later one; the instant to judge by, which is never before the current
-    /// part.
+    /// Goes on to the part of `now_ms`, if that is a later one.
     #[inline]
-    pub(super) fn enter(&mut self, now_ms: f64, part: impl FnOnce(f64) -> Part) -> f64 {
+    pub(super) fn enter(&mut self, now_ms: f64, part: impl FnOnce(f64) -> Part) {
         if now_ms >= self.current.end_ms {
             self.turn(part(now_ms));
         }
-        now_ms.max(self.current.start_ms)
     }
 
     #[cold]
@@ -159,12 +157,5 @@ mod tests {
         assert_eq!(at(1e12, 3), 3);
         assert_eq!(at(1e12 + 1_499.0, 0), 3);
         assert_eq!(at(1e12 + 1_500.0, 0), 0);
-    }
-
-    #[test]
-    fn an_instant_before_the_current_part_is_judged_at_its_start() {
-        let mut windows = Windows::new(Accuracy::default(), 1, true);
-        assert_eq!(windows.enter(1_250.0, |now_ms| Part::of(now_ms, 1_000.0)), 1_250.0);
-        assert_eq!(windows.enter(900.0, |now_ms| Part::of(now_ms, 1_000.0)), 1_000.0);
     }
 }

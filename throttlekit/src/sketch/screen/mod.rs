@@ -334,10 +334,12 @@ impl<S: Carry> Core<S> {
     /// Goes on to the window of `now_ms`; the instant to judge by.
     #[inline]
     fn enter(&self, windows: &mut Windows, now_ms: f64) -> f64 {
-        windows.enter(self.advance(now_ms), |now_ms| match self.strategy().window_end_ms(now_ms) {
+        let now_ms = self.advance(now_ms);
+        windows.enter(now_ms, |now_ms| match self.strategy().window_end_ms(now_ms) {
             Some(end_ms) => Part { start_ms: now_ms, end_ms },
             None => Part::of(now_ms, self.part_ms),
-        })
+        });
+        now_ms
     }
 
     /// Looks at a key that has no state: what the sketch shows of it.
