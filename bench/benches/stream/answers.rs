@@ -104,8 +104,11 @@ impl Counting {
     }
 }
 
-/// The names of what is compared, how its chunks come, and what counts them.
-pub(crate) fn in_process() -> Result<Vec<(&'static str, Lines, Option<StreamMeter>)>, BuildError> {
+/// The name of what is compared, how its chunks come, and what counts them.
+pub(crate) type Compared = (&'static str, Lines, Option<StreamMeter>);
+
+/// All that is compared in process.
+pub(crate) fn in_process() -> Result<Vec<Compared>, BuildError> {
     Ok(vec![
         ("bare", Lines::Whole, None),
         ("counted, whole lines", Lines::Whole, Some(Counting::new(Exhausted::Cut, 1)?.start())),
