@@ -328,10 +328,10 @@ fn a_unified_request_is_told_by_axis_and_as_a_whole() {
         .unwrap();
     let ask = |cost, value| unified.admit(&Ask::new("k").cost(cost).value(value)).now().unwrap().unwrap();
     let held = ask(1.0, 1.0);
-    ask(1.0, 1.0);
+    drop(ask(1.0, 1.0));
     drop(held);
-    ask(1.0, 0.5);
-    ask(11.0, 11.0);
+    drop(ask(1.0, 0.5));
+    drop(ask(11.0, 11.0));
     let wholes = std::mem::take(&mut *watcher.wholes.lock().unwrap());
     let lanes = [None, Some(Lane::Concurrency), Some(Lane::Policy), Some(Lane::Cost)];
     assert_eq!(wholes, lanes.map(|lane| ("k".to_owned(), lane, 4.0)));
