@@ -6,8 +6,8 @@ use axum::routing::get;
 use http::{Method, Request, header};
 use http_body_util::BodyExt as _;
 use throttlekit::prometheus::{CONTENT_TYPE, Metrics};
-use throttlekit::{Gcra, Limiter};
-use throttlekit_axum::{ThrottleLayer, key, metrics_router};
+use throttlekit::{Gcra, Limiter, ManualClock};
+use throttlekit_axum::{ThrottleLayer, metrics_router};
 use tower::ServiceExt as _;
 
 /// Status, content type, what is allowed, body.
@@ -24,8 +24,9 @@ async fn send(app: &Router, method: Method, target: &str) -> (u16, String, Optio
 #[tokio::test]
 async fn metrics_are_served_beside_what_they_are_of() {
     let metrics = Metrics::new();
-    let limiter = Limiter::builder(Gcra::per_hour(2).expect("a rate")).name("search").observer(metrics.clone()).build();
-    let layer = ThrottleLayer::builder().limit(limiter).key(key::global()).build();
+    let rate = Gcra::per_hour(2).expect("a rate");
+    let limiter = Limiter::builder(rate).clock(ManualClock::new(0.0)).name("search").observer(metrics.clone()).build();
+    let layer = ThrottleLayer::new(limiter);
     let app = Router::new().route("/search", get(|| async { "found" }).layer(layer)).merge(metrics_router(metrics));
     let mut statuses = Vec::new();
     for _ in 0..3 {
