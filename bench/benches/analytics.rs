@@ -37,18 +37,18 @@ const ROWS: [Row; 5] = [
     Row { name: "1M keys, allowed", traffic: Traffic { keys: 1_000_000, spread: Spread::Uniform }, allowed: true },
 ];
 
+/// What is done with the keys of one round.
+type Work = Box<dyn FnMut(&[&str]) -> usize>;
+
 /// Something to do with each key, and how long that took in each round.
 struct Candidate {
     name: &'static str,
-    work: Box<dyn FnMut(&[&str]) -> usize>,
+    work: Work,
     rounds: Vec<f64>,
 }
 
 impl Candidate {
-    fn checks<O: Observer>(name: &'static str, row: Row, observer: O) -> Result<Self, Box<dyn Error>>
-    where
-        O: Clone,
-    {
+    fn checks(name: &'static str, row: Row, observer: impl Observer + Clone) -> Result<Self, Box<dyn Error>> {
         let (limit, burst) = if row.allowed { (1e7, 1e9) } else { (1e-3, 1.0) };
         let gcra = Gcra::builder().limit(limit).period_ms(1e6).burst(burst).build()?;
         let limiter = Limiter::builder(gcra).name("api").observer(observer).build();
@@ -63,7 +63,9 @@ impl Candidate {
 fn candidates(row: Row) -> Result<Vec<Candidate>, Box<dyn Error>> {
     let mut heavy = SpaceSaving::new(10)?;
     let summary = move |keys: &[&str]| {
-        keys.iter().for_each(|key| black_box(&mut heavy).observe(key));
+        for key in keys {
+            black_box(&mut heavy).observe(key);
+        }
         keys.len()
     };
     Ok(vec![

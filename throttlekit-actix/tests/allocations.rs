@@ -58,7 +58,8 @@ fn allocations<B: MessageBody>(
 async fn added(throttle: Throttle) -> u64 {
     let service = throttle.new_transform(Hello).await.expect("it never fails");
     let (bare, limited) = (|| allocations(&Hello), || allocations(&service));
-    (bare(), limited());
+    bare();
+    limited();
     limited().checked_sub(bare()).expect("not fewer")
 }
 

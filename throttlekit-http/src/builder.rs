@@ -293,7 +293,7 @@ impl<D: Door> Builder<D> {
             }
         };
         let plans = plans.into_iter().map(|(name, plan)| (name, Arc::new(rule_of(plan)))).collect();
-        Rule { plans, resolver, ..rule_of(own) }
+        Rule { resolver, plans, ..rule_of(own) }
     }
 
     fn change_headers(mut self, change: impl FnOnce(Headers) -> Headers) -> Self {

@@ -18,6 +18,7 @@ use crate::terms::Terms;
 use crate::waiting::{Answering, Decided, Kept, Reply, Waiting};
 
 /// What keeps a request from the inner service.
+#[allow(clippy::large_enum_variant)] // it is always boxed
 pub enum Stop<D: Door> {
     /// It is answered here.
     Answer(D::Response),
@@ -93,7 +94,7 @@ impl<D: Door> Shared<D> {
             Err(error) => return self.fail(head, rule, &error),
         };
         let plan = rule.plan(terms.plan.as_deref()).unwrap_or_else(|error| {
-            self.hooks.failed(&Failure { request: D::shorten(*head), policy: rule.name(), error: &error });
+            self.hooks.failed(&Failure { request: D::shorten(*head), policy: rule.first_name(), error: &error });
             rule
         });
         self.ask(head, plan, key, &terms, pass)
@@ -215,7 +216,7 @@ impl<D: Door> Shared<D> {
     ) -> Verdict<D> {
         let standby = rule.standby.as_ref().filter(|_| error.is_store_unavailable());
         let Some(standby) = standby else { return self.let_pass(head, rule, error, slots, pass) };
-        self.hooks.failed(&Failure { request: D::shorten(*head), policy: rule.name(), error });
+        self.hooks.failed(&Failure { request: D::shorten(*head), policy: rule.first_name(), error });
         match standby.admit(ask).now() {
             Ok(Ok(mut admission)) => {
                 admission.permit = slots;
@@ -273,7 +274,7 @@ impl<D: Door> Shared<D> {
 
     #[cold]
     fn fail(&self, head: &D::Head<'_>, rule: &Rule<D>, error: &Error) -> Verdict<D> {
-        let failure = Failure { request: D::shorten(*head), policy: rule.name(), error };
+        let failure = Failure { request: D::shorten(*head), policy: rule.first_name(), error };
         self.hooks.failed(&failure);
         if !error.is_store_unavailable() {
             return self.answer(rule, &Rejection::Failed(failure));
@@ -305,7 +306,7 @@ impl<D: Door> Shared<D> {
                 "the peer's address of a request is not known, so requests share the key `anon`: the server has to put \
                  it into the request's extensions (with axum: `into_make_service_with_connect_info::<SocketAddr>()`)",
             );
-            self.hooks.failed(&Failure { request: D::shorten(*head), policy: rule.name(), error: &error });
+            self.hooks.failed(&Failure { request: D::shorten(*head), policy: rule.first_name(), error: &error });
         }
     }
 }

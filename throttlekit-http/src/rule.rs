@@ -129,7 +129,7 @@ pub(crate) struct Rule<D: Door> {
     pub(crate) meters: Meters,
     /// What is special about single requests, and the limits that they may then meet.
     pub(crate) resolver: Option<Arc<dyn Resolve<D>>>,
-    pub(crate) plans: Vec<(Arc<str>, Arc<Rule<D>>)>,
+    pub(crate) plans: Vec<(Arc<str>, Arc<Self>)>,
 }
 
 /// How a rule treats its requests, decisions aside.
@@ -244,7 +244,7 @@ impl<D: Door> Rule<D> {
     }
 
     /// The name of its first policy, for failures, which concern all of them.
-    pub(crate) fn name(&self) -> &str {
+    pub(crate) fn first_name(&self) -> &str {
         self.limits.first().map_or("", |limit| &limit.name)
     }
 
@@ -300,7 +300,7 @@ impl<D: Door> Rule<D> {
 
 impl<D: Door> Named for Rule<D> {
     fn name(&self) -> &str {
-        Rule::name(self)
+        self.first_name()
     }
 }
 

@@ -46,6 +46,7 @@ pub(crate) enum Answering {
 pub struct Answered(pub(crate) Reply);
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // it is passed on at once, once per wait
 pub(crate) enum Reply {
     Terms(Result<Terms, Error>),
     Limits(Decided),

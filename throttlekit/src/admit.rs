@@ -164,8 +164,8 @@ pub struct Admission {
     pub decision: Decision,
     /// The decision of each axis that was asked.
     pub axes: Axes,
-    /// The decision of each limit on units, in their order, where several of them decided together; `None` where
-    /// [`decision`](Self::decision) and [`axes`](Self::axes) say it all.
+    /// The decision of each limit on units, in their order, where several decided together and were told to
+    /// [keep them](crate::MultiBuilder::keep_each).
     pub each: Option<Box<[Decision]>>,
     /// The axis that denied; `None` on an allow, and when a policy over the axes denied.
     pub binding: Option<Axis>,

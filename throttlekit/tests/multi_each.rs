@@ -1,4 +1,4 @@
-//! An admission by several limits carries the decision of each.
+//! An admission by several limits carries the decision of each, if they were told so.
 
 use throttlekit::{Admit as _, Ask, Gcra, ManualClock, Multi};
 
@@ -9,6 +9,7 @@ fn an_admission_carries_the_decision_of_each_limit_in_their_order() {
         .dimension("wide", gcra(10.0), 1.0)
         .dimension("narrow", gcra(1.0), 1.0)
         .clock(ManualClock::new(0.0))
+        .keep_each(true)
         .build()
         .expect("good options");
     let ask = |key| both.admit(&Ask::new(key)).now().expect("memory does not wait").expect("a decision");

@@ -1,8 +1,8 @@
 //! A reverse proxy over loopback, bare and with counted answers, in turns.
 
+use quanta::Instant;
 use std::error::Error;
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use bench::measure::median;
 use bytes::Bytes;

@@ -40,6 +40,7 @@ pub struct MultiBuilder<W = InMemory, C = SystemClock, O = ()> {
     declared: Vec<Declared>,
     prefix: String,
     name: Option<Arc<str>>,
+    keep_each: bool,
     site: W,
     clock: C,
     observer: O,
@@ -87,6 +88,7 @@ impl MultiBuilder {
             name: None,
             site: InMemory(()),
             clock: SystemClock::new(),
+            keep_each: false,
             observer: (),
         }
     }
@@ -114,20 +116,20 @@ impl<W, C, O> MultiBuilder<W, C, O> {
 
     /// Keeps the dimensions in a store instead of in memory. A limiter that was added must be on the same store.
     pub fn store(self, store: Remote) -> MultiBuilder<Remote, C, O> {
-        let Self { mode, declared, prefix, name, site: _, clock, observer } = self;
-        MultiBuilder { mode, declared, prefix, name, site: store, clock, observer }
+        let Self { mode, declared, prefix, name, keep_each, site: _, clock, observer } = self;
+        MultiBuilder { mode, declared, prefix, name, keep_each, site: store, clock, observer }
     }
 
     /// Where the time comes from. The default is a new [`SystemClock`].
     pub fn clock<D: Clock>(self, clock: D) -> MultiBuilder<W, D, O> {
-        let Self { mode, declared, prefix, name, site, clock: _, observer } = self;
-        MultiBuilder { mode, declared, prefix, name, site, clock, observer }
+        let Self { mode, declared, prefix, name, keep_each, site, clock: _, observer } = self;
+        MultiBuilder { mode, declared, prefix, name, keep_each, site, clock, observer }
     }
 
     /// Who sees each decision: one event for a check of all dimensions, with the strategy name `all` or `any`.
     pub fn observer<P: Observer + Clone>(self, observer: P) -> MultiBuilder<W, C, P> {
-        let Self { mode, declared, prefix, name, site, clock, observer: _ } = self;
-        MultiBuilder { mode, declared, prefix, name, site, clock, observer }
+        let Self { mode, declared, prefix, name, keep_each, site, clock, observer: _ } = self;
+        MultiBuilder { mode, declared, prefix, name, keep_each, site, clock, observer }
     }
 
     /// What is put before the name of each dimension, joined by a colon. The empty prefix, the default, adds nothing.
@@ -142,6 +144,13 @@ impl<W, C, O> MultiBuilder<W, C, O> {
         self
     }
 
+    /// Lets an [`Admission`](crate::Admission) carry the decision of [each](crate::Admission::each) dimension too, which
+    /// costs an allocation. It does not by default.
+    pub fn keep_each(mut self, keep: bool) -> Self {
+        self.keep_each = keep;
+        self
+    }
+
     /// Binds each dimension by `bind`, checks what all sites have in common, and puts them together by `parts`.
     fn assemble<P>(
         self,
@@ -149,7 +158,7 @@ impl<W, C, O> MultiBuilder<W, C, O> {
         accept: impl Fn(&W, Site) -> Result<P, &'static str>,
         parts: impl FnOnce(W, Vec<P>, &[Named]) -> Result<Parts, BuildError>,
     ) -> Result<Multi<W, C, O>, BuildError> {
-        let Self { mode, declared, prefix, name, site, clock, observer } = self;
+        let Self { mode, declared, prefix, name, keep_each, site, clock, observer } = self;
         if declared.is_empty() {
             return Err(BuildError::unsupported(DIMENSIONS, "must have at least one dimension"));
         }
@@ -181,7 +190,16 @@ impl<W, C, O> MultiBuilder<W, C, O> {
         }
         let watch = Watch::new(observer, name, mode.name());
         let may_meet = may_meet(&names);
-        Ok(Multi { mode, parts: parts(site, bound, &names)?, names, may_meet, clock, watch, site: PhantomData })
+        Ok(Multi {
+            mode,
+            parts: parts(site, bound, &names)?,
+            names,
+            may_meet,
+            keep_each,
+            clock,
+            watch,
+            site: PhantomData,
+        })
     }
 }
 

@@ -74,6 +74,8 @@ pub struct Multi<W = InMemory, C = SystemClock, O = ()> {
     parts: Parts,
     /// Whether two dimensions could meet on one key, because the scope of one starts with that of another.
     may_meet: bool,
+    /// Whether an admission carries the decision of each dimension.
+    keep_each: bool,
     clock: C,
     watch: Watch<O>,
     site: PhantomData<W>,
@@ -489,7 +491,7 @@ fn at_once<T>(run: Run<Result<T, Error>>) -> Result<T, Error> {
 
 impl<W: Send + Sync + 'static, C: Clock, O: Observer + Clone> Admit for Multi<W, C, O> {
     fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
-        let tally = Tally::keeping(self.mode, self.names.len());
+        let tally = if self.keep_each { Tally::keeping(self.mode, self.names.len()) } else { Tally::new(self.mode) };
         let run = if ask.dimensions.is_empty() {
             self.run(&Same(ask.key), ask.cost, tally)
         } else {

@@ -126,7 +126,7 @@ fn joint<'a>(
     options: &LoadOptions,
 ) -> Result<Arc<dyn Admit>, BuildError> {
     let names: Vec<&str> = limiters.clone().map(|(name, _)| name).collect();
-    let mut together: MultiBuilder = Multi::all().name(names.join("+"));
+    let mut together: MultiBuilder = Multi::all().name(names.join("+")).keep_each(true);
     for (name, limiter) in limiters {
         together = together.limiter(name, &**limiter, 1.0);
     }
