@@ -19,6 +19,7 @@ use lexopt::prelude::{Long, Short, ValueExt as _};
 use throttlekit_axum::ThrottleLayer;
 
 mod serve;
+mod start;
 
 use serve::ErrorLog;
 
@@ -56,24 +57,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let options = match options() {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("quickstart: {error}\n\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match serve(&options).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("quickstart: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    start::start("quickstart", USAGE, options(), async |options| serve(&options).await).await
 }
 
 async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {

@@ -8,6 +8,8 @@
 //! 32 without one. Some models misbehave: `error-STATUS` answers with that status, `broken` stops in the middle.
 
 mod answer;
+#[path = "../start.rs"]
+mod start;
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -78,24 +80,7 @@ fn span(text: &str) -> Result<Duration, Box<dyn Error + Send + Sync>> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let options = match options() {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("fake-upstream: {error}\n\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match serve(options).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("fake-upstream: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    start::start("fake-upstream", USAGE, options(), serve).await
 }
 
 async fn serve(options: Options) -> Result<(), Box<dyn Error>> {

@@ -16,6 +16,8 @@ mod forward;
 mod gateway;
 #[path = "../serve.rs"]
 mod serve;
+#[path = "../start.rs"]
+mod start;
 mod tokens;
 
 use std::env::VarError;
@@ -94,24 +96,7 @@ fn secret(name: &str) -> Result<Option<String>, String> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let options = match options() {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("llm-gateway: {error}\n\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match serve(&options).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("llm-gateway: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    start::start("llm-gateway", USAGE, options(), async |options| serve(&options).await).await
 }
 
 async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {

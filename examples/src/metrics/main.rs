@@ -18,6 +18,8 @@ mod load;
 #[path = "../../../bench/src/plot.rs"]
 mod plot;
 mod server;
+#[path = "../start.rs"]
+mod start;
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -71,24 +73,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let options = match options() {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("metrics: {error}\n\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match run(&options).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("metrics: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    start::start("metrics", USAGE, options(), async |options| run(&options).await).await
 }
 
 async fn run(options: &Options) -> Result<(), Box<dyn Error>> {

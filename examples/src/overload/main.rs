@@ -14,6 +14,8 @@ mod load;
 #[path = "../../../bench/src/plot.rs"]
 mod plot;
 mod server;
+#[path = "../start.rs"]
+mod start;
 mod tally;
 
 use std::error::Error;
@@ -69,24 +71,7 @@ fn options() -> Result<Option<bool>, lexopt::Error> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let quick = match options() {
-        Ok(Some(quick)) => quick,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("overload: {error}\n\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match run(quick).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("overload: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    start::start("overload", USAGE, options(), run).await
 }
 
 async fn run(quick: bool) -> Result<(), Box<dyn Error>> {
