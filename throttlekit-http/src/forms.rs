@@ -21,7 +21,6 @@ impl<H> Rejection<'_, H> {
     /// `violated-policies`; other rejections have none but their status. The wait is in `retryAfterMs`.
     ///
     /// ```
-    /// # use throttlekit::Error;
     /// use throttlekit_http::Rejection;
     ///
     /// let missing = Rejection::MissingKey(()).problem();

@@ -347,6 +347,8 @@ fn an_answer_is_reported_once_with_what_it_cost() {
     while answer.counted() < 5 {
         assert!(poll(&mut answer, &mut some).is_ready());
     }
+    // What was counted goes out in two pieces; until the second one has, it would be given back.
+    assert!(poll(&mut answer, &mut some).is_ready());
     drop(answer);
     let log = log.lock().expect("whole").clone();
     let model = "m-1".to_owned();

@@ -74,14 +74,15 @@ http:
 #[tokio::test]
 async fn several_policies_are_charged_all_or_none() {
     let (service, _) = service(&policies(TOGETHER));
-    for left in ["1", "0"] {
+    for (narrow, wide) in [(1, 9), (0, 8)] {
         let response = send(&service, request("GET", "/both")).await;
-        assert_eq!(field(&response, "ratelimit"), format!(r#""narrow";r={left};t=1"#));
+        let shown = format!(r#""narrow";r={narrow};t=1, "wide";r={wide};t=60"#);
+        assert_eq!(field(&response, "ratelimit"), shown);
     }
     for _ in 0..4 {
         let response = send(&service, request("GET", "/both")).await;
         assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
-        assert_eq!(field(&response, "ratelimit-policy"), r#""narrow";q=2;w=1"#);
+        assert_eq!(field(&response, "ratelimit-policy"), r#""narrow";q=2;w=1, "wide";q=10;w=60"#);
     }
     let response = send(&service, request("GET", "/wide")).await;
     assert_eq!(field(&response, "ratelimit-remaining"), "7");

@@ -74,8 +74,9 @@ async fn a_store_that_is_there_decides() {
     let setup = setup();
     let response = send(&setup.service, request("/local")).await;
     assert_eq!((field(&response, "ratelimit-limit"), field(&response, "ratelimit-remaining")), ("4", "3"));
+    // Half of each is left: the first one is shown.
     let response = send(&setup.service, request("/both")).await;
-    assert_eq!((field(&response, "ratelimit-limit"), field(&response, "ratelimit-remaining")), ("2", "1"));
+    assert_eq!((field(&response, "ratelimit-limit"), field(&response, "ratelimit-remaining")), ("4", "2"));
     assert_eq!(setup.status("/both").await, 201);
     assert_eq!(setup.status("/both").await, 429);
     assert_eq!(setup.status("/open").await, 201);
