@@ -1,4 +1,5 @@
 //! The dashboards in `examples/grafana` ask for series that a running service exports, with labels that they have.
+#![cfg(feature = "config")]
 
 mod support;
 
