@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{Hello, around, field, gcra, request, send, text};
-use http::{Method, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use throttlekit::{Disconnect, Error, Event, Guard, ManualClock, Observer, Outcome, Stage};
-use throttlekit_tower::{Admitted, Lookup, PeerAddr, Terms, Throttle, ThrottleLayer, UpgradeSlot};
+use throttlekit_tower::{Admitted, Lookup, Terms, Throttle, ThrottleLayer, UpgradeSlot};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
 fn guard() -> Guard<ManualClock> {
@@ -337,7 +337,9 @@ async fn the_service_can_count_more_under_the_key_of_the_request() {
 #[cfg(feature = "config")]
 #[tokio::test]
 async fn several_policies_of_a_rule_are_all_listed() {
+    use http::Method;
     use throttlekit::policy::{LoadOptions, Policies};
+    use throttlekit_tower::PeerAddr;
 
     let text = "
 limiters:
