@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use actix_web::{App, HttpServer, web};
 use axum::Router;
 use axum::routing::get;
 use bench::args::Args;
@@ -17,20 +18,27 @@ use bench::report::{self, Claims, Table, two};
 use bench::rival::{Limit, gcra};
 use serde_json::{Value, json};
 use throttlekit::headers::{HeaderFamily, HeaderSet};
-use throttlekit::{Guard, Limiter, SystemClock};
+use throttlekit::{DynLimiter, Guard, Limiter, SystemClock};
+use throttlekit_actix::Throttle;
 use throttlekit_axum::ThrottleLayer;
 use tower_governor::GovernorLayer;
 use tower_governor::governor::GovernorConfigBuilder;
 
-const BARE: &str = "axum";
-const STACKS: [&str; 6] = [
-    BARE,
-    "axum, ThrottleKit",
-    "axum, ThrottleKit, headers",
-    "axum, ThrottleKit, slots",
-    "axum, tower_governor",
-    "axum, tower_governor, headers",
+/// Each stack with the place of the bare server that it is compared with.
+const STACKS: [(&str, usize); 10] = [
+    (AXUM, 0),
+    ("axum, ThrottleKit", 0),
+    ("axum, ThrottleKit, headers", 0),
+    ("axum, ThrottleKit, slots", 0),
+    ("axum, tower_governor", 0),
+    ("axum, tower_governor, headers", 0),
+    (ACTIX, 6),
+    ("actix, ThrottleKit", 6),
+    ("actix, ThrottleKit, headers", 6),
+    ("actix, ThrottleKit, slots", 6),
 ];
+const AXUM: &str = "axum";
+const ACTIX: &str = "actix";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::from_env();
@@ -39,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let (rounds, seconds) = if args.quick { (3, 1) } else { (15, 2) };
     pin(&std::process::id().to_string(), 1);
-    let mut servers = STACKS.iter().map(|stack| Server::start(stack)).collect::<Result<Vec<_>, _>>()?;
+    let mut servers = STACKS.iter().map(|(stack, _)| Server::start(stack)).collect::<Result<Vec<_>, _>>()?;
     for server in &servers {
         server.load(Duration::from_secs(1))?;
     }
@@ -57,14 +65,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut table = Table::new(["stack", "requests a second", "of the bare server"]);
     let mut figures: Vec<Value> = Vec::new();
     let mut claims = Claims::default();
-    for (stack, mine) in STACKS.iter().zip(&counts) {
-        let share = median(mine.iter().zip(&counts[0]).map(|(mine, bare)| mine / bare).collect());
+    for ((stack, bare), mine) in STACKS.iter().zip(&counts) {
+        let share = median(mine.iter().zip(&counts[*bare]).map(|(mine, bare)| mine / bare).collect());
         let rate = median(mine.clone());
         table.row([(*stack).to_owned(), format!("{rate:.0}"), two(share)]);
         figures.push(json!({ "stack": stack, "perSecond": rate, "share": share }));
         match *stack {
-            "axum, ThrottleKit" => claims.at_least("share of the bare server, no headers", share, 0.98),
-            "axum, ThrottleKit, headers" => claims.at_least("share of the bare server, headers", share, 0.95),
+            "axum, ThrottleKit" | "actix, ThrottleKit" => {
+                claims.at_least(format!("{stack}: share of the bare server"), share, 0.98);
+            }
+            "axum, ThrottleKit, headers" | "actix, ThrottleKit, headers" => {
+                claims.at_least(format!("{stack}: share of the bare server"), share, 0.95);
+            }
             _ => {}
         }
     }
@@ -118,11 +130,40 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// Serves one stack until the process is killed.
 fn serve(stack: &str) -> Result<(), Box<dyn Error>> {
+    if stack.starts_with(ACTIX) { serve_actix(stack) } else { serve_axum(stack) }
+}
+
+fn limiter() -> Result<impl DynLimiter, Box<dyn Error>> {
+    Ok(Limiter::new(gcra(Limit::GENEROUS)?))
+}
+
+fn serve_actix(stack: &str) -> Result<(), Box<dyn Error>> {
+    let throttle = match stack {
+        ACTIX => None,
+        "actix, ThrottleKit" => Some(Throttle::builder(limiter()?).headers(HeaderSet::EMPTY).build()?),
+        "actix, ThrottleKit, headers" => Some(Throttle::builder(limiter()?).headers(HeaderFamily::Draft).build()?),
+        "actix, ThrottleKit, slots" => {
+            let slots = Throttle::builder_for(Guard::fixed(10_000)?, SystemClock::new());
+            Some(slots.headers(HeaderSet::EMPTY).build()?)
+        }
+        other => return Err(format!("there is no stack {other:?}").into()),
+    };
+    // Before it runs, so that the address can be told.
+    let socket = std::net::TcpListener::bind("127.0.0.1:0")?;
+    println!("{}", socket.local_addr()?);
+    let app = || App::new().route("/", web::get().to(async || "hello"));
+    let server = match throttle {
+        None => HttpServer::new(app).workers(1).listen(socket)?.run(),
+        Some(throttle) => HttpServer::new(move || app().wrap(throttle.clone())).workers(1).listen(socket)?.run(),
+    };
+    Ok(actix_web::rt::System::new().block_on(server)?)
+}
+
+fn serve_axum(stack: &str) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let app = Router::new().route("/", get(|| async { "hello" }));
-    let limiter = || -> Result<_, Box<dyn Error>> { Ok(Limiter::new(gcra(Limit::GENEROUS)?)) };
     let app = match stack {
-        BARE => app,
+        AXUM => app,
         "axum, ThrottleKit" => app.layer(ThrottleLayer::builder(limiter()?).headers(HeaderSet::EMPTY).build()?),
         "axum, ThrottleKit, headers" => {
             app.layer(ThrottleLayer::builder(limiter()?).headers(HeaderFamily::Draft).build()?)

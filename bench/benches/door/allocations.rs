@@ -36,10 +36,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         table.row([stack.name.to_owned(), two(count), two(count - bare), two(bytes)]);
         figures.push(json!({ "stack": stack.name, "allocations": count, "over": count - bare, "bytes": bytes }));
         match stack.name {
-            "ThrottleKit" | "actix ThrottleKit" | "actix ThrottleKit, slots" => {
+            "ThrottleKit" | "axum, ThrottleKit" | "actix ThrottleKit" => {
                 claims.at_most(format!("{}: allocations over the bare service", stack.name), count - bare, 0.0);
             }
-            "ThrottleKit, headers" | "actix ThrottleKit, headers" => {
+            "ThrottleKit, headers" | "axum, ThrottleKit, headers" | "actix ThrottleKit, headers" => {
                 claims.at_most(format!("{}: allocations over the bare service", stack.name), count - bare, 4.0);
             }
             _ => {}

@@ -63,13 +63,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     table.print();
     let mut claims = Claims::default();
-    for (name, bare, bound) in [
+    for (name, base, bound) in [
         ("ThrottleKit", "bare", 60.0),
         ("ThrottleKit, headers", "bare", 150.0),
+        ("ThrottleKit, slots", "ThrottleKit", 40.0),
+        ("axum, ThrottleKit", "axum, idle layer", 60.0),
+        ("axum, ThrottleKit, headers", "axum, idle layer", 150.0),
         ("actix ThrottleKit", "actix bare", 60.0),
         ("actix ThrottleKit, headers", "actix bare", 150.0),
+        ("actix ThrottleKit, slots", "actix ThrottleKit", 40.0),
     ] {
-        claims.at_most(format!("{name}: ns over the bare service"), rounds.over((name, 1), (bare, 1)), bound);
+        claims.at_most(format!("{name}: ns over {base}"), rounds.over((name, 1), (base, 1)), bound);
     }
     claims.print();
     report::save("door", json!({ "figures": figures, "claims": claims.json() }));

@@ -2,9 +2,10 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use bench::clock::TscClock;
@@ -13,9 +14,10 @@ use governor::clock::QuantaInstant;
 use governor::middleware::RateLimitingMiddleware;
 use http::{Extensions, Request, Response, StatusCode};
 use throttlekit::headers::{HeaderFamily, HeaderSet};
-use throttlekit::{Clock, Limiter, SystemClock};
+use throttlekit::{Clock, DynLimiter, Guard, Limiter, SystemClock};
 use throttlekit_tower::PeerAddr;
-use throttlekit_tower::ThrottleLayer;
+use throttlekit_tower::{ThrottleLayer, ThrottleLayerBuilder};
+use tower::layer::util::Identity;
 use tower::{Layer, Service};
 use tower_governor::GovernorLayer;
 use tower_governor::governor::GovernorConfigBuilder;
@@ -23,6 +25,9 @@ use tower_governor::key_extractor::PeerIpKeyExtractor;
 
 /// The name of the bare tower service.
 const BARE: &str = "bare";
+
+/// The name of an axum router with a layer that does nothing: what a layer costs there whatever it does.
+const AXUM: &str = "axum, idle layer";
 
 /// The service that all layers protect: an empty answer, at once.
 ///
@@ -70,9 +75,9 @@ pub(crate) fn extensions() -> Extensions {
 }
 
 /// Sends a request through `service` and reads the answer to its end.
-fn door<S, B>(name: &'static str, mut service: S) -> Stack
+fn door<S, B>(name: &'static str, bare: &'static str, mut service: S) -> Stack
 where
-    S: Service<Request<Body>, Response = Response<B>, Future: Unpin> + 'static,
+    S: Service<Request<Body>, Response = Response<B>> + 'static,
     B: http_body::Body + Unpin,
 {
     let door = move |extensions: &mut Extensions| {
@@ -80,8 +85,7 @@ where
         let mut request = Request::new(Body::empty());
         std::mem::swap(request.extensions_mut(), extensions);
         let _ = service.poll_ready(&mut cx);
-        let mut future = service.call(request);
-        let Poll::Ready(Ok(mut response)) = Pin::new(&mut future).poll(&mut cx) else { return false };
+        let Poll::Ready(Ok(mut response)) = pin!(service.call(request)).poll(&mut cx) else { return false };
         while let Poll::Ready(Some(_)) = Pin::new(response.body_mut()).poll_frame(&mut cx) {}
         let admitted = response.status() == StatusCode::OK;
         if admitted {
@@ -92,29 +96,60 @@ where
         std::hint::black_box(response);
         admitted
     };
-    Stack { name, bare: BARE, door: Box::new(door) }
+    Stack { name, bare, door: Box::new(door) }
 }
 
-/// The bare service, this project's layer and `tower_governor`'s, each without and with header fields.
+/// The bare service, this project's layer and `tower_governor`'s, each without and with header fields, ours with a slot
+/// too; and the same around a route of an axum router.
 ///
 /// # Errors
 ///
 /// If a limit is refused.
 pub(crate) fn all() -> Result<Vec<Stack>, Box<dyn Error>> {
+    let tower = |name, layer: ThrottleLayer| door(name, BARE, layer.layer(Bare));
+    let axum = |name, layer: throttlekit_axum::ThrottleLayer| door(name, AXUM, route().layer(layer));
     Ok(vec![
-        door(BARE, Bare),
-        door("ThrottleKit", ours(SystemClock::new(), HeaderSet::EMPTY)?.layer(Bare)),
-        door("ThrottleKit, headers", ours(SystemClock::new(), HeaderFamily::Draft.into())?.layer(Bare)),
-        door("ThrottleKit, shared clock", ours(TscClock::new(), HeaderSet::EMPTY)?.layer(Bare)),
-        door("ThrottleKit, shared clock, headers", ours(TscClock::new(), HeaderFamily::Draft.into())?.layer(Bare)),
-        door("tower_governor", theirs(&mut config())?.layer(Bare)),
-        door("tower_governor, headers", theirs(&mut config().use_headers())?.layer(Bare)),
+        door(BARE, BARE, Bare),
+        tower("ThrottleKit", ours(SystemClock::new())?.headers(HeaderSet::EMPTY).build()?),
+        tower("ThrottleKit, headers", ours(SystemClock::new())?.headers(HeaderFamily::Draft).build()?),
+        tower(
+            "ThrottleKit, slots",
+            ThrottleLayer::builder_for(slots()?, SystemClock::new()).headers(HeaderSet::EMPTY).build()?,
+        ),
+        tower("ThrottleKit, shared clock", ours(TscClock::new())?.headers(HeaderSet::EMPTY).build()?),
+        tower("ThrottleKit, shared clock, headers", ours(TscClock::new())?.headers(HeaderFamily::Draft).build()?),
+        door("tower_governor", BARE, theirs(&mut config())?.layer(Bare)),
+        door("tower_governor, headers", BARE, theirs(&mut config().use_headers())?.layer(Bare)),
+        door(AXUM, AXUM, route().layer(Identity::new())),
+        axum(
+            "axum, ThrottleKit",
+            throttlekit_axum::ThrottleLayer::builder(limiter(SystemClock::new())?).headers(HeaderSet::EMPTY).build()?,
+        ),
+        axum(
+            "axum, ThrottleKit, headers",
+            throttlekit_axum::ThrottleLayer::builder(limiter(SystemClock::new())?)
+                .headers(HeaderFamily::Draft)
+                .build()?,
+        ),
+        door("axum, tower_governor", AXUM, route().layer(theirs(&mut config())?)),
+        door("axum, tower_governor, headers", AXUM, route().layer(theirs(&mut config().use_headers())?)),
     ])
 }
 
-fn ours(clock: impl Clock, headers: HeaderSet) -> Result<ThrottleLayer, Box<dyn Error>> {
-    let limiter = Limiter::builder(gcra(Limit::GENEROUS)?).clock(clock).build();
-    Ok(ThrottleLayer::builder(limiter).headers(headers).build()?)
+fn route() -> Router {
+    Router::new().route_service("/", Bare)
+}
+
+fn slots() -> Result<Guard, Box<dyn Error>> {
+    Ok(Guard::fixed(100)?)
+}
+
+fn limiter(clock: impl Clock) -> Result<impl DynLimiter, Box<dyn Error>> {
+    Ok(Limiter::builder(gcra(Limit::GENEROUS)?).clock(clock).build())
+}
+
+fn ours(clock: impl Clock) -> Result<ThrottleLayerBuilder, Box<dyn Error>> {
+    Ok(ThrottleLayer::builder(limiter(clock)?))
 }
 
 type Config<M> = GovernorConfigBuilder<PeerIpKeyExtractor, M>;
