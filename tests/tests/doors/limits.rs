@@ -107,7 +107,7 @@ pub(crate) async fn all_connections_of_a_peer_count_together<F: Framework>() {
 pub(crate) async fn a_connection_carries_many_requests<F: Framework>() {
     let server = Server::<F>::start(Setup::rules()).await;
     let mut client = server.client().await;
-    for path in ["/work/hello", "/work/empty", "/work/none", "/work/same", "/work/broken"].repeat(20) {
+    for path in ["/slots/hello", "/slots/empty", "/slots/none", "/slots/same", "/slots/broken"].repeat(20) {
         let response = client.get(path).await;
         assert_ne!(response.status(), 429);
         read(response).await.expect("a whole body");

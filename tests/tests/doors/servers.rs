@@ -57,8 +57,8 @@ impl<F: Framework> Server<F> {
         Client::connect_from(own.into(), self.address, F::VERSION).await
     }
 
-    /// Waits until so many slots of `/work` are taken and so many came back as dropped: a server learns of the end of a
-    /// response on its own time.
+    /// Waits until so many slots are taken and so many came back as dropped: a server learns of the end of a response on
+    /// its own time.
     pub(crate) async fn settles_at(&self, in_flight: u32, dropped: u64) {
         /// How long a busy machine may take.
         const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);

@@ -14,7 +14,7 @@ limiters:
   wide: { strategy: fixedWindow, limit: 1000, period: 1m }
 http:
   rules:
-    - { path: '/work/{*rest}', policy: work }
+    - { path: '/slots/{*rest}', policy: work }
     - { path: '/rate/{*rest}', policy: rate }
     - { path: '/both/{*rest}', policies: [wide, rate] }
     - { path: '/all/{*rest}', policy: rate, headers: [draft, structured, legacy] }
@@ -108,7 +108,7 @@ impl Setup {
             .into()
     }
 
-    /// The slots of `/work`.
+    /// The slots that requests for `/slots` take.
     pub(crate) fn work(&self) -> GuardStats {
         let Kind::Rules { policies, .. } = &self.kind else { panic!("there are no rules") };
         policies.get("work").and_then(|policy| policy.guard_stats()).expect("a guard")

@@ -9,14 +9,14 @@ use crate::setup::Setup;
 use crate::site::{LARGE, Part};
 
 impl<F: Framework> Server<F> {
-    /// Both slots of `/work` are there, no more and no fewer.
+    /// Both slots are there, no more and no fewer.
     async fn has_all_its_slots(&self, dropped: u64) {
         self.settles_at(0, dropped).await;
         let (one, other) = (self.site.stream(), self.site.stream());
         let (mut first, mut second) = (self.client().await, self.client().await);
-        let (first, second) = (first.get("/work/stream").await, second.get("/work/stream").await);
+        let (first, second) = (first.get("/slots/stream").await, second.get("/slots/stream").await);
         assert_eq!((first.status().as_u16(), second.status().as_u16()), (200, 200));
-        let denied = self.client().await.get("/work/hello").await;
+        let denied = self.client().await.get("/slots/hello").await;
         assert_eq!((denied.status().as_u16(), field(&denied, "ratelimit-limit")), (429, "2"));
         assert!(!field(&denied, "retry-after").is_empty());
         drop((one, other));
@@ -34,13 +34,13 @@ pub(crate) async fn every_complete_response_counts_as_completed<F: Framework>() 
     let server = Server::<F>::start(Setup::rules()).await;
     let mut client = server.client().await;
     for (path, status) in [
-        ("/work/hello", 200),
-        ("/work/created", 201),
-        ("/work/missing", 404),
-        ("/work/broken", 500),
-        ("/work/empty", 200),
-        ("/work/none", 204),
-        ("/work/same", 304),
+        ("/slots/hello", 200),
+        ("/slots/created", 201),
+        ("/slots/missing", 404),
+        ("/slots/broken", 500),
+        ("/slots/empty", 200),
+        ("/slots/none", 204),
+        ("/slots/same", 304),
     ] {
         for method in [Method::GET, Method::HEAD] {
             let response = client.send(method, path, None).await.expect("a response");
@@ -56,7 +56,7 @@ pub(crate) async fn a_stream_holds_its_slot_until_it_ends<F: Framework>() {
     let server = Server::<F>::start(Setup::rules()).await;
     let events = server.site.stream();
     let mut client = server.client().await;
-    let mut response = client.get("/work/stream").await;
+    let mut response = client.get("/slots/stream").await;
     for event in ["data: 1\n\n", "data: 2\n\n"] {
         say(&events, Part::Data(event));
         let frame = response.body_mut().frame().await.expect("an event").expect("no error");
@@ -73,7 +73,7 @@ pub(crate) async fn a_declared_length_ends_the_response<F: Framework>() {
     let server = Server::<F>::start(Setup::rules()).await;
     let parts = server.site.sized(4);
     let mut client = server.client().await;
-    let mut response = client.get("/work/stream").await;
+    let mut response = client.get("/slots/stream").await;
     assert_eq!(field(&response, "content-length"), "4");
     say(&parts, Part::Data("ab"));
     assert!(response.body_mut().frame().await.is_some_and(|frame| frame.is_ok()));
@@ -89,7 +89,7 @@ pub(crate) async fn a_declared_length_ends_the_response<F: Framework>() {
 pub(crate) async fn a_slow_client_holds_its_slot<F: Framework>() {
     let server = Server::<F>::start(Setup::rules()).await;
     let mut client = server.client().await;
-    let mut response = client.get("/work/large").await;
+    let mut response = client.get("/slots/large").await;
     let first = response.body_mut().frame().await.expect("a part").expect("no error");
     // More is to come than fits between the two.
     assert_eq!(server.setup.work().in_flight, 1);
@@ -105,7 +105,7 @@ pub(crate) async fn a_slow_client_holds_its_slot<F: Framework>() {
 pub(crate) async fn a_slow_client_that_goes_away_is_dropped_work<F: Framework>() {
     let server = Server::<F>::start(Setup::rules()).await;
     let mut client = server.client().await;
-    let response = client.get("/work/large").await;
+    let response = client.get("/slots/large").await;
     client.vanish().await;
     drop(response);
     server.has_all_its_slots(1).await;
@@ -115,7 +115,7 @@ pub(crate) async fn a_client_that_goes_away_before_the_head_is_dropped_work<F: F
     let server = Server::<F>::start(Setup::rules()).await;
     let mut client = server.client().await;
     {
-        let mut request = std::pin::pin!(client.send(Method::GET, "/work/stuck", None));
+        let mut request = std::pin::pin!(client.send(Method::GET, "/slots/stuck", None));
         tokio::select! {
             _ = request.as_mut() => panic!("it never answers"),
             () = server.settles_at(1, 0) => {}
@@ -129,7 +129,7 @@ pub(crate) async fn a_client_that_goes_away_in_a_stream_is_dropped_work<F: Frame
     let server = Server::<F>::start(Setup::rules()).await;
     let events = server.site.stream();
     let mut client = server.client().await;
-    let mut response = client.get("/work/stream").await;
+    let mut response = client.get("/slots/stream").await;
     say(&events, Part::Data("data: 1\n\n"));
     assert!(response.body_mut().frame().await.is_some_and(|frame| frame.is_ok()));
     client.vanish().await;
@@ -143,7 +143,7 @@ pub(crate) async fn a_body_that_breaks_off_is_dropped_work<F: Framework>() {
     let server = Server::<F>::start(Setup::rules()).await;
     let parts = server.site.stream();
     let mut client = server.client().await;
-    let mut response = client.get("/work/stream").await;
+    let mut response = client.get("/slots/stream").await;
     say(&parts, Part::Data("ab"));
     assert!(response.body_mut().frame().await.is_some_and(|frame| frame.is_ok()));
     say(&parts, Part::Broken);
@@ -154,14 +154,14 @@ pub(crate) async fn a_body_that_breaks_off_is_dropped_work<F: Framework>() {
 pub(crate) async fn a_handler_that_panics_is_dropped_work<F: Framework>() {
     let server = Server::<F>::start(Setup::rules()).await;
     let mut client = server.client().await;
-    assert!(client.send(Method::GET, "/work/panic", None).await.is_err(), "the connection or stream breaks off");
+    assert!(client.send(Method::GET, "/slots/panic", None).await.is_err(), "the connection or stream breaks off");
     server.has_all_its_slots(1).await;
 }
 
 pub(crate) async fn a_handler_that_fails_counts_as_what_the_client_sees<F: Framework>() {
     let server = Server::<F>::start(Setup::rules()).await;
     let mut client = server.client().await;
-    let response = client.send(Method::GET, "/work/fail", None).await;
+    let response = client.send(Method::GET, "/slots/fail", None).await;
     let dropped = if F::FAILURES_ARE_SILENT {
         assert!(response.is_err());
         1
@@ -176,7 +176,7 @@ pub(crate) async fn trailers_belong_to_the_response<F: Framework>() {
     let server = Server::<F>::start(Setup::rules()).await;
     let parts = server.site.stream();
     let mut client = server.client().await;
-    let mut response = client.get("/work/stream").await;
+    let mut response = client.get("/slots/stream").await;
     say(&parts, Part::Data("ab"));
     assert!(response.body_mut().frame().await.is_some_and(|frame| frame.is_ok()));
     assert_eq!(server.setup.work().in_flight, 1);
@@ -191,15 +191,15 @@ pub(crate) async fn denied_requests_hold_nothing<F: Framework>() {
     let server = Server::<F>::start(Setup::rules()).await;
     let (one, other) = (server.site.stream(), server.site.stream());
     let (mut first, mut second) = (server.client().await, server.client().await);
-    let (first, second) = (first.get("/work/stream").await, second.get("/work/stream").await);
+    let (first, second) = (first.get("/slots/stream").await, second.get("/slots/stream").await);
     let mut client = server.client().await;
     for _ in 0..5 {
-        let denied = client.get("/work/hello").await;
+        let denied = client.get("/slots/hello").await;
         assert_eq!(denied.status(), 429);
         read(denied).await.expect("a whole body");
         assert_eq!(server.setup.work().in_flight, 2);
     }
-    assert_eq!(server.setup.heard.all(), ["limited work /work/hello"; 5]);
+    assert_eq!(server.setup.heard.all(), ["limited work /slots/hello"; 5]);
     drop((one, other));
     drop((read(first).await.expect("the end"), read(second).await.expect("the end")));
     server.has_all_its_slots(0).await;
