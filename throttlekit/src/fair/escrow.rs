@@ -1,23 +1,21 @@
 //! Shares that are lent, as far as nobody is owed them.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use crate::admit::{Admission, Admit, Ask, Axis, Meter};
+use crate::admit::{Admission, Admit, Ask, Meter};
 use crate::clock::{Clock, SystemClock};
-use crate::decision::{Decision, ceil_ms, ceil_wait, floor_units};
+use crate::decision::Decision;
 use crate::error::Error;
-use crate::lease::flight::Flight;
-use crate::observe::{Event, Observer, stopwatch_ns, told, took_ms};
+use crate::observe::stopwatch_ns;
 use crate::run::Run;
-use crate::strategy::{floor_f64, validate_cost};
+use crate::strategy::validate_cost;
 
 use super::escrow_builder::FairEscrowBuilder;
-use super::pool::Pool;
-use super::share::tenants_end;
+use super::leasing::{Attempt, Landing};
+use super::lending::{Shared, Wish};
 use super::stats::{FairStats, TenantStats};
-use super::tenants::Tenants;
-use super::weights::{Weights, validate};
+use super::weights::validate;
 
 /// The strategy name of its events.
 pub(super) const FAIR_ESCROW: &str = "fairEscrow";
@@ -64,70 +62,6 @@ const LATE: u32 = 2;
 /// A clone is a handle to the same tenants.
 pub struct FairEscrow<C = SystemClock> {
     pub(super) shared: Arc<Shared<C>>,
-}
-
-pub(super) struct Shared<C> {
-    pub(super) limit: f64,
-    pub(super) window_ms: f64,
-    pub(super) max_tenants: usize,
-    pub(super) weights: Weights,
-    pub(super) clock: C,
-    pub(super) pool: Option<Leasing>,
-    pub(super) watch: Option<(Arc<dyn Observer>, Arc<str>)>,
-    pub(super) state: Mutex<State>,
-}
-
-/// A pool, and the least to lease from it.
-pub(super) struct Leasing {
-    pub(super) pool: Box<dyn Pool>,
-    pub(super) quantum: f64,
-}
-
-pub(super) struct State {
-    tenants: Tenants,
-    /// Units to share: the limit, or what was leased of it.
-    effective: f64,
-    flight: Option<Lease>,
-    /// Units of a window that the pool is in and this process is not yet, with the end of that window.
-    early: Option<(i64, f64)>,
-    /// The least that the pool refused in this window, and its answer.
-    refused: Option<(f64, Decision)>,
-}
-
-/// A lease under way.
-type Lease = Arc<Flight<Landing>>;
-
-/// What became of a lease.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Landing {
-    Granted,
-    Refused,
-    /// It is from a window that is over.
-    Late,
-    /// It is from a window that has not begun here.
-    Early,
-}
-
-/// A request.
-#[derive(Clone, Copy)]
-struct Wish<'a> {
-    tenant: &'a str,
-    cost: f64,
-    weight: f64,
-    /// By the observer's stopwatch.
-    begun_ns: Option<u64>,
-}
-
-enum Attempt {
-    Decided(Decision),
-    Failed(Error),
-    Wait(Lease),
-}
-
-impl State {
-    pub(super) fn new(effective: f64) -> Self {
-        Self { tenants: Tenants::new(), effective, flight: None, early: None, refused: None }
-    }
 }
 
 impl FairEscrow {
@@ -266,215 +200,6 @@ fn wish(tenant: &str, cost: f64, weight: impl FnOnce() -> Result<f64, Error>) ->
         return Err(Error::invalid_argument("the tenant is empty: must be a name"));
     }
     Ok(Wish { tenant, cost: validate_cost(cost)?, weight: weight()?, begun_ns: None })
-}
-
-impl<C> Shared<C> {
-    fn open(&self) -> MutexGuard<'_, State> {
-        // Nothing in there panics halfway.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What there is to share when a window begins.
-    fn refill(&self, state: &mut State) {
-        state.effective = if self.pool.is_some() { 0.0 } else { self.limit };
-        state.refused = None;
-    }
-
-    fn roll(&self, state: &mut State, now_ms: f64) {
-        if !state.tenants.roll(now_ms, self.window_ms) {
-            return;
-        }
-        self.refill(state);
-        let reset_at_ms = self.reset_at(state);
-        match state.early {
-            Some((end_ms, units)) if end_ms == reset_at_ms => {
-                state.effective += units;
-                state.early = None;
-            }
-            Some((end_ms, _)) if end_ms < reset_at_ms => state.early = None,
-            _ => {}
-        }
-    }
-
-    fn reset_at(&self, state: &State) -> i64 {
-        ceil_ms(state.tenants.window_start_ms + self.window_ms)
-    }
-
-    /// Decides by what there is to share.
-    fn decide(&self, state: &mut State, number: u64, cost: f64, now_ms: f64) -> Decision {
-        let sums = state.tenants.sums();
-        let (weight, used) = state.tenants.of(number);
-        let guaranteed = |weight: f64| floor_f64((weight * state.effective) / sums.weight);
-        let own = guaranteed(weight);
-        let rest = state.effective - sums.used;
-        let reset_at_ms = self.reset_at(state);
-        let denied = |limit: f64, remaining: f64| Decision {
-            allowed: false,
-            limit: floor_units(limit),
-            remaining: floor_units(remaining),
-            reset_at_ms,
-            retry_after_ms: ceil_wait(tenants_end(reset_at_ms) - now_ms).max(1),
-        };
-        if cost > rest {
-            return denied(own.max(used), own - used);
-        }
-        let mut ceiling = own;
-        if used + cost > own {
-            let owed = state.tenants.others(number).map(|other| (guaranteed(other.weight) - other.used).max(0.0));
-            let lendable = (rest - owed.sum::<f64>()).max(0.0);
-            ceiling += (used + cost - own).min(cost).min(lendable).min(rest);
-            if used + cost > ceiling {
-                return denied(ceiling, ceiling - used);
-            }
-        }
-        state.tenants.take(number, cost);
-        let remaining = floor_units(ceiling - (used + cost));
-        Decision { allowed: true, limit: floor_units(ceiling), remaining, reset_at_ms, retry_after_ms: 0 }
-    }
-}
-
-impl<C: Clock> Shared<C> {
-    fn attempt(this: &Arc<Self>, wish: Wish<'_>) -> Attempt {
-        let now_ms = this.clock.now_ms();
-        let mut state = this.open();
-        let attempt = Self::attempt_in(this, &mut state, wish, now_ms);
-        drop(state);
-        match &attempt {
-            Attempt::Decided(decision) => this.tell(wish, now_ms, Ok(*decision)),
-            Attempt::Failed(error) => this.tell(wish, now_ms, Err(error)),
-            Attempt::Wait(_) => {}
-        }
-        attempt
-    }
-
-    /// Leases until the request can be decided; in process at once.
-    fn attempt_in(this: &Arc<Self>, state: &mut State, wish: Wish<'_>, now_ms: f64) -> Attempt {
-        this.roll(state, now_ms);
-        if !state.tenants.contains(wish.tenant) && state.tenants.len() >= this.max_tenants {
-            state.tenants.drop_first();
-        }
-        let number = state.tenants.enter(wish.tenant, wish.weight);
-        let Some(leasing) = &this.pool else {
-            return Attempt::Decided(this.decide(state, number, wish.cost, now_ms));
-        };
-        loop {
-            let rest = state.effective - state.tenants.sums().used;
-            if rest >= wish.cost || state.effective >= this.limit {
-                return Attempt::Decided(this.decide(state, number, wish.cost, now_ms));
-            }
-            let units = (wish.cost - rest).max(leasing.quantum);
-            if let Some((_, refusal)) = state.refused.filter(|(least, _)| *least <= units) {
-                let (_, used) = state.tenants.of(number);
-                return Attempt::Decided(refused(refusal, used, now_ms));
-            }
-            if let Some(lease) = &state.flight {
-                return Attempt::Wait(Arc::clone(lease));
-            }
-            if state.early.is_some() {
-                return Attempt::Decided(this.nothing(state, wish.tenant, now_ms));
-            }
-            match leasing.pool.lease(now_ms, units).now() {
-                Ok(Ok(answer)) => {
-                    if this.land(state, units, answer, now_ms) == Landing::Late {
-                        return Attempt::Decided(this.nothing(state, wish.tenant, now_ms));
-                    }
-                }
-                Ok(Err(error)) => return Attempt::Failed(error),
-                Err(answer) => {
-                    let weak = Arc::downgrade(this);
-                    let flight = Flight::new(
-                        0,
-                        Box::pin(async move {
-                            let answer = answer.await;
-                            let Some(shared) = weak.upgrade() else { return Ok(Landing::Late) };
-                            let landed_ms = shared.clock.now_ms();
-                            let mut state = shared.open();
-                            state.flight = None;
-                            answer.map(|answer| shared.land(&mut state, units, answer, landed_ms))
-                        }),
-                    );
-                    state.flight = Some(Arc::clone(&flight));
-                    return Attempt::Wait(flight);
-                }
-            }
-        }
-    }
-
-    /// Takes in what the pool said to a request for `units`. Which window it is from, the answer says.
-    fn land(&self, state: &mut State, units: f64, answer: Decision, now_ms: f64) -> Landing {
-        self.roll(state, now_ms);
-        let reset_at_ms = self.reset_at(state);
-        if answer.reset_at_ms < reset_at_ms {
-            return Landing::Late;
-        }
-        if answer.reset_at_ms > reset_at_ms {
-            let units = if answer.allowed { units } else { 0.0 };
-            let known = state.early.filter(|(end_ms, _)| *end_ms == answer.reset_at_ms).map_or(0.0, |(_, units)| units);
-            state.early = Some((answer.reset_at_ms, known + units));
-            return Landing::Early;
-        }
-        if answer.allowed {
-            state.effective += units;
-            return Landing::Granted;
-        }
-        // In a window the pool only gets emptier.
-        if state.refused.is_none_or(|(least, _)| units < least) {
-            state.refused = Some((units, answer));
-        }
-        Landing::Refused
-    }
-
-    /// The denial where the pool is in another window. One that is behind may be here soon.
-    fn nothing(&self, state: &State, tenant: &str, now_ms: f64) -> Decision {
-        let reset_at_ms = self.reset_at(state);
-        let until_end = ceil_wait(tenants_end(reset_at_ms) - now_ms).max(1);
-        Decision {
-            allowed: false,
-            limit: floor_units(state.tenants.used_by(tenant)),
-            remaining: 0,
-            reset_at_ms,
-            retry_after_ms: if state.early.is_some() { until_end } else { 1 },
-        }
-    }
-
-    /// The denial of a request for which units came too late again and again.
-    fn late(&self, wish: Wish<'_>) -> Decision {
-        let now_ms = self.clock.now_ms();
-        let mut state = self.open();
-        self.roll(&mut state, now_ms);
-        let decision = self.nothing(&state, wish.tenant, now_ms);
-        drop(state);
-        self.tell(wish, now_ms, Ok(decision));
-        decision
-    }
-
-    fn tell(&self, wish: Wish<'_>, now_ms: f64, result: Result<Decision, &Error>) {
-        if let Some((observer, name)) = &self.watch {
-            told(|| {
-                let event = Event::new(name, FAIR_ESCROW, Axis::Rate, wish.cost, now_ms, result);
-                let mut event = event.with_key(wish.tenant);
-                event.took_ms = took_ms(observer, wish.begun_ns);
-                observer.observe(&event);
-            });
-        }
-    }
-
-    fn tell_error(&self, wish: Wish<'_>, error: &Error) {
-        // Without an observer a refused argument costs no reading of the clock.
-        if self.watch.is_some() {
-            self.tell(wish, self.clock.now_ms(), Err(error));
-        }
-    }
-}
-
-/// What the pool refused, to a tenant that has used this much.
-fn refused(refusal: Decision, used: f64, now_ms: f64) -> Decision {
-    Decision {
-        limit: floor_units(used),
-        remaining: 0,
-        retry_after_ms: ceil_wait(tenants_end(refusal.reset_at_ms) - now_ms).max(1),
-        ..refusal
-    }
 }
 
 /// The tenant is [`Ask::key`].

@@ -12,7 +12,9 @@ use crate::strategy::fixed_window::{Count, FixedWindow};
 use crate::strategy::options::millis;
 use crate::strategy::{MAX, floor_f64};
 
-use super::escrow::{FairEscrow, Leasing, Shared, State};
+use super::escrow::FairEscrow;
+use super::leasing::Leasing;
+use super::lending::{Shared, State};
 use super::pool::{Pool, Window};
 use super::terms::{Names, Terms};
 

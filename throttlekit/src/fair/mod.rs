@@ -24,6 +24,8 @@
 mod dynamic;
 mod escrow;
 mod escrow_builder;
+mod leasing;
+mod lending;
 mod max_min;
 mod pool;
 mod share;
