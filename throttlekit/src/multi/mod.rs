@@ -2,11 +2,13 @@
 
 mod builder;
 mod dimension;
+mod keys;
 mod select;
 
 pub use builder::MultiBuilder;
 pub use dimension::Dimension;
 pub(crate) use dimension::{Local, Site, Stored};
+pub use keys::DimensionKeys;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -19,7 +21,7 @@ use crate::limiter::{Made, Watch};
 use crate::observe::{CallKind, Observer};
 use crate::run::Run;
 use crate::store::{Call, Remote, Rule};
-use crate::strategy::validate_cost;
+use keys::{Asks, Same};
 use select::{Mode, Shown, Tally};
 
 /// The most dimensions of one [`Multi`]. Each of them is held while the others are judged.
@@ -103,73 +105,6 @@ enum Parts {
         store: Remote,
     },
 }
-
-/// What a multi-dimensional check has to know of a request.
-///
-/// ```
-/// use throttlekit::{DimensionKeys, Gcra, ManualClock, Multi};
-///
-/// struct Upload {
-///     address: String,
-///     user: String,
-///     kilobytes: u32,
-/// }
-///
-/// impl DimensionKeys for Upload {
-///     fn key(&self, _index: usize, name: &str) -> Option<&str> {
-///         match name {
-///             "address" => Some(&self.address),
-///             "user" => Some(&self.user),
-///             _ => None,
-///         }
-///     }
-///     fn weight(&self, _index: usize, name: &str) -> Option<f64> {
-///         (name == "user").then(|| f64::from(self.kilobytes))
-///     }
-/// }
-///
-/// let limit = Multi::all()
-///     .dimension("address", Gcra::per_minute(10)?, 1.0)
-///     .dimension("user", Gcra::per_minute(500)?, 1.0)
-///     .clock(ManualClock::new(0.0))
-///     .build()?;
-/// let upload = Upload { address: "10.0.0.1".into(), user: "u1".into(), kilobytes: 499 };
-/// assert_eq!(limit.check_for(&upload, 1.0)?.remaining, 1);
-/// assert!(!limit.check_for(&upload, 1.0)?.allowed);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub trait DimensionKeys {
-    /// The raw key for the dimension that was declared at `index` as `name`; `None` if the request has none, which
-    /// refuses it as an argument error.
-    fn key(&self, index: usize, name: &str) -> Option<&str>;
-
-    /// The weight for the dimension, in place of the one it was declared with. `None` leaves that.
-    fn weight(&self, index: usize, name: &str) -> Option<f64> {
-        let _ = (index, name);
-        None
-    }
-}
-
-/// One raw key for each dimension.
-struct Positional<'a>(&'a [&'a str]);
-
-impl DimensionKeys for Positional<'_> {
-    fn key(&self, index: usize, _name: &str) -> Option<&str> {
-        self.0.get(index).copied()
-    }
-}
-
-/// The same raw key for every dimension.
-struct Same<'a>(&'a str);
-
-impl DimensionKeys for Same<'_> {
-    fn key(&self, _index: usize, _name: &str) -> Option<&str> {
-        Some(self.0)
-    }
-}
-
-/// Raw key and cost of each dimension; those beyond the last are not used.
-type Asks<'a> = [(&'a str, f64); MOST];
 
 impl Multi {
     /// Starts a limit that admits what every dimension admits.
@@ -388,54 +323,6 @@ impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
             }
         }
     }
-
-    /// `keys`, if there is one for each dimension.
-    fn counted<'a>(&self, keys: &'a [&'a str]) -> Result<Positional<'a>, Error> {
-        if keys.len() == self.names.len() {
-            return Ok(Positional(keys));
-        }
-        let message = format!("{} keys for {} dimensions: must be one for each", keys.len(), self.names.len());
-        Err(Error::invalid_argument(message))
-    }
-
-    /// Fills in the raw key and the legal cost of each dimension.
-    fn ask<'a, X: DimensionKeys + ?Sized>(&self, request: &'a X, cost: f64, asks: &mut Asks<'a>) -> Result<(), Error> {
-        let cost = validate_cost(cost)?;
-        for (index, (ask, named)) in asks.iter_mut().zip(&self.names).enumerate() {
-            let key = request.key(index, &named.name).ok_or_else(|| no_key(&named.name))?;
-            let weight = request.weight(index, &named.name).unwrap_or(named.weight);
-            *ask = (key, validate_cost(weight * cost)?);
-        }
-        if self.may_meet { self.refuse_meeting(asks) } else { Ok(()) }
-    }
-
-    /// Refuses two dimensions that resolve to the same stored key, `scope:key`.
-    fn refuse_meeting(&self, asks: &Asks<'_>) -> Result<(), Error> {
-        let scoped = || {
-            let named = self.names.iter().zip(asks);
-            named.filter_map(|(named, (key, _))| Some((&named.name, named.scope.as_deref()?, *key)))
-        };
-        let joined = |scope, key| str::bytes(scope).chain([b':']).chain(str::bytes(key));
-        for (index, (name, scope, key)) in scoped().enumerate() {
-            for (other, other_scope, other_key) in scoped().skip(index + 1) {
-                if joined(scope, key).eq(joined(other_scope, other_key)) {
-                    return Err(meeting(name, other));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The stored key of each dimension, all different.
-    fn stored_keys(&self, dimensions: &[Box<dyn Stored>], asks: &Asks<'_>) -> Result<Vec<String>, Error> {
-        let keys: Vec<_> = dimensions.iter().zip(asks).map(|(dimension, (key, _))| dimension.full_key(key)).collect();
-        for (index, key) in keys.iter().enumerate() {
-            if let Some(earlier) = keys[..index].iter().position(|earlier| earlier == key) {
-                return Err(meeting(&self.names[earlier].name, &self.names[index].name));
-            }
-        }
-        Ok(keys)
-    }
 }
 
 /// A joint run in memory: one stack frame for each dimension, each of which holds its key while the next ones are judged.
@@ -473,16 +360,6 @@ fn replies(answered: Result<Call, Error>, mut tally: Tally) -> Result<Shown, Err
         tally.add(index, decision);
     }
     tally.shown()
-}
-
-#[cold]
-fn no_key(name: &str) -> Error {
-    Error::invalid_argument(format!("the request has no key for the dimension {name:?}"))
-}
-
-#[cold]
-fn meeting(one: &str, other: &str) -> Error {
-    Error::invalid_argument(format!("the dimensions {one:?} and {other:?} resolve to the same key: must be distinct"))
 }
 
 fn at_once<T>(run: Run<Result<T, Error>>) -> Result<T, Error> {
