@@ -1,0 +1,89 @@
+//! The names of all that is exported.
+
+use std::collections::BTreeSet;
+
+use throttlekit::lease::TwoTier;
+use throttlekit::{Admit, Ask, Disconnect, FixedWindow, Guard, Observer, Stage};
+use throttlekit_otel::Reading;
+use throttlekit_otel::names::{attribute, metric};
+
+use crate::admissions::{ask, unified};
+use crate::support::Sdk;
+use crate::telemetry;
+
+#[test]
+fn the_frozen_names_are_these() {
+    let metrics = [
+        "throttlekit.checks",
+        "throttlekit.remaining",
+        "throttlekit.store.latency",
+        "throttlekit.concurrency.limit",
+        "throttlekit.concurrency.inflight",
+        "throttlekit.concurrency.rtt_noload",
+        "throttlekit.denies_by_axis",
+    ];
+    assert_eq!(metric::FROZEN, metrics);
+    let attributes = [
+        "throttlekit.strategy",
+        "throttlekit.allowed",
+        "throttlekit.limit",
+        "throttlekit.remaining",
+        "throttlekit.retry_after_ms",
+        "throttlekit.binding_axis",
+    ];
+    assert_eq!(attribute::ALL, attributes);
+}
+
+#[test]
+fn the_added_names_are_these() {
+    let added = [
+        "throttlekit.check.errors",
+        "throttlekit.concurrency.dropped",
+        "throttlekit.concurrency.fenced",
+        "throttlekit.concurrency.queue_wait",
+        "throttlekit.concurrency.shed",
+        "throttlekit.client.disconnects",
+        "throttlekit.leases",
+        "throttlekit.lease.latency",
+        "throttlekit.observer.panics",
+    ];
+    assert_eq!(metric::ADDED, added);
+}
+
+#[test]
+fn every_exported_name_is_documented_and_every_name_is_exported() {
+    let sdk = Sdk::new();
+    let telemetry = telemetry(&sdk);
+    let stats = Guard::fixed(3).unwrap().stats();
+    let _shown = telemetry.guard(move || Some(Reading::new(stats).fenced(false)));
+    let guard = Guard::builder().fixed(1).observer(telemetry.clone()).build().unwrap();
+    let held = guard.admit(&Ask::new("k")).now().unwrap().unwrap();
+    drop(guard.admit(&Ask::new("k")).now().unwrap().unwrap());
+    drop(held);
+    let window = FixedWindow::builder().limit(6.0).window_ms(60_000.0).build().unwrap();
+    let leased = TwoTier::builder(window).batch(4.0).observer(telemetry.clone()).build().unwrap();
+    leased.run_check("k", 1.0).now().unwrap().unwrap();
+    assert!(leased.run_check("k", -1.0).now().unwrap().is_err());
+    drop(ask(&unified(telemetry.clone()), 11.0, 99.0));
+    telemetry.disconnected(&Disconnect::new("", Stage::Working));
+    let queue = throttlekit::Queue::new(1, 1_000.0);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let builder = Guard::builder().fixed(1).observer(telemetry.clone());
+        let guard = builder.queue(queue, throttlekit::TokioRuntime).build().unwrap();
+        let _held = guard.acquire();
+        drop(guard.admit(&Ask::new("k")));
+    });
+    let exported: BTreeSet<_> = sdk.collect().into_iter().map(|series| series.name).collect();
+    let known: BTreeSet<_> = metric::FROZEN.iter().chain(&metric::ADDED).map(|name| (*name).to_owned()).collect();
+    assert_eq!(exported, known);
+    let (page, readme) = (include_str!("../../../docs/observability.md"), include_str!("../../README.md"));
+    for name in &known {
+        assert!(page.contains(&format!("`{name}`")), "docs/observability.md lacks {name}");
+        let short = name.replace("throttlekit.concurrency.inflight", ".inflight");
+        assert!(readme.contains(&format!("`{short}`")), "the front page lacks {name}");
+    }
+    for name in attribute::ALL {
+        assert!(page.contains(&format!("`{name}`")), "docs/observability.md lacks {name}");
+    }
+}
