@@ -6,10 +6,10 @@ use super::admissions::{AdmissionAnalytics, AdmissionCounts};
 use super::counts::{Counts, Part, Parts};
 use super::decisions::Analytics;
 use super::space_saving::SpaceSaving;
-use super::window;
 use crate::clock::{Clock, SystemClock};
 use crate::concurrency::keys::Keys;
 use crate::error::BuildError;
+use crate::observe::window;
 
 /// Settings of an [`Analytics`] or an [`AdmissionAnalytics`]; from [`Analytics::builder`].
 ///

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::space_saving::{Counted, SpaceSaving, sort};
-use super::window::Window;
 use crate::concurrency::keys::Keys;
+use crate::observe::window::Window;
 
 /// What was counted since the beginning. Never goes down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

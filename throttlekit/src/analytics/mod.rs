@@ -14,7 +14,6 @@ mod counts;
 mod decisions;
 mod index;
 mod space_saving;
-mod window;
 
 pub use admissions::{AdmissionAnalytics, AdmissionSnapshot};
 pub use builder::AnalyticsBuilder;

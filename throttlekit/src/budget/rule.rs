@@ -7,7 +7,7 @@ use crate::error::BuildError;
 use crate::lease::{TwoTier, TwoTierBuilder};
 use crate::store::memory::Table;
 use crate::strategy::options::{finite_window, millis, positive};
-use crate::strategy::{MAX, ceil_f64, floor_f64};
+use crate::strategy::{MAX, ceil_f64, floor_f64, window_start};
 
 /// A number of units for each window, and what becomes of those that were counted beyond it.
 ///
@@ -88,7 +88,7 @@ impl Budget {
     /// The start of the window of `now`.
     #[inline]
     pub(super) fn start(&self, now: f64) -> f64 {
-        floor_f64(now / self.window_ms) * self.window_ms
+        window_start(now, self.window_ms)
     }
 
     /// What is counted at `now`: that of the state while its window lasts, also if the clock went back; else what the

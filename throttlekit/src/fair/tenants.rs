@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::strategy::floor_f64;
+use crate::strategy::{floor_f64, window_start};
 
 /// Sums of whole numbers up to here are exact in any order.
 const EXACT: f64 = 4_503_599_627_370_496.0;
@@ -57,7 +57,7 @@ impl Tenants {
         let over = now_ms >= self.window_start_ms + window_ms;
         if over {
             self.clear();
-            self.window_start_ms = floor_f64(now_ms / window_ms) * window_ms;
+            self.window_start_ms = window_start(now_ms, window_ms);
         }
         over
     }

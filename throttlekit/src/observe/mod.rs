@@ -5,6 +5,7 @@ mod channel;
 mod ends;
 mod event;
 mod fan_out;
+pub(crate) mod window;
 
 pub(crate) use admission::Asked;
 pub use admission::{AdmissionEvent, Lane};

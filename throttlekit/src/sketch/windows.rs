@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::Accuracy;
 use super::cells::Cells;
 use super::hash::{Columns, Mark};
-use crate::strategy::floor_f64;
+use crate::strategy::window_start;
 
 /// A stretch of time that one sketch counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,7 +19,7 @@ pub(super) struct Part {
 impl Part {
     /// The part of `now_ms` among those of `length_ms` that are aligned to the epoch.
     pub(super) fn of(now_ms: f64, length_ms: f64) -> Self {
-        let start_ms = floor_f64(now_ms / length_ms) * length_ms;
+        let start_ms = window_start(now_ms, length_ms);
         Self { start_ms, end_ms: start_ms + length_ms }
     }
 }

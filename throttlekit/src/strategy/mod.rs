@@ -80,6 +80,12 @@ pub(crate) fn ceil_f64(x: f64) -> f64 {
     -floor_f64(-x)
 }
 
+/// The start of the window of `now_ms` among those of `length_ms` that are aligned to the epoch.
+#[inline]
+pub(crate) fn window_start(now_ms: f64, length_ms: f64) -> f64 {
+    floor_f64(now_ms / length_ms) * length_ms
+}
+
 #[cfg(test)]
 mod tests {
     use super::{ceil_f64, floor_f64};

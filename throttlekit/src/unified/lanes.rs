@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::BuildError;
+use crate::observe::window::{self, Window};
 use crate::observe::{AdmissionEvent, Lane};
-use crate::strategy::floor_f64;
 
 /// Counts what a [`Tap`](super::Tap) shows, in windows that are aligned to the Unix epoch. When a window begins, also one in
 /// the past because a clock was set back, all counts begin at 0.
@@ -22,12 +22,18 @@ struct Shared<C> {
     counts: Mutex<Counts>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Counts {
-    /// Where the window begins; none before anything was recorded or read.
-    start_ms: Option<f64>,
+    window: Window,
     allowed: u64,
+    /// In the order of [`Lane::ALL`].
     denied_by: [u64; 4],
+}
+
+impl Counts {
+    fn new(window_ms: f64) -> Self {
+        Self { window: Window::new(window_ms), allowed: 0, denied_by: [0; 4] }
+    }
 }
 
 /// What was counted in one window.
@@ -48,7 +54,7 @@ pub struct LaneSnapshot {
 impl LaneSnapshot {
     /// How many of the denied requests `lane` denied. All lanes together denied all of them.
     pub fn denied_by(&self, lane: Lane) -> u64 {
-        self.denied_by[index(lane)]
+        self.denied_by[lane as usize]
     }
 
     /// All requests.
@@ -60,16 +66,6 @@ impl LaneSnapshot {
     #[allow(clippy::cast_precision_loss)] // a ratio
     pub fn deny_rate(&self) -> f64 {
         if self.total() == 0 { 0.0 } else { self.denied as f64 / self.total() as f64 }
-    }
-}
-
-/// The place of a lane in [`Lane::ALL`].
-fn index(lane: Lane) -> usize {
-    match lane {
-        Lane::Rate => 0,
-        Lane::Concurrency => 1,
-        Lane::Cost => 2,
-        Lane::Policy => 3,
     }
 }
 
@@ -91,10 +87,8 @@ impl<C: Clock> LaneCounts<C> {
     ///
     /// As [`new`](LaneCounts::new).
     pub fn with_clock(window_ms: f64, clock: C) -> Result<Self, BuildError> {
-        if !(window_ms.is_finite() && window_ms > 0.0) {
-            return Err(BuildError::new("laneCounts.windowMs", window_ms, "must be a finite number above 0"));
-        }
-        Ok(Self { shared: Arc::new(Shared { window_ms, clock, counts: Mutex::default() }) })
+        let window_ms = window::validate("laneCounts.windowMs", window_ms)?;
+        Ok(Self { shared: Arc::new(Shared { window_ms, clock, counts: Mutex::new(Counts::new(window_ms)) }) })
     }
 
     /// Counts a request.
@@ -102,15 +96,15 @@ impl<C: Clock> LaneCounts<C> {
         let mut counts = self.current();
         match event.lane() {
             None => counts.allowed += 1,
-            Some(lane) => counts.denied_by[index(lane)] += 1,
+            Some(lane) => counts.denied_by[lane as usize] += 1,
         }
     }
 
     /// What was counted in the window of now.
     pub fn snapshot(&self) -> LaneSnapshot {
-        let Counts { start_ms, allowed, denied_by } = *self.current();
+        let Counts { window, allowed, denied_by } = *self.current();
         LaneSnapshot {
-            window_started_at_ms: start_ms.unwrap_or(-1.0),
+            window_started_at_ms: window.start_ms(),
             window_ms: self.shared.window_ms,
             allowed,
             denied: denied_by.iter().sum(),
@@ -120,16 +114,15 @@ impl<C: Clock> LaneCounts<C> {
 
     /// Begins at 0 again. No limit is touched.
     pub fn reset(&self) {
-        *self.counts() = Counts::default();
+        *self.counts() = Counts::new(self.shared.window_ms);
     }
 
     /// The counts of the window of now.
     fn current(&self) -> MutexGuard<'_, Counts> {
-        let Shared { window_ms, clock, .. } = &*self.shared;
-        let start_ms = Some(floor_f64(clock.now_ms() / window_ms) * window_ms);
+        let now_ms = self.shared.clock.now_ms();
         let mut counts = self.counts();
-        if counts.start_ms != start_ms {
-            *counts = Counts { start_ms, ..Counts::default() };
+        if counts.window.roll(now_ms) {
+            (counts.allowed, counts.denied_by) = (0, [0; 4]);
         }
         counts
     }

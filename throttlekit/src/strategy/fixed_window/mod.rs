@@ -30,8 +30,8 @@ use crate::decision::{Decision, Forecast, floor_units};
 use crate::error::BuildError;
 use crate::program::{Program, Project, Refund, Step, Strategy};
 use crate::strategy::fixed_window::count::Span;
-use crate::strategy::floor_f64;
 use crate::strategy::options::{finite_window, millis, positive};
+use crate::strategy::window_start;
 use crate::twin::Twin;
 
 /// Counts in aligned windows; see the [module](self) for rule and bound.
@@ -49,7 +49,7 @@ impl FixedWindow {
 
     #[inline]
     fn span(&self, now: f64) -> Span {
-        let start = floor_f64(now / self.window_ms) * self.window_ms;
+        let start = window_start(now, self.window_ms);
         Span { start, reset: start + self.window_ms }
     }
 }

@@ -1,10 +1,10 @@
-//! Windows that are aligned to the Unix epoch.
+//! Windows of counts, aligned to the Unix epoch.
 
 use crate::error::BuildError;
-use crate::strategy::floor_f64;
+use crate::strategy::window_start;
 
 /// What a window's length must be.
-pub(super) fn validate(option: &'static str, window_ms: f64) -> Result<f64, BuildError> {
+pub(crate) fn validate(option: &'static str, window_ms: f64) -> Result<f64, BuildError> {
     if window_ms.is_finite() && window_ms > 0.0 {
         Ok(window_ms)
     } else {
@@ -14,7 +14,7 @@ pub(super) fn validate(option: &'static str, window_ms: f64) -> Result<f64, Buil
 
 /// The window that is being counted, in milliseconds.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Window {
+pub(crate) struct Window {
     length: f64,
     /// NaN before the first one.
     start: f64,
@@ -22,26 +22,26 @@ pub(super) struct Window {
 }
 
 impl Window {
-    pub(super) fn new(length_ms: f64) -> Self {
+    pub(crate) fn new(length_ms: f64) -> Self {
         Self { length: length_ms, start: f64::NAN, end: f64::NAN }
     }
 
     /// Whether a time is in it.
     #[inline]
-    pub(super) fn holds(&self, now_ms: f64) -> bool {
+    pub(crate) fn holds(&self, now_ms: f64) -> bool {
         self.start <= now_ms && now_ms < self.end
     }
 
     /// Goes to the window of `now_ms`, forward or back; whether that is another one.
-    pub(super) fn roll(&mut self, now_ms: f64) -> bool {
-        let start_ms = floor_f64(now_ms / self.length) * self.length;
+    pub(crate) fn roll(&mut self, now_ms: f64) -> bool {
+        let start_ms = window_start(now_ms, self.length);
         let turned = self.start != start_ms;
         self.start = start_ms;
         self.end = start_ms + self.length;
         turned
     }
 
-    pub(super) fn start_ms(&self) -> f64 {
+    pub(crate) fn start_ms(&self) -> f64 {
         self.start
     }
 }
