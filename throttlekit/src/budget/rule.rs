@@ -1,12 +1,10 @@
 //! How much, how often, and what becomes of debt.
 
-use std::time::Duration;
-
 use crate::decision::{Decision, ceil_ms, ceil_wait, floor_units};
 use crate::error::BuildError;
 use crate::lease::{TwoTier, TwoTierBuilder};
 use crate::store::memory::Table;
-use crate::strategy::options::{finite_window, millis, positive};
+use crate::strategy::options::{positive, window, window_setters};
 use crate::strategy::{MAX, ceil_f64, floor_f64, window_start};
 
 /// A number of units for each window, and what becomes of those that were counted beyond it.
@@ -200,16 +198,7 @@ impl BudgetBuilder {
         self
     }
 
-    /// The length of a window in milliseconds, above 0; may be fractional. Required.
-    pub fn window_ms(mut self, window_ms: f64) -> Self {
-        self.window_ms = Some(window_ms);
-        self
-    }
-
-    /// The length of a window. Required.
-    pub fn window(self, window: Duration) -> Self {
-        self.window_ms(millis(window))
-    }
+    window_setters!(window_ms);
 
     /// The most units beyond the budget that a charge records and that the next window inherits, 0 or more; a fraction is
     /// dropped. The default is the budget: debt keeps a key out for one further window at most.
@@ -248,7 +237,7 @@ impl BudgetBuilder {
             return Err(BuildError::new(BUDGET, budget, "must be a finite number >= 1"));
         }
         let limit = floor_f64(positive(BUDGET, Some(budget))?);
-        let window_ms = finite_window("tokenBudget.windowMs", positive("tokenBudget.windowMs", self.window_ms)?)?;
+        let window_ms = window("tokenBudget.windowMs", self.window_ms)?;
         let max_debt = match self.max_debt {
             None => limit.min(MAX - limit),
             Some(debt) if (0.0..=MAX - limit).contains(&debt) => floor_f64(debt),

@@ -2,21 +2,19 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::BuildError;
 use crate::observe::Observer;
 use crate::store::Keyspace;
 use crate::strategy::fixed_window::{Count, FixedWindow};
-use crate::strategy::options::millis;
 use crate::strategy::{MAX, floor_f64};
 
 use super::escrow::FairEscrow;
 use super::leasing::Leasing;
 use super::lending::{Shared, State};
 use super::pool::{Pool, Window};
-use super::terms::{Names, Terms};
+use super::terms::{Names, Terms, terms_setters};
 
 /// The key of a pool unless another one is given, the same in every member of the family.
 const POOL_KEY: &str = "tk:wfe:pool";
@@ -51,40 +49,7 @@ impl FairEscrowBuilder {
 }
 
 impl<C> FairEscrowBuilder<C> {
-    /// Units in each window, at least 1; a fraction is dropped. Required.
-    pub fn limit(mut self, limit: f64) -> Self {
-        self.terms.limit = Some(limit);
-        self
-    }
-
-    /// The length of a window in milliseconds, above 0. Required.
-    pub fn window_ms(mut self, window_ms: f64) -> Self {
-        self.terms.window_ms = Some(window_ms);
-        self
-    }
-
-    /// The length of a window. Required.
-    pub fn window(self, window: Duration) -> Self {
-        self.window_ms(millis(window))
-    }
-
-    /// The weights of some tenants, above 0; all others weigh 1.
-    pub fn weights<N: Into<String>>(mut self, weights: impl IntoIterator<Item = (N, f64)>) -> Self {
-        self.terms.set_weights(weights);
-        self
-    }
-
-    /// Where weights come from. It is called for each check, and must give a finite number above 0.
-    pub fn weight_of(mut self, weight_of: impl Fn(&str) -> f64 + Send + Sync + 'static) -> Self {
-        self.terms.set_weight_of(weight_of);
-        self
-    }
-
-    /// The most tenants that are told apart in one window, at least 1. Default: 100,000.
-    pub fn max_tenants(mut self, max_tenants: usize) -> Self {
-        self.terms.max_tenants = max_tenants;
-        self
-    }
+    terms_setters!();
 
     /// Where the time comes from. The default is a new [`SystemClock`].
     pub fn clock<D: Clock>(self, clock: D) -> FairEscrowBuilder<D> {

@@ -25,11 +25,30 @@ pub(crate) fn at_most(option: &'static str, value: f64, most: f64) -> Result<f64
     if value <= most { Ok(value) } else { Err(BuildError::new(option, value, format!("must be at most {most}"))) }
 }
 
-/// `span` if a multiple of it near 2^53 is still finite, so that the start of every window of that length is.
-pub(crate) fn finite_window(option: &'static str, span: f64) -> Result<f64, BuildError> {
+/// As [`positive`], the length of windows: a multiple of it near 2^53 must still be finite, so that the start of each is.
+pub(crate) fn window(option: &'static str, span: Option<f64>) -> Result<f64, BuildError> {
+    let span = positive(option, span)?;
     if ((MAX / span).floor() * span).is_finite() {
         Ok(span)
     } else {
         Err(BuildError::new(option, span, "must be long enough for the start of a window to be finite"))
     }
 }
+
+/// Writes the setters of a window's length, for a builder that keeps it in a field of `Option<f64>`.
+macro_rules! window_setters {
+    ($($field:ident).+) => {
+        /// The length of a window in milliseconds, above 0; may be fractional. Required.
+        pub fn window_ms(mut self, window_ms: f64) -> Self {
+            self.$($field).+ = Some(window_ms);
+            self
+        }
+
+        /// The length of a window. Required.
+        pub fn window(self, window: std::time::Duration) -> Self {
+            self.window_ms($crate::strategy::options::millis(window))
+        }
+    };
+}
+
+pub(crate) use window_setters;

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use super::{Core, SketchLimiter};
 use crate::clock::{Clock, SystemClock};
@@ -12,7 +11,7 @@ use crate::observe::Observer;
 use crate::sketch::hash::Columns;
 use crate::sketch::windows::Windows;
 use crate::sketch::{Accuracy, MAX_LIMIT, SketchHash, shards};
-use crate::strategy::options::{at_most, finite_window, millis, positive};
+use crate::strategy::options::{at_most, positive, window, window_setters};
 
 /// The parts of a sliding window.
 const HALVES: usize = 2;
@@ -56,16 +55,7 @@ impl<C, O> SketchLimiterBuilder<C, O> {
         self
     }
 
-    /// The length of a window in milliseconds, above 0. Required.
-    pub fn window_ms(mut self, window_ms: f64) -> Self {
-        self.window_ms = Some(window_ms);
-        self
-    }
-
-    /// The length of a window. Required.
-    pub fn window(self, window: Duration) -> Self {
-        self.window_ms(millis(window))
-    }
+    window_setters!(window_ms);
 
     /// Counts half windows, and what was admitted in the current one and the two before it: no span of the window's length
     /// sees more than the limit. What is counted stays for up to one and a half windows. Takes three sketches instead of
@@ -126,8 +116,7 @@ impl<C, O> SketchLimiterBuilder<C, O> {
     /// `sketch.limit`, `sketch.windowMs` or `sketch.shards` if it is missing or out of its range.
     pub fn build(self) -> Result<SketchLimiter<C, O>, BuildError> {
         let limit = at_most("sketch.limit", positive("sketch.limit", self.limit)?, MAX_LIMIT)?;
-        let window_ms = positive("sketch.windowMs", self.window_ms)?;
-        let window_ms = finite_window("sketch.windowMs", window_ms)?;
+        let window_ms = window("sketch.windowMs", self.window_ms)?;
         let shards = shards("sketch.shards", self.shards)?;
         // A span of the window's length touches as many parts as it has, and one more.
         #[allow(clippy::cast_precision_loss)] // two

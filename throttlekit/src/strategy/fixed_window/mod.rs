@@ -22,15 +22,13 @@
 
 pub(crate) mod count;
 
-use std::time::Duration;
-
 pub use count::{Count, Verdict};
 
 use crate::decision::{Decision, Forecast, floor_units};
 use crate::error::BuildError;
 use crate::program::{Program, Project, Refund, Step, Strategy};
 use crate::strategy::fixed_window::count::Span;
-use crate::strategy::options::{finite_window, millis, positive};
+use crate::strategy::options::{positive, window, window_setters};
 use crate::strategy::window_start;
 use crate::twin::Twin;
 
@@ -134,16 +132,7 @@ impl FixedWindowBuilder {
         self
     }
 
-    /// The length of a window in milliseconds, above 0. Required.
-    pub fn window_ms(mut self, window_ms: f64) -> Self {
-        self.window_ms = Some(window_ms);
-        self
-    }
-
-    /// The length of a window. Required.
-    pub fn window(self, window: Duration) -> Self {
-        self.window_ms(millis(window))
-    }
+    window_setters!(window_ms);
 
     /// The strategy.
     ///
@@ -152,7 +141,6 @@ impl FixedWindowBuilder {
     /// An option that is missing or out of range; none may be above 2^53 - 1.
     pub fn build(self) -> Result<FixedWindow, BuildError> {
         let limit = positive("fixedWindow.limit", self.limit)?;
-        let window_ms = positive("fixedWindow.windowMs", self.window_ms)?;
-        Ok(FixedWindow { limit, window_ms: finite_window("fixedWindow.windowMs", window_ms)? })
+        Ok(FixedWindow { limit, window_ms: window("fixedWindow.windowMs", self.window_ms)? })
     }
 }

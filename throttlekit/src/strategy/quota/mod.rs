@@ -32,7 +32,7 @@ use crate::decision::{Decision, Forecast, floor_units};
 use crate::error::BuildError;
 use crate::program::{Program, Project, Refund, Step, Strategy};
 use crate::strategy::fixed_window::count::{self, Count, Span, Verdict};
-use crate::strategy::options::{finite_window, millis, positive};
+use crate::strategy::options::{millis, positive, window};
 use crate::strategy::sliding_window::SlidingWindowBuilder;
 use crate::strategy::{MAX, floor_f64};
 use crate::twin::Twin;
@@ -275,8 +275,7 @@ impl QuotaBuilder {
             Cadence::CalendarWeek => Period::Week { offset_ms, starts_on: starts_on.into() },
             Cadence::CalendarDay => Period::Day { offset_ms },
             Cadence::Fixed => {
-                let period_ms = positive("quota.periodMs", self.period_ms)?;
-                let period_ms = finite_window("quota.periodMs", period_ms)?;
+                let period_ms = window("quota.periodMs", self.period_ms)?;
                 Period::Fixed { period_ms, anchor_ms: self.anchor()? }
             }
         };

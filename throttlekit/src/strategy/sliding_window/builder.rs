@@ -1,9 +1,7 @@
 //! Building a sliding window.
 
-use std::time::Duration;
-
 use crate::error::BuildError;
-use crate::strategy::options::{millis, positive};
+use crate::strategy::options::{positive, window_setters};
 use crate::strategy::sliding_window::SlidingWindow;
 
 /// The least length of a bucket in milliseconds. At today's epoch the number of a bucket stays below 10^14, which every
@@ -77,16 +75,7 @@ impl SlidingWindowBuilder {
         self
     }
 
-    /// The length of the window in milliseconds, above 0. Required.
-    pub fn window_ms(mut self, window_ms: f64) -> Self {
-        self.window_ms = Some(window_ms);
-        self
-    }
-
-    /// The length of the window. Required.
-    pub fn window(self, window: Duration) -> Self {
-        self.window_ms(millis(window))
-    }
+    window_setters!(window_ms);
 
     /// Into how many buckets the window is cut, 1 to [`max_buckets`](Self::max_buckets). More are more precise; a key
     /// takes 16 bytes for each, and a check reads them all. Defaults to 10.

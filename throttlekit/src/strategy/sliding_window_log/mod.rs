@@ -25,15 +25,13 @@
 
 mod log;
 
-use std::time::Duration;
-
 pub use self::log::{Log, Push};
 
 use crate::decision::{Decision, Forecast, ceil_ms, ceil_wait, floor_units};
 use crate::error::BuildError;
 use crate::program::{Program, Project, Step, Strategy};
 use crate::strategy::ceil_f64;
-use crate::strategy::options::{at_most, millis, positive};
+use crate::strategy::options::{at_most, positive, window_setters};
 use crate::strategy::sliding_window_log::log::Live;
 use crate::twin::{Twin, readable};
 
@@ -193,16 +191,7 @@ impl SlidingWindowLogBuilder {
         self
     }
 
-    /// The length of the window in milliseconds, above 0. Required.
-    pub fn window_ms(mut self, window_ms: f64) -> Self {
-        self.window_ms = Some(window_ms);
-        self
-    }
-
-    /// The length of the window. Required.
-    pub fn window(self, window: Duration) -> Self {
-        self.window_ms(millis(window))
-    }
+    window_setters!(window_ms);
 
     /// The largest limit that is accepted. A key takes 16 bytes for each unit in the worst case. Defaults to 100,000.
     pub fn max_limit(mut self, max_limit: u32) -> Self {
