@@ -5,8 +5,8 @@ use std::future::{Ready, ready};
 use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
-use throttlekit::{Admit, Clock, DynLimiter, Observer};
-use throttlekit_http::{Limits, Reject};
+use throttlekit::{Admit, Clock, DynLimiter};
+use throttlekit_http::Limits;
 
 use crate::body::ResponseBody;
 use crate::door::Actix;
@@ -128,62 +128,24 @@ impl Throttle {
         Limits::from_config(policies).map(Self::from)
     }
 
-    /// Leaves requests alone for which `skip` says true: no store is asked, no header field written, no hook called.
-    /// If it panics the request is limited.
-    #[must_use]
-    pub fn skip(self, skip: impl Fn(&RequestHead<'_>) -> bool + Send + Sync + 'static) -> Self {
-        self.shared.skip(skip).into()
-    }
-
-    /// Calls `hook` for every denial, before its response is made. A panic in it is swallowed.
-    #[must_use]
-    pub fn on_limited(self, hook: impl Fn(&Limited<'_>) + Send + Sync + 'static) -> Self {
-        self.shared.on_limited(hook).into()
-    }
-
-    /// Calls `hook` for every request that could not be decided, before the fail mode applies; and once in the life of
-    /// the middleware for a request whose peer is needed and not known. A panic in it is swallowed.
-    #[must_use]
-    pub fn on_error(self, hook: impl Fn(&Failure<'_>) + Send + Sync + 'static) -> Self {
-        self.shared.on_error(hook).into()
-    }
-
-    /// Lets `reject` make the responses to requests that are not passed on.
-    ///
-    /// ```
-    /// use actix_web::HttpResponse;
-    /// use throttlekit::{Gcra, Limiter};
-    /// use throttlekit_actix::{Rejection, Throttle};
-    ///
-    /// let throttle = Throttle::new(Limiter::new(Gcra::per_second(100)?))
-    ///     .reject(|rejection: &Rejection<'_>| HttpResponse::ServiceUnavailable().body(rejection.body()));
-    /// # let _ = throttle;
-    /// # Ok::<(), throttlekit::BuildError>(())
-    /// ```
-    #[must_use]
-    pub fn reject(self, reject: impl Reject<Actix>) -> Self {
-        self.shared.reject(reject).into()
-    }
-
-    /// Lets handlers know how a request was admitted, by [`Throttled`](crate::Throttled): the decision, and the limits under
-    /// its key, to count more on them. Costs allocations, so it is off by default.
-    #[must_use]
-    pub fn share(self, share: bool) -> Self {
-        self.shared.share(share).into()
-    }
-
-    /// Lets the slot of a request outlive a response that switches protocols, as to a WebSocket, for as long as somebody
-    /// keeps the request's [`Slot`](crate::Slot). By default a slot goes back with the handshake.
-    #[must_use]
-    pub fn hold_upgrades(self, hold: bool) -> Self {
-        self.shared.hold_upgrades(hold).into()
-    }
-
-    /// Tells `observer` of clients that go away while they wait for a decision or hold a slot. Decisions are told of by the
-    /// limits themselves, to the observer that they were built with.
-    #[must_use]
-    pub fn observer(self, observer: impl Observer) -> Self {
-        self.shared.observer(observer).into()
+    throttlekit_http::options_of_limits! {
+        Actix, head: RequestHead<'_>, limited: Limited<'_>, failure: Failure<'_>;
+        ///
+        /// ```
+        /// use actix_web::HttpResponse;
+        /// use throttlekit::{Gcra, Limiter};
+        /// use throttlekit_actix::{Rejection, Throttle};
+        ///
+        /// let throttle = Throttle::new(Limiter::new(Gcra::per_second(100)?))
+        ///     .reject(|rejection: &Rejection<'_>| HttpResponse::ServiceUnavailable().body(rejection.body()));
+        /// # let _ = throttle;
+        /// # Ok::<(), throttlekit::BuildError>(())
+        /// ```
+        reject;
+        /// Handlers take it as a [`Throttled`](crate::Throttled).
+        share;
+        /// Handlers take it as a [`Slot`](crate::Slot).
+        hold_upgrades;
     }
 }
 

@@ -1,7 +1,7 @@
 //! The layer.
 
-use throttlekit::{Admit, Clock, DynLimiter, Observer};
-use throttlekit_http::{Limits, Reject};
+use throttlekit::{Admit, Clock, DynLimiter};
+use throttlekit_http::Limits;
 use tower_layer::Layer;
 
 use crate::door::Tower;
@@ -127,52 +127,13 @@ impl<F: Framework> FrameworkLayer<F> {
         Limits::from_config(policies).map(Self::from)
     }
 
-    /// Leaves requests alone for which `skip` says true: no store is asked, no header field written, no hook called.
-    /// If it panics the request is limited.
-    #[must_use]
-    pub fn skip(self, skip: impl Fn(&RequestHead<'_, F>) -> bool + Send + Sync + 'static) -> Self {
-        self.shared.skip(skip).into()
-    }
-
-    /// Calls `hook` for every denial, before its response is made. A panic in it is swallowed.
-    #[must_use]
-    pub fn on_limited(self, hook: impl Fn(&Limited<'_, F>) + Send + Sync + 'static) -> Self {
-        self.shared.on_limited(hook).into()
-    }
-
-    /// Calls `hook` for every request that could not be decided, before the fail mode applies; and once in the life of
-    /// the layer for a request whose peer is needed and not known. A panic in it is swallowed.
-    #[must_use]
-    pub fn on_error(self, hook: impl Fn(&Failure<'_, F>) + Send + Sync + 'static) -> Self {
-        self.shared.on_error(hook).into()
-    }
-
-    /// Lets `reject` make the responses to requests that are not passed on.
-    #[must_use]
-    pub fn reject(self, reject: impl Reject<Tower<F>>) -> Self {
-        self.shared.reject(reject).into()
-    }
-
-    /// Lets the inner service know how a request was admitted, by an [`Admitted`](crate::Admitted) in its extensions: the
-    /// decision, and the limits under its key, to count more on them. Costs allocations, so it is off by default.
-    #[must_use]
-    pub fn share(self, share: bool) -> Self {
-        self.shared.share(share).into()
-    }
-
-    /// Lets the slot of a request outlive a response that switches protocols, as to a WebSocket, for as long as somebody
-    /// keeps the [`UpgradeSlot`](crate::UpgradeSlot) of the request's extensions. By default a slot goes back with the
-    /// handshake.
-    #[must_use]
-    pub fn hold_upgrades(self, hold: bool) -> Self {
-        self.shared.hold_upgrades(hold).into()
-    }
-
-    /// Tells `observer` of clients that go away while they wait for a decision or hold a slot. Decisions are told of by the
-    /// limits themselves, to the observer that they were built with.
-    #[must_use]
-    pub fn observer(self, observer: impl Observer) -> Self {
-        self.shared.observer(observer).into()
+    throttlekit_http::options_of_limits! {
+        Tower<F>, head: RequestHead<'_, F>, limited: Limited<'_, F>, failure: Failure<'_, F>;
+        reject;
+        /// It is an [`Admitted`](crate::Admitted) in the request's extensions.
+        share;
+        /// It is an [`UpgradeSlot`](crate::UpgradeSlot) in the request's extensions.
+        hold_upgrades;
     }
 }
 

@@ -1,0 +1,67 @@
+//! The options of a middleware that are those of its limits.
+
+/// Writes the methods of a framework's middleware that only set an option of the [`Limits`](crate::Limits) in its field
+/// `shared`. It goes into the `impl` of a type that is made `From` limits.
+///
+/// What is special about the framework goes behind their documentation: how a response is made, and where services find
+/// what is left for them.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! options_of_limits {
+    (
+        $door:ty, head: $head:ty, limited: $limited:ty, failure: $failure:ty;
+        $(#[$reject:meta])* reject;
+        $(#[$share:meta])* share;
+        $(#[$hold_upgrades:meta])* hold_upgrades;
+    ) => {
+        /// Leaves requests alone for which `skip` says true: no store is asked, no header field written, no hook called.
+        /// If it panics the request is limited.
+        #[must_use]
+        pub fn skip(self, skip: impl Fn(&$head) -> bool + Send + Sync + 'static) -> Self {
+            self.shared.skip(skip).into()
+        }
+
+        /// Calls `hook` for every denial, before its response is made. A panic in it is swallowed.
+        #[must_use]
+        pub fn on_limited(self, hook: impl Fn(&$limited) + Send + Sync + 'static) -> Self {
+            self.shared.on_limited(hook).into()
+        }
+
+        /// Calls `hook` for every request that could not be decided, before the fail mode applies; and once in the life of
+        /// the middleware for a request whose peer is needed and not known. A panic in it is swallowed.
+        #[must_use]
+        pub fn on_error(self, hook: impl Fn(&$failure) + Send + Sync + 'static) -> Self {
+            self.shared.on_error(hook).into()
+        }
+
+        /// Lets `reject` make the responses to requests that are not passed on.
+        $(#[$reject])*
+        #[must_use]
+        pub fn reject(self, reject: impl $crate::Reject<$door>) -> Self {
+            self.shared.reject(reject).into()
+        }
+
+        /// Lets the inner service know how a request was admitted: the decision, and the limits under its key, to count more
+        /// on them. Costs allocations, so it is off by default.
+        $(#[$share])*
+        #[must_use]
+        pub fn share(self, share: bool) -> Self {
+            self.shared.share(share).into()
+        }
+
+        /// Lets the slot of a request outlive a response that switches protocols, as to a WebSocket, for as long as somebody
+        /// keeps it. By default a slot goes back with the handshake.
+        $(#[$hold_upgrades])*
+        #[must_use]
+        pub fn hold_upgrades(self, hold: bool) -> Self {
+            self.shared.hold_upgrades(hold).into()
+        }
+
+        /// Tells `observer` of clients that go away while they wait for a decision or hold a slot. Decisions are told of by
+        /// the limits themselves, to the observer that they were built with.
+        #[must_use]
+        pub fn observer(self, observer: impl ::throttlekit::Observer) -> Self {
+            self.shared.observer(observer).into()
+        }
+    };
+}
