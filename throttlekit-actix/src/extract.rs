@@ -8,6 +8,21 @@ use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, ResponseError};
 use throttlekit_http::{Admitted, UpgradeSlot};
 
+/// Lets handlers take `$argument`, which wraps what a middleware with `$option` puts into the extensions of a request.
+macro_rules! argument {
+    ($argument:ident, $option:literal) => {
+        impl FromRequest for $argument {
+            type Error = NotShared;
+            type Future = Ready<Result<Self, NotShared>>;
+
+            fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+                let found = request.extensions().get().cloned();
+                ready(found.map(Self).ok_or(NotShared { option: $option }))
+            }
+        }
+    };
+}
+
 /// How the request was admitted: its decision, and the limits under its key, to count more on them. The middleware has to
 /// be told to [share it](crate::Throttle::share).
 ///
@@ -49,15 +64,7 @@ impl Deref for Throttled {
     }
 }
 
-impl FromRequest for Throttled {
-    type Error = NotShared;
-    type Future = Ready<Result<Self, NotShared>>;
-
-    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
-        let admitted = request.extensions().get().cloned();
-        ready(admitted.map(Self).ok_or(NotShared { option: "share(true)" }))
-    }
-}
+argument!(Throttled, "share(true)");
 
 /// The slot that the request holds, which may outlive its response: whoever works on a WebSocket keeps it until the
 /// connection is done. The middleware has to be told to [hold upgrades](crate::Throttle::hold_upgrades).
@@ -66,15 +73,7 @@ impl FromRequest for Throttled {
 #[derive(Clone, Debug)]
 pub struct Slot(pub UpgradeSlot);
 
-impl FromRequest for Slot {
-    type Error = NotShared;
-    type Future = Ready<Result<Self, NotShared>>;
-
-    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
-        let slot = request.extensions().get().cloned();
-        ready(slot.map(Self).ok_or(NotShared { option: "hold_upgrades(true)" }))
-    }
-}
+argument!(Slot, "hold_upgrades(true)");
 
 /// The request carries nothing of its admission: nothing limited it, or the middleware was not told to share that.
 /// Answered with 500, since the application is put together wrongly.

@@ -10,6 +10,27 @@ use http::StatusCode;
 use http::request::Parts;
 use throttlekit_tower::{Admitted, UpgradeSlot};
 
+/// Lets handlers take `$argument`, which wraps what a layer with `$option` puts into the extensions of a request.
+macro_rules! argument {
+    ($argument:ident, $option:literal) => {
+        impl<S: Send + Sync> FromRequestParts<S> for $argument {
+            type Rejection = NotShared;
+
+            async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, NotShared> {
+                parts.extensions.get().cloned().map(Self).ok_or(NotShared { option: $option })
+            }
+        }
+
+        impl<S: Send + Sync> OptionalFromRequestParts<S> for $argument {
+            type Rejection = Infallible;
+
+            async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Option<Self>, Infallible> {
+                Ok(parts.extensions.get().cloned().map(Self))
+            }
+        }
+    };
+}
+
 /// How the request was admitted: its decision, and the limits under its key, to count more on them. The layer has to be
 /// told to [share it](throttlekit_tower::FrameworkLayer::share).
 ///
@@ -53,21 +74,7 @@ impl Deref for Throttled {
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Throttled {
-    type Rejection = NotShared;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, NotShared> {
-        parts.extensions.get().cloned().map(Self).ok_or(NotShared { option: "share(true)" })
-    }
-}
-
-impl<S: Send + Sync> OptionalFromRequestParts<S> for Throttled {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Option<Self>, Infallible> {
-        Ok(parts.extensions.get().cloned().map(Self))
-    }
-}
+argument!(Throttled, "share(true)");
 
 /// The slot that the request holds, which may outlive its response: whoever works on a WebSocket keeps it until the
 /// connection is done. The layer has to be told to [hold upgrades](throttlekit_tower::FrameworkLayer::hold_upgrades).
@@ -76,21 +83,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Throttled {
 #[derive(Clone, Debug)]
 pub struct Slot(pub UpgradeSlot);
 
-impl<S: Send + Sync> FromRequestParts<S> for Slot {
-    type Rejection = NotShared;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, NotShared> {
-        parts.extensions.get().cloned().map(Self).ok_or(NotShared { option: "hold_upgrades(true)" })
-    }
-}
-
-impl<S: Send + Sync> OptionalFromRequestParts<S> for Slot {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Option<Self>, Infallible> {
-        Ok(parts.extensions.get().cloned().map(Self))
-    }
-}
+argument!(Slot, "hold_upgrades(true)");
 
 /// The request carries nothing of its admission: no layer limited it, or the layer was not told to share that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
