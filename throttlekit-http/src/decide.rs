@@ -119,7 +119,7 @@ impl<D: Door> Shared<D> {
         let ask = Ask::new(key).cost(cost).priority(priority);
         let answer = match &rule.asked {
             Asked::Limiter(limiter) => match limiter.check(key, cost) {
-                Run::Ready(Some(Ok(decision))) if decision.allowed && !self.hooks.shares() => {
+                Run::Ready(Some(Ok(decision))) if decision.allowed && !self.hooks.share => {
                     if rule.shows_allows() {
                         *pass = Some(Pass::counted(rule, decision));
                     }
@@ -173,7 +173,7 @@ impl<D: Door> Shared<D> {
     ) -> Verdict<D> {
         match result {
             Ok(admission) if admission.decision.allowed => {
-                if admission.permit.is_held() || rule.shows_allows() || self.hooks.shares() {
+                if admission.permit.is_held() || rule.shows_allows() || self.hooks.share {
                     let shared = self.shared_with(rule, ask, &admission);
                     let taken = pass.insert(Pass::admitted(head, rule, admission));
                     self.equip(taken, rule, shared);

@@ -1,4 +1,4 @@
-//! What the user hangs onto the layer. Nothing of it can leave a request unanswered.
+//! What the user hangs onto a middleware. Nothing of it can leave a request unanswered.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,6 +22,7 @@ pub(crate) struct Hooks<D: Door> {
     pub(crate) reject: Option<Arc<dyn Reject<D>>>,
     /// Who is told of clients that go away.
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    /// Whether the service is to know of its admission.
     pub(crate) share: bool,
     pub(crate) hold_upgrades: bool,
 }
@@ -74,12 +75,6 @@ impl<D: Door> Hooks<D> {
         if let Some(hook) = &self.on_error {
             unwound(|| hook(failure));
         }
-    }
-
-    /// Whether the service is to know of its admission.
-    #[inline]
-    pub(crate) fn shares(&self) -> bool {
-        self.share
     }
 
     /// The response to a request that is not passed on: the user's, else one in the form that the client speaks.

@@ -44,9 +44,7 @@ impl<B> ResponseBody<B> {
     pub(crate) fn free(body: B) -> Self {
         Self { kind: Kind::Passed { body, ending: Ending::none() } }
     }
-}
 
-impl<B> ResponseBody<B> {
     /// A body of ours.
     pub(crate) fn own(data: Bytes) -> Self {
         Self { kind: Kind::Own { data: Some(data).filter(|data| !data.is_empty()) } }

@@ -25,7 +25,7 @@ fn only<T>(mut values: impl Iterator<Item = T>) -> Option<T> {
     if values.next().is_some() { None } else { Some(value) }
 }
 
-/// The value of the header field `name`, in lower case, if it is there once.
+/// The value of the header field `name`, which is in lower case, if it is there once.
 pub(super) fn header<'a>(head: &impl Head<'a>, name: &str) -> Option<&'a [u8]> {
     only(head.values(name))
 }
@@ -65,7 +65,7 @@ pub(super) fn bearer<'a>(head: &impl Head<'a>) -> Option<&'a [u8]> {
     (scheme.eq_ignore_ascii_case(SCHEME) && !token.is_empty()).then_some(token)
 }
 
-/// `name` in lower case, if a header field or a cookie can be called so.
+/// `name`, if a header field or a cookie can be called so (RFC 9110, section 5.6.2).
 pub(super) fn token(option: &'static str, name: &str, allowed: &'static str) -> Result<Box<str>, BuildError> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.is_empty() || !name.bytes().all(legal) {
