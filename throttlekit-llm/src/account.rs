@@ -180,9 +180,8 @@ impl Account for MeterAccount {
         let last = self.refund(surplus, self.current);
         let rest = surplus.saturating_sub(self.current.tokens);
         match last.map(Run::now) {
-            None => self.refund(rest, self.earlier).map_or_else(|| Run::ready(Ok(())), done),
+            None | Some(Ok(Ok(_))) => self.refund(rest, self.earlier).map_or_else(|| Run::ready(Ok(())), done),
             Some(Ok(Err(error))) => Run::ready(Err(error)),
-            Some(Ok(Ok(_))) => self.refund(rest, self.earlier).map_or_else(|| Run::ready(Ok(())), done),
             Some(Err(last)) => Run::wait(async move {
                 last.await?;
                 match self.refund(rest, self.earlier) {

@@ -111,7 +111,7 @@ pub(crate) struct Answer {
     pub(crate) counter: Box<dyn CountTokens>,
     pub(crate) usage: Usage,
     /// What the counter had counted when the provider last said how many tokens there are.
-    pub(crate) counted_at_usage: u64,
+    counted_at_usage: u64,
     pub(crate) dialect: Option<Dialect>,
     pub(crate) shape: Shape,
     pub(crate) id: Label,
@@ -122,7 +122,8 @@ pub(crate) struct Answer {
     choice: Option<u64>,
     choice_finished: bool,
     block: Option<u64>,
-    labelled: [bool; 2],
+    has_id: bool,
+    has_model: bool,
 }
 
 impl Answer {
@@ -140,7 +141,8 @@ impl Answer {
             choice: None,
             choice_finished: false,
             block: None,
-            labelled: [false; 2],
+            has_id: false,
+            has_model: false,
         }
     }
 
@@ -160,6 +162,15 @@ impl Answer {
                 self.shape.ended = true;
             }
             _ => {}
+        }
+    }
+
+    /// Tokens that were produced, where the counter had counted `counted`: what the provider said, and what was counted
+    /// since it said so.
+    pub(crate) fn output(&self, counted: u64) -> u64 {
+        match self.usage.output {
+            Some(said) => said.saturating_add(counted.saturating_sub(self.counted_at_usage)),
+            None => counted,
         }
     }
 
@@ -299,8 +310,8 @@ impl Walk for Answer {
     fn text(&mut self, place: Place, piece: &[u8]) {
         match place {
             Place::Text | Place::Content | Place::RootDelta | Place::Response => self.counter.text(piece),
-            Place::Id if !self.labelled[0] => push(&mut self.id, piece),
-            Place::Model if !self.labelled[1] => push(&mut self.model, piece),
+            Place::Id if !self.has_id => push(&mut self.id, piece),
+            Place::Model if !self.has_model => push(&mut self.model, piece),
             Place::Type => push(&mut self.kind, piece),
             Place::Finish => self.choice_finished = true,
             _ => {}
@@ -309,8 +320,8 @@ impl Walk for Answer {
 
     fn text_end(&mut self, place: Place) {
         match place {
-            Place::Id => self.labelled[0] = true,
-            Place::Model => self.labelled[1] = true,
+            Place::Id => self.has_id = true,
+            Place::Model => self.has_model = true,
             Place::Type => {
                 let kind = self.kind.as_slice();
                 if kind.starts_with(b"response.") {

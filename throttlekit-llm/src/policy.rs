@@ -66,48 +66,45 @@ type OnEnd = dyn Fn(&Report<'_>) + Send + Sync;
 /// # let _ = meter;
 /// # Ok::<(), throttlekit::BuildError>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct StreamPolicy {
-    inner: Arc<Inner>,
+    settings: Arc<Settings>,
 }
 
-struct Inner {
+/// What a policy says.
+struct Settings {
     exhausted: Exhausted,
     granularity: u64,
-    fail_open: bool,
+    /// Open or closed, once it is built.
+    fail_mode: FailMode,
     max_line: usize,
-    counter: Arc<Counter>,
+    counter: Box<Counter>,
     opaque: Opaque,
     background: Option<Background>,
-    on_end: Option<Arc<OnEnd>>,
+    on_end: Option<Box<OnEnd>>,
 }
 
 /// Builds a [`StreamPolicy`]; from [`StreamPolicy::builder`].
+#[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct StreamPolicyBuilder {
-    exhausted: Exhausted,
-    granularity: u64,
-    fail_mode: FailMode,
-    max_line: usize,
-    counter: Arc<Counter>,
-    opaque: Opaque,
-    background: Option<Background>,
-    on_end: Option<Arc<OnEnd>>,
+    settings: Settings,
 }
 
 impl StreamPolicy {
     /// Starts with the defaults.
     pub fn builder() -> StreamPolicyBuilder {
-        StreamPolicyBuilder {
+        let settings = Settings {
             exhausted: Exhausted::default(),
             granularity: 1,
             fail_mode: FailMode::default(),
             max_line: 65_536,
-            counter: Arc::new(|| Box::new(BytesPerToken::default())),
+            counter: Box::new(|| Box::new(BytesPerToken::default())),
             opaque: Opaque::default(),
             background: None,
             on_end: None,
-        }
+        };
+        StreamPolicyBuilder { settings }
     }
 
     /// Starts to count an answer.
@@ -117,40 +114,40 @@ impl StreamPolicy {
 
     /// What becomes of an answer when nothing is left.
     pub fn exhausted(&self) -> Exhausted {
-        self.inner.exhausted
+        self.settings.exhausted
     }
 
     /// Whether answers with this framing may be cut, and so may be shorter than they say.
     pub fn may_cut(&self, framing: Framing) -> bool {
-        framing.has_lines() && (self.inner.exhausted == Exhausted::Cut || !self.inner.fail_open)
+        framing.has_lines() && (self.settings.exhausted == Exhausted::Cut || !self.fails_open())
     }
 
     pub(crate) fn granularity(&self) -> u64 {
-        self.inner.granularity
+        self.settings.granularity
     }
 
     pub(crate) fn fails_open(&self) -> bool {
-        self.inner.fail_open
+        self.settings.fail_mode == FailMode::Open
     }
 
     pub(crate) fn max_line(&self) -> usize {
-        self.inner.max_line
+        self.settings.max_line
     }
 
     pub(crate) fn opaque(&self) -> Opaque {
-        self.inner.opaque
+        self.settings.opaque
     }
 
     pub(crate) fn background(&self) -> Option<&Background> {
-        self.inner.background.as_ref()
+        self.settings.background.as_ref()
     }
 
     pub(crate) fn counter(&self) -> Box<dyn CountTokens> {
-        (self.inner.counter)()
+        (self.settings.counter)()
     }
 
     pub(crate) fn ended(&self, report: &Report<'_>) {
-        if let Some(on_end) = &self.inner.on_end {
+        if let Some(on_end) = &self.settings.on_end {
             // It may run while a body is dropped, also while a panic unwinds.
             let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| on_end(report)));
         }
@@ -160,7 +157,7 @@ impl StreamPolicy {
 impl StreamPolicyBuilder {
     /// What becomes of an answer when nothing is left. Default: [`Exhausted::Cut`].
     pub fn exhausted(mut self, exhausted: Exhausted) -> Self {
-        self.exhausted = exhausted;
+        self.settings.exhausted = exhausted;
         self
     }
 
@@ -171,7 +168,7 @@ impl StreamPolicyBuilder {
     /// left over in the end is given back, if the meter takes units back. Where so many are not left, a debit is of what the
     /// chunk needs.
     pub fn granularity(mut self, tokens: u64) -> Self {
-        self.granularity = tokens;
+        self.settings.granularity = tokens;
         self
     }
 
@@ -181,7 +178,7 @@ impl StreamPolicyBuilder {
     /// [`exhausted`](Self::exhausted) says. A limit that decides in place of the store is a
     /// [`Fallback`](throttlekit::Fallback) as the meter, so [`FailMode::Local`] is refused. Other errors of a meter cut too.
     pub fn fail_mode(mut self, fail_mode: FailMode) -> Self {
-        self.fail_mode = fail_mode;
+        self.settings.fail_mode = fail_mode;
         self
     }
 
@@ -191,19 +188,19 @@ impl StreamPolicyBuilder {
     /// with a line. Of a longer line each chunk is counted and passes as it comes; at exhaustion it goes on to its end, and
     /// is charged.
     pub fn max_line(mut self, bytes: usize) -> Self {
-        self.max_line = bytes;
+        self.settings.max_line = bytes;
         self
     }
 
     /// What counts the tokens of an answer, made anew for each. Default: [`BytesPerToken`], four bytes a token.
     pub fn counter<C: CountTokens>(mut self, counter: impl Fn() -> C + Send + Sync + 'static) -> Self {
-        self.counter = Arc::new(move || Box::new(counter()));
+        self.settings.counter = Box::new(move || Box::new(counter()));
         self
     }
 
     /// How an answer is counted that cannot be read. Default: by its bytes.
     pub fn opaque(mut self, opaque: Opaque) -> Self {
-        self.opaque = opaque;
+        self.settings.opaque = opaque;
         self
     }
 
@@ -212,14 +209,14 @@ impl StreamPolicyBuilder {
     ///
     /// At most 1,024 are settled at once; their tasks end with the policy.
     pub fn runtime(mut self, runtime: impl Runtime) -> Self {
-        self.background = Some(Background::new(runtime));
+        self.settings.background = Some(Background::new(runtime));
         self
     }
 
     /// Is told how each answer ended, once, before the difference is settled. It may run while the answer is dropped: it
     /// must not wait. A panic in it is dropped.
     pub fn on_end(mut self, on_end: impl Fn(&Report<'_>) + Send + Sync + 'static) -> Self {
-        self.on_end = Some(Arc::new(on_end));
+        self.settings.on_end = Some(Box::new(on_end));
         self
     }
 
@@ -229,49 +226,24 @@ impl StreamPolicyBuilder {
     ///
     /// `stream.granularity`, `stream.maxLine` or `stream.failMode` if it is not one of those allowed.
     pub fn build(self) -> Result<StreamPolicy, BuildError> {
-        if !(1..=MAX_SAFE).contains(&self.granularity) {
-            return Err(BuildError::new("stream.granularity", self.granularity, "must be from 1 to 2^53 - 1"));
+        let settings = self.settings;
+        if !(1..=MAX_SAFE).contains(&settings.granularity) {
+            return Err(BuildError::new("stream.granularity", settings.granularity, "must be from 1 to 2^53 - 1"));
         }
-        if self.max_line == 0 {
-            return Err(BuildError::new("stream.maxLine", self.max_line, "must be at least 1"));
+        if settings.max_line == 0 {
+            return Err(BuildError::new("stream.maxLine", settings.max_line, "must be at least 1"));
         }
-        let fail_open = match self.fail_mode {
-            FailMode::Open => true,
-            FailMode::Closed => false,
-            other => {
-                let allowed = "must be open or closed; a Fallback is the meter that decides in place of a store";
-                return Err(BuildError::new("stream.failMode", other.as_str(), allowed));
-            }
-        };
-        let inner = Inner {
-            exhausted: self.exhausted,
-            granularity: self.granularity,
-            fail_open,
-            max_line: self.max_line,
-            counter: self.counter,
-            opaque: self.opaque,
-            background: self.background,
-            on_end: self.on_end,
-        };
-        Ok(StreamPolicy { inner: Arc::new(inner) })
+        if !matches!(settings.fail_mode, FailMode::Open | FailMode::Closed) {
+            let allowed = "must be open or closed; a Fallback is the meter that decides in place of a store";
+            return Err(BuildError::new("stream.failMode", settings.fail_mode.as_str(), allowed));
+        }
+        Ok(StreamPolicy { settings: Arc::new(settings) })
     }
 }
 
-impl fmt::Debug for StreamPolicy {
+impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StreamPolicy")
-            .field("exhausted", &self.inner.exhausted)
-            .field("granularity", &self.inner.granularity)
-            .field("fail_open", &self.inner.fail_open)
-            .field("max_line", &self.inner.max_line)
-            .field("opaque", &self.inner.opaque)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for StreamPolicyBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StreamPolicyBuilder")
+        f.debug_struct("Settings")
             .field("exhausted", &self.exhausted)
             .field("granularity", &self.granularity)
             .field("fail_mode", &self.fail_mode)

@@ -159,10 +159,7 @@ impl Scanner {
     /// How many tokens were produced so far: what the provider said, and what was counted since it said so.
     pub fn output(&mut self) -> u64 {
         let counted = self.answer.counter.tokens();
-        match self.answer.usage.output {
-            Some(said) => said.saturating_add(counted.saturating_sub(self.answer.counted_at_usage)),
-            None => counted,
-        }
+        self.answer.output(counted)
     }
 
     /// By which API the answer is written, once that is clear.

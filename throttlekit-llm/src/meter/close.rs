@@ -30,12 +30,9 @@ impl StreamMeter {
         said.or(self.input).unwrap_or(0)
     }
 
-    /// Of what went out: as the provider says, and as counted since it said so.
+    /// Of what went out.
     fn output_tokens(&self) -> u64 {
-        match self.scanner.usage().output {
-            Some(said) => said.saturating_add(self.leaving().saturating_sub(self.scanner.answer().counted_at_usage)),
-            None => self.leaving(),
-        }
+        self.scanner.answer().output(self.leaving())
     }
 
     /// What the scanner had counted after what goes out last, as far as that is known.
