@@ -98,8 +98,11 @@ impl Throttle {
     /// Limits requests by the rules of a configuration's `http` section.
     ///
     /// The most specific rule that covers path and method counts; a request without one is not limited. Several policies
-    /// of one rule are admitted together: all are charged, or none. A reload of `policies` takes effect with the next
-    /// request; asking whether there was one costs an atomic read. The path is the whole one, also within a scope.
+    /// of one rule are admitted together: all are charged, or none. The structured header fields list them all, the others
+    /// show the one that is [binding](throttlekit::headers::binding). A reload of `policies` takes effect with the next
+    /// request; asking whether there was one costs an atomic read.
+    ///
+    /// The path is the whole one, also within a scope.
     ///
     /// # Errors
     ///

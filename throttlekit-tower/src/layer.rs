@@ -93,9 +93,9 @@ impl<F: Framework> FrameworkLayer<F> {
     /// Limits requests by the rules of a configuration's `http` section.
     ///
     /// The most specific rule that covers path and method counts; a request without one is not limited. Several policies
-    /// of one rule are admitted together: all are charged, or none. The header fields are those of the policy that denies,
-    /// else of the one with the least remaining. A reload of `policies` takes effect with the next request; asking whether
-    /// there was one costs an atomic read.
+    /// of one rule are admitted together: all are charged, or none. The structured header fields list them all, the others
+    /// show the one that is [binding](throttlekit::headers::binding). A reload of `policies` takes effect with the next
+    /// request; asking whether there was one costs an atomic read.
     ///
     /// The path is the one that the layer sees, undecoded. The peer's address is the extension
     /// [`PeerAddr`](crate::PeerAddr), unless the framework `F` says otherwise.
