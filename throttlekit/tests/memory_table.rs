@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used)] // helpers beside the tests
 
+#[path = "support/log.rs"]
+mod log;
+
+use log::{Append, Log};
 use throttlekit::store::Keyspace;
-use throttlekit::store::memory::{Boxed, Table};
-use throttlekit::{Change, Error, Program, State, Step};
+use throttlekit::store::memory::Table;
+use throttlekit::{Error, Program, Step};
 
 /// Adds one and keeps the count for the given milliseconds.
 #[derive(Clone, Copy, Debug)]
@@ -256,54 +260,6 @@ fn nothing_is_shown_by_debug() {
     let table = small(10);
     count(&table, "secret-key", 0.0, 1e5);
     assert_eq!(format!("{table:?}"), "Table { len: 1, max_keys: 10, .. }");
-}
-
-/// A state of any size, edited in place.
-#[derive(Clone, Debug)]
-struct Log(Vec<u64>);
-
-impl State for Log {
-    type Layout = Boxed;
-    fn encode(&self) -> String {
-        format!("{:?}", self.0)
-    }
-    fn decode(_text: &str) -> Option<Self> {
-        None
-    }
-}
-
-struct Push(u64);
-
-impl Change<Log> for Push {
-    fn apply_to(self, state: &mut Option<Log>) {
-        assert!(self.0 != u64::MAX, "told to fail");
-        state.get_or_insert_with(|| Log(Vec::new())).0.push(self.0);
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Append {
-    limit: usize,
-}
-
-impl Program for Append {
-    type State = Log;
-    type Change = Push;
-    type Request = u64;
-    type Outcome = usize;
-    type Reply = usize;
-
-    fn step(&self, state: Option<&Log>, _now_ms: f64, value: &u64) -> Step<Push, usize> {
-        let len = state.map_or(0, |log| log.0.len());
-        if len == self.limit {
-            return Step::Keep(len);
-        }
-        Step::Write { change: Push(*value), ttl_ms: 1e9, outcome: len + 1 }
-    }
-
-    fn reply(&self, _now_ms: f64, _value: &u64, outcome: usize) -> usize {
-        outcome
-    }
 }
 
 #[test]

@@ -2,11 +2,15 @@
 
 #![allow(clippy::unwrap_used)] // helpers beside the tests
 
+#[path = "support/log.rs"]
+mod log;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use throttlekit::store::memory::{AsPair, Boxed, Pair, Table};
-use throttlekit::{Change, Program, State, Step};
+use log::{Append, Log};
+use throttlekit::store::memory::{AsPair, Pair, Table};
+use throttlekit::{Program, State, Step};
 
 const THREADS: u64 = if cfg!(miri) { 3 } else { 8 };
 const ROUNDS: u64 = if cfg!(miri) { 40 } else { 20_000 };
@@ -136,61 +140,21 @@ fn miri_a_flood_tears_no_state_and_passes_no_bound() {
     assert_eq!(table.len(), max_keys);
 }
 
-#[derive(Clone, Debug)]
-struct Log(Vec<u64>);
-
-impl State for Log {
-    type Layout = Boxed;
-    fn encode(&self) -> String {
-        format!("{:?}", self.0)
-    }
-    fn decode(_text: &str) -> Option<Self> {
-        None
-    }
-}
-
-struct Push(u64);
-
-impl Change<Log> for Push {
-    fn apply_to(self, state: &mut Option<Log>) {
-        state.get_or_insert_with(|| Log(Vec::new())).0.push(self.0);
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Append;
-
-impl Program for Append {
-    type State = Log;
-    type Change = Push;
-    type Request = u64;
-    type Outcome = usize;
-    type Reply = usize;
-
-    fn step(&self, state: Option<&Log>, _now_ms: f64, value: &u64) -> Step<Push, usize> {
-        Step::Write { change: Push(*value), ttl_ms: 1e9, outcome: state.map_or(0, |log| log.0.len()) + 1 }
-    }
-
-    fn reply(&self, _now_ms: f64, _value: &u64, outcome: usize) -> usize {
-        outcome
-    }
-}
-
 #[test]
 fn miri_large_states_lose_no_change() {
     // Few keys beside the hot one, so that it is never evicted: it is used between any two laps of the hand.
     let table: Table<Log> = Table::builder().max_keys(MANY).shards(4).build().unwrap();
-    let rounds = ROUNDS / 10;
+    let (append, rounds) = (Append { limit: usize::MAX }, ROUNDS / 10);
     thread::scope(|scope| {
         for thread in 0..THREADS {
-            let table = &table;
+            let (table, append) = (&table, &append);
             scope.spawn(move || {
                 for n in 0..rounds {
-                    table.apply("hot", 0.0, &Append, &n).unwrap();
-                    table.apply(&format!("{thread}:{}", n % 100), 0.0, &Append, &n).unwrap();
+                    table.apply("hot", 0.0, append, &n).unwrap();
+                    table.apply(&format!("{thread}:{}", n % 100), 0.0, append, &n).unwrap();
                 }
             });
         }
     });
-    assert_eq!(table.apply("hot", 0.0, &Append, &0).unwrap() as u64, THREADS * rounds + 1);
+    assert_eq!(table.apply("hot", 0.0, &append, &0).unwrap() as u64, THREADS * rounds + 1);
 }
