@@ -165,7 +165,8 @@ pub struct Admission {
     /// The decision of each axis that was asked.
     pub axes: Axes,
     /// The decision of each limit on units, in their order, where several decided together and were told to
-    /// [keep them](crate::MultiBuilder::keep_each).
+    /// [keep them](crate::MultiBuilder::keep_each). Of a denial, one that would have admitted shows what it has as it is:
+    /// nothing was taken from it.
     pub each: Option<Box<[Decision]>>,
     /// The axis that denied; `None` on an allow, and when a policy over the axes denied.
     pub binding: Option<Axis>,

@@ -58,6 +58,12 @@ impl Decision {
         decisions.into_iter().fold(Self::ALLOW_FULL, Self::combine)
     }
 
+    /// The decision of a limit that allows and of which nothing was taken all the same: with what it has as `state` has it.
+    #[must_use]
+    pub(crate) fn as_it_is(self, state: &Self) -> Self {
+        Self { remaining: state.remaining, reset_at_ms: state.reset_at_ms, ..self }
+    }
+
     /// Whether there is a limit to show. [`ALLOW_FULL`](Self::ALLOW_FULL) has none, and renderers omit it.
     pub fn has_limit(&self) -> bool {
         self.limit != MAX_SAFE

@@ -67,6 +67,7 @@ fn a_policy_limits_what_it_says() {
     assert_eq!((first.decision.limit, first.decision.remaining), (3, 2));
     let denied = admit(&policies, "both", 3.0);
     assert_eq!((denied.binding, denied.permit.is_held(), in_flight(&policies, "both")), (Some(Axis::Rate), false, 1));
+    assert_eq!(denied.axes.concurrency.unwrap().remaining, 2, "the slot has gone back");
     first.permit.settle(Outcome::Completed);
     assert_eq!(in_flight(&policies, "both"), 0);
 }
@@ -278,6 +279,7 @@ fn rules_take_slots_before_units() {
     let dropped = || ["slots", "more"].map(|name| set.get(name).unwrap().guard_stats().unwrap().dropped);
     assert_eq!((flight(), dropped()), ([0, 0], [1, 1]));
     let denied = enter(all);
-    assert_eq!((denied.binding, denied.axes.concurrency.unwrap().allowed), (Some(Axis::Rate), true));
+    let slots = denied.axes.concurrency.unwrap();
+    assert_eq!((denied.binding, slots.allowed, slots.remaining), (Some(Axis::Rate), true, 2), "all slots are there");
     assert_eq!((flight(), dropped()), ([0, 0], [1, 1]));
 }

@@ -7,7 +7,7 @@ mod watch;
 
 pub use builder::LimiterBuilder;
 pub use dynamic::DynLimiter;
-pub(crate) use programs::{Ahead, Forget, GiveBack, Peek};
+pub(crate) use programs::{Ahead, Forget, GiveBack, Judge, Peek};
 pub(crate) use watch::{Made, Watch};
 
 use std::fmt;

@@ -34,6 +34,54 @@ impl<S: Project> Program for Peek<S> {
     }
 }
 
+/// A check that also shows what there is before it, and so what stays if nothing is taken.
+#[derive(Clone)]
+pub(crate) struct Judge<S>(pub(crate) S);
+
+/// A cost, and what it is to the twin of the strategy.
+pub(crate) type Judged = (f64, Numbers);
+
+impl<S: Project> Judge<S> {
+    /// The request for `cost` where no twin runs.
+    pub(crate) fn here(cost: f64) -> Judged {
+        (cost, Numbers::from([]))
+    }
+
+    /// The request for `cost` to a store.
+    pub(crate) fn judging(&self, cost: f64) -> Judged {
+        (cost, self.0.twin().map_or(Numbers::from([]), |twin| (twin.request)(&cost)))
+    }
+}
+
+impl<S: Project> Program for Judge<S> {
+    type State = S::State;
+    type Change = S::Change;
+    type Request = Judged;
+    type Outcome = (S::Outcome, Decision);
+    /// The decision, and what there was before it.
+    type Reply = (Decision, Decision);
+
+    fn step(&self, state: Option<&S::State>, now_ms: f64, (cost, _): &Judged) -> Step<S::Change, Self::Outcome> {
+        let before = self.0.peek(state, now_ms);
+        match self.0.step(state, now_ms, cost) {
+            Step::Keep(outcome) => Step::Keep((outcome, before)),
+            Step::Write { change, ttl_ms, outcome } => Step::Write { change, ttl_ms, outcome: (outcome, before) },
+            Step::Remove(outcome) => Step::Remove((outcome, before)),
+            Step::Fail(error) => Step::Fail(error),
+        }
+    }
+
+    fn reply(&self, now_ms: f64, (cost, _): &Judged, (outcome, before): Self::Outcome) -> Self::Reply {
+        (self.0.reply(now_ms, cost, outcome), before)
+    }
+
+    /// That of the strategy.
+    fn twin(&self) -> Option<Twin<Self>> {
+        let request = |(_, numbers): &Judged| *numbers;
+        Some(Twin::new(self.0.twin()?.lua, |judge| args(&judge.0), request, |judge, raw| state(&judge.0, raw)))
+    }
+}
+
 /// How much of a cost fits, and when more does.
 #[derive(Clone)]
 pub(crate) struct Ahead<S>(pub(crate) S);

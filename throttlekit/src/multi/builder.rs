@@ -11,7 +11,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::error::{BuildError, Error};
 use crate::limiter::{DynLimiter, Watch};
 use crate::observe::Observer;
-use crate::program::Strategy;
+use crate::program::{Project, Strategy};
 use crate::store::memory::Table;
 use crate::store::{Remote, prefixed};
 
@@ -65,7 +65,7 @@ trait Unbound: Send + Sync {
     fn stored(&self, keys: Remote) -> Dimension;
 }
 
-impl<S: Strategy> Unbound for S {
+impl<S: Project> Unbound for S {
     fn key_space(&self) -> &'static str {
         Strategy::key_space(self)
     }
@@ -99,7 +99,7 @@ impl<W, C, O> MultiBuilder<W, C, O> {
     ///
     /// Its `name` is not empty and differs from the others. Keep it free of colons: `a` with the key `b:c` is `a:b` with
     /// the key `c`, and a check that has both is refused.
-    pub fn dimension(mut self, name: impl Into<String>, strategy: impl Strategy, weight: f64) -> Self {
+    pub fn dimension(mut self, name: impl Into<String>, strategy: impl Project, weight: f64) -> Self {
         self.declared.push(Declared { name: name.into(), weight, origin: Origin::Strategy(Box::new(strategy)) });
         self
     }
@@ -145,7 +145,8 @@ impl<W, C, O> MultiBuilder<W, C, O> {
     }
 
     /// Lets an [`Admission`](crate::Admission) carry the decision of [each](crate::Admission::each) dimension too, which
-    /// costs an allocation. It does not by default.
+    /// costs an allocation. It does not by default. Where all are charged or none, a dimension that would have admitted
+    /// what another one refuses shows what it has as it is.
     pub fn keep_each(mut self, keep: bool) -> Self {
         self.keep_each = keep;
         self

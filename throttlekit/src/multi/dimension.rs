@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::decision::Decision;
 use crate::error::Error;
-use crate::limiter::Forget;
-use crate::program::Strategy;
+use crate::limiter::{Forget, Judge};
+use crate::program::Project;
 use crate::store::memory::Table;
 use crate::store::{Call, Remote};
 
@@ -21,12 +21,12 @@ pub(crate) enum Site {
 }
 
 impl Dimension {
-    pub(crate) fn local<S: Strategy>(strategy: S, keys: Table<S::State>) -> Self {
-        Self(Site::Local(Box::new(Bound { strategy, keys })))
+    pub(crate) fn local<S: Project>(strategy: S, keys: Table<S::State>) -> Self {
+        Self(Site::Local(Box::new(Bound { judge: Judge(strategy), keys })))
     }
 
-    pub(crate) fn stored<S: Strategy>(strategy: S, keys: Remote) -> Self {
-        Self(Site::Stored(Box::new(Bound { strategy, keys })))
+    pub(crate) fn stored<S: Project>(strategy: S, keys: Remote) -> Self {
+        Self(Site::Stored(Box::new(Bound { judge: Judge(strategy), keys })))
     }
 }
 
@@ -50,6 +50,9 @@ pub(crate) trait Local: Send + Sync {
     /// Judges, tells `then` whether it wants to be charged, and charges if that says so.
     fn joint(&self, key: &str, now_ms: f64, cost: f64, then: Then<'_>) -> Result<Decision, Error>;
 
+    /// As [`joint`](Self::joint), and says too what there was before.
+    fn judge(&self, key: &str, now_ms: f64, cost: f64, then: Then<'_>) -> Result<(Decision, Decision), Error>;
+
     fn reset(&self, key: &str, now_ms: f64) -> Result<(), Error>;
 }
 
@@ -62,23 +65,30 @@ pub(crate) trait Stored: Send + Sync {
     /// Adds the check of a [full](Self::full_key) key.
     fn push(&self, call: &mut Call, full_key: String, cost: f64);
 
+    /// As [`push`](Self::push), with a reply that says too what there was before.
+    fn push_judge(&self, call: &mut Call, full_key: String, cost: f64);
+
     /// Adds the reset of a [full](Self::full_key) key.
     fn push_reset(&self, call: &mut Call, full_key: String);
 }
 
 /// A strategy on its keys.
 struct Bound<S, K> {
-    strategy: S,
+    judge: Judge<S>,
     keys: K,
 }
 
-impl<S: Strategy> Local for Bound<S, Table<S::State>> {
+impl<S: Project> Local for Bound<S, Table<S::State>> {
     fn table_id(&self) -> usize {
         self.keys.id()
     }
 
     fn joint(&self, key: &str, now_ms: f64, cost: f64, then: Then<'_>) -> Result<Decision, Error> {
-        self.keys.joint(key, now_ms, &self.strategy, &cost, then)
+        self.keys.joint(key, now_ms, &self.judge.0, &cost, then)
+    }
+
+    fn judge(&self, key: &str, now_ms: f64, cost: f64, then: Then<'_>) -> Result<(Decision, Decision), Error> {
+        self.keys.joint(key, now_ms, &self.judge, &Judge::<S>::here(cost), then)
     }
 
     fn reset(&self, key: &str, now_ms: f64) -> Result<(), Error> {
@@ -86,7 +96,7 @@ impl<S: Strategy> Local for Bound<S, Table<S::State>> {
     }
 }
 
-impl<S: Strategy> Stored for Bound<S, Remote> {
+impl<S: Project> Stored for Bound<S, Remote> {
     fn keys(&self) -> &Remote {
         &self.keys
     }
@@ -96,7 +106,11 @@ impl<S: Strategy> Stored for Bound<S, Remote> {
     }
 
     fn push(&self, call: &mut Call, full_key: String, cost: f64) {
-        call.push(full_key, self.strategy.clone(), cost);
+        call.push(full_key, self.judge.0.clone(), cost);
+    }
+
+    fn push_judge(&self, call: &mut Call, full_key: String, cost: f64) {
+        call.push(full_key, self.judge.clone(), self.judge.judging(cost));
     }
 
     fn push_reset(&self, call: &mut Call, full_key: String) {

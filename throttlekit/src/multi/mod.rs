@@ -265,7 +265,8 @@ impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
         match &self.parts {
             Parts::Local { dimensions, order } => {
                 let made = self.begin(cost);
-                let frames = Frames { dimensions, asks: &asks, now_ms: made.now_ms, mode: self.mode };
+                let (now_ms, mode, keeps) = (made.now_ms, self.mode, tally.keeps());
+                let frames = Frames { dimensions, asks: &asks, now_ms, mode, keeps };
                 let result = frames.run(order, true, &mut tally).and_then(|_| tally.shown());
                 self.watch.tell_of("", made, result.as_ref().map(|shown| shown.decision));
                 Run::ready(result)
@@ -277,12 +278,17 @@ impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
                 };
                 let made = self.begin(cost);
                 let mut call = Call::new(made.now_ms, self.mode.rule());
+                let keeps = tally.keeps();
                 for ((dimension, key), (_, cost)) in dimensions.iter().zip(keys).zip(asks) {
-                    dimension.push(&mut call, key, cost);
+                    if keeps {
+                        dimension.push_judge(&mut call, key, cost);
+                    } else {
+                        dimension.push(&mut call, key, cost);
+                    }
                 }
                 let (running, watch) = (store.run_call(call), self.watch.clone());
                 Run::wait(async move {
-                    let result = replies(running.await, tally);
+                    let result = running.await.and_then(|call| tally.replies(call));
                     watch.tell_of("", made, result.as_ref().map(|shown| shown.decision));
                     result
                 })
@@ -331,6 +337,8 @@ struct Frames<'a> {
     asks: &'a Asks<'a>,
     now_ms: f64,
     mode: Mode,
+    /// Whether it is wanted what each dimension has if nothing is taken from it.
+    keeps: bool,
 }
 
 impl Frames<'_> {
@@ -348,18 +356,16 @@ impl Frames<'_> {
                 Mode::Any => wants,
             })
         };
-        let decision = self.dimensions[index].joint(key, self.now_ms, cost, then)?;
-        tally.add(index, decision);
+        let dimension = &self.dimensions[index];
+        if self.keeps {
+            let (decision, before) = dimension.judge(key, self.now_ms, cost, then)?;
+            tally.add_judged(index, decision, before, every);
+        } else {
+            let decision = dimension.joint(key, self.now_ms, cost, then)?;
+            tally.add(index, decision);
+        }
         Ok(every)
     }
-}
-
-/// What the replies of a store come to.
-fn replies(answered: Result<Call, Error>, mut tally: Tally) -> Result<Shown, Error> {
-    for (index, decision) in answered?.into_replies()?.into_iter().enumerate() {
-        tally.add(index, decision);
-    }
-    tally.shown()
 }
 
 fn at_once<T>(run: Run<Result<T, Error>>) -> Result<T, Error> {

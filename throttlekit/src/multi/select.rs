@@ -2,7 +2,7 @@
 
 use crate::decision::Decision;
 use crate::error::Error;
-use crate::store::Rule;
+use crate::store::{Call, Rule};
 
 /// What has to hold for a request to be admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +80,34 @@ impl Tally {
         if held.as_ref().is_none_or(|held| rank < held.rank) {
             *held = Some(Candidate { rank, decision });
         }
+    }
+
+    /// Whether the decision of each dimension is kept.
+    pub(super) fn keeps(&self) -> bool {
+        self.each.is_some()
+    }
+
+    /// As [`add`](Self::add), of a dimension that was as `before` shows. If it has to be charged together with the others
+    /// and not `every` one admits, that is how it still is.
+    pub(super) fn add_judged(&mut self, index: usize, decision: Decision, before: Decision, every: bool) {
+        let spared = self.mode == Mode::All && !every && decision.allowed;
+        self.add(index, if spared { decision.as_it_is(&before) } else { decision });
+    }
+
+    /// What the replies of a store come to.
+    pub(super) fn replies(mut self, call: Call) -> Result<Shown, Error> {
+        if self.keeps() {
+            let judged: Vec<(Decision, Decision)> = call.into_replies()?;
+            let every = judged.iter().all(|(decision, _)| decision.allowed);
+            for (index, (decision, before)) in judged.into_iter().enumerate() {
+                self.add_judged(index, decision, before, every);
+            }
+        } else {
+            for (index, decision) in call.into_replies()?.into_iter().enumerate() {
+                self.add(index, decision);
+            }
+        }
+        self.shown()
     }
 
     /// The decision to show, and all of them if they were kept.

@@ -4,6 +4,7 @@ use super::agreement::declare;
 use super::case::{Context, Outcome, done, same};
 use super::join::all;
 use super::limit::{Limit, built, with_strategy};
+use crate::admit::{Admit as _, Ask};
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::multi::Multi;
@@ -80,6 +81,15 @@ pub(super) async fn joint_checks_admit_the_least(cx: &Context<'_>) -> Outcome {
         done("a reset", limit.reset(&["k", "k", "k"]).await)?;
         let left = done("a joint check", limit.check(&["k", "k", "k"]).await)?.remaining;
         same("what is left after a reset", &left, &39)?;
+    }
+    // What a denied request leaves is what it found, also where it would have been admitted.
+    let kept = declare(Multi::all(), &dimensions)?.keep_each(true).store(cx.keys()).clock(cx.clock.clone()).build();
+    let kept = kept.map_err(built)?;
+    for (cost, allowed) in [(30.0, true), (15.0, false)] {
+        let admission = done("a joint check", kept.admit(&Ask::new("k").cost(cost)).await)?;
+        same("whether a joint check is admitted", &admission.decision.allowed, &allowed)?;
+        let left: Vec<_> = admission.each.iter().flatten().map(|decision| decision.remaining).collect();
+        same("what each dimension has left", &left, &vec![19, 9, 29])?;
     }
     Ok(())
 }

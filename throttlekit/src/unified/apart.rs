@@ -3,7 +3,7 @@
 use std::mem;
 use std::sync::Arc;
 
-use super::{Answer, Held, Parts, Wish, as_it_is};
+use super::{Answer, Held, Parts, Wish};
 use crate::admit::{Axes, Axis};
 use crate::clock::Clock;
 use crate::decision::Decision;
@@ -136,7 +136,7 @@ impl<C: Clock> Parts<C> {
             result?;
             // If it could not be given back, the decision shows what there was after it was taken.
             if let (Ok(state), Some(decision)) = (refunded, slot(&mut held.axes, first)) {
-                *decision = as_it_is(*decision, &state);
+                *decision = decision.as_it_is(&state);
             }
             Ok(parts.answer(&mut held, wish))
         })

@@ -247,7 +247,7 @@ impl<C: Clock> Parts<C> {
         let (parts, mut held) = (Arc::clone(self), mem::take(held));
         let show = move |state: Decision| {
             let axis = if both.rate.allowed { &mut held.axes.rate } else { &mut held.axes.cost };
-            *axis = axis.map(|decision| as_it_is(decision, &state));
+            *axis = axis.map(|decision| decision.as_it_is(&state));
             parts.answer(&mut held, wish)
         };
         spared.peek(key).map(move |state| state.map(show))
@@ -306,11 +306,6 @@ impl<C: Clock> Parts<C> {
         }
         Admission { decision: axes.combined(), axes, each: None, binding, permit }
     }
-}
-
-/// The decision of an axis that allows and was not charged: with what it has as `state` has it.
-fn as_it_is(decision: Decision, state: &Decision) -> Decision {
-    Decision { remaining: state.remaining, reset_at_ms: state.reset_at_ms, ..decision }
 }
 
 impl<C: Clock> Parts<C> {
