@@ -20,6 +20,9 @@ impl Door for Actix {
     type HeaderMap = HeaderMap;
     type Layer = Throttle;
 
+    const PEER_REMEDY: &'static str = "actix-web knows it of connections over TCP; on a Unix socket count by what the \
+                                       proxy in front says (`key::ClientIp`), or under another key";
+
     #[inline]
     fn shorten<'a: 'b, 'b>(head: RequestHead<'a>) -> RequestHead<'b> {
         head

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 
-use actix_web::dev::Service as _;
+use actix_web::dev::{Service as _, ServiceRequest};
 use actix_web::middleware::{Compat, DefaultHeaders, Logger, NormalizePath};
-use actix_web::test::{call_service, init_service};
+use actix_web::test::{TestRequest, call_service, init_service};
 use actix_web::{App, HttpResponse, HttpServer, web};
 use common::{ALLOWED, DENIED, Ledger, asking, field, get, text};
 use throttlekit::{Admission, DynLimiter, Error, FailMode, Gcra, Limiter, ManualClock, Outcome, Run};
@@ -169,6 +169,41 @@ async fn a_store_that_fails_is_a_matter_of_the_fail_mode() {
         let response = call_service(&app, get("/").to_request()).await;
         assert_eq!((response.status().as_u16(), field(&response, "ratelimit-limit")), (status, ""));
     }
+}
+
+#[actix_web::test]
+async fn a_server_that_reads_the_proxy_protocol_says_who_the_peer_is() {
+    // What the connection said of its client, put where actix-web looks for the peer.
+    let say = |mut request: ServiceRequest, client: &str| {
+        request.head_mut().peer_addr = Some(client.parse().expect("an address"));
+        request
+    };
+    let app = App::new().wrap(Throttle::new(gcra(1))).route("/", web::get().to(hello)).wrap_fn(move |request, next| {
+        let client = request.headers().get("x-of-the-connection").expect("a client").to_str().expect("text").to_owned();
+        next.call(say(request, &client))
+    });
+    let app = init_service(app).await;
+    for (client, status) in [("198.51.100.1:1", 201), ("198.51.100.1:2", 429), ("198.51.100.2:1", 201)] {
+        let request = get("/").insert_header(("x-of-the-connection", client)).to_request();
+        assert_eq!(call_service(&app, request).await.status(), status, "{client}");
+    }
+}
+
+#[actix_web::test]
+async fn an_unknown_peer_is_reported_once() {
+    let told = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&told);
+    let throttle = Throttle::new(gcra(2)).on_error(move |failure| {
+        let text = failure.error.to_string();
+        assert!(text.contains("Unix socket") && !text.contains("into_make_service"), "{text}");
+        count.fetch_add(1, Ordering::SeqCst);
+    });
+    let app = init_service(App::new().wrap(throttle).route("/", web::get().to(hello))).await;
+    for status in [201, 201, 429] {
+        let nobody = TestRequest::with_uri("/").to_request();
+        assert_eq!(call_service(&app, nobody).await.status(), status);
+    }
+    assert_eq!(told.load(Ordering::SeqCst), 1);
 }
 
 fn ask(address: SocketAddr) -> String {

@@ -302,10 +302,10 @@ impl<D: Door> Shared<D> {
     #[cold]
     fn tell_nobody(&self, head: &D::Head<'_>, rule: &Rule<D>) {
         if !self.nobody_told.swap(true, Ordering::Relaxed) {
-            let error = Error::invalid_argument(
-                "the peer's address of a request is not known, so requests share the key `anon`: the server has to put \
-                 it into the request's extensions (with axum: `into_make_service_with_connect_info::<SocketAddr>()`)",
-            );
+            let error = Error::invalid_argument(format!(
+                "the peer's address of a request is not known, so requests share the key `anon`: {}",
+                D::PEER_REMEDY
+            ));
             self.hooks.failed(&Failure { request: D::shorten(*head), policy: rule.first_name(), error: &error });
         }
     }

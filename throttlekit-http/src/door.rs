@@ -22,6 +22,10 @@ pub trait Door: Sized + Send + Sync + 'static {
     /// What a [`Builder`](crate::Builder) makes: the framework's middleware.
     type Layer: From<Limits<Self>>;
 
+    /// What an application has to do where the [peer](Head::peer) of its requests is not known, as the end of a sentence
+    /// for its log.
+    const PEER_REMEDY: &'static str;
+
     /// `head`, for a shorter time: for each framework it is `head` itself, but that cannot be known here.
     fn shorten<'a: 'b, 'b>(head: Self::Head<'a>) -> Self::Head<'b>;
 

@@ -21,6 +21,8 @@ impl<F: Framework> Door for Tower<F> {
     type HeaderMap = HeaderMap;
     type Layer = FrameworkLayer<F>;
 
+    const PEER_REMEDY: &'static str = F::PEER_REMEDY;
+
     #[inline]
     fn shorten<'a: 'b, 'b>(head: RequestHead<'a, F>) -> RequestHead<'b, F> {
         head

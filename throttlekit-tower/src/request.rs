@@ -46,6 +46,10 @@ pub struct PeerAddr(pub SocketAddr);
 /// assert_eq!(RequestHead::<Ours>::new(&request).peer(), Some(([203, 0, 113, 5], 41_000).into()));
 /// ```
 pub trait Framework: Sized + Send + Sync + 'static {
+    /// What an application has to do where [`peer`](Self::peer) finds nothing, as the end of a sentence for its log.
+    /// Unless told otherwise that is to put a [`PeerAddr`] there; whoever looks elsewhere should say where.
+    const PEER_REMEDY: &'static str = "the server has to put a `PeerAddr` into the extensions of each request";
+
     /// The address of the other end of the connection; [`PeerAddr`] of the extensions unless told otherwise.
     fn peer(request: &RequestHead<'_, Self>) -> Option<SocketAddr> {
         request.extensions().get::<PeerAddr>().map(|peer| peer.0)

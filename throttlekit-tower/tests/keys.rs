@@ -2,14 +2,15 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-use common::{Script, around, from_peer, request, send};
+use common::{Hello, Script, around, from_peer, request, send};
 use http::{HeaderValue, Request, StatusCode};
 use throttlekit::{ManualClock, MissingKey};
 use throttlekit_tower::key::{ConstantKey, HeaderKey, KeyExtractor, PeerIp};
-use throttlekit_tower::{Plain, RequestHead, ThrottleLayer, ThrottleLayerBuilder, Tower};
+use throttlekit_tower::{Framework, FrameworkLayer, Plain, RequestHead, ThrottleLayer, ThrottleLayerBuilder, Tower};
+use tower::{Layer as _, ServiceExt as _};
 
 fn layer(script: &Script) -> ThrottleLayerBuilder {
     ThrottleLayer::builder_for(script.clone(), ManualClock::default())
@@ -129,7 +130,8 @@ async fn an_unknown_peer_is_reported_once() {
     let count = Arc::clone(&told);
     let layer = layer(&script).build().expect("good options").on_error(move |failure| {
         assert_eq!(failure.error.code(), "invalid_argument");
-        assert!(failure.error.to_string().contains("into_make_service_with_connect_info"));
+        let text = failure.error.to_string();
+        assert!(text.contains("`PeerAddr`") && !text.contains("into_make_service"), "{text}");
         count.fetch_add(1, Ordering::SeqCst);
     });
     let (service, hello) = around(&layer);
@@ -138,6 +140,24 @@ async fn an_unknown_peer_is_reported_once() {
     }
     assert_eq!(script.keys(), ["anon"; 3]);
     assert_eq!((told.load(Ordering::SeqCst), hello.calls()), (1, 3));
+}
+
+#[tokio::test]
+async fn another_framework_says_what_to_do_about_an_unknown_peer() {
+    #[derive(Debug)]
+    struct Theirs;
+    impl Framework for Theirs {
+        const PEER_REMEDY: &'static str = "switch on `remote_address`";
+    }
+    let told = Arc::new(Mutex::new(String::new()));
+    let text = Arc::clone(&told);
+    let layer = FrameworkLayer::<Theirs>::builder_for(Script::default(), ManualClock::default())
+        .build()
+        .expect("good options")
+        .on_error(move |failure| *text.lock().expect("no panic") = failure.error.to_string());
+    layer.layer(Hello::default()).oneshot(Request::new(())).await.expect("a response");
+    let told = told.lock().expect("no panic");
+    assert!(told.ends_with("share the key `anon`: switch on `remote_address`"), "{told}");
 }
 
 #[tokio::test]
