@@ -70,6 +70,34 @@ argument!(Throttled, "share(true)");
 /// connection is done. The middleware has to be told to [hold upgrades](crate::Throttle::hold_upgrades).
 ///
 /// As `Option<Slot>` it is `None` for a request that holds none; as `Slot` such a request is answered with 500.
+///
+/// ```
+/// use actix_web::{App, HttpRequest, HttpResponse, rt, web};
+/// use actix_ws::Message;
+/// use throttlekit::{Guard, SystemClock};
+/// use throttlekit_actix::{Slot, Throttle};
+///
+/// /// Is work in flight for as long as the socket is open.
+/// async fn echo(request: HttpRequest, body: web::Payload, slot: Slot) -> actix_web::Result<HttpResponse> {
+///     let (response, mut session, mut messages) = actix_ws::handle(&request, body)?;
+///     rt::spawn(async move {
+///         let _slot = slot;
+///         while let Some(Ok(message)) = messages.recv().await {
+///             let Message::Text(text) = message else { break };
+///             if session.text(text).await.is_err() {
+///                 break;
+///             }
+///         }
+///     });
+///     Ok(response)
+/// }
+///
+/// let guard = Guard::builder().fixed(1_000).build()?;
+/// let throttle = Throttle::builder_for(guard, SystemClock::new()).build()?.hold_upgrades(true);
+/// let app = App::new().wrap(throttle).route("/echo", web::get().to(echo));
+/// # let _ = app;
+/// # Ok::<(), throttlekit::BuildError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Slot(pub UpgradeSlot);
 

@@ -80,6 +80,33 @@ argument!(Throttled, "share(true)");
 /// connection is done. The layer has to be told to [hold upgrades](throttlekit_tower::FrameworkLayer::hold_upgrades).
 ///
 /// As `Option<Slot>` it is `None` for a request that holds none; as `Slot` such a request is answered with 500.
+///
+/// ```
+/// use axum::Router;
+/// use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+/// use axum::response::Response;
+/// use axum::routing::any;
+/// use throttlekit::{Guard, SystemClock};
+/// use throttlekit_axum::{Slot, ThrottleLayer};
+///
+/// /// Is work in flight for as long as the socket is open.
+/// async fn echo(upgrade: WebSocketUpgrade, slot: Slot) -> Response {
+///     upgrade.on_upgrade(async move |mut socket: WebSocket| {
+///         let _slot = slot;
+///         while let Some(Ok(message)) = socket.recv().await {
+///             if socket.send(message).await.is_err() {
+///                 break;
+///             }
+///         }
+///     })
+/// }
+///
+/// let guard = Guard::builder().fixed(1_000).build()?;
+/// let layer = ThrottleLayer::builder_for(guard, SystemClock::new()).build()?.hold_upgrades(true);
+/// let app: Router = Router::new().route("/echo", any(echo)).layer(layer);
+/// # let _ = app;
+/// # Ok::<(), throttlekit::BuildError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Slot(pub UpgradeSlot);
 

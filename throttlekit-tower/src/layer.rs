@@ -133,6 +133,38 @@ impl<F: Framework> FrameworkLayer<F> {
         /// It is an [`Admitted`](crate::Admitted) in the request's extensions.
         share;
         /// It is an [`UpgradeSlot`](crate::UpgradeSlot) in the request's extensions.
+        ///
+        /// ```
+        /// use std::convert::Infallible;
+        ///
+        /// use bytes::Bytes;
+        /// use http::{Request, Response, StatusCode};
+        /// use http_body_util::Empty;
+        /// use throttlekit::{Guard, SystemClock};
+        /// use throttlekit_tower::{ThrottleLayer, UpgradeSlot};
+        /// use tower::{Layer as _, ServiceExt as _, service_fn};
+        ///
+        /// # tokio_test::block_on(async {
+        /// let guard = Guard::builder().fixed(1_000).build()?;
+        /// let layer = ThrottleLayer::builder_for(guard.clone(), SystemClock::new()).build()?.hold_upgrades(true);
+        /// let service = layer.layer(service_fn(|mut request: Request<()>| {
+        ///     let slot = request.extensions_mut().remove::<UpgradeSlot>();
+        ///     tokio::spawn(async move {
+        ///         // Here `hyper::upgrade::on(request)` gives the connection, and the work on it is done.
+        ///         drop(slot);
+        ///     });
+        ///     let mut response = Response::new(Empty::<Bytes>::new());
+        ///     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        ///     async { Ok::<_, Infallible>(response) }
+        /// }));
+        ///
+        /// service.oneshot(Request::new(())).await?;
+        /// assert_eq!(guard.in_flight(), 1);
+        /// # tokio::task::yield_now().await;
+        /// # assert_eq!(guard.in_flight(), 0);
+        /// # Ok::<(), Box<dyn std::error::Error>>(())
+        /// # }).unwrap();
+        /// ```
         hold_upgrades;
     }
 }

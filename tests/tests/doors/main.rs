@@ -1,18 +1,22 @@
 //! One suite over all HTTP doors, on real connections: the same limits in front of the same handlers have to come to the
 //! same, whatever the framework. A case that could differ says so here.
 //!
-//! | case | tower on hyper, HTTP/1 and 2 | axum | actix-web | why |
-//! |---|---|---|---|---|
-//! | a handler fails | the connection or stream breaks off, dropped work | 500, complete | 500, complete | the last two make responses of failures; a bare service has nothing to make one of |
-//! | trailers | HTTP/2 only | none | none | HTTP/1 clients have to ask for them, and actix-web has none |
-//! | a client goes away before the head | dropped work | dropped work | dropped work if half-closed connections are not allowed | an HTTP/1 client may close its own side and still read, which actix-web allows for by default |
+//! | case | tower on hyper, HTTP/1 and 2 | axum, HTTP/1 and 2 | actix-web, HTTP/1 | actix-web, HTTP/2 | why |
+//! |---|---|---|---|---|---|
+//! | a handler fails | the connection or stream breaks off, dropped work | 500, complete | 500, complete | 500, complete | frameworks make responses of failures; a bare service has nothing to make one of |
+//! | trailers | HTTP/2 only | HTTP/2 only | none | none | HTTP/1 clients have to ask for them, and actix-web has none |
+//! | a client goes away before the head | dropped work at once | dropped work at once | dropped work at once if half-closed connections are not allowed | dropped work when the handler answers | an HTTP/1 client may close its own side and still read, which actix-web allows for by default; over HTTP/2 it lets handlers run on |
+//! | a client goes away in a stream | dropped work at once | dropped work at once | dropped work at once, as above | dropped work when the next part is sent | actix-web learns of the end of a stream of HTTP/2 by sending on it |
+//! | WebSockets | | yes | yes | | a bare service speaks none; over HTTP/2 clients hardly do |
 
 mod client;
 mod limits;
+mod meters;
 mod servers;
 mod setup;
 mod site;
 mod slots;
+mod sockets;
 
 /// Each case as a test.
 macro_rules! cases {
@@ -28,7 +32,7 @@ macro_rules! suite {
     ($($module:ident: $framework:ident;)*) => {$(
         mod $module {
             use crate::servers::$framework;
-            use crate::{limits, slots};
+            use crate::{limits, meters, slots};
 
             cases! { $framework:
                 limits::admitted_responses_keep_what_they_are,
@@ -47,12 +51,12 @@ macro_rules! suite {
                 limits::clients_cannot_choose_their_address,
                 limits::shadows_refuse_nobody,
                 limits::denials_can_be_problem_details,
+                meters::handlers_count_more_under_the_same_key,
                 slots::every_complete_response_counts_as_completed,
                 slots::a_stream_holds_its_slot_until_it_ends,
                 slots::a_declared_length_ends_the_response,
                 slots::a_slow_client_holds_its_slot,
                 slots::a_slow_client_that_goes_away_is_dropped_work,
-                slots::a_client_that_goes_away_before_the_head_is_dropped_work,
                 slots::a_client_that_goes_away_in_a_stream_is_dropped_work,
                 slots::a_body_that_breaks_off_is_dropped_work,
                 slots::a_handler_that_panics_is_dropped_work,
@@ -65,14 +69,33 @@ macro_rules! suite {
     )*};
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn trailers_belong_to_the_response() {
-    slots::trailers_belong_to_the_response::<servers::TowerHttp2>().await;
-}
-
 suite! {
     tower_http1: TowerHttp1;
     tower_http2: TowerHttp2;
     axum_http1: AxumHttp1;
+    axum_http2: AxumHttp2;
     actix_http1: ActixHttp1;
+    actix_http2: ActixHttp2;
+}
+
+/// Cases that not all have.
+macro_rules! some {
+    ($($module:ident::$case:ident: $($framework:ident)*;)*) => {$(
+        mod $case {$(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            #[allow(non_snake_case)] // named after the framework
+            async fn $framework() {
+                crate::$module::$case::<crate::servers::$framework>().await;
+            }
+        )*}
+    )*};
+}
+
+some! {
+    slots::trailers_belong_to_the_response: TowerHttp2 AxumHttp2;
+    slots::a_client_that_goes_away_before_the_head_is_dropped_work: TowerHttp1 TowerHttp2 AxumHttp1 AxumHttp2 ActixHttp1;
+    slots::a_stream_that_the_client_resets_is_dropped_work: TowerHttp2 AxumHttp2 ActixHttp2;
+    slots::a_request_that_the_client_resets_is_dropped_work: TowerHttp2 AxumHttp2 ActixHttp2;
+    sockets::a_websocket_frees_its_slot_with_the_handshake: AxumHttp1 ActixHttp1;
+    sockets::a_websocket_that_keeps_its_slot_frees_it_when_it_closes: AxumHttp1 ActixHttp1;
 }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::thread;
+use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
@@ -10,9 +11,8 @@ use axum::Router;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use throttlekit_actix::Actix;
 use throttlekit_axum::Axum;
-use throttlekit_tower::{PeerAddr, Plain, Tower};
+use throttlekit_tower::{Admitted, PeerAddr, Plain, Tower};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tower::{Layer as _, ServiceExt as _, service_fn};
@@ -20,6 +20,10 @@ use tower::{Layer as _, ServiceExt as _, service_fn};
 use crate::client::{Client, Version};
 use crate::setup::Setup;
 use crate::site::{Broken, Parts, Reply, Site};
+use crate::{meters, sockets};
+
+/// How long a busy machine may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A framework.
 pub(crate) trait Framework {
@@ -27,6 +31,8 @@ pub(crate) trait Framework {
     const VERSION: Version;
     /// Whether a handler that fails leaves its request without a response.
     const FAILURES_ARE_SILENT: bool;
+    /// Whether a server learns of a client that has gone away before it sends it something.
+    const LISTENS: bool = true;
 
     /// Starts a server of `site` behind the limits of `setup`, which ends when `Self` is dropped.
     fn start(setup: &Setup, site: &Site) -> impl Future<Output = (Self, SocketAddr)>
@@ -49,6 +55,10 @@ impl<F: Framework> Server<F> {
         Self { setup, site, address, _running: running }
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub(crate) async fn client(&self) -> Client {
         Client::connect(self.address, F::VERSION).await
     }
@@ -60,8 +70,6 @@ impl<F: Framework> Server<F> {
     /// Waits until so many slots are taken and so many came back as dropped: a server learns of the end of a response on
     /// its own time.
     pub(crate) async fn settles_at(&self, in_flight: u32, dropped: u64) {
-        /// How long a busy machine may take.
-        const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
         let reached = async {
             loop {
                 let stats = self.setup.work();
@@ -85,17 +93,11 @@ async fn listener() -> (TcpListener, SocketAddr) {
 
 /// What a service of `http`'s types answers.
 async fn answer(reply: Reply) -> Result<Response<Parts>, Broken> {
-    match reply {
-        Reply::Answer(status, body) => {
-            let mut response = Response::new(body);
-            *response.status_mut() = StatusCode::from_u16(status).expect("a status");
-            response.headers_mut().insert("x-custom", http::HeaderValue::from_static("yes"));
-            Ok(response)
-        }
-        Reply::Stuck => std::future::pending().await,
-        Reply::Panic => panic!("a handler that panics"),
-        Reply::Fail => Err(Broken),
-    }
+    let (status, body) = reply.outcome().await?;
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+    response.headers_mut().insert("x-custom", http::HeaderValue::from_static("yes"));
+    Ok(response)
 }
 
 /// A tower service on hyper. The tasks end with it.
@@ -106,6 +108,10 @@ async fn tower(setup: &Setup, site: &Site, version: Version) -> (JoinSet<()>, So
     let service = layer.layer(service_fn(move |request: Request<Incoming>| {
         let response = answer(site.reply(request.uri().path()));
         async move {
+            if request.uri().path().ends_with("/debit") {
+                let admitted = request.extensions().get::<Admitted>().expect("it is shared");
+                return answer(Reply::Answer(meters::debit(admitted).await, Parts::none())).await;
+            }
             // What frameworks do for their handlers: over HTTP/2 hyper would send the body.
             let head = request.method() == Method::HEAD;
             response.await.map(|response| response.map(|body| if head { Parts::none() } else { body }))
@@ -162,6 +168,26 @@ impl Framework for TowerHttp2 {
     }
 }
 
+/// An axum router. It finds out by itself which HTTP is spoken.
+async fn axum(setup: &Setup, site: &Site) -> (JoinSet<()>, SocketAddr) {
+    let (listener, address) = listener().await;
+    let site = site.clone();
+    let handler = move |request: axum::extract::Request| async move {
+        let response = answer(site.reply(request.uri().path())).await;
+        // A handler's failure is a response there.
+        response.map(|response| response.map(axum::body::Body::new)).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
+    };
+    let app = Router::new()
+        .route("/{rule}/socket", axum::routing::any(sockets::on_axum))
+        .route("/{rule}/debit", axum::routing::get(meters::on_axum))
+        .fallback(handler)
+        .layer(setup.layer::<Tower<Axum>>());
+    let service = app.into_make_service_with_connect_info::<SocketAddr>();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { axum::serve(listener, service).await.expect("it serves") });
+    (tasks, address)
+}
+
 pub(crate) struct AxumHttp1(#[allow(dead_code)] JoinSet<()>);
 
 impl Framework for AxumHttp1 {
@@ -169,30 +195,30 @@ impl Framework for AxumHttp1 {
     const FAILURES_ARE_SILENT: bool = false;
 
     async fn start(setup: &Setup, site: &Site) -> (Self, SocketAddr) {
-        let (listener, address) = listener().await;
-        let site = site.clone();
-        let handler = move |request: axum::extract::Request| async move {
-            let response = answer(site.reply(request.uri().path())).await;
-            // A handler's failure is a response there.
-            response.map(|response| response.map(axum::body::Body::new)).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
-        };
-        let app = Router::new().fallback(handler).layer(setup.layer::<Tower<Axum>>());
-        let service = app.into_make_service_with_connect_info::<SocketAddr>();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move { axum::serve(listener, service).await.expect("it serves") });
+        let (tasks, address) = axum(setup, site).await;
         (Self(tasks), address)
     }
 }
 
-pub(crate) struct ActixHttp1(ServerHandle);
+pub(crate) struct AxumHttp2(#[allow(dead_code)] JoinSet<()>);
 
-impl Framework for ActixHttp1 {
-    const VERSION: Version = Version::Http1;
+impl Framework for AxumHttp2 {
+    const VERSION: Version = Version::Http2;
     const FAILURES_ARE_SILENT: bool = false;
 
     async fn start(setup: &Setup, site: &Site) -> (Self, SocketAddr) {
+        let (tasks, address) = axum(setup, site).await;
+        (Self(tasks), address)
+    }
+}
+
+/// A server of actix-web that runs until this is dropped.
+struct Actix(ServerHandle);
+
+impl Actix {
+    async fn start(setup: &Setup, site: &Site, version: Version) -> (Self, SocketAddr) {
         let site = site.clone();
-        let throttle = setup.layer::<Actix>();
+        let throttle = setup.layer::<throttlekit_actix::Actix>();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (sender, started) = tokio::sync::oneshot::channel();
@@ -201,12 +227,20 @@ impl Framework for ActixHttp1 {
             let server = HttpServer::new(move || {
                 let site = site.clone();
                 let handler = move |request: HttpRequest| reply(site.reply(request.path()));
-                App::new().wrap(throttle.clone()).default_service(web::to(handler))
+                App::new()
+                    .wrap(throttle.clone())
+                    .route("/{rule}/socket", web::get().to(sockets::on_actix))
+                    .route("/{rule}/debit", web::get().to(meters::on_actix))
+                    .default_service(web::to(handler))
             });
             // Otherwise it works on for clients that have gone away.
             let server = server.workers(2).h1_allow_half_closed(false).disable_signals();
             actix_web::rt::System::new().block_on(async move {
-                let server = server.listen(listener).expect("it listens").run();
+                let server = match version {
+                    Version::Http1 => server.listen(listener),
+                    Version::Http2 => server.listen_auto_h2c(listener),
+                };
+                let server = server.expect("it listens").run();
                 drop(sender.send(server.handle()));
                 server.await.expect("it serves");
             });
@@ -215,27 +249,46 @@ impl Framework for ActixHttp1 {
     }
 }
 
-/// What a handler of actix-web answers.
-async fn reply(reply: Reply) -> Result<HttpResponse<Parts>, Broken> {
-    match reply {
-        Reply::Answer(status, body) => {
-            let status = actix_web::http::StatusCode::from_u16(status).expect("a status");
-            let mut response = HttpResponse::with_body(status, body);
-            response.headers_mut().insert(
-                actix_web::http::header::HeaderName::from_static("x-custom"),
-                actix_web::http::header::HeaderValue::from_static("yes"),
-            );
-            Ok(response)
-        }
-        Reply::Stuck => std::future::pending().await,
-        Reply::Panic => panic!("a handler that panics"),
-        Reply::Fail => Err(Broken),
-    }
-}
-
-impl Drop for ActixHttp1 {
+impl Drop for Actix {
     fn drop(&mut self) {
         // The command is sent at once; nobody waits for its effect.
         drop(self.0.stop(false));
     }
+}
+
+pub(crate) struct ActixHttp1(#[allow(dead_code)] Actix);
+
+impl Framework for ActixHttp1 {
+    const VERSION: Version = Version::Http1;
+    const FAILURES_ARE_SILENT: bool = false;
+
+    async fn start(setup: &Setup, site: &Site) -> (Self, SocketAddr) {
+        let (running, address) = Actix::start(setup, site, Self::VERSION).await;
+        (Self(running), address)
+    }
+}
+
+pub(crate) struct ActixHttp2(#[allow(dead_code)] Actix);
+
+impl Framework for ActixHttp2 {
+    const VERSION: Version = Version::Http2;
+    const FAILURES_ARE_SILENT: bool = false;
+    const LISTENS: bool = false;
+
+    async fn start(setup: &Setup, site: &Site) -> (Self, SocketAddr) {
+        let (running, address) = Actix::start(setup, site, Self::VERSION).await;
+        (Self(running), address)
+    }
+}
+
+/// What a handler of actix-web answers.
+async fn reply(reply: Reply) -> Result<HttpResponse<Parts>, Broken> {
+    let (status, body) = reply.outcome().await?;
+    let status = actix_web::http::StatusCode::from_u16(status).expect("a status");
+    let mut response = HttpResponse::with_body(status, body);
+    response.headers_mut().insert(
+        actix_web::http::header::HeaderName::from_static("x-custom"),
+        actix_web::http::header::HeaderValue::from_static("yes"),
+    );
+    Ok(response)
 }

@@ -40,8 +40,16 @@ pub(crate) struct Setup {
 
 #[derive(Clone, Debug)]
 enum Kind {
-    Rules { policies: Policies, own_denial: bool },
+    Rules { policies: Policies, options: Options },
     Out(FailMode),
+}
+
+/// What a middleware is told beside its rules.
+#[derive(Clone, Copy, Debug, Default)]
+struct Options {
+    own_denials: bool,
+    hold_upgrades: bool,
+    share: bool,
 }
 
 /// What hooks were told.
@@ -71,14 +79,28 @@ impl Setup {
     /// The rules above, at a time that stands still.
     pub(crate) fn rules() -> Self {
         let policies = Policies::load(RULES, LoadOptions::new().clock(ManualClock::new(0.0))).expect("a good text");
-        Self { kind: Kind::Rules { policies, own_denial: false }, heard: Heard::default() }
+        Self { kind: Kind::Rules { policies, options: Options::default() }, heard: Heard::default() }
     }
 
     /// The same, with denials of the application's own.
     pub(crate) fn own_denials() -> Self {
+        Self::rules_with(|options| options.own_denials = true)
+    }
+
+    /// The same, where connections may keep the slots of the requests that they came from.
+    pub(crate) fn holding_upgrades() -> Self {
+        Self::rules_with(|options| options.hold_upgrades = true)
+    }
+
+    /// The same, where handlers know how their requests were admitted.
+    pub(crate) fn sharing() -> Self {
+        Self::rules_with(|options| options.share = true)
+    }
+
+    fn rules_with(set: impl FnOnce(&mut Options)) -> Self {
         let mut setup = Self::rules();
-        if let Kind::Rules { own_denial, .. } = &mut setup.kind {
-            *own_denial = true;
+        if let Kind::Rules { options, .. } = &mut setup.kind {
+            set(options);
         }
         setup
     }
@@ -96,9 +118,10 @@ impl Setup {
                 let builder = Limits::<D>::builder_for(Out, ManualClock::new(0.0));
                 return builder.fail_mode(*mode).build().expect("good options");
             }
-            Kind::Rules { policies, own_denial: false } => Limits::<D>::from_config(policies).expect("rules"),
-            Kind::Rules { policies, own_denial: true } => {
-                Limits::<D>::from_config(policies).expect("rules").reject(own_denial::<D>)
+            Kind::Rules { policies, options } => {
+                let limits = Limits::<D>::from_config(policies).expect("rules");
+                let limits = limits.hold_upgrades(options.hold_upgrades).share(options.share);
+                if options.own_denials { limits.reject(teapot::<D>) } else { limits }
             }
         };
         limits
@@ -116,7 +139,7 @@ impl Setup {
 }
 
 /// The usual answer with another status.
-fn own_denial<'a, D: Door>(rejection: &Rejection<'a, D::Head<'a>>) -> D::Response {
+fn teapot<'a, D: Door>(rejection: &Rejection<'a, D::Head<'a>>) -> D::Response {
     let mut answer = rejection.answer();
     answer.status = 418;
     D::respond(answer)

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
@@ -31,13 +32,31 @@ pub(crate) enum Reply {
     Answer(u16, Parts),
     /// Never answers.
     Stuck,
+    /// Answers once there is a part of this.
+    Late(Parts),
     Panic,
     /// Fails, in the framework's way.
     Fail,
 }
 
+impl Reply {
+    /// The status and the body of the answer, once it is there.
+    pub(crate) async fn outcome(self) -> Result<(u16, Parts), Broken> {
+        match self {
+            Self::Answer(status, body) => Ok((status, body)),
+            Self::Stuck => std::future::pending().await,
+            Self::Late(mut parts) => {
+                poll_fn(|cx| parts.poll_part(cx)).await;
+                Ok((200, Parts::text("late")))
+            }
+            Self::Panic => panic!("a handler that panics"),
+            Self::Fail => Err(Broken),
+        }
+    }
+}
+
 impl Site {
-    /// Lets the next request for a stream get what is sent here. The body ends when the sender is dropped.
+    /// Lets the next request for a stream, or for a late answer, get what is sent here. The body ends when the sender is dropped.
     pub(crate) fn stream(&self) -> mpsc::UnboundedSender<Part> {
         self.queue(None)
     }
@@ -57,11 +76,10 @@ impl Site {
     /// What becomes of a request for `path`, by its last segment.
     pub(crate) fn reply(&self, path: &str) -> Reply {
         let answer = |status, text| Reply::Answer(status, Parts::text(text));
+        let queued = || self.0.lock().expect("no panic").pop_front().expect("a body for each request for one");
         match path.rsplit('/').next().unwrap_or_default() {
-            "stream" => {
-                let body = self.0.lock().expect("no panic").pop_front();
-                Reply::Answer(200, body.expect("a body for each stream"))
-            }
+            "stream" => Reply::Answer(200, queued()),
+            "late" => Reply::Late(queued()),
             "large" => Reply::Answer(200, Parts { source: Source::Zeros, left: Some(LARGE) }),
             "stuck" => Reply::Stuck,
             "panic" => Reply::Panic,

@@ -2,9 +2,10 @@
 
 use http::Method;
 use http_body_util::BodyExt as _;
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::client::{field, read};
-use crate::servers::{Framework, Server};
+use crate::servers::{Framework, PATIENCE, Server};
 use crate::setup::Setup;
 use crate::site::{LARGE, Part};
 
@@ -26,8 +27,25 @@ impl<F: Framework> Server<F> {
     }
 }
 
-fn say(sender: &tokio::sync::mpsc::UnboundedSender<Part>, part: Part) {
+fn say(sender: &UnboundedSender<Part>, part: Part) {
     sender.send(part).expect("the body is there");
+}
+
+impl<F: Framework> Server<F> {
+    /// Sends on until nobody listens, as it takes for some servers to learn that.
+    async fn learns_that_nobody_listens(&self, sender: &UnboundedSender<Part>) {
+        if F::LISTENS {
+            return;
+        }
+        let mut other = self.client().await;
+        let told = async {
+            while sender.send(Part::Data("more")).is_ok() {
+                // As often as it serves others meanwhile.
+                other.get("/free").await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, told).await.expect("it learns that nobody listens");
+    }
 }
 
 pub(crate) async fn every_complete_response_counts_as_completed<F: Framework>() {
@@ -134,7 +152,8 @@ pub(crate) async fn a_client_that_goes_away_in_a_stream_is_dropped_work<F: Frame
     assert!(response.body_mut().frame().await.is_some_and(|frame| frame.is_ok()));
     client.vanish().await;
     drop(response);
-    // Nothing more is sent: the server sees it by itself.
+    // Nothing more is sent where the server sees it by itself.
+    server.learns_that_nobody_listens(&events).await;
     server.has_all_its_slots(1).await;
     assert!(events.is_closed(), "the handler's stream was dropped");
 }
@@ -224,6 +243,51 @@ pub(crate) async fn a_client_that_goes_away_counts_for_nothing_if_it_is_to<F: Fr
     assert_eq!(server.setup.work().in_flight, 1);
     client.vanish().await;
     drop(response);
+    server.learns_that_nobody_listens(&events).await;
     server.has_all_its_slots(0).await;
     assert!(events.is_closed(), "the handler's stream was dropped");
+}
+
+pub(crate) async fn a_stream_that_the_client_resets_is_dropped_work<F: Framework>() {
+    let server = Server::<F>::start(Setup::rules()).await;
+    for (path, dropped) in [("/work/stream", 1), ("/patient/stream", 1)] {
+        let events = server.site.stream();
+        let mut client = server.client().await;
+        let mut response = client.get(path).await;
+        say(&events, Part::Data("data: 1\n\n"));
+        assert!(response.body_mut().frame().await.is_some_and(|frame| frame.is_ok()));
+        drop(response);
+        // The connection goes on. What comes on it afterwards is answered once the reset is known.
+        assert_eq!(client.get("/free").await.status(), 200);
+        server.learns_that_nobody_listens(&events).await;
+        // The second one counts for nothing, as its rule says.
+        server.settles_at(0, dropped).await;
+        assert!(events.is_closed(), "the handler's stream was dropped");
+    }
+    server.has_all_its_slots(1).await;
+}
+
+pub(crate) async fn a_request_that_the_client_resets_is_dropped_work<F: Framework>() {
+    let server = Server::<F>::start(Setup::rules()).await;
+    for path in ["/work/late", "/patient/late"] {
+        let answer = server.site.stream();
+        let mut client = server.client().await;
+        {
+            let mut request = std::pin::pin!(client.send(Method::GET, path, None));
+            let dropped = server.setup.work().dropped;
+            tokio::select! {
+                _ = request.as_mut() => panic!("it does not answer yet"),
+                () = server.settles_at(1, dropped) => {}
+            }
+        }
+        assert_eq!(client.get("/free").await.status(), 200);
+        if !F::LISTENS {
+            // Only when the handler answers.
+            assert_eq!(server.setup.work().in_flight, 1);
+            say(&answer, Part::Data("now"));
+        }
+        server.settles_at(0, 1).await;
+        assert_eq!(client.get("/free").await.status(), 200);
+    }
+    server.has_all_its_slots(1).await;
 }
