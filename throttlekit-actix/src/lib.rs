@@ -8,6 +8,7 @@ mod extract;
 mod fields;
 mod future;
 mod middleware;
+mod refusal;
 mod request;
 mod throttle;
 
@@ -16,6 +17,7 @@ pub use door::Actix;
 pub use extract::{NotShared, Slot, Throttled};
 pub use future::ResponseFuture;
 pub use middleware::ThrottleMiddleware;
+pub use refusal::Refusal;
 pub use request::RequestHead;
 pub use throttle::Throttle;
 pub use throttlekit_http::{Admitted, Answer, KeyMeter, Lookup, Reject, Resolve, Terms, UpgradeSlot};

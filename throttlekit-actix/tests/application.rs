@@ -11,10 +11,10 @@ use std::task::{Context, Waker};
 use actix_web::dev::{Service as _, ServiceRequest};
 use actix_web::middleware::{Compat, DefaultHeaders, Logger, NormalizePath};
 use actix_web::test::{TestRequest, call_service, init_service};
-use actix_web::{App, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpResponse, HttpServer, ResponseError as _, web};
 use common::{ALLOWED, DENIED, Ledger, asking, field, get, text};
 use throttlekit::{Admission, DynLimiter, Error, FailMode, Gcra, Limiter, ManualClock, Outcome, Run};
-use throttlekit_actix::{Rejection, Throttle, Throttled};
+use throttlekit_actix::{Refusal, Rejection, Throttle, Throttled};
 
 async fn hello() -> HttpResponse {
     HttpResponse::Created().insert_header(("x-custom", "yes")).body("hello")
@@ -117,6 +117,31 @@ async fn handlers_can_see_the_decision() {
     assert_eq!(response.status(), 500);
     assert!(text(response).await.contains("share(true)"));
     assert_eq!(text(call_service(&silent, get("/maybe").to_request()).await).await, "false");
+}
+
+#[actix_web::test]
+async fn a_handler_refuses_as_the_middleware_does() {
+    async fn count(throttled: Throttled) -> Result<&'static str, Refusal> {
+        let meter = throttled.meter("units").expect("its limit");
+        meter.debit(2.0).await?.into_result()?;
+        // No cost at all is a mistake of the program.
+        meter.debit(0.0).await?;
+        Ok("counted")
+    }
+    let throttle = Throttle::builder(gcra(4)).policy_name("units").build().expect("good options").share(true);
+    let app = init_service(App::new().wrap(throttle).route("/", web::get().to(count))).await;
+    let failed = call_service(&app, get("/").to_request()).await;
+    assert_eq!(failed.status(), 500);
+    assert_eq!(text(failed).await, r#"{"error":"rate limiter error","code":"invalid_argument"}"#);
+    // The handler wants two of none, and then the door wants one of none.
+    for wait in [500, 250] {
+        let refused = call_service(&app, get("/").to_request()).await;
+        assert_eq!((refused.status().as_u16(), field(&refused, "retry-after")), (429, "1"));
+        assert_eq!(field(&refused, "content-type"), "application/json");
+        assert_eq!(text(refused).await, format!(r#"{{"error":"Too Many Requests","retryAfterMs":{wait}}}"#));
+    }
+    let out = Refusal::from(Error::store_unavailable("gone"));
+    assert_eq!(out.error_response().status(), 503);
 }
 
 #[actix_web::test]

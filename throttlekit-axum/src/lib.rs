@@ -6,11 +6,15 @@ mod extract;
 mod framework;
 mod layer;
 mod metrics;
+mod refusal;
+mod router;
 
 pub use extract::{NotShared, Slot, Throttled};
 pub use framework::Axum;
 pub use layer::{Failure, Limited, Rejection, RequestHead, ThrottleLayer, ThrottleLayerBuilder};
 pub use metrics::metrics_router;
+pub use refusal::Refusal;
+pub use router::RouterExt;
 pub use throttlekit_tower::{Admitted, KeyMeter, Lookup, PeerAddr, Terms, Throttle, UpgradeSlot, key};
 
 /// Compiles the examples of the workspace's front page.

@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::body::Body;
+use axum::response::IntoResponse as _;
 use axum::routing::get;
 use http::{Request, StatusCode};
-use throttlekit::{Gcra, Limiter, ManualClock};
-use throttlekit_axum::{PeerAddr, ThrottleLayer};
+use http_body_util::BodyExt as _;
+use throttlekit::{Error, FixedWindow, Gcra, Limiter, ManualClock};
+use throttlekit_axum::{PeerAddr, Refusal, RouterExt as _, ThrottleLayer, Throttled};
 use tower::ServiceExt as _;
 
 #[tokio::test]
@@ -55,4 +57,61 @@ async fn one_route_can_have_a_limit_of_its_own() {
     };
     assert_eq!((status("/limited").await, status("/limited").await), (StatusCode::OK, StatusCode::TOO_MANY_REQUESTS));
     assert_eq!((status("/free").await, status("/free").await), (StatusCode::OK, StatusCode::OK));
+}
+
+#[tokio::test]
+async fn a_router_is_limited_as_far_as_it_has_got() {
+    let limiter = Limiter::builder(Gcra::per_second(1).expect("a rate")).clock(ManualClock::new(0.0)).build();
+    let app = Router::new()
+        .route("/limited", get(|| async { "hello" }))
+        .throttle(ThrottleLayer::new(limiter))
+        .route("/free", get(|| async { "hello" }));
+    let mut statuses = Vec::new();
+    for path in ["/limited", "/limited", "/free"] {
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        statuses.push(app.clone().oneshot(request).await.expect("a response").status().as_u16());
+    }
+    assert_eq!(statuses, [200, 429, 200]);
+}
+
+#[tokio::test]
+async fn a_handler_refuses_as_the_layer_does() {
+    async fn count(throttled: Throttled) -> Result<&'static str, Refusal> {
+        let meter = throttled.meter("units").expect("its limit");
+        meter.debit(2.0).await?.into_result()?;
+        // No cost at all is a mistake of the program.
+        meter.debit(0.0).await?;
+        Ok("counted")
+    }
+    let limiter = Limiter::builder(FixedWindow::builder().limit(4.0).window_ms(60_000.0).build().expect("a window"))
+        .clock(ManualClock::new(0.0))
+        .build();
+    let layer = ThrottleLayer::builder(limiter).policy_name("units").build().expect("good options").share(true);
+    let app = Router::new().route("/", get(count)).layer(layer);
+    let send = async || app.clone().oneshot(Request::new(Body::empty())).await.expect("a response");
+    let text = async |response: axum::response::Response| {
+        String::from_utf8(response.into_body().collect().await.expect("a body").to_bytes().to_vec()).expect("text")
+    };
+    let failed = send().await;
+    assert_eq!(failed.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(text(failed).await, r#"{"error":"rate limiter error","code":"invalid_argument"}"#);
+
+    let refused = send().await;
+    assert_eq!(
+        (refused.status(), refused.headers()["retry-after"].as_bytes()),
+        (StatusCode::TOO_MANY_REQUESTS, &b"60"[..])
+    );
+    let by_handler = (refused.headers()["content-type"].clone(), text(refused).await);
+    let denied = send().await;
+    assert_eq!(
+        (denied.status(), denied.headers()["retry-after"].as_bytes()),
+        (StatusCode::TOO_MANY_REQUESTS, &b"60"[..])
+    );
+    assert_eq!((denied.headers()["content-type"].clone(), text(denied).await), by_handler);
+
+    let out = Refusal::from(Error::store_unavailable("gone")).into_response();
+    assert_eq!(
+        (out.status(), text(out).await.as_str()),
+        (StatusCode::SERVICE_UNAVAILABLE, r#"{"error":"rate limiter unavailable"}"#)
+    );
 }

@@ -14,6 +14,7 @@ pub mod key;
 mod limits;
 mod options;
 mod pass;
+mod refusal;
 #[cfg(feature = "config")]
 mod registry;
 mod reject;
@@ -29,6 +30,7 @@ pub use ending::{Ending, UpgradeSlot};
 pub use fields::FIELD_NAMES;
 pub use limits::Limits;
 pub use pass::Pass;
+pub use refusal::Refusal;
 pub use reject::{Failure, Limited, Reject, Rejection};
 pub use terms::{Lookup, Resolve, Terms};
 pub use waiting::{Answered, Waiting};

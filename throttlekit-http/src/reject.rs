@@ -6,6 +6,7 @@ use bytes::Bytes;
 use throttlekit::{Admission, Error};
 
 use crate::door::{Answer, Door};
+use crate::refusal;
 
 /// A denial, as hooks and responses see it. `Debug` does not show the key.
 #[derive(Clone, Copy)]
@@ -83,14 +84,9 @@ impl<H> Rejection<'_, H> {
     /// The body of the usual response, as JSON. It tells a client nothing about the inside of the service.
     pub fn body(&self) -> Bytes {
         match self {
-            Self::Limited(limited) => {
-                let wait = limited.admission.decision.retry_after_ms;
-                Bytes::from(format!(r#"{{"error":"Too Many Requests","retryAfterMs":{wait}}}"#))
-            }
-            Self::Unavailable(_) => Bytes::from_static(br#"{"error":"rate limiter unavailable"}"#),
-            Self::Failed(failure) => {
-                Bytes::from(format!(r#"{{"error":"rate limiter error","code":"{}"}}"#, failure.error.code()))
-            }
+            Self::Limited(limited) => refusal::limited(&limited.admission.decision),
+            Self::Unavailable(_) => Bytes::from_static(refusal::UNAVAILABLE),
+            Self::Failed(failure) => refusal::failed(failure.error),
             Self::MissingKey(_) => Bytes::from_static(br#"{"error":"rate limit key missing"}"#),
         }
     }

@@ -16,7 +16,7 @@ pub use future::ResponseFuture;
 pub use layer::{FrameworkLayer, ThrottleLayer};
 pub use request::{Framework, PeerAddr, Plain, RequestHead};
 pub use service::Throttle;
-pub use throttlekit_http::{Admitted, Answer, KeyMeter, Lookup, Reject, Resolve, Terms, UpgradeSlot};
+pub use throttlekit_http::{Admitted, Answer, KeyMeter, Lookup, Refusal, Reject, Resolve, Terms, UpgradeSlot};
 
 /// Who asks: from a request to the key that a limiter counts under.
 ///

@@ -1,0 +1,64 @@
+//! What a handler answers where a limit refuses it more.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, ResponseError};
+use throttlekit::{Error, RateLimitExceeded};
+use throttlekit_http::Door as _;
+
+use crate::door::Actix;
+
+/// Why a handler refuses a request that was admitted, as an error: 429 as the middleware has it, 503 while a store is out,
+/// 500 otherwise. `?` makes it of what a [`KeyMeter`](crate::KeyMeter) answers.
+///
+/// ```
+/// use throttlekit_actix::{Refusal, Throttled};
+///
+/// /// Costs one unit at the door, and one more for each 1,000 bytes.
+/// async fn store(throttled: Throttled, body: String) -> Result<&'static str, Refusal> {
+///     let units = (body.len() / 1_000) as f64;
+///     if let Some(meter) = throttled.meter("uploads").filter(|_| units > 0.0) {
+///         meter.debit(units).await?.into_result()?;
+///     }
+///     Ok("stored")
+/// }
+/// # let _ = store;
+/// ```
+#[derive(Clone, Debug)]
+pub struct Refusal(pub throttlekit_http::Refusal);
+
+impl From<RateLimitExceeded> for Refusal {
+    fn from(exceeded: RateLimitExceeded) -> Self {
+        Self(exceeded.into())
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self(error.into())
+    }
+}
+
+impl ResponseError for Refusal {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.0.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        Actix::respond(self.0.answer())
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for Refusal {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source()
+    }
+}
