@@ -3,7 +3,9 @@
 
 mod common;
 
+use std::convert::Infallible;
 use std::fmt::Debug;
+use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,20 +17,29 @@ use http_body::Body;
 use http_body_util::{BodyExt as _, Full, Limited};
 use throttlekit::{Admission, Axes, Outcome, Permit, Run, Settle, Slot};
 use throttlekit_tower::ThrottleLayer;
-use tower::{Service, ServiceBuilder, ServiceExt as _};
+use tower::{Service, ServiceBuilder, ServiceExt as _, service_fn};
+use tower_http::add_extension::AddExtensionLayer;
+use tower_http::auth::{AddAuthorizationLayer, AsyncRequireAuthorizationLayer};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 use tower_http::cors::CorsLayer;
-use tower_http::decompression::DecompressionLayer;
+use tower_http::decompression::{DecompressionLayer, RequestDecompressionLayer};
+use tower_http::follow_redirect::FollowRedirectLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::map_request_body::MapRequestBodyLayer;
 use tower_http::map_response_body::MapResponseBodyLayer;
+use tower_http::metrics::InFlightRequestsLayer;
 use tower_http::normalize_path::NormalizePathLayer;
+use tower_http::on_early_drop::OnEarlyDropLayer;
+use tower_http::propagate_header::PropagateHeaderLayer;
 use tower_http::request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
+use tower_http::sensitive_headers::SetSensitiveHeadersLayer;
 use tower_http::set_header::{SetRequestHeaderLayer, SetResponseHeaderLayer};
+use tower_http::set_status::SetStatusLayer;
 use tower_http::timeout::{RequestBodyTimeoutLayer, ResponseBodyTimeoutLayer, TimeoutLayer};
 use tower_http::trace::TraceLayer;
+use tower_http::validate_request::ValidateRequestHeaderLayer;
 
 /// Writes down how the slot was given back.
 #[derive(Default)]
@@ -82,22 +93,37 @@ macro_rules! fits {
 }
 
 fits! {
+    add_authorization: AddAuthorizationLayer::bearer("secret");
+    add_extension: AddExtensionLayer::new(1_u8);
+    async_require_authorization: AsyncRequireAuthorizationLayer::new(authorize);
     catch_panic: CatchPanicLayer::new();
     compression: CompressionLayer::new().compress_when(SizeAbove::new(0));
     cors: CorsLayer::new();
     decompression: DecompressionLayer::new();
+    follow_redirect: FollowRedirectLayer::new();
+    in_flight_requests: InFlightRequestsLayer::pair().0;
     map_request_body: MapRequestBodyLayer::new(limited);
     map_response_body: MapResponseBodyLayer::new(limited);
     normalize_path: NormalizePathLayer::trim_trailing_slash();
+    on_early_drop: OnEarlyDropLayer::builder();
+    propagate_header: PropagateHeaderLayer::new(HeaderName::from_static("x-a"));
     propagate_request_id: PropagateRequestIdLayer::x_request_id();
     request_body_limit: RequestBodyLimitLayer::new(1_000);
+    request_decompression: RequestDecompressionLayer::new();
     request_body_timeout: RequestBodyTimeoutLayer::new(Duration::from_secs(10));
     response_body_timeout: ResponseBodyTimeoutLayer::new(Duration::from_secs(10));
     set_request_header: SetRequestHeaderLayer::overriding(HeaderName::from_static("x-a"), HeaderValue::from_static("b"));
     set_request_id: SetRequestIdLayer::x_request_id(OneId);
+    set_sensitive_headers: SetSensitiveHeadersLayer::new([HeaderName::from_static("authorization")]);
+    set_status: SetStatusLayer::new(StatusCode::CREATED);
     set_response_header: SetResponseHeaderLayer::overriding(HeaderName::from_static("x-a"), HeaderValue::from_static("b"));
     timeout: TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, Duration::from_secs(10));
     trace: TraceLayer::new_for_http();
+    validate_request: ValidateRequestHeaderLayer::accept("text/plain");
+}
+
+fn authorize<A, B>(request: Request<A>) -> Ready<Result<Request<A>, Response<B>>> {
+    ready(Ok(request))
 }
 
 fn limited<B>(body: B) -> Limited<B> {
@@ -126,4 +152,26 @@ async fn compressed_responses_hold_their_slot_too() {
     request.headers_mut().insert("accept-encoding", HeaderValue::from_static("gzip"));
     let response = service.oneshot(request).await.expect("a response");
     assert_eq!(response.headers()["content-encoding"], "gzip");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_timeout_cuts_is_dropped_work() {
+    let second = Duration::from_secs(1);
+    let stuck =
+        || service_fn(|_: Request<Full<Bytes>>| std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>());
+    let (layer, ledger) = ours();
+    let service = ServiceBuilder::new().layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, second));
+    let service = service.layer(layer).service(stuck());
+    let response = service.oneshot(request().map(|()| Full::default())).await.expect("a response");
+    assert_eq!(response.status(), StatusCode::REQUEST_TIMEOUT);
+    assert_eq!(*ledger.0.lock().expect("no panic"), [Outcome::Dropped]);
+
+    // A timeout within gives a response, which is handed over as any other.
+    let (layer, ledger) = ours();
+    let service = ServiceBuilder::new().layer(layer);
+    let service = service.layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, second)).service(stuck());
+    let response = service.oneshot(request().map(|()| Full::default())).await.expect("a response");
+    assert_eq!(response.status(), StatusCode::REQUEST_TIMEOUT);
+    drop(response.into_body().collect().await);
+    assert_eq!(*ledger.0.lock().expect("no panic"), [Outcome::Completed]);
 }

@@ -296,6 +296,28 @@ async fn a_lookup_asks_once_and_remembers_for_a_while() {
 }
 
 #[tokio::test]
+async fn a_lookup_remembers_no_more_than_it_may() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let lookup = Lookup::new(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        async { Ok(Terms::new()) }
+    });
+    let lookup = lookup.remember(3, Duration::from_secs(3_600)).expect("good options").clock(ManualClock::new(0.0));
+    let layer = tiered().key_fn(|request| Some(request.path().into())).terms(lookup).build().expect("good options");
+    let (service, _) = around(&layer);
+    let paths: Vec<String> = (0..50).map(|user| format!("/users/{user}")).collect();
+    for asked_before in [0, 50 - 3] {
+        for path in &paths {
+            let mut request = request();
+            *request.uri_mut() = path.parse().expect("a path");
+            send(&service, request).await;
+        }
+        assert!(asked.load(Ordering::SeqCst) >= 50 + asked_before, "three answers of 50 are remembered");
+    }
+}
+
+#[tokio::test]
 async fn a_lookup_that_fails_is_subject_to_the_fail_mode_and_asks_again() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
