@@ -16,6 +16,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::routing::{get, post};
 use lexopt::prelude::{Long, Short, ValueExt as _};
+use throttlekit::policy::LoadOptions;
 use throttlekit_axum::ThrottleLayer;
 
 mod serve;
@@ -61,7 +62,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
-    let policies = serve::load(&options.config).await?;
+    let policies = serve::load(&options.config, LoadOptions::new()).await?;
     let errors = ErrorLog::new();
     let limits =
         ThrottleLayer::from_config(&policies)?.on_error(move |failure| errors.write(failure.policy, failure.error));

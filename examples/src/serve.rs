@@ -10,8 +10,8 @@ use throttlekit::{Clock, Error as LimitError, ReportGate, SystemClock, TokioRunt
 use tokio::net::TcpListener;
 
 /// The limits of a file. A store that is not there is a warning, unless the file says that it is required.
-pub(crate) async fn load(file: &Path) -> Result<Policies, Box<dyn Error>> {
-    let policies = Policies::load_file_with(file, stores(LoadOptions::new().runtime(TokioRuntime)))?;
+pub(crate) async fn load(file: &Path, options: LoadOptions) -> Result<Policies, Box<dyn Error>> {
+    let policies = Policies::load_file_with(file, stores(options.runtime(TokioRuntime)))?;
     ready(&policies).await?;
     Ok(policies)
 }

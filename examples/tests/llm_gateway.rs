@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::process::Output;
 
-use common::{Server, gateway, gateway_before, upstream};
+use common::{Server, gateway, gateway_before, gateway_with, send, upstream};
 use serde_json::{Value, json};
 use tests::port::Port;
 use tests::process::wait;
@@ -162,6 +162,42 @@ fn who_asks_is_the_api_key_and_nothing_else() {
 }
 
 #[test]
+fn metrics_are_on_an_address_of_their_own() {
+    let upstream = upstream(&[]);
+    let limits = LIMITS.replace("limit: 1000", "limit: 2").replace("policy: requests", "policies: [requests, flights]");
+    let mut gateway = gateway_with(&format!("http://{}", upstream.address), &limits, |command| {
+        command.args(["--metrics", "127.0.0.1:0"])
+    });
+    let line = gateway.line("metrics on ");
+    let address = line.strip_prefix("metrics on http://").and_then(|rest| rest.strip_suffix("/metrics"));
+    let address = address.expect("an address");
+    let question = chat("fake", "Say 3 words", false);
+    let statuses = [(); 3].map(|()| gateway.post(COMPLETIONS, "alice", "", &question).0);
+    assert_eq!(statuses, [200, 200, 429]);
+
+    let (status, metrics) = send(address, "GET /metrics HTTP/1.1");
+    assert_eq!(status, 200);
+    let value = |series: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{series} is not in {metrics}")).parse::<f64>().expect("a number")
+    };
+    for (series, expected) in [
+        ("throttlekit_allowed_total{policy=\"requests\"}", 2.0),
+        ("throttlekit_denied_total{policy=\"requests\"}", 1.0),
+        ("throttlekit_guard_limit{guard=\"flights\"}", 8.0),
+        ("throttlekit_guard_inflight{guard=\"flights\"}", 0.0),
+    ] {
+        assert_eq!(value(series), expected, "{series}");
+    }
+    // Each request takes what it may cost, and settles it.
+    assert!(value("throttlekit_allowed_total{policy=\"tokens\"}") >= 2.0, "{metrics}");
+    assert!(!metrics.contains("alice"), "no key of a client");
+    // Not for clients of the API, and no API for those who look.
+    assert_eq!(gateway.send("GET /metrics HTTP/1.1").0, 404);
+    assert_eq!(send(address, "GET /v1/models HTTP/1.1\r\nauthorization: Bearer alice").0, 404);
+}
+
+#[test]
 fn the_upstream_gets_its_own_key() {
     let upstream = upstream(&["--api-key", "sk-of-the-gateway"]);
     let gateway = |key: Option<&str>| {
@@ -285,4 +321,6 @@ fn mistakes_are_clear_errors() {
         code == Some(1) && text.starts_with(&format!("llm-gateway: cannot listen on {}", server.address)),
         "{text}"
     );
+    let (code, text) = refused(&["--listen", "127.0.0.1:0", "--metrics", &server.address]);
+    assert!(code == Some(1) && text.contains(&format!("cannot listen on {}", server.address)), "{text}");
 }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo run --release --bin llm-gateway [-- --listen ADDRESS] [--upstream URL] [--config FILE] [--timeout SPAN] \
-//!     [--include-usage]
+//!     [--metrics ADDRESS] [--include-usage]
 //! ```
 //!
 //! If the environment has `UPSTREAM_API_KEY`, the upstream gets that key; otherwise that of the client. Ctrl-C and SIGTERM
@@ -14,6 +14,8 @@ mod client;
 mod error;
 mod forward;
 mod gateway;
+#[path = "../guards.rs"]
+mod guards;
 #[path = "../serve.rs"]
 mod serve;
 #[path = "../start.rs"]
@@ -29,18 +31,23 @@ use std::time::Duration;
 
 use lexopt::prelude::{Long, Short, ValueExt as _};
 use throttlekit::parse_duration_ms;
+use throttlekit::policy::LoadOptions;
+use throttlekit::prometheus::Metrics;
+use throttlekit_axum::metrics_router;
 
 use forward::Upstream;
 
 const USAGE: &str = "\
 A gateway in front of an OpenAI-compatible API, with limits from a file.
 
-Usage: llm-gateway [--listen ADDRESS] [--upstream URL] [--config FILE] [--timeout SPAN] [--include-usage]
+Usage: llm-gateway [--listen ADDRESS] [--upstream URL] [--config FILE] [--timeout SPAN]
+                   [--metrics ADDRESS] [--include-usage]
 
   --listen ADDRESS  where to listen [default: 127.0.0.1:8080]; port 0 takes a free one
   --upstream URL    what is in front of /v1 there [default: http://127.0.0.1:9000]
   --config FILE     limits and rules as YAML, JSON or TOML [default: the project's examples/llm-gateway.yaml]
   --timeout SPAN    how long the upstream may take until it begins to answer [default: 10m]
+  --metrics ADDRESS where to answer for metrics, at /metrics [default: nowhere]; port 0 takes a free one
   --include-usage   ask each stream to say at its end what it cost; clients see that event too
   -h, --help        print this
 
@@ -54,6 +61,7 @@ struct Options {
     upstream: String,
     config: PathBuf,
     timeout: Duration,
+    metrics: Option<SocketAddr>,
     include_usage: bool,
 }
 
@@ -64,6 +72,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
         upstream: "http://127.0.0.1:9000".to_owned(),
         config: concat!(env!("CARGO_MANIFEST_DIR"), "/llm-gateway.yaml").into(),
         timeout: Duration::from_secs(600),
+        metrics: None,
         include_usage: false,
     };
     let mut arguments = lexopt::Parser::from_env();
@@ -73,6 +82,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
             Long("upstream") => options.upstream = arguments.value()?.string()?,
             Long("config") => options.config = arguments.value()?.into(),
             Long("timeout") => options.timeout = arguments.value()?.parse_with(span)?,
+            Long("metrics") => options.metrics = Some(arguments.value()?.parse()?),
             Long("include-usage") => options.include_usage = true,
             Long("help") | Short('h') => return Ok(None),
             other => return Err(other.unexpected()),
@@ -102,12 +112,17 @@ async fn main() -> ExitCode {
 async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
     let upstream = Upstream::new(&options.upstream, secret("UPSTREAM_API_KEY")?.as_deref(), options.timeout)?;
     let hasher = client::hasher(secret("GATEWAY_KEY_SECRET")?.as_deref())?;
-    let policies = serve::load(&options.config).await?;
+    let metrics = Metrics::new();
+    // Whoever does not look does not pay for it.
+    let observed = options.metrics.map(|_| LoadOptions::new().observer(metrics.clone()));
+    let policies = serve::load(&options.config, observed.unwrap_or_default()).await?;
+    guards::show(&metrics, &policies);
     let app = gateway::router(&policies, upstream, hasher, options.include_usage)?;
 
     let listener = serve::listen(options.listen).await?;
     let address = listener.local_addr()?;
     println!("listening on http://{address}, limits from {}, upstream {}", options.config.display(), options.upstream);
+    let metrics = serve_metrics(options.metrics, metrics).await?;
     println!("\nfor OpenAI's SDKs:");
     println!("  export OPENAI_BASE_URL=http://{address}/v1\n");
 
@@ -115,8 +130,29 @@ async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
     let service = app.into_make_service_with_connect_info::<SocketAddr>();
     tokio::select! {
         served = axum::serve(listener, service).with_graceful_shutdown(stop) => served?,
+        failed = metrics => failed?,
         () = abort => return Err("interrupted before all requests were finished".into()),
     }
     println!("stopped");
     Ok(())
+}
+
+/// Listens for those who look at `metrics`, on an address of their own: clients of the gateway have no business there. The
+/// future serves them, and does not end.
+async fn serve_metrics(
+    address: Option<SocketAddr>,
+    metrics: Metrics,
+) -> Result<impl Future<Output = std::io::Result<()>>, Box<dyn Error>> {
+    let mut listener = None;
+    if let Some(address) = address {
+        let bound = serve::listen(address).await?;
+        println!("metrics on http://{}/metrics", bound.local_addr()?);
+        listener = Some(bound);
+    }
+    Ok(async move {
+        match listener {
+            Some(listener) => axum::serve(listener, metrics_router(metrics)).await,
+            None => std::future::pending().await,
+        }
+    })
 }

@@ -10,6 +10,8 @@
 //! `--listen` the load goes on until Ctrl-C, for a Prometheus to look at.
 
 mod course;
+#[path = "../guards.rs"]
+mod guards;
 #[allow(dead_code)] // the other example says more of what became of its requests
 #[path = "../overload/load.rs"]
 mod load;

@@ -35,13 +35,34 @@ pub(crate) fn gateway() -> Command {
 
 /// The gateway on a free port, with `limits` in front of what is at `upstream`.
 pub(crate) fn gateway_before(upstream: &str, limits: &str) -> Server {
+    gateway_with(&format!("http://{upstream}"), limits, |command| command)
+}
+
+/// The same in front of a URL, with whatever `more` adds.
+pub(crate) fn gateway_with(upstream: &str, limits: &str, more: impl FnOnce(&mut Command) -> &mut Command) -> Server {
     let folder = Folder::new("llm-gateway");
     let file = folder.join("limits.yaml");
     std::fs::write(&file, limits).expect("it is written");
     let mut command = gateway();
-    command.args(["--listen", "127.0.0.1:0", "--upstream", &format!("http://{upstream}"), "--config"]).arg(&file);
+    command.args(["--listen", "127.0.0.1:0", "--upstream", upstream, "--config"]).arg(&file);
     // Once it says where it listens, it has read the file.
-    Server::from_command(&mut command)
+    Server::from_command(more(&mut command))
+}
+
+/// Sends a request without a body to a server.
+pub(crate) fn send(address: &str, request: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    let request = format!("{request}\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it is read");
+    received(stream)
+}
+
+/// The status and the whole response.
+fn received(mut stream: TcpStream) -> (u16, String) {
+    let mut response = String::new();
+    stream.read_to_string(&mut response).expect("a response");
+    let status = response.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.expect("a status"), response)
 }
 
 /// A running server; it is killed with the value.
@@ -68,24 +89,14 @@ impl Server {
         Self { process, output, address }
     }
 
-    /// The status and the whole head of the response.
+    /// The status and the whole response.
     pub(crate) fn send(&self, request: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(&self.address).expect("a connection");
-        let request = format!("{request}\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).expect("it is read");
-        let mut response = String::new();
-        stream.read_to_string(&mut response).expect("a response");
-        let status = response.split(' ').nth(1).and_then(|status| status.parse().ok());
-        (status.expect("a status"), response)
+        send(&self.address, request)
     }
 
     /// Posts `body` as JSON with `key`, and further `fields`, each with its end of line in front.
     pub(crate) fn post(&self, path: &str, key: &str, fields: &str, body: &str) -> (u16, String) {
-        let mut stream = self.open(path, key, fields, body);
-        let mut response = String::new();
-        stream.read_to_string(&mut response).expect("a response");
-        let status = response.split(' ').nth(1).and_then(|status| status.parse().ok());
-        (status.expect("a status"), response)
+        received(self.open(path, key, fields, body))
     }
 
     /// As [`post`](Self::post), but leaves the response to be read.
@@ -107,7 +118,6 @@ impl Server {
     }
 
     /// The next line that starts with `start`.
-    #[cfg(unix)]
     pub(crate) fn line(&mut self, start: &str) -> String {
         let lines = self.output.by_ref().lines().map(|line| line.expect("a line"));
         lines.into_iter().find(|line| line.starts_with(start)).expect("the line before the end")
