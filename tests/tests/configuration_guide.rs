@@ -41,7 +41,7 @@ fn each_example_loads_or_has_the_errors_that_follow_it() {
             (Ok(_), _) => loaded += 1,
         }
     }
-    assert_eq!((loaded, refused), (9, 1));
+    assert_eq!((loaded, refused), (10, 1));
 }
 
 #[test]

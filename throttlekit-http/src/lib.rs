@@ -16,6 +16,8 @@ mod options;
 mod pass;
 mod refusal;
 #[cfg(feature = "config")]
+mod plans;
+#[cfg(feature = "config")]
 mod registry;
 mod reject;
 mod rule;

@@ -13,7 +13,9 @@ use crate::door::{Door, Head as _};
 use crate::key::{
     AllKeys, ApiKey, ClaimKey, ConstantKey, CookieKey, HeaderKey, KeyExtractor, PathParam, PeerIp, QueryKey,
 };
+use crate::plans::Plans;
 use crate::rule::{Asked, Cost, Limit, Manners, Rule, Source, Urgency};
+use crate::terms::Resolve;
 
 /// A registry of policies and what was made of its rules. It follows the registry: whoever asks after a reload makes the
 /// rules anew.
@@ -112,6 +114,11 @@ fn compile<D: Door>(rule: &policy::Rule) -> Result<Rule<D>, BuildError> {
     };
     let meters = rule.policies().iter().filter_map(|policy| Some((policy.name().into(), policy.limiter()?.clone())));
     let limits = rule.policies().iter().map(|policy| limit(policy, spec)).collect();
+    let resolver = match &spec.plans {
+        Some(plans) => Some(Arc::new(Plans::new(plans)?) as Arc<dyn Resolve<D>>),
+        None => None,
+    };
+    let plans = rule.plans().map(|(name, plan)| Ok((Arc::clone(name), Arc::new(compile(plan)?))));
     Ok(Rule {
         asked,
         clock: Arc::clone(rule.clock()),
@@ -127,8 +134,8 @@ fn compile<D: Door>(rule: &policy::Rule) -> Result<Rule<D>, BuildError> {
         options: true,
         manners,
         meters: meters.collect(),
-        resolver: None,
-        plans: Vec::new(),
+        resolver,
+        plans: plans.collect::<Result<_, BuildError>>()?,
     })
 }
 

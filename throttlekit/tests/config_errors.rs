@@ -365,8 +365,8 @@ fn a_configuration_made_in_code_is_checked_too() {
         "config.limiters[g].limit: must be a finite number above 0 (found NaN)".to_owned(),
         "config.limiters[q].maxKeys: must be a whole number from 1 to 4294967296 (found 0)".to_owned(),
         "config.limiters[q].weekStartsOn: must be from 0 (Sunday) to 6 (Saturday) (found 9)".to_owned(),
-        "config.http.rules[0].policies: at least one policy is required".to_owned(),
         "config.http.rules[0].key.constant: must not be empty".to_owned(),
+        "config.http.rules[0].policies: at least one policy is required".to_owned(),
         "config.http.rules[0].cost: must be a number above 0 and at most 9007199254740991 (found NaN)".to_owned(),
     ];
     let text = errors.to_string();

@@ -40,6 +40,8 @@ pub use throttlekit::identity::{ClientIp, KeyHasher};
 
 use crate::door::Door;
 pub(crate) use client::stand_in;
+#[cfg(feature = "config")]
+pub(crate) use value::header as only_value;
 
 /// Finds the key of a request.
 ///

@@ -26,7 +26,7 @@ fn only<T>(mut values: impl Iterator<Item = T>) -> Option<T> {
 }
 
 /// The value of the header field `name`, which is in lower case, if it is there once.
-pub(super) fn header<'a>(head: &impl Head<'a>, name: &str) -> Option<&'a [u8]> {
+pub(crate) fn header<'a>(head: &impl Head<'a>, name: &str) -> Option<&'a [u8]> {
     only(head.values(name))
 }
 

@@ -2,6 +2,7 @@
 
 use super::decode::fail_mode;
 use super::decode_key::{client_ip, key_source};
+use super::decode_plans::plans;
 use super::decode_store::Env;
 use super::fields::{Context, Converted, Fields, Leftover, boolean, one_of, positive, text};
 use super::http::{HttpRule, HttpSpec};
@@ -26,7 +27,7 @@ const FAMILIES: [(&str, HeaderFamily); 4] = [
     ("openai", HeaderFamily::OpenAi),
 ];
 
-const PRIORITIES: [(&str, Priority); 4] =
+pub(super) const PRIORITIES: [(&str, Priority); 4] =
     [("critical", Priority::Critical), ("high", Priority::High), ("normal", Priority::Normal), ("low", Priority::Low)];
 
 const DISCONNECTS: [(&str, Outcome); 2] = [("dropped", Outcome::Dropped), ("ignored", Outcome::Ignored)];
@@ -70,15 +71,20 @@ fn rule(mut fields: Fields<'_>, cx: &mut Context, env: Env<'_>, mut rule: HttpRu
     if let Some(methods) = fields.list(cx, "methods", text) {
         rule.methods = methods.into_iter().map(str::to_owned).collect();
     }
+    rule.policies = policies(&mut fields, cx);
+    options(&mut fields, cx, env, &mut rule);
+    fields.finish(cx, |_| Leftover::Unknown);
+    rule
+}
+
+/// The names under `policy` or `policies`.
+pub(super) fn policies(fields: &mut Fields<'_>, cx: &mut Context) -> Vec<String> {
     if fields.has("policy") && fields.has("policies") {
         fields.problem(cx, "policies", "give either policy or policies, not both");
     }
     let one = fields.optional(cx, "policy", text);
     let many = fields.list(cx, "policies", text);
-    rule.policies = one.into_iter().chain(many.into_iter().flatten()).map(str::to_owned).collect();
-    options(&mut fields, cx, env, &mut rule);
-    fields.finish(cx, |_| Leftover::Unknown);
-    rule
+    one.into_iter().chain(many.into_iter().flatten()).map(str::to_owned).collect()
 }
 
 /// The options that a rule and the defaults have in common, laid over what `rule` says.
@@ -97,6 +103,7 @@ fn options(fields: &mut Fields<'_>, cx: &mut Context, env: Env<'_>, rule: &mut H
             rule.key = KeySource::ClientIp;
         }
     }
+    set(&mut rule.plans, plans(fields, cx));
     set(&mut rule.missing, fields.optional(cx, "missing", one_of("fallback", &MISSING)));
     set(&mut rule.cost, fields.optional(cx, "cost", positive));
     set(&mut rule.priority, fields.optional(cx, "priority", one_of("priority", &PRIORITIES)));

@@ -23,8 +23,8 @@ const NAMED: [Named; 6] = [
     ("constant", KeySource::Constant),
 ];
 
-/// Makes the texts of every `apiKey` below `http` ones that no message may show, and those of a `secret` that was put
-/// elsewhere by mistake.
+/// Makes the texts of every `apiKey` below `http` ones that no message may show, those of a `secret` that was put
+/// elsewhere by mistake, and the keys of clients.
 pub(super) fn hide(root: &mut Node) {
     if let Value::Map(entries) = &mut root.value {
         entries.iter_mut().filter(|entry| entry.key == "http").for_each(|entry| hide_secrets(&mut entry.node));
@@ -35,11 +35,12 @@ fn hide_secrets(node: &mut Node) {
     match &mut node.value {
         Value::Map(entries) => {
             for Entry { key, node, .. } in entries {
-                if matches!(key.to_ascii_lowercase().as_str(), "apikey" | "api_key" | "api-key" | "secret" | "previous")
-                {
-                    node.hide();
-                } else {
-                    hide_secrets(node);
+                match (key.to_ascii_lowercase().as_str(), &mut node.value) {
+                    ("apikey" | "api_key" | "api-key" | "secret" | "previous", _)
+                    | ("keys", Value::List(_) | Value::Text(_)) => node.hide(),
+                    // Plans may be called anything.
+                    ("table", Value::Map(plans)) => plans.iter_mut().for_each(|plan| hide_secrets(&mut plan.node)),
+                    _ => hide_secrets(node),
                 }
             }
         }

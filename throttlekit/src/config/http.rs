@@ -1,6 +1,7 @@
 //! The `http` section: which policies apply to which requests.
 
 use super::key::{ClientIpSpec, KeySource};
+use super::plans::PlansSpec;
 use crate::fallback::{FailMode, MissingKey};
 use crate::headers::HeaderSet;
 use crate::permit::Outcome;
@@ -41,6 +42,8 @@ pub struct HttpRule {
     pub key: KeySource,
     /// How the client's address is found, for the key, and where an address stands in for a key that is missing.
     pub client_ip: ClientIpSpec,
+    /// Other policies for some of the requests; `None` if all meet [`policies`](Self::policies).
+    pub plans: Option<PlansSpec>,
     /// What happens to a request without that key.
     pub missing: MissingKey,
     /// What a request costs, in units: finite, above 0, at most 2^53 - 1.
@@ -72,6 +75,7 @@ impl HttpRule {
             policies: policies.into_iter().map(Into::into).collect(),
             key: KeySource::default(),
             client_ip: ClientIpSpec::default(),
+            plans: None,
             missing: MissingKey::default(),
             cost: 1.0,
             priority: Priority::Normal,

@@ -126,6 +126,7 @@
 //! | `policy`, `policies` | the name of a limiter, or a list of them that are admitted together | required |
 //! | `key` | whom the request counts for, see below | `clientIp` where that is configured, else `peer` |
 //! | `clientIp` | how a client's address is found behind proxies, see below | nobody is believed |
+//! | `plans` | other policies for some of the requests, see below; `none` | none |
 //! | `missing` | what happens without that key: `peer`, `shared`, `reject` or `skip` | `peer` |
 //! | `cost` | units per request | 1 |
 //! | `priority` | how much its requests matter where slots are short: `critical`, `high`, `normal` or `low` | `normal` |
@@ -153,6 +154,15 @@
 //! `clientIp` is a map of `trustProxy` (`false`, a number of proxies, or a list of networks), `header`, `ipv6Prefix`,
 //! `lenient` and `unwrapNat64`; see [`ClientIp`](crate::identity::ClientIp).
 //!
+//! `plans` is a map of `from` and `table`. `from` is `{ claim: name }`, `{ trustedHeader: name }` or `key`, and tells the
+//! name of the plan; see [`PlanSource`]. `table` is a map from names of plans to maps:
+//!
+//! | key | value | default |
+//! |---|---|---|
+//! | `policy`, `policies` | as in a rule: what counts in place of the rule's own | required |
+//! | `cost`, `priority` | as in a rule | those of the rule |
+//! | `keys` | with `from: key`: a list of the keys of its clients, as they are counted; of an API key that is `keyId:hash` | required there |
+//!
 //! # The store
 //!
 //! The map of a store has the fields of [`RedisSpec`], [`PostgresSpec`] or [`DynamoDbSpec`], written like `connectTimeout`.
@@ -173,6 +183,7 @@ mod decode_blocks;
 mod decode_concurrency;
 mod decode_http;
 mod decode_key;
+mod decode_plans;
 mod decode_store;
 mod error;
 mod fields;
@@ -180,6 +191,7 @@ mod http;
 mod json;
 mod key;
 mod node;
+mod plans;
 mod routes;
 mod secret;
 mod source;
@@ -190,6 +202,7 @@ mod toml;
 mod validate;
 mod validate_blocks;
 mod validate_key;
+mod validate_plans;
 mod validate_store;
 mod yaml;
 
@@ -200,6 +213,7 @@ pub use concurrency::{ConcurrencySpec, KeyedSpec, LearntLimit, QueueSpec, Recali
 pub use error::{ConfigErrors, Position, Problem};
 pub use http::{HttpRule, HttpSpec};
 pub use key::{ApiKeySource, ApiKeySpec, ClientIpSpec, KeySource, TrustProxy};
+pub use plans::{PlanSource, PlanSpec, PlansSpec};
 pub use secret::Secret;
 pub use source::{Format, MAX_CONFIG_BYTES};
 pub use spec::{Config, LimiterSpec, QuotaPeriod, StrategySpec};

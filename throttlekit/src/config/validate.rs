@@ -11,7 +11,7 @@ use super::node::{number_text, quoted};
 use super::routes::{self, Routes};
 use super::spec::{Config, LimiterSpec};
 use super::strategy::build_strategy;
-use super::{validate_blocks, validate_key, validate_store};
+use super::{validate_blocks, validate_key, validate_plans, validate_store};
 use crate::decision::MAX_SAFE;
 use crate::error::BuildError;
 use crate::fallback::FailMode;
@@ -22,7 +22,7 @@ use crate::store::memory::TableBuilder;
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"];
 
 /// How long the name of a policy may be, in bytes. It travels in header fields and metrics.
-const MAX_NAME_BYTES: usize = 256;
+pub(super) const MAX_NAME_BYTES: usize = 256;
 
 /// Collects what is wrong, with positions where the text is known.
 pub(super) struct Findings<'a> {
@@ -59,7 +59,11 @@ impl Findings<'_> {
         let found = paths.iter().find_map(|path| Some((path, *self.positions.get(path)?)));
         let path = found.map(|(path, _)| path).filter(|path| *path != around).or(exact.first()).unwrap_or(around);
         let position = found.map(|(_, position)| position);
-        self.problems.push(Problem { path: path.clone(), position, message: message.into() });
+        let problem = Problem { path: path.clone(), position, message: message.into() };
+        // What the defaults say is looked at with each rule.
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
     }
 }
 
@@ -79,13 +83,9 @@ pub(super) fn validate(
     let names: Vec<&str> = names.chain(broken.iter().map(String::as_str)).collect();
     for (index, rule) in config.http.rules.iter().enumerate() {
         let path = format!("config.http.rules[{index}]");
-        http_rule(rule, &path, &names, &mut findings);
-        validate_blocks::rule(rule, &path, config, &mut findings);
-        let named = config.limiters.iter().filter(|limiter| rule.policies.contains(&limiter.name));
-        // A limiter that is wrong by itself has been reported.
-        for limiter in named {
-            share(limiter, rule.fail_mode.unwrap_or_default(), &path, &mut findings);
-        }
+        http_rule(rule, &path, &mut findings);
+        applied(rule, &path, config, &names, &mut findings);
+        validate_plans::rule(rule, &path, config, &names, &mut findings);
     }
     let (_, conflicts) = Routes::new(&config.http.rules);
     for conflict in conflicts {
@@ -225,7 +225,7 @@ fn extends(prefix: &str, shorter: &str) -> bool {
     }
 }
 
-fn http_rule(rule: &HttpRule, path: &str, names: &[&str], findings: &mut Findings<'_>) {
+fn http_rule(rule: &HttpRule, path: &str, findings: &mut Findings<'_>) {
     let at = |field: &str| [format!("{path}.{field}"), path.to_owned()];
     if let Err(message) = routes::check_pattern(&rule.path) {
         findings.add(&at("path"), format!("{message} (found {})", quoted(&rule.path)));
@@ -238,6 +238,15 @@ fn http_rule(rule: &HttpRule, path: &str, names: &[&str], findings: &mut Finding
             findings.add(&[format!("{path}.methods[{index}]"), path.to_owned()], format!("{method} is given twice"));
         }
     }
+    validate_key::rule(rule, path, findings);
+    if rule.on_disconnect == Outcome::Completed {
+        findings.add(&at("onDisconnect"), "must be dropped or ignored (found completed)");
+    }
+}
+
+/// Whether the policies that a rule or one of its plans names can be applied together, at its cost. What the rule says is
+/// at `path`.
+pub(super) fn applied(rule: &HttpRule, path: &str, config: &Config, names: &[&str], findings: &mut Findings<'_>) {
     if rule.policies.is_empty() {
         let at = [format!("{path}.policies"), format!("{path}.policy"), path.to_owned()];
         findings.add(&at, "at least one policy is required");
@@ -251,15 +260,18 @@ fn http_rule(rule: &HttpRule, path: &str, names: &[&str], findings: &mut Finding
             findings.add(&at, format!("{} is given twice", quoted(name)));
         }
     }
-    validate_key::rule(rule, path, findings);
-    if rule.on_disconnect == Outcome::Completed {
-        findings.add(&at("onDisconnect"), "must be dropped or ignored (found completed)");
-    }
     #[allow(clippy::cast_precision_loss)] // 2^53 - 1 is exact
     let most = MAX_SAFE as f64;
     if !(rule.cost > 0.0 && rule.cost <= most) {
         let shown = number_text(rule.cost);
-        findings.add(&at("cost"), format!("must be a number above 0 and at most {MAX_SAFE} (found {shown})"));
+        let at = [format!("{path}.cost"), path.to_owned()];
+        findings.add(&at, format!("must be a number above 0 and at most {MAX_SAFE} (found {shown})"));
+    }
+    validate_blocks::rule(rule, path, config, findings);
+    let named = config.limiters.iter().filter(|limiter| rule.policies.contains(&limiter.name));
+    // A limiter that is wrong by itself has been reported.
+    for limiter in named {
+        share(limiter, rule.fail_mode.unwrap_or_default(), path, findings);
     }
 }
 

@@ -141,7 +141,7 @@ fn path_params(pattern: &str) -> Vec<&str> {
 }
 
 const EMPTY: &str = "must not be empty";
-const NO_HEADER: &str = "must be the name of a header field in lower case";
+pub(super) const NO_HEADER: &str = "must be the name of a header field in lower case";
 const NO_COOKIE: &str = "must be the name of a cookie";
 
 fn header(name: &str, path: String, report: Report<'_>) {
@@ -150,7 +150,7 @@ fn header(name: &str, path: String, report: Report<'_>) {
     }
 }
 
-fn is_field_name(name: &str) -> bool {
+pub(super) fn is_field_name(name: &str) -> bool {
     is_token(name) && !name.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 

@@ -27,6 +27,8 @@ pub struct Rule {
     fail_mode: FailMode,
     standby: Option<Arc<dyn Admit>>,
     clock: Arc<dyn Clock>,
+    /// In the order of the configuration.
+    plans: Vec<(Arc<str>, Self)>,
 }
 
 /// Who decides about the requests of a [`Rule`], slots aside. It fails while the store is out, whatever the fail mode.
@@ -69,7 +71,13 @@ impl Rule {
             (FailMode::Local(_), Some(store)) => Some(stand_in(stored().zip(modes()), store, options)),
             _ => None,
         };
-        Ok(Self { spec, policies, limit, guarded, fail_mode, standby, clock: options.clock_of_all() })
+        let clock = options.clock_of_all();
+        Ok(Self { spec, policies, limit, guarded, fail_mode, standby, clock, plans: Vec::new() })
+    }
+
+    /// The same rule with plans: what counts for the requests of each, in place of the rule itself.
+    pub(super) fn with_plans(self, plans: Vec<(Arc<str>, Self)>) -> Self {
+        Self { plans, ..self }
     }
 
     /// What the configuration says about it.
@@ -90,6 +98,12 @@ impl Rule {
     /// Who decides if the rule limits the work in flight: slots and limits together, in place of [`limit`](Self::limit).
     pub fn guarded(&self) -> Option<&Guarded> {
         self.guarded.as_ref()
+    }
+
+    /// What counts, in place of the rule itself, for the requests of each of its plans, by name. It has the options of the
+    /// rule, and no plans of its own. Which plan a request has is found as [`HttpRule::plans`] says.
+    pub fn plans(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, &Self)> {
+        self.plans.iter().map(|(name, plan)| (name, plan))
     }
 
     /// The clock that its policies decide by.
@@ -168,6 +182,7 @@ impl fmt::Debug for Rule {
             .field("policies", &self.policies)
             .field("guarded", &self.guarded.is_some())
             .field("fail_mode", &self.fail_mode)
+            .field("plans", &self.plans)
             .finish_non_exhaustive()
     }
 }

@@ -65,10 +65,17 @@ impl PolicySet {
             policies.iter().enumerate().map(|(index, policy)| (policy.name().to_owned(), index)).collect();
         let removed = old.into_iter().flat_map(Self::names).filter(|name| !by_name.contains_key(*name));
         fates.extend(removed.map(|name| (name.to_owned(), Fate::Removed)));
-        let rule = |(index, spec): (usize, &HttpRule)| {
+        let without_plans = |spec: HttpRule| {
             let named = spec.policies.iter().filter_map(|name| policies.get(*by_name.get(name)?));
-            Rule::new(spec.clone(), named.cloned().collect(), store.as_deref(), options)
-                .map_err(|error| ConfigErrors::refused_rule(index, &error))
+            let named = named.cloned().collect();
+            Rule::new(spec, named, store.as_deref(), options)
+        };
+        let rule = |(index, spec): (usize, &HttpRule)| {
+            let plans = spec.plans.iter().flat_map(|plans| &plans.table);
+            let plans = plans.map(|plan| Ok((plan.name.as_str().into(), without_plans(spec.under(plan))?)));
+            let plans = plans.collect::<Result<_, _>>();
+            let rule = plans.and_then(|plans| Ok(without_plans(spec.clone())?.with_plans(plans)));
+            rule.map_err(|error| ConfigErrors::refused_rule(index, &error))
         };
         let rules = config.http.rules.iter().enumerate().map(rule).collect::<Result<_, _>>()?;
         let routes = Routes::new(&config.http.rules).0;
