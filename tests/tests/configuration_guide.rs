@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use throttlekit::FailMode;
-use throttlekit::config::{Config, ConfigErrors, Format, KeySource, StoreKind, StoreSpec};
+use throttlekit::config::{Config, ConfigErrors, Format, KeySource, LimiterKind, ScreenSpec, StoreKind, StoreSpec};
 
 /// The code blocks of a guide: language and text.
 fn blocks(guide: &str) -> Vec<(String, String)> {
@@ -41,7 +41,18 @@ fn each_example_loads_or_has_the_errors_that_follow_it() {
             (Ok(_), _) => loaded += 1,
         }
     }
-    assert_eq!((loaded, refused), (10, 1));
+    assert_eq!((loaded, refused), (12, 1));
+}
+
+#[test]
+fn the_examples_of_overload_load() {
+    let examples: Vec<_> = blocks("overload.md").into_iter().filter(|(kind, _)| kind == "yaml").collect();
+    let limiters: Vec<_> = examples.iter().map(|(_, text)| parse(text).unwrap().limiters.remove(0)).collect();
+    let [screened, listed] = limiters.as_slice() else { panic!("two examples") };
+    let mut shown = ScreenSpec::default();
+    shown.threshold = Some(50.0);
+    assert_eq!(screened.kind, LimiterKind::Screen(shown), "the guide shows the defaults");
+    assert_eq!(listed.deny_list.map(|list| list.ttl_ms), Some(3_600_000.0));
 }
 
 #[test]

@@ -338,7 +338,8 @@ fn what_is_wrong_with_shares_is_said_at_its_place() {
 /// One clear error, whatever else is in the limiter.
 #[test]
 fn blocks_exclude_each_other() {
-    const BLOCKS: [&str; 5] = ["tokenBudget", "fleetBudget", "fairEscrow", "concurrency", "twoTier"];
+    const BLOCKS: [&str; 7] =
+        ["tokenBudget", "fleetBudget", "fairEscrow", "sketch", "concurrency", "twoTier", "screen"];
     for (index, second) in BLOCKS.iter().enumerate() {
         for first in &BLOCKS[..index] {
             let message = format!("not possible beside {first}: a limiter has at most one of {}", BLOCKS.join(", "));

@@ -76,7 +76,7 @@ const PIECES: [&str; 48] = [
 /// A block with fields that are right: what opens it, the fields, and what closes it.
 type Block = (&'static str, &'static [&'static str], &'static str);
 
-const BLOCKS: [Block; 7] = [
+const BLOCKS: [Block; 11] = [
     (
         "strategy: fixedWindow, limit: 9, period: 1s, twoTier: {",
         &[
@@ -131,6 +131,35 @@ const BLOCKS: [Block; 7] = [
         ],
         "}",
     ),
+    (
+        "strategy: gcra, limit: 9, period: 1s, screen: {",
+        &["threshold: 5", "epsilon: 0.1", "delta: 0.1", "shards: 2"],
+        "}",
+    ),
+    ("strategy: quota, limit: 9, resetCadence: calendar-day, screen: {", &["width: 9, depth: 2", "shards: 1"], "}"),
+    ("sketch: {", &["limit: 9", "windowMs: 50", "sliding: true", "epsilon: 0.1", "delta: 0.1", "shards: 2"], "}"),
+    (
+        "strategy: gcra, limit: 9, period: 1s, denyList: {",
+        &["denials: 3", "windowMs: 50", "ttlMs: 50", "tracked: 7", "places: 64"],
+        "}",
+    ),
+];
+
+/// A rule with plans, as [`BLOCKS`].
+const PLANS: [Block; 4] = [
+    ("from: { claim: plan }, table: { pro: {", &["policy: a", "cost: 2", "priority: high"], "} }"),
+    ("from: key, table: { pro: {", &["policies: [a]", "keys: [k, l]"], "} }"),
+    ("", &["from: { trustedHeader: x-plan }", "table: { pro: { policy: a } }"], ""),
+    ("table: { pro: { policy: a }, b: { policy: a } }, from: {", &["claim: plan"], "}"),
+];
+
+/// What the fuzz targets begin with.
+const SEEDS: [(&str, Format); 5] = [
+    (include_str!("../../fuzz/seeds/config_yaml/plans.yaml"), Format::Yaml),
+    (include_str!("../../fuzz/seeds/config_yaml/sketches.yaml"), Format::Yaml),
+    (include_str!("../../fuzz/seeds/config_json/plans.json"), Format::Json),
+    (include_str!("../../fuzz/seeds/config_json/sketches.json"), Format::Json),
+    (include_str!("../../fuzz/seeds/config_toml/plans.toml"), Format::Toml),
 ];
 
 /// What a field may be given instead.
@@ -205,6 +234,20 @@ fn assert_total(text: &str) {
     }
 }
 
+/// A block is right, and total with another value in the place of one field or without it.
+fn assert_field(block: Block, field: usize, value: Option<&str>, text: impl Fn(&str) -> String) {
+    let (open, fields, close) = block;
+    let with = |other: Option<String>| {
+        let given = |(index, of): (usize, &&str)| if index == field { other.clone() } else { Some((*of).to_owned()) };
+        let fields: Vec<_> = fields.iter().enumerate().filter_map(given).collect();
+        text(&format!("{open} {} {close}", fields.join(", ")))
+    };
+    let (name, right) = fields[field].split_once(": ").expect("a name and a value");
+    let text = with(Some(format!("{name}: {right}")));
+    assert!(Config::from_yaml(&text).is_ok(), "{text}");
+    assert_total(&with(value.map(|value| format!("{name}: {value}"))));
+}
+
 fn edit(text: &str, edits: &[(prop::sample::Index, usize, &str)]) -> String {
     let mut chars: Vec<char> = text.chars().collect();
     for (at, removed, inserted) in edits {
@@ -263,15 +306,23 @@ proptest! {
         ],
         left_out in any::<bool>(),
     ) {
-        let (open, fields, close) = block;
-        let with = |text: Option<String>| {
-            let fields = fields.iter().enumerate().filter_map(|(index, of)| if index == field { text.clone() } else { Some((*of).to_owned()) });
-            format!("limiters: {{ a: {{ {open} {} {close} }} }}", fields.collect::<Vec<_>>().join(", "))
+        let text = |block: &str| format!("limiters: {{ a: {{ {block} }} }}");
+        assert_field(block, field, if left_out { None } else { Some(&value) }, text);
+    }
+
+    /// So is one of the plans of a rule.
+    #[test]
+    fn of_any_value_of_a_plan(
+        (block, field) in prop::sample::select(&PLANS[..])
+            .prop_flat_map(|block| (Just(block), 0..block.1.len())),
+        value in prop::sample::select(&VALUES[..]),
+        left_out in any::<bool>(),
+    ) {
+        let text = |block: &str| {
+            let rule = format!("{{ path: /, policy: a, plans: {{ {block} }} }}");
+            format!("limiters: {{ a: {{ strategy: gcra, limit: 9, period: 1s }} }}\nhttp: {{ rules: [{rule}] }}")
         };
-        let (name, right) = fields[field].split_once(": ").expect("a name and a value");
-        let text = with(Some(format!("{name}: {right}")));
-        prop_assert!(Config::from_yaml(&text).is_ok(), "{}", text);
-        assert_total(&with(if left_out { None } else { Some(format!("{name}: {value}")) }));
+        assert_field(block, field, if left_out { None } else { Some(value) }, text);
     }
 
     #[test]
@@ -286,6 +337,13 @@ proptest! {
             (Err(_), Err(_)) => {}
             (one, other) => prop_assert!(false, "{text:?}: {one:?} {other:?}"),
         }
+    }
+}
+
+#[test]
+fn the_seeds_of_the_fuzz_targets_are_right() {
+    for (text, format) in SEEDS {
+        Config::parse(text, format).unwrap_or_else(|errors| panic!("{text}\n{errors}"));
     }
 }
 

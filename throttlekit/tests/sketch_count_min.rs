@@ -59,6 +59,15 @@ fn accuracies_that_are_refused() {
     assert_eq!(option(0.5, 5e-324), "sketch.counters");
     // 2^28 counters pass, more do not.
     assert!(Accuracy::new(std::f64::consts::E / 268_435_456.0, 0.5).is_ok());
+    let refused = |width, depth| Accuracy::of_table(width, depth).unwrap_err().option();
+    assert_eq!((refused(0, 5), refused(5, 0), refused(5, 711)), ("sketch.width", "sketch.depth", "sketch.depth"));
+    assert_eq!((refused(u32::MAX, 710), refused((1 << 28) + 1, 1)), ("sketch.counters", "sketch.counters"));
+    let asked_for = Accuracy::new(0.001, 0.01).unwrap();
+    assert_eq!(Accuracy::of_table(2_719, 5).unwrap(), asked_for);
+    assert_eq!(
+        (Accuracy::of_table(1, 710).unwrap().counters(), Accuracy::of_table(1 << 28, 1).unwrap().depth()),
+        (710, 1)
+    );
     assert_eq!(option(std::f64::consts::E / 268_435_457.0, 0.5), "sketch.counters");
     let error = Accuracy::new(2.0, 0.5).unwrap_err();
     assert_eq!(error.to_string(), "sketch.epsilon is 2: must be a finite number above 0 and below 1");

@@ -224,6 +224,10 @@ fn options_that_are_refused() {
     assert!(builder(4_294_967_295.0, 1_000.0).build().is_ok());
     assert_eq!(option(builder(1.0, 1_000.0).shards(0)), "sketch.shards");
     assert_eq!(option(builder(1.0, 1_000.0).shards(1_025)), "sketch.shards");
+    // Each fits by itself.
+    let large = Accuracy::of_table(1 << 20, 64).unwrap();
+    assert_eq!(option(builder(1.0, 1_000.0).accuracy(large).shards(5)), "sketch.counters");
+    assert_eq!(option(builder(1.0, 1_000.0).accuracy(large).shards(2).sliding()), "sketch.counters");
 }
 
 /// At the end of the counters nothing more is admitted.

@@ -13,7 +13,8 @@ const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1 -
     -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares";
 
 /// Runs each target for `seconds` (20). What a target finds is kept in `fuzz/artifacts`, what it learns in
-/// `fuzz/corpus`.
+/// `fuzz/corpus`. It begins with `fuzz/seeds/<target>`, and knows the words of `fuzz/dictionaries/<family>.dict`, where the
+/// family is the target's name up to the first underscore.
 pub(crate) fn run(workspace: &Workspace, seconds: Option<u32>) -> Result<(), Error> {
     let seconds = seconds.unwrap_or(20);
     let folder = workspace.root().join("fuzz");
@@ -34,6 +35,9 @@ pub(crate) fn run(workspace: &Workspace, seconds: Option<u32>) -> Result<(), Err
         let artifacts = folder.join("artifacts").join(&target);
         fs::create_dir_all(&corpus)?;
         fs::create_dir_all(&artifacts)?;
+        let seeds = folder.join("seeds").join(&target);
+        let family = target.split('_').next().unwrap_or_default();
+        let dictionary = folder.join("dictionaries").join(format!("{family}.dict"));
         run_program(
             workspace
                 .cargo()
@@ -42,6 +46,8 @@ pub(crate) fn run(workspace: &Workspace, seconds: Option<u32>) -> Result<(), Err
                 .arg(workspace.target().join("fuzz"))
                 .args(["--bin", &target, "--"])
                 .arg(&corpus)
+                .args(seeds.is_dir().then_some(seeds))
+                .args(dictionary.is_file().then(|| format!("-dict={}", dictionary.display())))
                 .arg(format!("-artifact_prefix={}/", artifacts.display()))
                 .args([format!("-max_total_time={seconds}"), "-rss_limit_mb=2048".to_owned()])
                 .env("RUSTFLAGS", COVERAGE),

@@ -1,6 +1,7 @@
 //! The blocks that make a limiter of another kind than a plain one, as types.
 
 use super::concurrency::Unused;
+use super::sketches::{ScreenSpec, SketchSpec};
 use super::strategy::AnyStrategy;
 use crate::budget::{self, Budget, Ledger, Served};
 use crate::error::BuildError;
@@ -18,12 +19,16 @@ pub enum LimiterKind {
     Plain,
     /// `twoTier`, beside a strategy: its keys are in the store, and a tier in process spares trips to them.
     TwoTier(TwoTierSpec),
+    /// `screen`, beside a strategy: a sketch judges the keys that are used little, and the others have states in this process.
+    Screen(ScreenSpec),
     /// `tokenBudget`: a budget of each key, metered in this process, whatever the store.
     TokenBudget(BudgetSpec),
     /// `fleetBudget`: a budget of each key in the store, or in memory if there is none.
     FleetBudget(FleetBudgetSpec),
     /// `fairEscrow`: one limit that the keys share by weight, in this process, whatever the store.
     FairEscrow(FairEscrowSpec),
+    /// `sketch`: a limit by window over a sketch alone, in this process, whatever the store.
+    Sketch(SketchSpec),
 }
 
 impl LimiterKind {
@@ -32,17 +37,30 @@ impl LimiterKind {
         match self {
             Self::Plain => "plain",
             Self::TwoTier(_) => "twoTier",
+            Self::Screen(_) => "screen",
             Self::TokenBudget(_) => "tokenBudget",
             Self::FleetBudget(_) => "fleetBudget",
             Self::FairEscrow(_) => "fairEscrow",
+            Self::Sketch(_) => "sketch",
         }
+    }
+
+    /// Whether it limits by the strategy that is beside it.
+    pub(crate) fn is_of_strategy(&self) -> bool {
+        matches!(self, Self::Plain | Self::TwoTier(_) | Self::Screen(_))
     }
 
     /// Where below a limiter the option of a builder is written, if it is in a block.
     pub(super) fn path_of(&self, option: &str) -> Option<String> {
         let (owner, name) = option.split_once('.')?;
         Some(match (self, owner) {
-            (_, "concurrency") | (Self::FairEscrow(_), "fairEscrow") => option.to_owned(),
+            (_, "spaceSaving") => "denyList.tracked".to_owned(),
+            // Those of the strategy, and what is beside it.
+            (Self::Screen(_), "screen") if matches!(name, "limit" | "maxKeys") => name.to_owned(),
+            (Self::Screen(_), "screen" | "sketch") => format!("screen.{name}"),
+            (_, "concurrency" | "denyList") | (Self::FairEscrow(_), "fairEscrow") | (Self::Sketch(_), "sketch") => {
+                option.to_owned()
+            }
             (Self::TwoTier(_), "twoTier") => format!("twoTier.{name}"),
             (Self::TwoTier(_), "adaptive") => format!("twoTier.adaptive.{name}"),
             (Self::FleetBudget(_), "twoTier") => format!("fleetBudget.leased.{name}"),

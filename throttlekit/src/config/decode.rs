@@ -4,6 +4,7 @@ use super::blocks::LimiterKind;
 use super::decode_blocks;
 use super::decode_concurrency::concurrency;
 use super::decode_http::http;
+use super::decode_sketches::{deny_list, screen};
 use super::decode_store::{Env, store};
 use super::error::Position;
 use super::fields::{Context, Converted, Fields, Leftover, boolean, number, one_of, positive, suggestion, text, whole};
@@ -135,8 +136,10 @@ fn limiter(name: &str, mut fields: Fields<'_>, cx: &mut Context) -> Option<Limit
     if !decode_blocks::is_of_one_kind(&fields, cx) {
         return None;
     }
+    let deny_list = deny_list(&mut fields, cx);
+    let listed = |limiter: LimiterSpec| LimiterSpec { deny_list, ..limiter };
     fields = match decode_blocks::alone(name, fields, cx) {
-        Ok(limiter) => return limiter.filter(|_| cx.problems.len() == problems),
+        Ok(limiter) => return limiter.filter(|_| cx.problems.len() == problems).map(listed),
         Err(fields) => fields,
     };
     let prefix = fields.optional(cx, "prefix", prefix);
@@ -145,11 +148,16 @@ fn limiter(name: &str, mut fields: Fields<'_>, cx: &mut Context) -> Option<Limit
     let fail_mode = fail_mode(&mut fields, cx);
     let guarded = fields.has("concurrency");
     let concurrency = concurrency(&mut fields, cx);
-    let kind = decode_blocks::two_tier(&mut fields, cx).map_or(LimiterKind::Plain, LimiterKind::TwoTier);
+    let tiers = decode_blocks::two_tier(&mut fields, cx);
+    let screen = screen(&mut fields, cx);
+    if screen.is_some() {
+        unused(&fields, &["prefix", "failMode"], "not used beside screen, which keeps its keys in process", cx);
+    }
+    let kind = tiers.map(LimiterKind::TwoTier).or(screen.map(LimiterKind::Screen)).unwrap_or_default();
     if guarded && !fields.has("strategy") {
         slots_alone(fields, cx);
         let limiter = LimiterSpec::of_slots(name, concurrency?);
-        return (cx.problems.len() == problems).then_some(limiter);
+        return (cx.problems.len() == problems).then_some(listed(limiter));
     }
     let Some(decode) = fields.required(cx, "strategy", one_of("strategy", &STRATEGIES)) else {
         // Without a strategy nothing can be said about the fields that only some strategies use.
@@ -158,7 +166,7 @@ fn limiter(name: &str, mut fields: Fields<'_>, cx: &mut Context) -> Option<Limit
             Leftover::Unknown if some_use().any(|field| field == name) => Leftover::Fine,
             Leftover::Unknown => {
                 let known = some_use().chain(["strategy", "prefix", "maxKeys", "failMode"]);
-                let known = known.chain(decode_blocks::BLOCKS);
+                let known = known.chain(decode_blocks::BLOCKS).chain(["denyList"]);
                 Leftover::Because(format!("unknown field, {}", suggestion(name, known)))
             }
             other => other,
@@ -178,17 +186,13 @@ fn limiter(name: &str, mut fields: Fields<'_>, cx: &mut Context) -> Option<Limit
         limiter.max_keys = usize::try_from(max_keys).unwrap_or(usize::MAX);
     }
     limiter.fail_mode = fail_mode.unwrap_or_default();
-    (cx.problems.len() == problems).then_some(limiter)
+    (cx.problems.len() == problems).then_some(listed(limiter))
 }
 
 /// What is left of a limiter that limits the work in flight and nothing else.
 fn slots_alone(mut fields: Fields<'_>, cx: &mut Context) {
     fields.know("strategy");
-    for name in ["prefix", "maxKeys", "failMode"] {
-        if cx.positions.contains_key(&fields.path_of(name)) {
-            fields.problem(cx, name, "not used without a strategy");
-        }
-    }
+    unused(&fields, &["prefix", "maxKeys", "failMode"], "not used without a strategy", cx);
     fields.finish(cx, |name| {
         if USED_BY.iter().any(|(field, _)| *field == name) {
             Leftover::Because("not used without a strategy".to_owned())
@@ -196,6 +200,15 @@ fn slots_alone(mut fields: Fields<'_>, cx: &mut Context) {
             foreign_or_unknown(name)
         }
     });
+}
+
+/// Reports those of the fields that are there. They were read before it was known that nobody uses them.
+fn unused(fields: &Fields<'_>, names: &[&str], message: &str, cx: &mut Context) {
+    for name in names {
+        if cx.positions.contains_key(&fields.path_of(name)) {
+            fields.problem(cx, name, message);
+        }
+    }
 }
 
 /// `open`, `closed`, `local` or `{ local: { share: ... } }`.

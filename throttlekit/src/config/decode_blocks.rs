@@ -2,6 +2,7 @@
 
 use super::blocks::{AdaptiveSpec, BudgetSpec, FairEscrowSpec, FleetBudgetSpec, LeaseSpec, LimiterKind, TwoTierSpec};
 use super::decode::{USED_BY, fail_mode, foreign_or_unknown, prefix, section};
+use super::decode_sketches::sketch;
 use super::fields::{Context, Fields, Leftover, boolean, number, one_of, positive, text, whole};
 use super::node::{Entry, shown_name};
 use super::spec::LimiterSpec;
@@ -9,7 +10,8 @@ use crate::lease::{GrantForm, Mode};
 use crate::store::memory::TableBuilder;
 
 /// The blocks of which a limiter has one at most.
-pub(super) const BLOCKS: [&str; 5] = ["tokenBudget", "fleetBudget", "fairEscrow", "concurrency", "twoTier"];
+pub(super) const BLOCKS: [&str; 7] =
+    ["tokenBudget", "fleetBudget", "fairEscrow", "sketch", "concurrency", "twoTier", "screen"];
 
 const MODES: [(&str, Mode); 3] =
     [("strict", Mode::Strict), ("cached-deny", Mode::CachedDeny), ("leased", Mode::Leased)];
@@ -31,7 +33,7 @@ pub(super) fn is_of_one_kind(fields: &Fields<'_>, cx: &mut Context) -> bool {
 type DecodeKind = fn(Fields<'_>, &mut Context, &mut LimiterSpec) -> Option<LimiterKind>;
 
 /// The blocks that need no strategy beside them.
-const ALONE: [(&str, &str, DecodeKind); 3] = [
+const ALONE: [(&str, &str, DecodeKind); 4] = [
     ("tokenBudget", "expected a map with budget and windowMs", |mut fields, cx, _| {
         let budget = budget(&mut fields, cx);
         fields.finish(cx, |_| Leftover::Unknown);
@@ -61,6 +63,7 @@ const ALONE: [(&str, &str, DecodeKind); 3] = [
     ("fairEscrow", "expected a map with limit and windowMs", |fields, cx, _| {
         fair_escrow(fields, cx).map(LimiterKind::FairEscrow)
     }),
+    ("sketch", "expected a map with limit and windowMs", |fields, cx, _| sketch(fields, cx).map(LimiterKind::Sketch)),
 ];
 
 /// Reads a limiter that is made by a block alone; `Err` with its fields if it has none of these.
@@ -81,6 +84,7 @@ pub(super) fn alone<'n>(
         limiter.fail_mode = fail_mode(&mut fields, cx).unwrap_or_default();
     }
     fields.finish(cx, |name| match name {
+        "maxKeys" if block == "sketch" => Leftover::Because("not used by a sketch, which keeps no keys".to_owned()),
         "maxKeys" => Leftover::Because(format!("belongs into {block}")),
         "prefix" if block == "fleetBudget" => Leftover::Because(format!("belongs into {block}")),
         "prefix" | "failMode" => Leftover::Because(format!("not used beside {block}, which keeps its keys in process")),

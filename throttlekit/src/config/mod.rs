@@ -48,7 +48,9 @@
 //! | `strategy` | all | `gcra`, `tokenBucket`, `fixedWindow`, `slidingWindow`, `slidingWindowLog` or `quota` | required, unless a block below says what is limited |
 //! | `concurrency` | all, or alone | how much work may be in flight, see below | no limit |
 //! | `twoTier` | all | a tier in process before the store, see below | none |
-//! | `tokenBudget`, `fleetBudget`, `fairEscrow` | alone | a limiter of another kind, see below | none |
+//! | `tokenBudget`, `fleetBudget`, `fairEscrow`, `sketch` | alone | a limiter of another kind, see below | none |
+//! | `screen` | all | a sketch before the keys, in memory, see below | none |
+//! | `denyList` | all that limit units, also alone | keys that are denied again and again are refused for a while, see below | none |
 //! | `limit` | all but `tokenBucket` | units per span | required |
 //! | `period` | all but `tokenBucket` and calendar quotas | a duration | required |
 //! | `burst` | `gcra` | units at once | the limit |
@@ -92,9 +94,10 @@
 //!
 //! # Other kinds
 //!
-//! A limiter has at most one of the blocks `concurrency`, `twoTier`, `tokenBudget`, `fleetBudget` and `fairEscrow`.
-//! The last three need no strategy. Their keys are the fields of [`TwoTierSpec`] and [`LeaseSpec`], of [`BudgetSpec`]
-//! and [`FleetBudgetSpec`], and of [`FairEscrowSpec`], written like `windowMs`:
+//! A limiter has at most one of the blocks `concurrency`, `twoTier`, `screen`, `tokenBudget`, `fleetBudget`, `fairEscrow`
+//! and `sketch`. The last four need no strategy. Their keys are the fields of [`TwoTierSpec`] and [`LeaseSpec`], of
+//! [`ScreenSpec`], of [`BudgetSpec`] and [`FleetBudgetSpec`], of [`FairEscrowSpec`], and of [`SketchSpec`], written like
+//! `windowMs`:
 //!
 //! ```
 //! use throttlekit::config::Config;
@@ -111,8 +114,11 @@
 //! # Ok::<(), throttlekit::config::ConfigErrors>(())
 //! ```
 //!
-//! `tokenBudget` and `fairEscrow` count in this process, whatever the store. Limiters whose units are in this process
-//! are not admitted together with other limits of units.
+//! `tokenBudget`, `fairEscrow` and `sketch` count in this process, whatever the store; a `screen` is for limiters in memory.
+//! Limiters whose units are in this process are not admitted together with other limits of units.
+//!
+//! A `denyList` may be beside any of them, and has the fields of [`DenyListSpec`]. The size of a sketch is `epsilon` and `delta`,
+//! or `width` and `depth`; see [`SketchSize`].
 //!
 //! # The `http` section
 //!
@@ -184,6 +190,7 @@ mod decode_concurrency;
 mod decode_http;
 mod decode_key;
 mod decode_plans;
+mod decode_sketches;
 mod decode_store;
 mod error;
 mod fields;
@@ -194,6 +201,7 @@ mod node;
 mod plans;
 mod routes;
 mod secret;
+mod sketches;
 mod source;
 mod spec;
 mod store;
@@ -215,6 +223,7 @@ pub use http::{HttpRule, HttpSpec};
 pub use key::{ApiKeySource, ApiKeySpec, ClientIpSpec, KeySource, TrustProxy};
 pub use plans::{PlanSource, PlanSpec, PlansSpec};
 pub use secret::Secret;
+pub use sketches::{DenyListSpec, ScreenSpec, SketchSize, SketchSpec};
 pub use source::{Format, MAX_CONFIG_BYTES};
 pub use spec::{Config, LimiterSpec, QuotaPeriod, StrategySpec};
 pub use store::{

@@ -3,6 +3,7 @@
 use super::blocks::{LimiterKind, TwoTierSpec};
 use super::concurrency::ConcurrencySpec;
 use super::http::HttpSpec;
+use super::sketches::DenyListSpec;
 use super::store::StoreSpec;
 use crate::fallback::{FailMode, Share};
 use crate::headers::Unit;
@@ -67,6 +68,8 @@ pub struct LimiterSpec {
     pub strategy: Option<StrategySpec>,
     /// How much of it may be in flight. Only for plain limiters.
     pub concurrency: Option<ConcurrencySpec>,
+    /// Which keys are refused for a while because they are denied again and again. Only in front of a limit of units.
+    pub deny_list: Option<DenyListSpec>,
     /// What precedes its stored keys, instead of the default.
     pub prefix: Option<String>,
     /// How many keys of its strategy it keeps in memory, 1 to 2^32. Default: [`DEFAULT_MAX_KEYS`].
@@ -91,7 +94,7 @@ impl LimiterSpec {
         Self { kind: LimiterKind::TwoTier(tiers), ..Self::new(name, strategy) }
     }
 
-    /// A limiter of a kind that needs no strategy: a budget or shares.
+    /// A limiter of a kind that needs no strategy: a budget, shares or a sketch.
     ///
     /// ```
     /// use throttlekit::config::{BudgetSpec, Config, LimiterKind, LimiterSpec};
@@ -111,14 +114,17 @@ impl LimiterSpec {
         match self.kind {
             LimiterKind::TokenBudget(_) | LimiterKind::FleetBudget(_) => Unit::Tokens,
             LimiterKind::Plain if self.strategy.is_none() => Unit::Slots,
-            LimiterKind::Plain | LimiterKind::TwoTier(_) | LimiterKind::FairEscrow(_) => Unit::Requests,
+            LimiterKind::Plain
+            | LimiterKind::TwoTier(_)
+            | LimiterKind::Screen(_)
+            | LimiterKind::FairEscrow(_)
+            | LimiterKind::Sketch(_) => Unit::Requests,
         }
     }
 
     /// Whether it limits units, and not only the work in flight.
     pub(crate) fn limits_units(&self) -> bool {
-        let by_itself = !matches!(self.kind, LimiterKind::Plain | LimiterKind::TwoTier(_));
-        self.strategy.is_some() || by_itself
+        self.strategy.is_some() || !self.kind.is_of_strategy()
     }
 
     /// Whether its keys are in the store, if there is one.
@@ -126,7 +132,10 @@ impl LimiterSpec {
         match self.kind {
             LimiterKind::Plain | LimiterKind::TwoTier(_) => self.strategy.is_some(),
             LimiterKind::FleetBudget(_) => true,
-            LimiterKind::TokenBudget(_) | LimiterKind::FairEscrow(_) => false,
+            LimiterKind::Screen(_)
+            | LimiterKind::TokenBudget(_)
+            | LimiterKind::FairEscrow(_)
+            | LimiterKind::Sketch(_) => false,
         }
     }
 
@@ -136,6 +145,7 @@ impl LimiterSpec {
             kind: LimiterKind::Plain,
             strategy: None,
             concurrency: None,
+            deny_list: None,
             prefix: None,
             max_keys: DEFAULT_MAX_KEYS,
             fail_mode: FailMode::Open,

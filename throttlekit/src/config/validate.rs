@@ -126,6 +126,8 @@ fn limiters(config: &Config, findings: &mut Findings<'_>) {
             refused_guard(&error, &path, findings);
         }
         validate_blocks::kind(limiter, &path, findings);
+        validate_blocks::place(limiter, config, &path, findings);
+        validate_blocks::deny_list(limiter, &path, findings);
     }
 }
 

@@ -4,6 +4,7 @@ use super::blocks::LimiterKind;
 use super::http::HttpRule;
 use super::node::{number_text, quoted};
 use super::spec::{Config, LimiterSpec};
+use super::store::StoreKind;
 use super::strategy::build_strategy;
 use super::validate::Findings;
 use crate::error::BuildError;
@@ -13,33 +14,62 @@ use crate::strategy::floor_f64;
 pub(super) fn kind(limiter: &LimiterSpec, path: &str, findings: &mut Findings<'_>) {
     let around = [path.to_owned()];
     let name = limiter.kind.name();
-    let checked = match &limiter.kind {
-        LimiterKind::Plain => {
-            if limiter.strategy.is_none() && limiter.concurrency.is_none() {
+    let of_strategy = limiter.kind.is_of_strategy();
+    let strategy = match limiter.strategy.as_ref().map(build_strategy) {
+        Some(Ok(strategy)) => Some(strategy),
+        // It was reported.
+        Some(Err(_)) => return,
+        None => None,
+    };
+    let checked = match (&limiter.kind, strategy) {
+        (LimiterKind::Plain, strategy) => {
+            if strategy.is_none() && limiter.concurrency.is_none() {
                 findings.add(&around, "a strategy or concurrency is required");
             }
             return;
         }
-        LimiterKind::TwoTier(tiers) => match limiter.strategy.as_ref().map(build_strategy) {
-            Some(Ok(strategy)) => tiers.check(&strategy),
-            // It was reported.
-            Some(Err(_)) => Ok(()),
-            None => {
-                findings.add(&around, "a strategy is required beside twoTier");
-                Ok(())
-            }
-        },
-        LimiterKind::TokenBudget(budget) => budget.check(),
-        LimiterKind::FleetBudget(budget) => budget.check(),
-        LimiterKind::FairEscrow(fair) => fair.check(),
+        (LimiterKind::TwoTier(tiers), Some(strategy)) => tiers.check(&strategy),
+        (LimiterKind::Screen(screen), Some(strategy)) => screen.check(&strategy, limiter.max_keys),
+        (LimiterKind::TwoTier(_) | LimiterKind::Screen(_), None) => {
+            findings.add(&around, format!("a strategy is required beside {name}"));
+            Ok(())
+        }
+        (LimiterKind::TokenBudget(budget), _) => budget.check(),
+        (LimiterKind::FleetBudget(budget), _) => budget.check(),
+        (LimiterKind::FairEscrow(fair), _) => fair.check(),
+        (LimiterKind::Sketch(sketch), _) => sketch.builder().and_then(|builder| builder.check()),
     };
-    if limiter.concurrency.is_some() || (limiter.strategy.is_some() && !matches!(limiter.kind, LimiterKind::TwoTier(_)))
-    {
+    if limiter.concurrency.is_some() || (limiter.strategy.is_some() && !of_strategy) {
         let other = if limiter.concurrency.is_some() { "concurrency" } else { "a strategy" };
         findings.add(&around, format!("{name} is not possible beside {other}"));
     }
     if let Err(error) = checked {
         refused(&error, limiter, path, findings);
+    }
+}
+
+/// Everything that is wrong with the deny list of one limiter at `path`.
+pub(super) fn deny_list(limiter: &LimiterSpec, path: &str, findings: &mut Findings<'_>) {
+    let Some(list) = &limiter.deny_list else { return };
+    if !limiter.limits_units() {
+        let at = [format!("{path}.denyList"), path.to_owned()];
+        findings.add(&at, "not used without a limit of units, whose denials it counts");
+    }
+    if let Err(error) = list.builder(()).check() {
+        refused(&error, limiter, path, findings);
+    }
+}
+
+/// Whether a limiter with a screen has its keys where the sketch is.
+pub(super) fn place(limiter: &LimiterSpec, config: &Config, path: &str, findings: &mut Findings<'_>) {
+    let store = config.store.kind();
+    if matches!(limiter.kind, LimiterKind::Screen(_)) && store != StoreKind::Memory {
+        let message = format!(
+            "not possible where the store is {}: other processes do not see what a sketch counts here; take sketch for a limit \
+             of this process, or denyList to spare the store",
+            store.as_str(),
+        );
+        findings.add(&[format!("{path}.screen"), path.to_owned()], message);
     }
 }
 
@@ -79,14 +109,15 @@ pub(super) fn rule(rule: &HttpRule, path: &str, config: &Config, findings: &mut 
             findings.add(&at, message);
         }
     }
-    let counts_tokens =
-        |limiter: &LimiterSpec| matches!(limiter.kind, LimiterKind::TokenBudget(_) | LimiterKind::FleetBudget(_));
-    if let Some((_, budget)) = limiters().find(|(_, limiter)| counts_tokens(limiter)) {
+    let counts_whole = |limiter: &LimiterSpec| {
+        matches!(limiter.kind, LimiterKind::TokenBudget(_) | LimiterKind::FleetBudget(_) | LimiterKind::Sketch(_))
+    };
+    if let Some((_, limiter)) = limiters().find(|(_, limiter)| counts_whole(limiter)) {
         if rule.cost > 0.0 && floor_f64(rule.cost) != rule.cost {
             let message = format!(
                 "must be a whole number for the {} {} (found {})",
-                budget.kind.name(),
-                quoted(&budget.name),
+                limiter.kind.name(),
+                quoted(&limiter.name),
                 number_text(rule.cost),
             );
             findings.add(&[format!("{path}.cost"), path.to_owned()], message);
@@ -96,10 +127,14 @@ pub(super) fn rule(rule: &HttpRule, path: &str, config: &Config, findings: &mut 
 
 /// Whether it takes no part in joint checks: its units are in this process, or on their way to it.
 fn decides_alone(limiter: &LimiterSpec, config: &Config) -> bool {
-    let in_memory = config.store.kind() == super::store::StoreKind::Memory;
+    let in_memory = config.store.kind() == StoreKind::Memory;
     match &limiter.kind {
         LimiterKind::Plain => false,
         LimiterKind::FleetBudget(budget) => budget.leased.is_some() || in_memory,
-        LimiterKind::TwoTier(_) | LimiterKind::TokenBudget(_) | LimiterKind::FairEscrow(_) => true,
+        LimiterKind::TwoTier(_)
+        | LimiterKind::Screen(_)
+        | LimiterKind::TokenBudget(_)
+        | LimiterKind::FairEscrow(_)
+        | LimiterKind::Sketch(_) => true,
     }
 }

@@ -8,8 +8,8 @@ use super::store::OpenStore;
 use crate::budget::{Budget, Ledger, Served, TokenBudget};
 use crate::clock::Clock;
 use crate::config::{
-    AnyStrategy, BudgetSpec, FairEscrowSpec, FleetBudgetSpec, LimiterKind, LimiterSpec, StrategySpec, TwoTierSpec,
-    build_strategy,
+    AnyStrategy, BudgetSpec, FairEscrowSpec, FleetBudgetSpec, LimiterKind, LimiterSpec, ScreenSpec, SketchSpec,
+    StrategySpec, TwoTierSpec, build_strategy,
 };
 use crate::error::BuildError;
 use crate::fair::FairEscrow;
@@ -18,6 +18,7 @@ use crate::lease::{Mode, TwoTierBuilder};
 use crate::limiter::{DynLimiter, Limiter};
 use crate::observe::Observer;
 use crate::program::Project;
+use crate::sketch::{Carry, Screened, ScreenedBuilder, SketchLimiter, SketchLimiterBuilder};
 use crate::store::Keyspace;
 use crate::store::memory::Table;
 
@@ -51,7 +52,11 @@ pub(super) fn limiter(spec: &LimiterSpec, options: &LoadOptions, site: Site<'_>)
         (LimiterKind::TokenBudget(budget), _) => metered(spec, budget, options, site),
         (LimiterKind::FleetBudget(budget), _) => fleet(spec, budget, options, site),
         (LimiterKind::FairEscrow(fair), _) => shared_out(spec, fair, options, site),
-        (LimiterKind::Plain | LimiterKind::TwoTier(_), None) => Err(BuildError::missing("strategy")),
+        (LimiterKind::Screen(screen), Some(strategy)) => screened(spec, screen, strategy, options, site),
+        (LimiterKind::Sketch(sketch), _) => sketched(spec, sketch, options, site),
+        (LimiterKind::Plain | LimiterKind::TwoTier(_) | LimiterKind::Screen(_), None) => {
+            Err(BuildError::missing("strategy"))
+        }
     }
 }
 
@@ -252,4 +257,69 @@ fn shared_out(
         }
     };
     Ok((Arc::new(fair.clone()), Box::new(fair)))
+}
+
+/// The limiter of a strategy behind a sketch.
+fn screened(
+    spec: &LimiterSpec,
+    screen: &ScreenSpec,
+    strategy: &StrategySpec,
+    options: &LoadOptions,
+    site: Site<'_>,
+) -> Result<Bound, BuildError> {
+    match build_strategy(strategy)? {
+        AnyStrategy::Gcra(strategy) => bind_screened(strategy, spec, screen, options, site),
+        AnyStrategy::ExactGcra(strategy) => bind_screened(strategy, spec, screen, options, site),
+        AnyStrategy::TokenBucket(strategy) => bind_screened(strategy, spec, screen, options, site),
+        AnyStrategy::FixedWindow(strategy) => bind_screened(strategy, spec, screen, options, site),
+        AnyStrategy::SlidingWindow(strategy) => bind_screened(strategy, spec, screen, options, site),
+        AnyStrategy::SlidingWindowLog(strategy) => bind_screened(strategy, spec, screen, options, site),
+        AnyStrategy::Quota(strategy) => bind_screened(strategy, spec, screen, options, site),
+    }
+}
+
+fn bind_screened<S: Carry>(
+    strategy: S,
+    spec: &LimiterSpec,
+    screen: &ScreenSpec,
+    options: &LoadOptions,
+    site: Site<'_>,
+) -> Result<Bound, BuildError> {
+    fn finish<S: Carry, C: Clock + Clone, O: Observer + Clone>(
+        builder: ScreenedBuilder<S, C, O>,
+        site: Site<'_>,
+    ) -> Result<Bound, BuildError> {
+        let limiter = site.kept::<Screened<S, C, O>>().map_or_else(|| builder.build(), Ok)?;
+        Ok((Arc::new(limiter.clone()), Box::new(limiter)))
+    }
+    let builder = screen.builder(strategy, spec.max_keys)?.name(spec.name.as_str());
+    let LoadOptions { system, clock, observer, .. } = options;
+    // As above.
+    match (clock, observer) {
+        (None, None) => finish(builder.clock(system.clone()), site),
+        _ => finish(builder.clock(options.clock_of_all()).observer(dyn_observer(options)), site),
+    }
+}
+
+/// A limit over a sketch alone.
+fn sketched(
+    spec: &LimiterSpec,
+    sketch: &SketchSpec,
+    options: &LoadOptions,
+    site: Site<'_>,
+) -> Result<Bound, BuildError> {
+    fn finish<C: Clock + Clone, O: Observer + Clone>(
+        builder: SketchLimiterBuilder<C, O>,
+        site: Site<'_>,
+    ) -> Result<Bound, BuildError> {
+        let limiter = site.kept::<SketchLimiter<C, O>>().map_or_else(|| builder.build(), Ok)?;
+        Ok((Arc::new(limiter.clone()), Box::new(limiter)))
+    }
+    let builder = sketch.builder()?.name(spec.name.as_str());
+    let LoadOptions { system, clock, observer, .. } = options;
+    // As above.
+    match (clock, observer) {
+        (None, None) => finish(builder.clock(system.clone()), site),
+        _ => finish(builder.clock(options.clock_of_all()).observer(dyn_observer(options)), site),
+    }
 }

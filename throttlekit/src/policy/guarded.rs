@@ -1,8 +1,9 @@
-//! Slots first, then limits: how a rule decides that has both.
+//! Deny lists first, then slots, then limits: how a rule decides that has more than limits.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::listed::Listed;
 use super::rule::RuleLimit;
 use super::slots::Slots;
 use super::whole::Witness;
@@ -12,8 +13,9 @@ use crate::error::Error;
 use crate::permit::{Outcome, Permit, Settle, Slot};
 use crate::run::Run;
 
-/// Decides about the requests of a rule that limits the work in flight: a slot of each of its policies that says so, then
-/// its limits. A slot goes back, with nothing learnt, if anything refuses.
+/// Decides about the requests of a rule that limits the work in flight or has deny lists: a key on the list of one of its
+/// policies is refused, then a slot is taken of each policy that says so, then its limits are asked. A slot goes back, with
+/// nothing learnt, if anything refuses. A denial by the limit of a policy counts on the list of that one.
 ///
 /// If the store is out, the limits fail while the slots are held: [`Entry::permit`] has them, so that whoever lets the
 /// request pass all the same can hold them on.
@@ -23,10 +25,45 @@ pub struct Guarded {
 }
 
 struct Parts {
-    /// At least one.
+    lists: Lists,
     guards: Vec<Arc<dyn Slots>>,
     limit: RuleLimit,
     witness: Option<Witness>,
+}
+
+/// The deny lists of a rule.
+pub(super) struct Lists {
+    /// How many of its policies limit units.
+    pub(super) of_units: usize,
+    /// Each with the place of its policy among these.
+    pub(super) lists: Vec<(usize, Arc<Listed>)>,
+}
+
+impl Lists {
+    /// The refusal of a key that is on one of the lists.
+    fn refusal(&self, ask: &Ask<'_>) -> Option<Admission> {
+        let (place, refusal) = self.lists.iter().find_map(|(place, list)| Some((*place, list.refuses(ask)?)))?;
+        let mut admission = Admission::rate(refusal);
+        if self.of_units > 1 {
+            // The others were not asked, which says nothing.
+            let decision = |at| if at == place { refusal } else { Decision::ALLOW_FULL };
+            admission.each = Some((0..self.of_units).map(decision).collect());
+        }
+        Some(admission)
+    }
+
+    /// Counts what the limits answered about `key`.
+    fn note(&self, key: &str, entry: &Entry) {
+        let Ok(admission) = &entry.result else { return };
+        if admission.decision.allowed {
+            return;
+        }
+        let Axes { rate, cost, .. } = admission.axes;
+        let one = rate.or(cost);
+        let each = admission.each.as_deref().unwrap_or(one.as_slice());
+        let denied = |place: usize| each.get(place).is_some_and(|decision| !decision.allowed);
+        self.lists.iter().filter(|(place, _)| denied(*place)).for_each(|(_, list)| list.denied(key));
+    }
 }
 
 /// What [`Guarded::enter`] answers.
@@ -48,8 +85,8 @@ impl Entry {
 }
 
 impl Guarded {
-    pub(super) fn new(guards: Vec<Arc<dyn Slots>>, limit: RuleLimit, witness: Option<Witness>) -> Self {
-        Self { parts: Arc::new(Parts { guards, limit, witness }) }
+    pub(super) fn new(lists: Lists, guards: Vec<Arc<dyn Slots>>, limit: RuleLimit, witness: Option<Witness>) -> Self {
+        Self { parts: Arc::new(Parts { lists, guards, limit, witness }) }
     }
 
     /// Decides one request.
@@ -58,9 +95,9 @@ impl Guarded {
     ///
     /// Dropping the returned [`Run`] before it answers gives the slots back. A store may already have charged the request.
     pub fn enter(&self, ask: &Ask<'_>) -> Run<Entry> {
-        let Some(witness) = &self.parts.witness else { return Parts::take(&self.parts, 0, Held::default(), ask) };
+        let Some(witness) = &self.parts.witness else { return Parts::decide(&self.parts, ask) };
         let case = witness.begin(ask);
-        match Parts::take(&self.parts, 0, Held::default(), ask).now() {
+        match Parts::decide(&self.parts, ask).now() {
             Ok(entry) => {
                 witness.tell(case, &entry.result);
                 Run::ready(entry)
@@ -84,6 +121,28 @@ struct Held {
 }
 
 impl Parts {
+    fn decide(this: &Arc<Self>, ask: &Ask<'_>) -> Run<Entry> {
+        if this.lists.lists.is_empty() {
+            return Self::take(this, 0, Held::default(), ask);
+        }
+        if let Some(refusal) = this.lists.refusal(ask) {
+            return Run::ready(Entry::of(Ok(refusal)));
+        }
+        match Self::take(this, 0, Held::default(), ask).now() {
+            Ok(entry) => {
+                this.lists.note(ask.key, &entry);
+                Run::ready(entry)
+            }
+            Err(waiting) => {
+                let (parts, key) = (Arc::clone(this), Box::<str>::from(ask.key));
+                waiting.map(move |entry| {
+                    parts.lists.note(&key, &entry);
+                    entry
+                })
+            }
+        }
+    }
+
     /// Takes a slot of each guard from `index` on, then asks the limits.
     fn take(this: &Arc<Self>, index: usize, mut held: Held, ask: &Ask<'_>) -> Run<Entry> {
         for (index, guard) in this.guards.iter().enumerate().skip(index) {
@@ -188,6 +247,10 @@ impl Kept {
 
 impl fmt::Debug for Guarded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guarded").field("guards", &self.parts.guards.len()).field("limit", &self.parts.limit).finish()
+        f.debug_struct("Guarded")
+            .field("deny_lists", &self.parts.lists.lists.len())
+            .field("guards", &self.parts.guards.len())
+            .field("limit", &self.parts.limit)
+            .finish()
     }
 }

@@ -32,6 +32,8 @@
 //! | `twoTier` | what was counted stays counted; units that were leased and not used are lost until their window ends |
 //! | budgets: all but the window and `maxKeys` | goes on: what was counted stays counted |
 //! | `fairEscrow`: what a monitor shows | goes on |
+//! | `screen`, `sketch`: anything, also of the strategy behind a screen | starts afresh |
+//! | `denyList` | keys as above; who is on the list stays there, unless `places` changes |
 //! | another strategy, kind, window, period, number of buckets, prefix or `maxKeys`, or other shares | starts afresh |
 //!
 //! Over a store the keys stay where they are: a change of the last row, but for the prefix, is [`Fate::Stored`]. A `store`
@@ -42,6 +44,7 @@
 mod bind;
 mod connect;
 mod guarded;
+mod listed;
 mod options;
 #[allow(clippy::module_inception)] // one type per file
 mod policy;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::bind::{self, Site};
+use super::listed::{self, Listed};
 use super::options::LoadOptions;
 use super::slots::{self, Slots};
 use super::store::OpenStore;
@@ -16,6 +17,7 @@ use crate::config::LimiterSpec;
 use crate::error::BuildError;
 use crate::fallback::{FailMode, Fallback, Outage, Share, Standby, standby};
 use crate::limiter::DynLimiter;
+use crate::sketch::DenyList;
 use crate::unified::Unified;
 
 /// A limiter with a name: of a strategy, of the work in flight, or of both; or of another [kind](crate::config::LimiterKind).
@@ -29,6 +31,8 @@ pub struct Policy {
     limiter: Option<Arc<dyn DynLimiter>>,
     /// `None` if the work in flight is not limited.
     guard: Option<Arc<dyn Slots>>,
+    /// `None` without a deny list.
+    list: Option<Arc<Listed>>,
     admit: Arc<dyn Admit>,
     place: Place,
 }
@@ -56,7 +60,7 @@ type LimiterStandby = Arc<Standby<dyn DynLimiter>>;
 
 impl Policy {
     /// Builds the limiter, in `store` or in memory. There `heir_of` is a policy whose keys go on, if their state is of the
-    /// same type. `slots_of` is a policy whose guard goes on.
+    /// same type. `slots_of` is a policy whose guard goes on, and `list_of` one whose deny list does.
     pub(super) fn new(
         spec: LimiterSpec,
         prefix: String,
@@ -64,6 +68,7 @@ impl Policy {
         store: Option<&OpenStore>,
         heir_of: Option<&Self>,
         slots_of: Option<&Self>,
+        list_of: Option<&Self>,
     ) -> Result<Self, BuildError> {
         let kept = slots_of.and_then(|policy| policy.guard.clone());
         let guard = match (&spec.concurrency, kept) {
@@ -82,7 +87,18 @@ impl Policy {
             (None, Some(guard)) => Arc::new(Arc::clone(guard)),
             (limiter, guard) => Arc::new(unified(&spec.name, limiter.as_ref(), guard.as_ref(), options)?),
         };
-        Ok(Self { spec, prefix, limiter, guard, admit, place })
+        let list = match &spec.deny_list {
+            Some(list) => {
+                let kept = list_of.and_then(|policy| policy.list.as_deref());
+                Some(listed::open(list, &spec.name, Arc::clone(&admit), options, kept)?)
+            }
+            None => None,
+        };
+        let admit = match &list {
+            Some(list) => Arc::clone(list) as Arc<dyn Admit>,
+            None => admit,
+        };
+        Ok(Self { spec, prefix, limiter, guard, list, admit, place })
     }
 
     /// Its name.
@@ -100,8 +116,8 @@ impl Policy {
         &self.prefix
     }
 
-    /// All that the policy limits: a slot first, then the units of the strategy. With both it is a
-    /// [`Unified`]. Keep it to go on limiting with this version of the policy, whatever is loaded later.
+    /// All that the policy limits: its deny list first, then a slot, then the units of the strategy. With both of these it
+    /// is a [`Unified`]. Keep it to go on limiting with this version of the policy, whatever is loaded later.
     ///
     /// If the policy's fail mode is local, it goes on in memory while the store is out. Otherwise it fails then, having
     /// given the slot back.
@@ -109,7 +125,7 @@ impl Policy {
         &self.admit
     }
 
-    /// The limiter of units, if there is one. It takes no slots.
+    /// The limiter of units, if there is one. It takes no slots, and no deny list is in front of it.
     ///
     /// If the policy's fail mode is local, it is a [`Fallback`]. Otherwise it fails while the store is out, and the caller
     /// applies the fail mode.
@@ -125,6 +141,16 @@ impl Policy {
     /// How its guard is doing; `None` if the work in flight is not limited.
     pub fn guard_stats(&self) -> Option<GuardStats> {
         self.guard.as_ref().map(|guard| guard.stats())
+    }
+
+    /// Its deny list, to look at, to add to and to take from; `None` without one. A reload keeps it unless its size changes.
+    pub fn deny_list(&self) -> Option<&Arc<DenyList>> {
+        self.list.as_ref().map(|list| list.list())
+    }
+
+    /// Its deny list, with what is behind it.
+    pub(super) fn listed(&self) -> Option<&Arc<Listed>> {
+        self.list.as_ref()
     }
 
     /// Its guard.

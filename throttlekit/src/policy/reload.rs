@@ -122,6 +122,11 @@ fn fate_of_keys(before: &Policy, spec: &LimiterSpec, prefix: &str, stored: bool)
             false,
             if old.decides_as(new) { Ok(()) } else { Err("the limit, the window or the weights changed") },
         ),
+        (K::Screen(one), K::Screen(other)) => {
+            let same = one == other && old.strategy == spec.strategy;
+            (false, old.max_keys != spec.max_keys, carries_sketch(same))
+        }
+        (K::Sketch(old), K::Sketch(new)) => (false, false, carries_sketch(old == new)),
         _ => return Fate::Reset("the kind of the limiter changed"),
     };
     if spec.is_stored() && prefix != before.prefix() {
@@ -131,7 +136,7 @@ fn fate_of_keys(before: &Policy, spec: &LimiterSpec, prefix: &str, stored: bool)
         return Fate::Reset("maxKeys changed");
     }
     let same = old.kind == spec.kind && old.strategy == spec.strategy;
-    if same && old.fail_mode == spec.fail_mode && !resized {
+    if same && old.fail_mode == spec.fail_mode && old.deny_list == spec.deny_list && !resized {
         return Fate::Unchanged;
     }
     match carried {
@@ -144,6 +149,11 @@ fn fate_of_keys(before: &Policy, spec: &LimiterSpec, prefix: &str, stored: bool)
 /// Whether what was counted of one budget means the same to another.
 fn carries_budget(old: &BudgetSpec, new: &BudgetSpec) -> Result<(), &'static str> {
     if old.window_ms == new.window_ms { Ok(()) } else { Err("the window changed") }
+}
+
+/// Whether what a sketch counted goes on: only if all that it is about stays the `same`.
+fn carries_sketch(same: bool) -> Result<(), &'static str> {
+    if same { Ok(()) } else { Err("what a sketch counted is of its limits and its size") }
 }
 
 const STRATEGY: &str = "the strategy changed";

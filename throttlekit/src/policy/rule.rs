@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::guarded::Guarded;
+use super::guarded::{Guarded, Lists};
 use super::options::LoadOptions;
 use super::policy::Policy;
 use super::store::OpenStore;
@@ -31,7 +31,7 @@ pub struct Rule {
     plans: Vec<(Arc<str>, Self)>,
 }
 
-/// Who decides about the requests of a [`Rule`], slots aside. It fails while the store is out, whatever the fail mode.
+/// Who decides about the requests of a [`Rule`], deny lists and slots aside. It fails while the store is out, whatever the fail mode.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum RuleLimit {
@@ -55,14 +55,20 @@ impl Rule {
         let limit = match limiters.as_slice() {
             [] => RuleLimit::None,
             [(_, limiter)] => RuleLimit::One(Arc::clone(limiter)),
-            _ => RuleLimit::Joint(joint(limiters.into_iter(), store, options)?),
+            _ => RuleLimit::Joint(joint(limiters.iter().copied(), store, options)?),
         };
         let guards: Vec<_> = policies.iter().filter_map(|policy| policy.guard().cloned()).collect();
         let witness = options.observer.clone().map(|observer| {
             let names: Vec<&str> = policies.iter().map(|policy| policy.name()).collect();
             Witness { observer, name: names.join("+").into() }
         });
-        let guarded = (!guards.is_empty()).then(|| Guarded::new(guards, limit.clone(), witness));
+        let units = policies.iter().filter(|policy| policy.shared().is_some());
+        let lists: Vec<_> = units.enumerate().filter_map(|(at, policy)| Some((at, policy.listed()?.clone()))).collect();
+        // Without slots a request has one part, which tells of it.
+        let witness = witness.filter(|_| !guards.is_empty());
+        let lists = Lists { of_units: limiters.len(), lists };
+        let guarded = (!guards.is_empty() || !lists.lists.is_empty())
+            .then(|| Guarded::new(lists, guards, limit.clone(), witness));
         let stored = || policies.iter().filter(|policy| policy.spec().is_stored());
         let modes = || stored().map(|policy| spec.fail_mode.unwrap_or(policy.spec().fail_mode));
         // Without keys in a store there is none to be out.
@@ -90,12 +96,13 @@ impl Rule {
         &self.policies
     }
 
-    /// Who decides, slots aside.
+    /// Who decides, deny lists and slots aside.
     pub fn limit(&self) -> &RuleLimit {
         &self.limit
     }
 
-    /// Who decides if the rule limits the work in flight: slots and limits together, in place of [`limit`](Self::limit).
+    /// Who decides if the rule limits the work in flight, or if a deny list is in front of one of its policies: lists,
+    /// slots and limits together, in place of [`limit`](Self::limit).
     pub fn guarded(&self) -> Option<&Guarded> {
         self.guarded.as_ref()
     }

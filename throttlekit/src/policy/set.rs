@@ -8,7 +8,7 @@ use super::policy::Policy;
 use super::reload::{self, Fate};
 use super::rule::Rule;
 use super::store::OpenStore;
-use crate::config::{Config, ConfigErrors, HttpRule, Routes};
+use crate::config::{Config, ConfigErrors, HttpRule, LimiterSpec, Routes};
 use crate::store::CircuitBreaker;
 
 /// What one configuration gives: policies by name and the rules that apply them. It never changes; a reload makes a new
@@ -54,7 +54,10 @@ impl PolicySet {
                     let before = before.map(|policy| &**policy);
                     let heir_of = before.filter(|_| matches!(fate, Fate::Kept | Fate::NewSlots));
                     let slots_of = before.filter(|before| before.spec().concurrency == spec.concurrency);
-                    let policy = Policy::new(spec.clone(), prefix, options, store.as_deref(), heir_of, slots_of);
+                    let places = |spec: &LimiterSpec| spec.deny_list.map(|list| list.places);
+                    let list_of = before.filter(|before| places(before.spec()) == places(spec));
+                    let store = store.as_deref();
+                    let policy = Policy::new(spec.clone(), prefix, options, store, heir_of, slots_of, list_of);
                     Arc::new(policy.map_err(|error| ConfigErrors::refused(spec, &error))?)
                 }
             };

@@ -60,6 +60,36 @@ impl Accuracy {
         Ok(Self { width: width as u32, depth: depth as u32 })
     }
 
+    /// `width` columns in `depth` rows, 1 to 710: for whoever chooses the memory instead. It holds the
+    /// [`epsilon`](Self::epsilon) and the [`delta`](Self::delta) that it says.
+    ///
+    /// ```
+    /// use throttlekit::sketch::Accuracy;
+    ///
+    /// let accuracy = Accuracy::of_table(1_000, 4)?;
+    /// assert_eq!(accuracy.bytes(), 16_000);
+    /// assert!(accuracy.epsilon() < 0.003 && accuracy.delta() < 0.02);
+    /// # Ok::<(), throttlekit::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `sketch.width` or `sketch.depth` if it is out of its range, `sketch.counters` if they are more than
+    /// [`MAX_COUNTERS`](Self::MAX_COUNTERS).
+    pub fn of_table(width: u32, depth: u32) -> Result<Self, BuildError> {
+        if width == 0 {
+            return Err(BuildError::new("sketch.width", width, "must be a whole number of at least 1"));
+        }
+        if !(1..=Self::MAX_DEPTH).contains(&depth) {
+            let allowed = format!("must be a whole number from 1 to {}", Self::MAX_DEPTH);
+            return Err(BuildError::new("sketch.depth", depth, allowed));
+        }
+        Self::of_size(width, depth).ok_or_else(|| {
+            let allowed = format!("must be at most {}: choose fewer columns or rows", Self::MAX_COUNTERS);
+            BuildError::new("sketch.counters", u64::from(width) * u64::from(depth), allowed)
+        })
+    }
+
     /// `width` columns in `depth` rows; `None` if there are none or too many.
     pub(super) fn of_size(width: u32, depth: u32) -> Option<Self> {
         let counters = u64::from(width) * u64::from(depth);

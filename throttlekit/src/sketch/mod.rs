@@ -43,6 +43,19 @@ use crate::error::BuildError;
 /// The highest limit that a sketch can keep: its counters stay at 2^32 - 1, and would admit for ever from there.
 const MAX_LIMIT: f64 = u32::MAX as f64;
 
+/// Refuses sketches that take more counters together than one may have.
+fn fits(accuracy: Accuracy, sketches: usize) -> Result<(), BuildError> {
+    let counters = (accuracy.counters() as u64).saturating_mul(sketches as u64);
+    if counters <= Accuracy::MAX_COUNTERS {
+        return Ok(());
+    }
+    let allowed = format!(
+        "must be at most {} in all shards and parts: choose smaller sketches, or fewer shards",
+        Accuracy::MAX_COUNTERS
+    );
+    Err(BuildError::new("sketch.counters", counters, allowed))
+}
+
 /// A number of shards as a power of two.
 fn shards(option: &'static str, shards: usize) -> Result<usize, BuildError> {
     const MAX_SHARDS: usize = 1_024;

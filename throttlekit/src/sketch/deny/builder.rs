@@ -111,6 +111,23 @@ impl<A, C, O> DenyListedBuilder<A, C, O> {
         self
     }
 
+    /// Whether it can be built, without the memory that it takes.
+    #[cfg(feature = "config")]
+    pub(crate) fn check(&self) -> Result<(), BuildError> {
+        self.terms()?;
+        SpaceSaving::new(self.tracked)?;
+        DenyList::check(self.places)
+    }
+
+    /// The denials, the window and the time on the list.
+    fn terms(&self) -> Result<(f64, f64, f64), BuildError> {
+        if self.denials == 0 {
+            return Err(BuildError::new("denyList.denials", 0, "must be a whole number of at least 1"));
+        }
+        let window_ms = positive("denyList.windowMs", Some(self.window_ms))?;
+        Ok((f64::from(self.denials), window_ms, positive("denyList.ttlMs", Some(self.ttl_ms))?))
+    }
+
     /// Builds it.
     ///
     /// # Errors
@@ -118,13 +135,11 @@ impl<A, C, O> DenyListedBuilder<A, C, O> {
     /// `denyList.denials`, `denyList.windowMs`, `denyList.ttlMs`, `denyList.places` or `spaceSaving.capacity` (the
     /// tracked keys) if it is out of its range.
     pub fn build(self) -> Result<DenyListed<A, C, O>, BuildError> {
-        if self.denials == 0 {
-            return Err(BuildError::new("denyList.denials", 0, "must be a whole number of at least 1"));
-        }
+        let (denials, window_ms, ttl_ms) = self.terms()?;
         let offenders = Offenders {
-            denials: f64::from(self.denials),
-            window_ms: positive("denyList.windowMs", Some(self.window_ms))?,
-            ttl_ms: positive("denyList.ttlMs", Some(self.ttl_ms))?,
+            denials,
+            window_ms,
+            ttl_ms,
             counted: Mutex::new(Counted { summary: SpaceSaving::new(self.tracked)?, end_ms: f64::NEG_INFINITY }),
         };
         let list = match self.list {

@@ -58,6 +58,14 @@ impl DenyList {
     /// The most places, 2^24.
     pub const MAX_PLACES: usize = 1 << 24;
 
+    pub(super) fn check(places: usize) -> Result<(), BuildError> {
+        if (1..=Self::MAX_PLACES).contains(&places) {
+            Ok(())
+        } else {
+            Err(BuildError::new("denyList.places", places, "must be a whole number from 1 to 2^24"))
+        }
+    }
+
     /// A list of `places` places, 1 to 2^24, rounded up to eight times a power of two, of 16 bytes each. With twice as many
     /// places as there are entries at once, few are lost early.
     ///
@@ -65,9 +73,7 @@ impl DenyList {
     ///
     /// `denyList.places` if it is out of its range.
     pub fn new(places: usize) -> Result<Self, BuildError> {
-        if !(1..=Self::MAX_PLACES).contains(&places) {
-            return Err(BuildError::new("denyList.places", places, "must be a whole number from 1 to 2^24"));
-        }
+        Self::check(places)?;
         let state = RandomState::new();
         let buckets = places.div_ceil(WAYS).next_power_of_two();
         Ok(Self {

@@ -117,6 +117,18 @@ impl<A, C: Clock, O: Observer> DenyListed<A, C, O> {
         self.watch.tell(ask.key, made, &Ok(decision));
         Some(decision)
     }
+
+    /// The refusal of a key that is on the list now, for whoever asks what is behind it himself.
+    #[cfg(feature = "config")]
+    pub(crate) fn refuses(&self, ask: &Ask<'_>) -> Option<Decision> {
+        self.refusal(ask, self.clock.now_ms())
+    }
+
+    /// Counts a denial of `key` by what is behind the list.
+    #[cfg(feature = "config")]
+    pub(crate) fn denied(&self, key: &str) {
+        self.offenders.denied(&self.list, key, self.clock.now_ms());
+    }
 }
 
 impl Offenders {

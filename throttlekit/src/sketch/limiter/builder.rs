@@ -10,7 +10,7 @@ use crate::limiter::Watch;
 use crate::observe::Observer;
 use crate::sketch::hash::Columns;
 use crate::sketch::windows::Windows;
-use crate::sketch::{Accuracy, MAX_LIMIT, SketchHash, shards};
+use crate::sketch::{Accuracy, MAX_LIMIT, SketchHash, fits, shards};
 use crate::strategy::options::{at_most, positive, window, window_setters};
 
 /// The parts of a sliding window.
@@ -29,6 +29,15 @@ pub struct SketchLimiterBuilder<C = SystemClock, O = ()> {
     clock: C,
     observer: O,
     name: Option<Arc<str>>,
+}
+
+/// What was given, checked.
+struct Terms {
+    limit: f64,
+    window_ms: f64,
+    shards: usize,
+    parts: usize,
+    part_ms: f64,
 }
 
 impl SketchLimiterBuilder {
@@ -109,18 +118,31 @@ impl<C, O> SketchLimiterBuilder<C, O> {
         self
     }
 
-    /// Builds it.
-    ///
-    /// # Errors
-    ///
-    /// `sketch.limit`, `sketch.windowMs` or `sketch.shards` if it is missing or out of its range.
-    pub fn build(self) -> Result<SketchLimiter<C, O>, BuildError> {
+    /// Whether it can be built, without the memory that it takes.
+    #[cfg(feature = "config")]
+    pub(crate) fn check(&self) -> Result<(), BuildError> {
+        self.terms().map(|_| ())
+    }
+
+    fn terms(&self) -> Result<Terms, BuildError> {
         let limit = at_most("sketch.limit", positive("sketch.limit", self.limit)?, MAX_LIMIT)?;
         let window_ms = window("sketch.windowMs", self.window_ms)?;
         let shards = shards("sketch.shards", self.shards)?;
         // A span of the window's length touches as many parts as it has, and one more.
         #[allow(clippy::cast_precision_loss)] // two
         let (parts, part_ms) = if self.sliding { (HALVES + 1, window_ms / HALVES as f64) } else { (1, window_ms) };
+        fits(self.accuracy, parts * shards)?;
+        Ok(Terms { limit, window_ms, shards, parts, part_ms })
+    }
+
+    /// Builds it.
+    ///
+    /// # Errors
+    ///
+    /// `sketch.limit`, `sketch.windowMs` or `sketch.shards` if it is missing or out of its range, `sketch.counters` if
+    /// all sketches together take more than [`MAX_COUNTERS`](Accuracy::MAX_COUNTERS).
+    pub fn build(self) -> Result<SketchLimiter<C, O>, BuildError> {
+        let Terms { limit, window_ms, shards, parts, part_ms } = self.terms()?;
         let accuracy = self.accuracy;
         let shard = |_| Mutex::new(Windows::new(accuracy, parts, self.conservative));
         let core = Core {

@@ -11,7 +11,7 @@ use crate::limiter::Watch;
 use crate::observe::Observer;
 use crate::sketch::hash::Columns;
 use crate::sketch::windows::Windows;
-use crate::sketch::{Accuracy, SketchHash, shards};
+use crate::sketch::{Accuracy, SketchHash, fits, shards};
 use crate::store::memory::{DEFAULT_MAX_KEYS, Table, TableBuilder};
 
 /// The parts that the memory of a strategy is counted in. A span of its length touches one more.
@@ -29,6 +29,16 @@ pub struct ScreenedBuilder<S, C = SystemClock, O = ()> {
     clock: C,
     observer: O,
     name: Option<Arc<str>>,
+}
+
+/// What was given, checked.
+struct Terms {
+    limit: f64,
+    threshold: f64,
+    shards: usize,
+    /// The most states.
+    bound: usize,
+    parts: usize,
 }
 
 impl<S: Carry> ScreenedBuilder<S> {
@@ -109,17 +119,21 @@ impl<S: Carry, C, O> ScreenedBuilder<S, C, O> {
         self
     }
 
-    /// Builds it.
-    ///
-    /// # Errors
-    ///
-    /// `screen.threshold`, `screen.maxKeys` or `screen.shards` if it is out of its range; `screen.limit` if the strategy's limit
-    /// is 0 or above 2^32 - 1, where the counters of a sketch end.
-    pub fn build(self) -> Result<Screened<S, C, O>, BuildError> {
+    /// Whether it can be built, without the memory that it takes.
+    #[cfg(feature = "config")]
+    pub(crate) fn check(&self) -> Result<(), BuildError> {
+        self.terms().map(|_| ())
+    }
+
+    fn terms(&self) -> Result<Terms, BuildError> {
         #[allow(clippy::cast_precision_loss)] // checked below: exact up to 2^32
         let limit = self.strategy.limit() as f64;
         if !(1.0..=MAX_LIMIT).contains(&limit) {
-            return Err(BuildError::new("screen.limit", limit, format!("must be from 1 to {MAX_LIMIT}")));
+            return Err(BuildError::new(
+                "screen.limit",
+                limit,
+                format!("must be from 1 to {MAX_LIMIT} behind a sketch"),
+            ));
         }
         let threshold = self.threshold.unwrap_or_else(|| (limit / 2.0).max(1.0));
         if !(threshold > 0.0 && threshold <= limit) {
@@ -135,6 +149,19 @@ impl<S: Carry, C, O> ScreenedBuilder<S, C, O> {
         }
         let aligned = self.strategy.window_end_ms(0.0).is_some();
         let parts = if aligned { 1 } else { HALVES + 1 };
+        fits(self.accuracy, parts * shards)?;
+        Ok(Terms { limit, threshold, shards, bound, parts })
+    }
+
+    /// Builds it.
+    ///
+    /// # Errors
+    ///
+    /// `screen.threshold`, `screen.maxKeys` or `screen.shards` if it is out of its range; `screen.limit` if the strategy's limit
+    /// is 0 or above 2^32 - 1, where the counters of a sketch end; `sketch.counters` if all sketches together take more than
+    /// [`MAX_COUNTERS`](Accuracy::MAX_COUNTERS).
+    pub fn build(self) -> Result<Screened<S, C, O>, BuildError> {
+        let Terms { limit, threshold, shards, bound, parts } = self.terms()?;
         #[allow(clippy::cast_precision_loss)] // two
         let part_ms = (self.strategy.ttl_ms() / HALVES as f64).max(1.0);
         let accuracy = self.accuracy;
