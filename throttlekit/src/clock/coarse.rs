@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Clock;
-use super::guard::{Guard, Source};
+use super::guard::{Guard, Source, Wall};
 use super::system::SystemSource;
 
 /// The wall clock as of the kernel's last tick, kept from stepping back like [`SystemClock`](crate::SystemClock).
@@ -64,16 +64,27 @@ impl Source for CoarseSource {
     #[inline]
     #[cfg(target_os = "linux")]
     #[allow(clippy::useless_conversion)] // the nanoseconds are an i32 on 32-bit targets
-    fn wall_ms(&self) -> i64 {
+    fn wall(&self) -> Wall {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
         // The fraction is never negative, also before 1970, so this rounds down.
-        now.tv_sec.saturating_mul(1_000).saturating_add(i64::from(now.tv_nsec) / 1_000_000)
+        Wall { ms: now.tv_sec.saturating_mul(1_000).saturating_add(i64::from(now.tv_nsec) / 1_000_000), lasts: 0 }
     }
 
     #[inline]
     #[cfg(not(target_os = "linux"))]
-    fn wall_ms(&self) -> i64 {
-        self.0.wall_ms()
+    fn wall(&self) -> Wall {
+        self.0.wall()
+    }
+
+    /// None: this is as cheap as a count.
+    #[inline]
+    fn ticks(&self) -> u64 {
+        0
+    }
+
+    #[inline]
+    fn ticks_per_ms(&self) -> u64 {
+        0
     }
 
     fn elapsed(&self) -> Duration {

@@ -1,7 +1,7 @@
 //! The guard that keeps a wall clock from stepping back.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,10 +15,26 @@ const RATE_DENOMINATOR: u128 = 10;
 /// Nanoseconds in one second.
 const NANOS_PER_SEC: u64 = 1_000_000_000;
 
+/// A reading of the wall clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wall {
+    /// Whole milliseconds since the Unix epoch, rounded down.
+    pub(super) ms: i64,
+    /// For how long the millisecond lasts, by the count of [`Source::ticks`]; 0 if it has to be read again.
+    pub(super) lasts: u64,
+}
+
 /// What the guard reads: a wall clock that may step, and a span that never does.
 pub(super) trait Source: Send + Sync + 'static {
-    /// Whole milliseconds since the Unix epoch, rounded down.
-    fn wall_ms(&self) -> i64;
+    /// The wall clock.
+    fn wall(&self) -> Wall;
+
+    /// A count that is cheaper to read than the wall clock. It runs evenly for a millisecond; beyond that it may do
+    /// anything. 0 if there is none.
+    fn ticks(&self) -> u64;
+
+    /// No millisecond lasts longer than this, in ticks; 0 if there are none.
+    fn ticks_per_ms(&self) -> u64;
 
     /// Real time since some fixed moment. Never goes back.
     fn elapsed(&self) -> Duration;
@@ -31,9 +47,15 @@ pub(super) trait Source: Send + Sync + 'static {
 /// value or above, since accesses to one atomic never go back in its modification order. So `Relaxed` is enough there;
 /// no other memory is published through it. What `adjusting` leads to is protected by the mutex; a thread that sees the
 /// flag late only follows the wall once more, and `fetch_max` keeps that from going back too.
+///
+/// Most readings do not ask the wall at all: while the cheap count of the source says that the millisecond of the last
+/// reading has not ended, `last` is the time. Whoever sees `until` also sees the `last` that it belongs to, or a later
+/// one. A count that jumps, either way, leads out of the span that a millisecond can last, and so back to the wall.
 pub(super) struct Guard<W> {
     source: W,
     last: AtomicI64,
+    /// The count at which `last` is over.
+    until: AtomicU64,
     adjusting: AtomicBool,
     lead: Mutex<Lead>,
 }
@@ -54,10 +76,12 @@ impl Lead {
 
 impl<W: Source> Guard<W> {
     pub(super) fn new(source: W) -> Self {
-        let now_ms = source.wall_ms();
+        let ticks = source.ticks();
+        let Wall { ms: now_ms, lasts } = source.wall();
         Self {
             source,
             last: AtomicI64::new(now_ms),
+            until: AtomicU64::new(ticks.wrapping_add(lasts)),
             adjusting: AtomicBool::new(false),
             lead: Mutex::new(Lead { from_ms: now_ms, since: Duration::ZERO }),
         }
@@ -66,16 +90,29 @@ impl<W: Source> Guard<W> {
     /// The guarded time. Writes nothing while the millisecond stays the same, so threads share the cache line.
     #[inline]
     pub(super) fn now_ms(&self) -> i64 {
-        let wall = self.source.wall_ms();
+        let ticks = self.source.ticks();
+        if self.until.load(Ordering::Acquire).wrapping_sub(ticks).wrapping_sub(1) < self.source.ticks_per_ms() {
+            return self.last.load(Ordering::Relaxed);
+        }
+        self.read(ticks)
+    }
+
+    /// The guarded time, by the wall. `ticks` were counted before: the millisecond may seem to end early, never late.
+    fn read(&self, ticks: u64) -> i64 {
+        let wall = self.source.wall();
         let last = self.last.load(Ordering::Relaxed);
         // An ordered load of the flag buys nothing: see the type.
         if self.adjusting.load(Ordering::Relaxed) {
             return self.adjusted();
         }
-        if wall > last {
-            return self.advance(wall);
+        if wall.ms >= last {
+            let now = self.advance(wall.ms);
+            if wall.lasts > 0 {
+                self.until.store(ticks.wrapping_add(wall.lasts), Ordering::Release);
+            }
+            return now;
         }
-        if last.saturating_sub(wall) <= HOLD_MS {
+        if last.saturating_sub(wall.ms) <= HOLD_MS {
             return last;
         }
         self.adjusted()
@@ -90,7 +127,9 @@ impl<W: Source> Guard<W> {
 
     /// Moves `last` up to `ms`, and answers what it then is.
     fn advance(&self, ms: i64) -> i64 {
-        self.last.fetch_max(ms, Ordering::Relaxed).max(ms)
+        let last = self.last.load(Ordering::Relaxed);
+        // Without a cheap count this is every reading, and a write takes the line from all other threads.
+        if ms <= last { last } else { self.last.fetch_max(ms, Ordering::Relaxed).max(ms) }
     }
 
     /// The time while the wall is, or was until now, further back than can be held still.
@@ -99,7 +138,7 @@ impl<W: Source> Guard<W> {
         // A panic cannot leave the two numbers half written.
         let mut lead = self.lead.lock().unwrap_or_else(PoisonError::into_inner);
         // Read again inside the lock: another thread may have been here since.
-        let wall = self.source.wall_ms();
+        let wall = self.source.wall().ms;
         let elapsed = self.source.elapsed();
         let last = self.last.load(Ordering::Relaxed);
         let line = lead.at(elapsed);

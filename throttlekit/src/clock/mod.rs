@@ -4,6 +4,7 @@
 mod coarse;
 mod guard;
 mod system;
+mod ticks;
 
 #[cfg(feature = "coarse-clock")]
 #[cfg_attr(docsrs, doc(cfg(feature = "coarse-clock")))]

@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Clock;
-use super::guard::{Guard, Source};
+use super::guard::{Guard, Source, Wall};
+use super::ticks::Ticks;
 
 /// The wall clock of the operating system, kept from stepping back. The default clock.
 ///
-/// Whole milliseconds, rounded down. One reading of the time and two loads; a write only when the millisecond changes.
+/// Whole milliseconds, rounded down. The operating system is asked once in a millisecond; until that has passed by the
+/// processor's time stamp counter, a reading is one of the counter and two loads. Without the feature `tsc`, or where the
+/// counter does not run evenly, each reading asks the operating system. A write only when the millisecond changes.
 ///
-/// When the wall clock steps:
+/// When the wall clock steps, which is noticed within a millisecond:
 ///
 /// - Forward steps are followed at once.
 /// - After a step back of up to 20 ms the time stands still until the wall has caught up.
@@ -64,27 +67,42 @@ impl Clock for SystemClock {
 /// `SystemTime` for the wall, `Instant` for real time.
 pub(super) struct SystemSource {
     start: Instant,
+    ticks: Ticks,
 }
 
 impl SystemSource {
     #[allow(clippy::disallowed_methods)] // this is the clock module
     pub(super) fn new() -> Self {
-        Self { start: Instant::now() }
+        Self { start: Instant::now(), ticks: Ticks::new() }
     }
 }
 
 impl Source for SystemSource {
-    #[inline]
     #[allow(clippy::disallowed_methods)] // this is the clock module
-    fn wall_ms(&self) -> i64 {
+    fn wall(&self) -> Wall {
         match SystemTime::now().duration_since(UNIX_EPOCH) {
-            Ok(since) => whole_ms(since.as_secs(), since.subsec_millis()),
+            Ok(since) => {
+                let left_ns = NANOS_PER_MS - since.subsec_nanos() % NANOS_PER_MS;
+                let lasts = self.ticks.per_ms() * u64::from(left_ns) / u64::from(NANOS_PER_MS);
+                Wall { ms: whole_ms(since.as_secs(), since.subsec_millis()), lasts }
+            }
             // Before 1970. Rounding down means away from zero here.
             Err(before) => {
                 let before = before.duration();
-                -whole_ms(before.as_secs(), before.subsec_nanos().div_ceil(1_000_000))
+                let ms = -whole_ms(before.as_secs(), before.subsec_nanos().div_ceil(NANOS_PER_MS));
+                Wall { ms, lasts: 0 }
             }
         }
+    }
+
+    #[inline]
+    fn ticks(&self) -> u64 {
+        self.ticks.now()
+    }
+
+    #[inline]
+    fn ticks_per_ms(&self) -> u64 {
+        self.ticks.per_ms()
     }
 
     fn elapsed(&self) -> Duration {
@@ -92,11 +110,12 @@ impl Source for SystemSource {
     }
 }
 
+/// Nanoseconds in one millisecond.
+const NANOS_PER_MS: u32 = 1_000_000;
+
 /// No clock shows a later second: 292 million years on.
 const LATEST_SECS: u64 = i64::MAX as u64 / 1_000 - 1;
 
-/// Cheaper than saturating at every step, and on the path of every check.
-#[inline]
 #[allow(clippy::cast_possible_wrap)] // below `LATEST_SECS` it fits
 fn whole_ms(secs: u64, ms: u32) -> i64 {
     (secs.min(LATEST_SECS) * 1_000 + u64::from(ms)) as i64

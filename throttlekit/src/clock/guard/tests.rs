@@ -8,11 +8,17 @@ use super::*;
 
 const START: i64 = 1_700_000_000_000;
 
-/// A wall and a stopwatch that the test moves.
+/// A wall, a stopwatch and a counter that the test moves.
 #[derive(Default)]
 struct Script {
     wall_ms: AtomicI64,
     elapsed_us: AtomicU64,
+    ticks: AtomicU64,
+    /// How far it counts in a millisecond; 0 if it does not.
+    ticks_per_ms: u64,
+    /// For how much of its millisecond the wall still shows what it shows, in ticks.
+    lasts: AtomicU64,
+    readings: AtomicU64,
 }
 
 impl Script {
@@ -29,8 +35,17 @@ impl Script {
 }
 
 impl Source for Arc<Script> {
-    fn wall_ms(&self) -> i64 {
-        self.wall_ms.load(Ordering::SeqCst)
+    fn wall(&self) -> Wall {
+        self.readings.fetch_add(1, Ordering::SeqCst);
+        Wall { ms: self.wall_ms.load(Ordering::SeqCst), lasts: self.lasts.load(Ordering::SeqCst) }
+    }
+
+    fn ticks(&self) -> u64 {
+        self.ticks.load(Ordering::SeqCst)
+    }
+
+    fn ticks_per_ms(&self) -> u64 {
+        self.ticks_per_ms
     }
 
     fn elapsed(&self) -> Duration {
@@ -42,6 +57,82 @@ fn scripted() -> (Arc<Script>, Guard<Arc<Script>>) {
     let script = Arc::new(Script::default());
     script.step(START);
     (Arc::clone(&script), Guard::new(script))
+}
+
+/// With a counter that is at `ticks`, and the whole of a millisecond ahead.
+fn counted(ticks: u64) -> (Arc<Script>, Guard<Arc<Script>>) {
+    let script = Script { ticks_per_ms: 1_000, ..Script::default() };
+    script.lasts.store(1_000, Ordering::SeqCst);
+    script.ticks.store(ticks, Ordering::SeqCst);
+    script.step(START);
+    let script = Arc::new(script);
+    (Arc::clone(&script), Guard::new(script))
+}
+
+/// How often the wall is asked for one reading of the guard.
+fn asked(script: &Script, guard: &Guard<Arc<Script>>) -> (i64, u64) {
+    let before = script.readings.load(Ordering::SeqCst);
+    let now_ms = guard.now_ms();
+    (now_ms, script.readings.load(Ordering::SeqCst) - before)
+}
+
+#[test]
+fn the_wall_is_asked_once_in_a_millisecond() {
+    // Also where the counter turns over.
+    for start in [5, u64::MAX - 3, u64::MAX, 0] {
+        let (script, guard) = counted(start);
+        for ticks in [0, 1, 500, 999] {
+            script.ticks.store(start.wrapping_add(ticks), Ordering::SeqCst);
+            assert_eq!(asked(&script, &guard), (START, 0), "{ticks} after {start}");
+        }
+        script.step(1);
+        script.ticks.store(start.wrapping_add(1_000), Ordering::SeqCst);
+        assert_eq!(asked(&script, &guard), (START + 1, 1), "after {start}");
+        assert_eq!(asked(&script, &guard), (START + 1, 0), "after {start}");
+    }
+}
+
+#[test]
+fn the_rest_of_a_millisecond_lasts_no_longer_than_that() {
+    let (script, guard) = counted(0);
+    script.lasts.store(300, Ordering::SeqCst);
+    script.step(1);
+    script.ticks.store(1_000, Ordering::SeqCst);
+    assert_eq!(asked(&script, &guard), (START + 1, 1));
+    script.ticks.store(1_299, Ordering::SeqCst);
+    assert_eq!(asked(&script, &guard), (START + 1, 0));
+    script.ticks.store(1_300, Ordering::SeqCst);
+    assert_eq!(asked(&script, &guard), (START + 1, 1));
+}
+
+#[test]
+fn a_counter_that_jumps_is_not_believed() {
+    let (script, guard) = counted(1_000_000);
+    for jump in [0, 999_999, 1_001_000, u64::MAX] {
+        script.step(7);
+        script.ticks.store(jump, Ordering::SeqCst);
+        let now_ms = script.wall_ms.load(Ordering::SeqCst);
+        assert_eq!(asked(&script, &guard), (now_ms, 1), "{jump}");
+    }
+}
+
+#[test]
+fn a_step_back_is_noticed_when_the_millisecond_ends() {
+    let (script, guard) = counted(0);
+    script.step(-3_600_000);
+    assert_eq!(asked(&script, &guard), (START, 0));
+    script.ticks.store(1_000, Ordering::SeqCst);
+    assert_eq!(guard.now_ms(), START);
+    // From here on the time is the guard's own, which no counter tells.
+    for passed in 1..=10 {
+        script.pass(10);
+        assert_eq!(guard.now_ms(), START + 9 * passed);
+    }
+    script.step(3_600_000);
+    let wall = START + 100;
+    assert_eq!(guard.now_ms(), wall);
+    assert_eq!(asked(&script, &guard), (wall, 1));
+    assert_eq!(asked(&script, &guard), (wall, 0));
 }
 
 #[test]
@@ -163,10 +254,10 @@ proptest! {
             script.step(stepped);
             let stepped_to = guard.now_ms();
             prop_assert!(stepped_to >= before);
-            prop_assert!(stepped_to >= script.wall_ms());
+            prop_assert!(stepped_to >= script.wall().ms);
             script.pass(passed);
             let now = guard.now_ms();
-            prop_assert!(now >= script.wall_ms());
+            prop_assert!(now >= script.wall().ms);
             // One millisecond of rounding; the hold is the only time that may stand still.
             let least = i64::try_from(passed * 9 / 10).unwrap() - 1 - HOLD_MS;
             prop_assert!(now - stepped_to >= least, "{passed} ms gave {}", now - stepped_to);
