@@ -127,7 +127,17 @@ impl<D: Door> Shared<D> {
                 }
                 answer => answer.map(|answer| answer.map(Admission::rate)),
             },
-            Asked::Admit(admit) => admit.admit(&ask),
+            Asked::Admit(admit) => {
+                let mut answer = admit.admit(&ask);
+                // Where it is, since moving an admission costs about as much as a check.
+                match &mut answer {
+                    Run::Ready(Some(Ok(admission))) if admission.decision.allowed => {
+                        self.admitted(head, rule, &ask, admission, pass);
+                        return None;
+                    }
+                    _ => answer,
+                }
+            }
             #[cfg(feature = "config")]
             Asked::Guarded(guarded) => {
                 return match guarded.enter(&ask).now() {
@@ -172,16 +182,29 @@ impl<D: Door> Shared<D> {
         pass: &mut Option<Pass<D>>,
     ) -> Verdict<D> {
         match result {
-            Ok(admission) if admission.decision.allowed => {
-                if admission.permit.is_held() || rule.shows_allows() || self.hooks.share {
-                    let shared = self.shared_with(rule, ask, &admission);
-                    let taken = pass.insert(Pass::admitted(head, rule, admission));
-                    self.equip(taken, rule, shared);
-                }
+            Ok(mut admission) if admission.decision.allowed => {
+                self.admitted(head, rule, ask, &mut admission, pass);
                 None
             }
             Ok(admission) => self.deny(head, rule, ask, &admission, pass),
             Err(error) => self.stand_in(head, rule, ask, (&error, slots), pass),
+        }
+    }
+
+    /// Leaves in `pass` what an admitted request takes along, if anything.
+    #[inline]
+    fn admitted(
+        &self,
+        head: &D::Head<'_>,
+        rule: &Arc<Rule<D>>,
+        ask: &Ask<'_>,
+        admission: &mut Admission,
+        pass: &mut Option<Pass<D>>,
+    ) {
+        if admission.permit.is_held() || rule.shows_allows() || self.hooks.share {
+            let shared = self.shared_with(rule, ask, admission);
+            let taken = pass.insert(Pass::admitted(head, rule, admission));
+            self.equip(taken, rule, shared);
         }
     }
 

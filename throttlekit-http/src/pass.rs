@@ -68,22 +68,23 @@ impl<D: Door> Pass<D> {
         }
     }
 
-    /// A request that was admitted.
-    pub(crate) fn admitted(head: &D::Head<'_>, rule: &Arc<Rule<D>>, admission: Admission) -> Self {
-        let mut pass = Self::undecided(head, rule, Permit::none());
+    /// A request that was admitted; its permit is taken from `admission`.
+    #[inline]
+    pub(crate) fn admitted(head: &D::Head<'_>, rule: &Arc<Rule<D>>, admission: &mut Admission) -> Self {
+        let mut pass = Self::undecided(head, rule, std::mem::take(&mut admission.permit));
         if rule.shows_allows() {
             pass.shown = Some(Arc::clone(rule));
-            let each = rule.decisions(&admission);
+            let each = rule.decisions(admission);
             if !each.is_empty() {
                 pass.more().each = each;
             }
         }
         pass.decision = Some(admission.decision);
-        pass.ending = Ending::holding(admission.permit);
         pass
     }
 
     /// A request that passes without a decision.
+    #[inline]
     pub(crate) fn undecided(head: &D::Head<'_>, rule: &Rule<D>, permit: Permit) -> Self {
         let (ending, manners, method) = (Ending::holding(permit), rule.manners, Kind::of(head.method()));
         Self { ending, shown: None, decision: None, more: None, manners, method }

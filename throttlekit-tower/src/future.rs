@@ -78,9 +78,11 @@ where
         if let Some(stop) = shared.decide(&RequestHead::new(&request), &mut pass) {
             return Self::stopped(shared, service, request, *stop);
         }
-        if let Some(mut pass) = pass {
-            begin(&mut pass, &mut request);
-            return Self { state: State::Carrying { future: service.call(request), pass: Some(pass) } };
+        if let Some(pass) = &mut pass {
+            begin(pass, &mut request);
+        }
+        if pass.is_some() {
+            return Self { state: State::Carrying { future: service.call(request), pass } };
         }
         Self { state: State::Passed { future: service.call(request) } }
     }
