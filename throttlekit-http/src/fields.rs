@@ -7,19 +7,20 @@ use bytes::Bytes;
 use throttlekit::Decision;
 use throttlekit::headers::{self, Field, FieldValue, HeaderFamily, HeaderSet, Headers};
 
-/// Three digits for each number below this are in the program, so that most values need no memory of their own.
-const PREPARED: usize = 1_000;
+/// Four digits for each number below this are in the program, so that most values need no memory of their own.
+const PREPARED: usize = 10_000;
 
-static DIGITS: [u8; 3 * PREPARED] = digits();
+static DIGITS: [u8; 4 * PREPARED] = digits();
 
 #[allow(clippy::cast_possible_truncation)] // a digit is below 10
-const fn digits() -> [u8; 3 * PREPARED] {
-    let mut digits = [0; 3 * PREPARED];
+const fn digits() -> [u8; 4 * PREPARED] {
+    let mut digits = [0; 4 * PREPARED];
     let mut number = 0;
     while number < PREPARED {
-        digits[3 * number] = b'0' + (number / 100) as u8;
-        digits[3 * number + 1] = b'0' + (number / 10 % 10) as u8;
-        digits[3 * number + 2] = b'0' + (number % 10) as u8;
+        digits[4 * number] = b'0' + (number / 1_000) as u8;
+        digits[4 * number + 1] = b'0' + (number / 100 % 10) as u8;
+        digits[4 * number + 2] = b'0' + (number / 10 % 10) as u8;
+        digits[4 * number + 3] = b'0' + (number % 10) as u8;
         number += 1;
     }
     digits
@@ -73,7 +74,7 @@ impl FieldTexts {
     /// Calls `put` with each field of `decision` at `now_ms` of the clock that decided: the place of its name in
     /// [`FIELD_NAMES`] and its text, which is a legal value of a header field.
     ///
-    /// Numbers below 1000 and the usual limit take no allocation; of the others one or two, or all together, take one.
+    /// Numbers below 10,000 and the usual limit take no allocation; of the others one or two, or all together, take one.
     pub(crate) fn for_each(&self, decision: &Decision, now_ms: f64, mut put: impl FnMut(usize, Bytes)) {
         let single = self.families() == 1;
         let mut text = Text::default();
@@ -145,20 +146,17 @@ fn small_number(value: FieldValue<'_>) -> Option<Bytes> {
     let FieldValue::Number(number) = value else { return None };
     let number = usize::try_from(number).ok().filter(|number| *number < PREPARED)?;
     let skipped = match number {
-        100.. => 0,
-        10.. => 1,
-        _ => 2,
+        1_000.. => 0,
+        100.. => 1,
+        10.. => 2,
+        _ => 3,
     };
-    DIGITS.get(3 * number + skipped..3 * number + 3).map(Bytes::from_static)
+    DIGITS.get(4 * number + skipped..4 * number + 4).map(Bytes::from_static)
 }
 
 /// A number's text with one allocation.
 fn large_number(number: i64) -> Bytes {
-    // A sign and 19 digits.
-    let mut text = ArrayString::<20>::new();
-    // Which is room enough for any.
-    let _ = write!(text, "{number}");
-    Bytes::copy_from_slice(text.as_bytes())
+    Bytes::copy_from_slice(itoa::Buffer::new().format(number).as_bytes())
 }
 
 /// The place of the field's name; `None` for a field that this version does not know.

@@ -14,9 +14,9 @@ pub mod key;
 mod limits;
 mod options;
 mod pass;
-mod refusal;
 #[cfg(feature = "config")]
 mod plans;
+mod refusal;
 #[cfg(feature = "config")]
 mod registry;
 mod reject;

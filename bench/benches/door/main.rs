@@ -35,10 +35,21 @@ impl Candidate for Contender {
     }
 }
 
+/// One stack alone, for a profiler: `--part NAME`.
+fn profile(stack: &mut Stack) -> Result<(), Box<dyn Error>> {
+    let mut extensions = stacks::extensions();
+    let admitted = (0..1_000_000).filter(|_| (stack.door)(&mut extensions)).count();
+    if admitted == 0 { Err("nothing was admitted".into()) } else { Ok(()) }
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::from_env();
     let plan = Plan::new(args.quick);
-    let stacks: Vec<Stack> = stacks::all()?.into_iter().chain(actix::all()?).collect();
+    let mut stacks: Vec<Stack> = stacks::all()?.into_iter().chain(actix::all()?).collect();
+    if let Some(part) = &args.part {
+        let stack = stacks.iter_mut().find(|stack| stack.name == part);
+        return profile(stack.ok_or_else(|| format!("no stack is called {part:?}"))?);
+    }
     let bares: Vec<&str> = stacks.iter().map(|stack| stack.bare).collect();
     let contenders: Vec<Box<dyn Candidate>> = stacks
         .into_iter()
