@@ -250,7 +250,7 @@ pub(crate) async fn a_client_that_goes_away_counts_for_nothing_if_it_is_to<F: Fr
 
 pub(crate) async fn a_stream_that_the_client_resets_is_dropped_work<F: Framework>() {
     let server = Server::<F>::start(Setup::rules()).await;
-    for (path, dropped) in [("/work/stream", 1), ("/patient/stream", 1)] {
+    for (path, dropped) in [("/slots/stream", 1), ("/patient/stream", 1)] {
         let events = server.site.stream();
         let mut client = server.client().await;
         let mut response = client.get(path).await;
@@ -269,7 +269,7 @@ pub(crate) async fn a_stream_that_the_client_resets_is_dropped_work<F: Framework
 
 pub(crate) async fn a_request_that_the_client_resets_is_dropped_work<F: Framework>() {
     let server = Server::<F>::start(Setup::rules()).await;
-    for path in ["/work/late", "/patient/late"] {
+    for path in ["/slots/late", "/patient/late"] {
         let answer = server.site.stream();
         let mut client = server.client().await;
         {

@@ -52,7 +52,7 @@ impl<F: Framework> Server<F> {
     /// Shakes hands.
     async fn socket(&self) -> Result<WebSocketStream<TcpStream>, Error> {
         let stream = TcpStream::connect(self.address()).await.expect("a connection");
-        tokio_tungstenite::client_async("ws://localhost/work/socket", stream).await.map(|(socket, _)| socket)
+        tokio_tungstenite::client_async("ws://localhost/slots/socket", stream).await.map(|(socket, _)| socket)
     }
 }
 
@@ -89,7 +89,7 @@ pub(crate) async fn a_websocket_that_keeps_its_slot_frees_it_when_it_closes<F: F
         Err(Error::Http(denied)) => assert_eq!(denied.status(), 429),
         result => panic!("a third one should be refused, but {result:?}"),
     }
-    let denied = server.client().await.get("/work/hello").await;
+    let denied = server.client().await.get("/slots/hello").await;
     assert_eq!((denied.status().as_u16(), field(&denied, "ratelimit-remaining")), (429, "0"));
 
     // One says goodbye, the other one is gone.
@@ -101,6 +101,6 @@ pub(crate) async fn a_websocket_that_keeps_its_slot_frees_it_when_it_closes<F: F
     server.settles_at(0, 0).await;
 
     // A response that is no handshake gives its slot back as it always does.
-    assert_eq!(server.client().await.get("/work/hello").await.status(), 200);
+    assert_eq!(server.client().await.get("/slots/hello").await.status(), 200);
     server.settles_at(0, 0).await;
 }
