@@ -1,10 +1,13 @@
 //! How long a request holds its slot, and what its end counts as.
 
-use http::Method;
+use bytes::Bytes;
+use http::{Method, Response};
+use http_body::Frame;
 use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::client::{field, read};
+use crate::client::{Client, field, read};
 use crate::servers::{Framework, PATIENCE, Server};
 use crate::setup::Setup;
 use crate::site::{LARGE, Part};
@@ -29,6 +32,50 @@ impl<F: Framework> Server<F> {
 
 fn say(sender: &UnboundedSender<Part>, part: Part) {
     sender.send(part).expect("the body is there");
+}
+
+/// A response that has begun, to a client that waits for the parts of its body.
+struct Exchange<F> {
+    server: Server<F>,
+    client: Client,
+    response: Response<Incoming>,
+    /// Where the handler gets them; `None` once the body has ended.
+    parts: Option<UnboundedSender<Part>>,
+}
+
+impl<F: Framework> Exchange<F> {
+    /// Begins one; with `length` that of the body is declared.
+    async fn begin(length: Option<u64>) -> Self {
+        let server = Server::<F>::start(Setup::rules()).await;
+        let parts = length.map_or_else(|| server.site.stream(), |length| server.site.sized(length));
+        let mut client = server.client().await;
+        let response = client.get("/slots/stream").await;
+        Self { server, client, response, parts: Some(parts) }
+    }
+
+    fn say(&self, part: Part) {
+        say(self.parts.as_ref().expect("it has not ended"), part);
+    }
+
+    /// Says that there are no more parts.
+    fn end(&mut self) {
+        self.parts = None;
+    }
+
+    /// The next frame that the client gets.
+    async fn frame(&mut self) -> Frame<Bytes> {
+        self.response.body_mut().frame().await.expect("a frame").expect("no error")
+    }
+
+    /// Says some data, which the client gets.
+    async fn pass(&mut self, text: &'static str) {
+        self.say(Part::Data(text));
+        assert_eq!(self.frame().await.into_data().expect("data"), text);
+    }
+
+    fn in_flight(&self) -> u32 {
+        self.server.setup.work().in_flight
+    }
 }
 
 impl<F: Framework> Server<F> {
@@ -71,37 +118,27 @@ pub(crate) async fn every_complete_response_counts_as_completed<F: Framework>() 
 }
 
 pub(crate) async fn a_stream_holds_its_slot_until_it_ends<F: Framework>() {
-    let server = Server::<F>::start(Setup::rules()).await;
-    let events = server.site.stream();
-    let mut client = server.client().await;
-    let mut response = client.get("/slots/stream").await;
+    let mut exchange = Exchange::<F>::begin(None).await;
     for event in ["data: 1\n\n", "data: 2\n\n"] {
-        say(&events, Part::Data(event));
-        let frame = response.body_mut().frame().await.expect("an event").expect("no error");
-        assert_eq!(frame.into_data().expect("data"), event);
-        assert_eq!(server.setup.work().in_flight, 1);
+        exchange.pass(event).await;
+        assert_eq!(exchange.in_flight(), 1);
     }
-    drop(events);
-    assert_eq!(read(response).await.expect("the end"), "");
-    server.settles_at(0, 0).await;
-    server.has_all_its_slots(0).await;
+    exchange.end();
+    assert_eq!(read(exchange.response).await.expect("the end"), "");
+    exchange.server.settles_at(0, 0).await;
+    exchange.server.has_all_its_slots(0).await;
 }
 
 pub(crate) async fn a_declared_length_ends_the_response<F: Framework>() {
-    let server = Server::<F>::start(Setup::rules()).await;
-    let parts = server.site.sized(4);
-    let mut client = server.client().await;
-    let mut response = client.get("/slots/stream").await;
-    assert_eq!(field(&response, "content-length"), "4");
-    say(&parts, Part::Data("ab"));
-    assert!(response.body_mut().frame().await.is_some_and(|frame| frame.is_ok()));
-    assert_eq!(server.setup.work().in_flight, 1);
-    say(&parts, Part::Data("cd"));
-    assert!(response.body_mut().frame().await.is_some_and(|frame| frame.is_ok()));
-    // The sender is still there, so the body itself has not said that it ended.
-    server.settles_at(0, 0).await;
-    drop(parts);
-    server.has_all_its_slots(0).await;
+    let mut exchange = Exchange::<F>::begin(Some(4)).await;
+    assert_eq!(field(&exchange.response, "content-length"), "4");
+    exchange.pass("ab").await;
+    assert_eq!(exchange.in_flight(), 1);
+    exchange.pass("cd").await;
+    // The body itself has not said that it ended.
+    exchange.server.settles_at(0, 0).await;
+    exchange.end();
+    exchange.server.has_all_its_slots(0).await;
 }
 
 pub(crate) async fn a_slow_client_holds_its_slot<F: Framework>() {
@@ -144,30 +181,23 @@ pub(crate) async fn a_client_that_goes_away_before_the_head_is_dropped_work<F: F
 }
 
 pub(crate) async fn a_client_that_goes_away_in_a_stream_is_dropped_work<F: Framework>() {
-    let server = Server::<F>::start(Setup::rules()).await;
-    let events = server.site.stream();
-    let mut client = server.client().await;
-    let mut response = client.get("/slots/stream").await;
-    say(&events, Part::Data("data: 1\n\n"));
-    assert!(response.body_mut().frame().await.is_some_and(|frame| frame.is_ok()));
-    client.vanish().await;
-    drop(response);
+    let mut exchange = Exchange::<F>::begin(None).await;
+    exchange.pass("data: 1\n\n").await;
+    exchange.client.vanish().await;
+    drop(exchange.response);
+    let parts = exchange.parts.expect("it has not ended");
     // Nothing more is sent where the server sees it by itself.
-    server.learns_that_nobody_listens(&events).await;
-    server.has_all_its_slots(1).await;
-    assert!(events.is_closed(), "the handler's stream was dropped");
+    exchange.server.learns_that_nobody_listens(&parts).await;
+    exchange.server.has_all_its_slots(1).await;
+    assert!(parts.is_closed(), "the handler's stream was dropped");
 }
 
 pub(crate) async fn a_body_that_breaks_off_is_dropped_work<F: Framework>() {
-    let server = Server::<F>::start(Setup::rules()).await;
-    let parts = server.site.stream();
-    let mut client = server.client().await;
-    let mut response = client.get("/slots/stream").await;
-    say(&parts, Part::Data("ab"));
-    assert!(response.body_mut().frame().await.is_some_and(|frame| frame.is_ok()));
-    say(&parts, Part::Broken);
-    assert!(read(response).await.is_err(), "the client sees that it is not whole");
-    server.has_all_its_slots(1).await;
+    let mut exchange = Exchange::<F>::begin(None).await;
+    exchange.pass("ab").await;
+    exchange.say(Part::Broken);
+    assert!(read(exchange.response).await.is_err(), "the client sees that it is not whole");
+    exchange.server.has_all_its_slots(1).await;
 }
 
 pub(crate) async fn a_handler_that_panics_is_dropped_work<F: Framework>() {
@@ -192,18 +222,14 @@ pub(crate) async fn a_handler_that_fails_counts_as_what_the_client_sees<F: Frame
 }
 
 pub(crate) async fn trailers_belong_to_the_response<F: Framework>() {
-    let server = Server::<F>::start(Setup::rules()).await;
-    let parts = server.site.stream();
-    let mut client = server.client().await;
-    let mut response = client.get("/slots/stream").await;
-    say(&parts, Part::Data("ab"));
-    assert!(response.body_mut().frame().await.is_some_and(|frame| frame.is_ok()));
-    assert_eq!(server.setup.work().in_flight, 1);
-    say(&parts, Part::Trailers("x-checksum", "7"));
-    drop(parts);
-    let frame = response.body_mut().frame().await.expect("trailers").expect("no error");
+    let mut exchange = Exchange::<F>::begin(None).await;
+    exchange.pass("ab").await;
+    assert_eq!(exchange.in_flight(), 1);
+    exchange.say(Part::Trailers("x-checksum", "7"));
+    exchange.end();
+    let frame = exchange.frame().await;
     assert_eq!(frame.into_trailers().expect("trailers")["x-checksum"], "7");
-    server.has_all_its_slots(0).await;
+    exchange.server.has_all_its_slots(0).await;
 }
 
 pub(crate) async fn denied_requests_hold_nothing<F: Framework>() {
