@@ -5,22 +5,22 @@
 //! periods begin with the epoch; the other quotas it does not have.
 #![allow(clippy::unwrap_used)] // also in the helpers a failing unwrap is a failing test
 
+mod strategies;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use strategies::{gcra, log};
 use tests::installed;
 use tests::redis::Redis;
 use tests::shared::Shared;
 use throttlekit::store::Remote;
 use throttlekit::strategy::quota::Cadence;
 use throttlekit::testkit::Mulberry;
-use throttlekit::{
-    Clock, Decision, FixedWindow, Gcra, Limiter, ManualClock, Project, Quota, SlidingWindow, SlidingWindowLog,
-    TokenBucket,
-};
+use throttlekit::{Clock, Decision, FixedWindow, Limiter, ManualClock, Project, Quota, SlidingWindow, TokenBucket};
 use throttlekit_redis::{RedisOptions, RedisStore};
 
 static SERVER: Shared<Redis> = Shared::new();
@@ -137,10 +137,6 @@ fn quarters(draws: &mut Mulberry) -> f64 {
     (1.0 + draws.below(12.0)) / 4.0
 }
 
-fn gcra(limit: f64, period_ms: f64, burst: f64) -> Gcra {
-    Gcra::builder().limit(limit).period_ms(period_ms).burst(burst).build().unwrap()
-}
-
 #[tokio::test]
 async fn gcra_is_shared() {
     let mut denied = 0;
@@ -201,10 +197,6 @@ async fn sliding_windows_are_shared() {
     let quota = Quota::rolling().limit(5.0).window_ms(1_000.0).buckets(10).build().unwrap();
     denied += agree(quota, &limit("s6", "slidingWindow", options), whole).await;
     assert!(denied > 100, "only {denied} checks were denied");
-}
-
-fn log(limit: f64, window_ms: f64) -> SlidingWindowLog {
-    SlidingWindowLog::builder().limit(limit).window_ms(window_ms).build().unwrap()
 }
 
 #[tokio::test]

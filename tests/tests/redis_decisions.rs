@@ -1,18 +1,18 @@
 //! On Redis every limit decides as in memory, and leaves the state that other members of the family read.
 #![allow(clippy::unwrap_used)] // also in the helpers a failing unwrap is a failing test
 
+mod strategies;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use strategies::{bucket, exact, gcra, log};
 use tests::redis::Redis;
 use tests::shared::Shared;
 use throttlekit::store::Remote;
 use throttlekit::strategy::quota::Cadence;
 use throttlekit::testkit::Mulberry;
-use throttlekit::{
-    ExactGcra, FixedWindow, Gcra, LeakyBucket, Limiter, ManualClock, Multi, Project, Quota, Shaper, SlidingWindow,
-    SlidingWindowLog, TokenBucket,
-};
+use throttlekit::{FixedWindow, LeakyBucket, Limiter, ManualClock, Multi, Project, Quota, Shaper, SlidingWindow};
 use throttlekit_redis::{RedisOptions, RedisStore};
 
 static SERVER: Shared<Redis> = Shared::new();
@@ -57,28 +57,12 @@ async fn decides_as_in_memory<S: Project>(name: &'static str, strategy: S, longe
     }
 }
 
-fn gcra(limit: f64, period_ms: f64, burst: f64) -> Gcra {
-    Gcra::builder().limit(limit).period_ms(period_ms).burst(burst).build().unwrap()
-}
-
-fn exact(limit: u64, period_ms: u64, burst: u64) -> ExactGcra {
-    ExactGcra::builder().limit(limit).period_ms(period_ms).burst(burst).build().unwrap()
-}
-
-fn bucket(capacity: f64, refill_per_sec: f64) -> TokenBucket {
-    TokenBucket::builder().capacity(capacity).refill_per_sec(refill_per_sec).build().unwrap()
-}
-
 fn fixed(limit: f64, window_ms: f64) -> FixedWindow {
     FixedWindow::builder().limit(limit).window_ms(window_ms).build().unwrap()
 }
 
 fn sliding(limit: f64, window_ms: f64, buckets: u32) -> SlidingWindow {
     SlidingWindow::builder().limit(limit).window_ms(window_ms).buckets(buckets).build().unwrap()
-}
-
-fn log(limit: f64, window_ms: f64) -> SlidingWindowLog {
-    SlidingWindowLog::builder().limit(limit).window_ms(window_ms).build().unwrap()
 }
 
 #[tokio::test]

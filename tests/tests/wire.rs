@@ -4,6 +4,8 @@
 //! `THROTTLEKIT_WIRE=write cargo test -p tests --test wire` writes both anew.
 #![allow(clippy::unwrap_used)] // also in the helpers a failing unwrap is a failing test
 
+mod strategies;
+
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,14 +13,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use strategies::{bucket, exact, gcra, log};
 use tests::redis::Redis;
 use throttlekit::budget::Budget;
 use throttlekit::store::Remote;
 use throttlekit::store::memory::Table;
 use throttlekit::strategy::quota::Cadence;
 use throttlekit::{
-    Decision, ExactGcra, FixedWindow, Gcra, LeakyBucket, Limiter, ManualClock, Program, Quota, Shaper, SlidingWindow,
-    SlidingWindowLog, Strategy, TokenBucket,
+    Decision, FixedWindow, LeakyBucket, Limiter, ManualClock, Program, Quota, Shaper, SlidingWindow, Strategy,
 };
 use throttlekit_redis::{RedisOptions, RedisStore, scripts};
 
@@ -153,22 +155,6 @@ fn every_check_takes_the_instant_first_and_a_cost() {
         let argv: Vec<_> = argv.as_array().unwrap().iter().filter_map(Value::as_str).collect();
         assert_eq!((argv.first(), argv.last()), (Some(&"now"), Some(&"cost")), "{name}");
     }
-}
-
-fn gcra(limit: f64, period_ms: f64, burst: f64) -> Gcra {
-    Gcra::builder().limit(limit).period_ms(period_ms).burst(burst).build().unwrap()
-}
-
-fn exact(limit: u64, period_ms: u64, burst: u64) -> ExactGcra {
-    ExactGcra::builder().limit(limit).period_ms(period_ms).burst(burst).build().unwrap()
-}
-
-fn bucket(capacity: f64, refill_per_sec: f64) -> TokenBucket {
-    TokenBucket::builder().capacity(capacity).refill_per_sec(refill_per_sec).build().unwrap()
-}
-
-fn log(limit: f64, window_ms: f64) -> SlidingWindowLog {
-    SlidingWindowLog::builder().limit(limit).window_ms(window_ms).build().unwrap()
 }
 
 fn leaky(rate_per_sec: f64, max_queue_ms: f64) -> LeakyBucket {
