@@ -146,8 +146,7 @@ impl Machine for Handoff {
     type Step = Step;
 
     fn initial(&self) -> Vec<Vec<Node>> {
-        let node = |fleet: usize| move |node| Node { active: fleet >> node & 1 == 1, ..Node::default() };
-        fleets(self.nodes).map(|fleet| (0..self.nodes).map(node(fleet)).collect()).collect()
+        fleets(self.nodes, |active| Node { active, ..Node::default() })
     }
 
     #[allow(clippy::cast_possible_truncation)] // a handful of nodes

@@ -48,9 +48,10 @@ pub(super) fn equal(limit: u8, active: u8, reserved: u8) -> u8 {
     limit.div_ceil(active.max(1)).min(limit.saturating_sub(reserved))
 }
 
-/// Every set of nodes but the empty one, as bits.
-pub(super) fn fleets(nodes: usize) -> impl Iterator<Item = usize> {
-    1..1_usize << nodes
+/// All nodes, for every set of active ones but the empty one.
+pub(super) fn fleets<N>(nodes: usize, node: impl Fn(bool) -> N) -> Vec<Vec<N>> {
+    let fleet = |active: usize| (0..nodes).map(|at| node(active >> at & 1 == 1)).collect();
+    (1..1_usize << nodes).map(fleet).collect()
 }
 
 /// The shares of all nodes together.
@@ -74,8 +75,7 @@ impl Machine for Shares {
     type Step = Step;
 
     fn initial(&self) -> Vec<Vec<Node>> {
-        let node = |fleet: usize| move |node| Node { active: fleet >> node & 1 == 1, ..Node::default() };
-        fleets(self.nodes).map(|fleet| (0..self.nodes).map(node(fleet)).collect()).collect()
+        fleets(self.nodes, |active| Node { active, ..Node::default() })
     }
 
     #[allow(clippy::cast_possible_truncation)] // a handful of nodes
