@@ -14,8 +14,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bench::args::Args;
-use bench::measure::{Plan, Slice, median};
 use bench::report::{self, Claims, Table, one};
+use bench::turns::{Figures, Turn};
 use serde_json::json;
 use throttlekit::{
     Admit, Algorithm, Ask, BoxFuture, Clock, Consume, Gcra, Guard, KeyedGuard, Limiter, Outcome, Queue, Runtime,
@@ -27,24 +27,10 @@ use tower::{Service, service_fn};
 
 /// Slots, more than are ever in flight.
 const SLOTS: u32 = 100;
-/// Repetitions in a stretch.
-const STRETCH: usize = 1_024;
-
-struct Candidate {
-    name: &'static str,
-    work: Box<dyn FnMut() -> bool>,
-    rounds: Vec<f64>,
-}
-
-impl Candidate {
-    fn new(name: &'static str, work: impl FnMut() -> bool + 'static) -> Self {
-        Self { name, work: Box::new(work), rounds: Vec::new() }
-    }
-}
 
 /// Takes and gives back by the guard itself.
-fn acquire(name: &'static str, guard: Guard) -> Candidate {
-    Candidate::new(name, move || {
+fn acquire(name: &'static str, guard: Guard) -> Turn {
+    Turn::new(name, move || {
         let mut permit = black_box(&guard).acquire();
         let held = permit.is_held();
         black_box(&mut permit).settle(Outcome::Completed);
@@ -66,10 +52,10 @@ impl Runtime for Patient {
 }
 
 /// Takes and gives back for one of a hundred tenants.
-fn acquire_keyed(name: &'static str, guard: KeyedGuard) -> Candidate {
+fn acquire_keyed(name: &'static str, guard: KeyedGuard) -> Turn {
     let keys: Vec<_> = (0..100).map(|key| format!("tenant-{key}")).collect();
     let mut next = 0;
-    Candidate::new(name, move || {
+    Turn::new(name, move || {
         next = (next + 1) % keys.len();
         let mut permit = black_box(&guard).acquire(&keys[next]);
         let held = permit.is_held();
@@ -79,11 +65,11 @@ fn acquire_keyed(name: &'static str, guard: KeyedGuard) -> Candidate {
 }
 
 /// Waits for the one slot, gets it handed over, and goes on with it.
-fn hand_over(name: &'static str, guard: impl Admit) -> Candidate {
+fn hand_over(name: &'static str, guard: impl Admit) -> Turn {
     let ask = Ask::new("tenant-1");
     let mut context = Context::from_waker(Waker::noop());
     let mut held = guard.admit(&ask).now().ok().and_then(Result::ok);
-    Candidate::new(name, move || {
+    Turn::new(name, move || {
         let mut waiting = black_box(&guard).admit(&ask);
         let early = Pin::new(&mut waiting).poll(&mut context).is_ready();
         drop(held.take());
@@ -95,9 +81,9 @@ fn hand_over(name: &'static str, guard: impl Admit) -> Candidate {
 }
 
 /// Takes and gives back by what a door asks.
-fn admit(name: &'static str, admit: impl Admit) -> Candidate {
+fn admit(name: &'static str, admit: impl Admit) -> Turn {
     let ask = Ask::new("tenant-1");
-    Candidate::new(name, move || match black_box(&admit).admit(&ask).now() {
+    Turn::new(name, move || match black_box(&admit).admit(&ask).now() {
         Ok(Ok(mut admission)) => {
             black_box(&mut admission).permit.settle(Outcome::Completed);
             admission.decision.allowed
@@ -111,7 +97,7 @@ fn rate(clock: &SystemClock) -> Result<Limiter<Gcra>, Box<dyn Error>> {
     Ok(Limiter::builder(gcra).clock(clock.clone()).build())
 }
 
-fn candidates() -> Result<Vec<Candidate>, Box<dyn Error>> {
+fn turns() -> Result<Vec<Turn>, Box<dyn Error>> {
     let clock = SystemClock::new();
     let fixed = || Guard::builder().fixed(SLOTS).build();
     let queued = |limit| Guard::builder().fixed(limit).queue(Queue::new(100, 1_000.0), Patient);
@@ -134,8 +120,8 @@ fn candidates() -> Result<Vec<Candidate>, Box<dyn Error>> {
     let mut bare_context = Context::from_waker(Waker::noop());
     let (monotonic, wall) = (clock.clone(), clock.clone());
     Ok(vec![
-        Candidate::new("clock, monotonic", move || black_box(&monotonic).monotonic_ns() > 0),
-        Candidate::new("clock, wall", move || black_box(&wall).now_ms() > 0.0),
+        Turn::new("clock, monotonic", move || black_box(&monotonic).monotonic_ns() > 0),
+        Turn::new("clock, wall", move || black_box(&wall).now_ms() > 0.0),
         acquire("Guard::acquire, fixed", fixed()?),
         acquire("Guard::acquire, steady", adaptive(Algorithm::Steady)?),
         acquire("Guard::acquire, gradient2", adaptive(Algorithm::Gradient2)?),
@@ -148,15 +134,15 @@ fn candidates() -> Result<Vec<Candidate>, Box<dyn Error>> {
         acquire_keyed("KeyedGuard::acquire, with a queue", KeyedGuard::builder(queued(SLOTS)).build()?),
         hand_over("admit: guard, a slot handed over", queued(1).build()?),
         hand_over("admit: keyed guard, a slot handed over", KeyedGuard::builder(queued(1)).build()?),
-        Candidate::new("tokio Semaphore::try_acquire", move || black_box(&semaphore).try_acquire().is_ok()),
-        Candidate::new("tokio Semaphore::try_acquire_owned", move || {
+        Turn::new("tokio Semaphore::try_acquire", move || black_box(&semaphore).try_acquire().is_ok()),
+        Turn::new("tokio Semaphore::try_acquire_owned", move || {
             Arc::clone(black_box(&owned)).try_acquire_owned().is_ok()
         }),
-        Candidate::new("tower service, bare", move || {
+        Turn::new("tower service, bare", move || {
             bare.poll_ready(&mut bare_context).is_ready()
                 && Pin::new(&mut bare.call(())).poll(&mut bare_context).is_ready()
         }),
-        Candidate::new("tower ConcurrencyLimit", move || {
+        Turn::new("tower ConcurrencyLimit", move || {
             let ready = limited.poll_ready(&mut context).is_ready();
             let mut call = std::pin::pin!(limited.call(()));
             ready && matches!(call.as_mut().poll(&mut context), Poll::Ready(Ok(())))
@@ -173,30 +159,11 @@ fn candidates() -> Result<Vec<Candidate>, Box<dyn Error>> {
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::from_env();
     report::header("Concurrency");
-    let plan = Plan::new(args.quick);
-    let mut candidates = candidates()?;
-    for round in 0..=plan.rounds {
-        for candidate in &mut candidates {
-            let mut slice = Slice::new(Duration::from_millis(if args.quick { 5 } else { 30 }));
-            while !slice.is_full() {
-                slice.time(STRETCH, || (0..STRETCH).filter(|_| (candidate.work)()).count());
-            }
-            let sample = slice.sample();
-            assert_eq!(sample.allowed, sample.checks, "{} refused", candidate.name);
-            // The first round warms up.
-            if round > 0 {
-                candidate.rounds.push(sample.ns);
-            }
-        }
-    }
-
-    let ns = |name: &str| {
-        let candidate = candidates.iter().find(|candidate| candidate.name == name);
-        candidate.map_or(f64::NAN, |candidate| median(candidate.rounds.clone()))
-    };
+    let figures = Figures::measure(turns()?, args.quick);
+    let ns = |name| figures.of(name);
     let mut table = Table::new(["take and give back", "ns"]);
-    for candidate in &candidates {
-        table.row([candidate.name.to_owned(), one(ns(candidate.name))]);
+    for (name, ns) in figures.iter() {
+        table.row([name.to_owned(), one(ns)]);
     }
     table.print();
 
@@ -214,7 +181,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         1.3,
     );
     claims.print();
-    let figures: Vec<_> = candidates.iter().map(|one| json!({ "name": one.name, "ns": ns(one.name) })).collect();
-    report::save("concurrency", json!({ "figures": figures, "claims": claims.json() }));
+    let saved: Vec<_> = figures.iter().map(|(name, ns)| json!({ "name": name, "ns": ns })).collect();
+    report::save("concurrency", json!({ "figures": saved, "claims": claims.json() }));
     Ok(())
 }

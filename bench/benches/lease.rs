@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use bench::args::Args;
 use bench::cores::pin;
-use bench::measure::{Plan, Slice, median};
+use bench::measure::median;
 use bench::report::{self, Claims, Table, one, two};
+use bench::turns::{Figures, Turn};
 use quanta::Instant;
 use serde_json::json;
 use tests::redis::Redis;
@@ -24,8 +25,6 @@ use throttlekit::strategy::fixed_window::Count;
 use throttlekit::{Admit, Ask, Clock, FixedWindow, Limiter, SystemClock};
 use throttlekit_redis::{RedisOptions, RedisStore};
 
-/// Repetitions in a stretch.
-const STRETCH: usize = 1_024;
 /// Keys in turn.
 const KEYS: usize = 1_000;
 /// Units of a lease.
@@ -42,34 +41,22 @@ fn leased<K: Keyspace<Count>>(keys: K, batch: f64) -> Result<TwoTier<FixedWindow
     Ok(TwoTier::builder(plenty()?).keyspace(keys).prefix("leased").batch(batch).window_coupled(true).build()?)
 }
 
-struct Candidate {
-    name: &'static str,
-    work: Box<dyn FnMut(usize) -> bool>,
-    rounds: Vec<f64>,
-}
-
-impl Candidate {
-    fn new(name: &'static str, work: impl FnMut(usize) -> bool + 'static) -> Self {
-        Self { name, work: Box::new(work), rounds: Vec::new() }
-    }
-}
-
 fn names() -> Vec<String> {
     (0..KEYS).map(|key| format!("user-{key}")).collect()
 }
 
 /// Spends what is held: no lease is needed within a run.
-fn spend(name: &'static str, keys: usize) -> Result<Candidate, Box<dyn Error>> {
+fn spend(name: &'static str, keys: usize) -> Result<Turn, Box<dyn Error>> {
     let (limiter, names) = (leased(Keys::new(), 1e12)?, names());
     for name in &names {
         assert!(limiter.run_check(name, 1.0).now().is_ok_and(|decision| decision.is_ok()), "memory does not wait");
     }
-    Ok(Candidate::new(name, move |at| {
+    Ok(Turn::numbered(name, move |at| {
         black_box(&limiter).try_check(&names[at % keys], 1.0).is_ok_and(|decision| decision.is_some())
     }))
 }
 
-fn in_process() -> Result<Vec<Candidate>, Box<dyn Error>> {
+fn in_process() -> Result<Vec<Turn>, Box<dyn Error>> {
     let clock = SystemClock::new();
     let mut spender = LeaseSpender::new(100);
     spender.apply(1e15, 1e15);
@@ -77,46 +64,24 @@ fn in_process() -> Result<Vec<Candidate>, Box<dyn Error>> {
     let (asked, asked_names) = (leased(Keys::new(), 1e12)?, names());
     let (plain, plain_names) = (Limiter::new(plenty()?), names());
     Ok(vec![
-        Candidate::new("clock, monotonic", move |_| black_box(&clock).monotonic_ns() > 0),
-        Candidate::new("LeaseSpender::spend", move |_| {
+        Turn::new("clock, monotonic", move || black_box(&clock).monotonic_ns() > 0),
+        Turn::new("LeaseSpender::spend", move || {
             black_box(&mut spender).spend(black_box(5.0), black_box(1.0)).is_ok_and(|decision| decision.is_some())
         }),
         spend("TwoTier::try_check, one key", 1)?,
         spend("TwoTier::try_check, 1,000 keys", KEYS)?,
-        Candidate::new("TwoTier, admit, 1,000 keys", move |at| {
+        Turn::numbered("TwoTier, admit, 1,000 keys", move |at| {
             let admission = black_box(&asked).admit(&Ask::new(&asked_names[at % KEYS])).now();
             admission.is_ok_and(|admission| admission.is_ok_and(|admission| admission.decision.allowed))
         }),
-        Candidate::new("TwoTier, with a lease from memory for each 100", move |at| {
+        Turn::numbered("TwoTier, with a lease from memory for each 100", move |at| {
             let decision = black_box(&steady).run_check(&steady_names[at % KEYS], 1.0).now();
             decision.is_ok_and(|decision| decision.is_ok_and(|decision| decision.allowed))
         }),
-        Candidate::new("Limiter in memory, 1,000 keys", move |at| {
+        Turn::numbered("Limiter in memory, 1,000 keys", move |at| {
             black_box(&plain).check(&plain_names[at % KEYS]).is_ok_and(|decision| decision.allowed)
         }),
     ])
-}
-
-fn measure_in_process(quick: bool) -> Result<Vec<(&'static str, f64)>, Box<dyn Error>> {
-    let plan = Plan::new(quick);
-    let mut candidates = in_process()?;
-    let mut at = 0;
-    for round in 0..=plan.rounds {
-        for candidate in &mut candidates {
-            let mut slice = Slice::new(Duration::from_millis(if quick { 5 } else { 30 }));
-            while !slice.is_full() {
-                at += STRETCH;
-                slice.time(STRETCH, || (at..at + STRETCH).filter(|at| (candidate.work)(*at)).count());
-            }
-            let sample = slice.sample();
-            assert_eq!(sample.allowed, sample.checks, "{} refused", candidate.name);
-            // The first round warms up.
-            if round > 0 {
-                candidate.rounds.push(sample.ns);
-            }
-        }
-    }
-    Ok(candidates.into_iter().map(|candidate| (candidate.name, median(candidate.rounds))).collect())
 }
 
 /// Checks of one kind on the server.
@@ -192,11 +157,10 @@ async fn on_a_server(quick: bool) -> Result<[f64; 3], Box<dyn Error>> {
 async fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::from_env();
     report::header("Leases");
-    let figures = measure_in_process(args.quick)?;
-    let ns = |name: &str| figures.iter().find(|(known, _)| *known == name).map_or(f64::NAN, |(_, ns)| *ns);
+    let figures = Figures::measure(in_process()?, args.quick);
     let mut table = Table::new(["in process", "ns", "million a second"]);
-    for (name, ns) in &figures {
-        table.row([(*name).to_owned(), one(*ns), two(1e3 / ns)]);
+    for (name, ns) in figures.iter() {
+        table.row([name.to_owned(), one(ns), two(1e3 / ns)]);
     }
     table.print();
 
@@ -207,8 +171,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     table.print();
 
     let mut claims = Claims::default();
-    claims.at_most("spending what a client holds, ns", ns("LeaseSpender::spend"), 12.0);
-    let steady = 1e3 / ns("TwoTier, with a lease from memory for each 100");
+    claims.at_most("spending what a client holds, ns", figures.of("LeaseSpender::spend"), 12.0);
+    let steady = 1e3 / figures.of("TwoTier, with a lease from memory for each 100");
     claims.at_least("steady state on one core, million checks a second", steady, 5.0);
     claims.at_least("leased over plain checks on Redis", ratio, 50.0);
     claims.print();

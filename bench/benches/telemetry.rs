@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bench::args::Args;
-use bench::measure::{Plan, Slice, median};
 use bench::report::{self, Claims, Table, one};
+use bench::turns::{Figures, Turn};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Meter, MeterProvider};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
@@ -21,8 +21,6 @@ use throttlekit::{Admit, Ask, Clock, FixedWindow, Gcra, Guard, Limiter, Observer
 use throttlekit_otel::Telemetry;
 use throttlekit_otel::buckets::{LATENCY_MS, REMAINING};
 
-/// Repetitions in a stretch.
-const STRETCH: usize = 1_024;
 /// What a recorded check may take beyond an unseen one and the SDK's part of it, in nanoseconds: two readings of a clock,
 /// and what is ours.
 const OURS: f64 = 60.0;
@@ -35,31 +33,19 @@ const SEEN_DYN: &str = "check, recorded through a pointer";
 const DENIED: &str = "denial of two axes, unseen";
 const DENIED_SEEN: &str = "denial of two axes, recorded";
 
-struct Candidate {
-    name: &'static str,
-    work: Box<dyn FnMut() -> bool>,
-    rounds: Vec<f64>,
-}
-
-impl Candidate {
-    fn new(name: &'static str, work: impl FnMut() -> bool + 'static) -> Self {
-        Self { name, work: Box::new(work), rounds: Vec::new() }
-    }
-}
-
 /// More than a run takes.
 fn plenty() -> Result<Gcra, Box<dyn Error>> {
     Ok(Gcra::builder().limit(1e8).period_ms(1_000_000.0).burst(1e8).build()?)
 }
 
 /// What a program that has no limiter of ours would write.
-fn by_hand(meter: &Meter) -> Candidate {
+fn by_hand(meter: &Meter) -> Turn {
     let checks = meter.u64_counter("by_hand.checks").build();
     let remaining = meter.u64_histogram("by_hand.remaining").with_boundaries(REMAINING.to_vec()).build();
     let latency = meter.f64_histogram("by_hand.latency").with_boundaries(LATENCY_MS.to_vec()).build();
     let counted = [KeyValue::new("allowed", "true"), KeyValue::new("strategy", "gcra")];
     let plain = [KeyValue::new("strategy", "gcra")];
-    Candidate::new(SDK, move || {
+    Turn::new(SDK, move || {
         checks.add(1, black_box(&counted));
         remaining.record(black_box(1_000), black_box(&plain));
         latency.record(black_box(0.000_1), black_box(&plain));
@@ -67,13 +53,13 @@ fn by_hand(meter: &Meter) -> Candidate {
     })
 }
 
-fn check<O: Observer + Clone>(name: &'static str, observer: O) -> Result<Candidate, Box<dyn Error>> {
+fn check<O: Observer + Clone>(name: &'static str, observer: O) -> Result<Turn, Box<dyn Error>> {
     let limiter = Limiter::builder(plenty()?).observer(observer).build();
-    Ok(Candidate::new(name, move || black_box(&limiter).check(black_box("user-1")).is_ok_and(|it| it.allowed)))
+    Ok(Turn::new(name, move || black_box(&limiter).check(black_box("user-1")).is_ok_and(|it| it.allowed)))
 }
 
 /// A slot is free, the rate is spent.
-fn denial(name: &'static str, observer: Option<Telemetry>) -> Result<Candidate, Box<dyn Error>> {
+fn denial(name: &'static str, observer: Option<Telemetry>) -> Result<Turn, Box<dyn Error>> {
     let window = FixedWindow::builder().limit(1.0).window_ms(86_400_000.0).build()?;
     let mut builder = Unified::builder().concurrency(Guard::fixed(9)?).rate(Limiter::new(window));
     if let Some(telemetry) = observer {
@@ -85,14 +71,14 @@ fn denial(name: &'static str, observer: Option<Telemetry>) -> Result<Candidate, 
         admission.is_ok_and(|admission| admission.is_ok_and(|admission| !admission.decision.allowed))
     };
     denied();
-    Ok(Candidate::new(name, denied))
+    Ok(Turn::new(name, denied))
 }
 
-fn candidates(meter: &Meter) -> Result<Vec<Candidate>, Box<dyn Error>> {
+fn turns(meter: &Meter) -> Result<Vec<Turn>, Box<dyn Error>> {
     let (clock, telemetry) = (SystemClock::new(), Telemetry::new(meter));
     let shared: Arc<dyn Observer> = Arc::new(telemetry.clone());
     Ok(vec![
-        Candidate::new(CLOCK, move || black_box(&clock).monotonic_ns() > 0),
+        Turn::new(CLOCK, move || black_box(&clock).monotonic_ns() > 0),
         by_hand(meter),
         check(UNSEEN, ())?,
         check(SEEN, telemetry.clone())?,
@@ -102,37 +88,17 @@ fn candidates(meter: &Meter) -> Result<Vec<Candidate>, Box<dyn Error>> {
     ])
 }
 
-fn measure(mut candidates: Vec<Candidate>, quick: bool) -> Vec<(&'static str, f64)> {
-    let plan = Plan::new(quick);
-    for round in 0..=plan.rounds {
-        for candidate in &mut candidates {
-            let mut slice = Slice::new(Duration::from_millis(if quick { 5 } else { 30 }));
-            while !slice.is_full() {
-                slice.time(STRETCH, || (0..STRETCH).filter(|_| (candidate.work)()).count());
-            }
-            let sample = slice.sample();
-            assert_eq!(sample.allowed, sample.checks, "{} answers otherwise", candidate.name);
-            // The first round warms up.
-            if round > 0 {
-                candidate.rounds.push(sample.ns);
-            }
-        }
-    }
-    candidates.into_iter().map(|candidate| (candidate.name, median(candidate.rounds))).collect()
-}
-
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let args = Args::from_env();
     report::header("Telemetry");
     let reader = PeriodicReader::builder(InMemoryMetricExporter::default()).with_interval(Duration::from_secs(3_600));
     let provider = SdkMeterProvider::builder().with_reader(reader.build()).build();
-    let figures = measure(candidates(&provider.meter("bench"))?, args.quick);
-    let of = |name| figures.iter().find(|(known, _)| *known == name).map_or(f64::NAN, |(_, ns)| *ns);
+    let figures = Figures::measure(turns(&provider.meter("bench"))?, args.quick);
     let mut table = Table::new(["", "ns"]);
-    for (name, ns) in &figures {
-        table.row([(*name).to_owned(), one(*ns)]);
+    for (name, ns) in figures.iter() {
+        table.row([name.to_owned(), one(ns)]);
     }
-    let ours = |seen| of(seen) - of(UNSEEN) - of(SDK);
+    let ours = |seen| figures.of(seen) - figures.of(UNSEEN) - figures.of(SDK);
     table.row(["ours: recorded less unseen less SDK".to_owned(), one(ours(SEEN))]);
     table.row(["the same through a pointer".to_owned(), one(ours(SEEN_DYN))]);
     table.print();

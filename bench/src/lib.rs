@@ -14,3 +14,4 @@ pub mod report;
 pub mod rival;
 pub mod schedule;
 pub mod simulate;
+pub mod turns;
