@@ -84,13 +84,5 @@ async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
          http://{address}/api/upload; done\n"
     );
 
-    let (stop, abort) = serve::signals(policies)?;
-    // With connect info, so that the limits know who asks.
-    let service = app.into_make_service_with_connect_info::<SocketAddr>();
-    tokio::select! {
-        served = axum::serve(listener, service).with_graceful_shutdown(stop) => served?,
-        () = abort => return Err("interrupted before all requests were finished".into()),
-    }
-    println!("stopped");
-    Ok(())
+    serve::run(listener, app, policies).await
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use axum::Router;
 use throttlekit::policy::{LoadOptions, Policies};
 use throttlekit::{Clock, Error as LimitError, ReportGate, SystemClock, TokioRuntime};
 use tokio::net::TcpListener;
@@ -64,9 +65,22 @@ impl ErrorLog {
     }
 }
 
+/// Serves `app` until a signal says to stop, and then until open requests are finished or a second signal cuts them off.
+pub(crate) async fn run(listener: TcpListener, app: Router, policies: Policies) -> Result<(), Box<dyn Error>> {
+    let (stop, abort) = signals(policies)?;
+    // With connect info, so that the limits know who asks.
+    let service = app.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::select! {
+        served = axum::serve(listener, service).with_graceful_shutdown(stop) => served?,
+        () = abort => return Err("interrupted before all requests were finished".into()),
+    }
+    println!("stopped");
+    Ok(())
+}
+
 /// A future that reloads for each SIGHUP and ends with Ctrl-C or SIGTERM, and one that ends with the second Ctrl-C.
 #[cfg(unix)]
-pub(crate) fn signals(
+fn signals(
     policies: Policies,
 ) -> std::io::Result<(impl Future<Output = ()> + Send + 'static, impl Future<Output = ()> + Send + 'static)> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -94,7 +108,7 @@ pub(crate) fn signals(
 
 /// A future that ends with Ctrl-C, and one that never does.
 #[cfg(not(unix))]
-pub(crate) fn signals(
+fn signals(
     _policies: Policies,
 ) -> std::io::Result<(impl Future<Output = ()> + Send + 'static, impl Future<Output = ()> + Send + 'static)> {
     let stop = async {

@@ -126,15 +126,10 @@ async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
     println!("\nfor OpenAI's SDKs:");
     println!("  export OPENAI_BASE_URL=http://{address}/v1\n");
 
-    let (stop, abort) = serve::signals(policies)?;
-    let service = app.into_make_service_with_connect_info::<SocketAddr>();
     tokio::select! {
-        served = axum::serve(listener, service).with_graceful_shutdown(stop) => served?,
-        failed = metrics => failed?,
-        () = abort => return Err("interrupted before all requests were finished".into()),
+        served = serve::run(listener, app, policies) => served,
+        failed = metrics => Ok(failed?),
     }
-    println!("stopped");
-    Ok(())
 }
 
 /// Listens for those who look at `metrics`, on an address of their own: clients of the gateway have no business there. The
