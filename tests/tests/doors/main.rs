@@ -7,7 +7,7 @@
 //! | trailers | HTTP/2 only | HTTP/2 only | none | none | HTTP/1 clients have to ask for them, and actix-web has none |
 //! | a client goes away before the head | dropped work at once | dropped work at once | dropped work at once if half-closed connections are not allowed | dropped work when the handler answers | an HTTP/1 client may close its own side and still read, which actix-web allows for by default; over HTTP/2 it lets handlers run on |
 //! | a client goes away in a stream | dropped work at once | dropped work at once | dropped work at once, as above | dropped work when the next part is sent | actix-web learns of the end of a stream of HTTP/2 by sending on it |
-//! | WebSockets | | yes | yes | | a bare service speaks none; over HTTP/2 clients hardly do |
+//! | a WebSocket | | yes | yes | | a bare service speaks none; over HTTP/2 clients hardly do |
 
 mod client;
 mod limits;

@@ -1,4 +1,4 @@
-//! WebSockets: whether the slot of a request outlives its handshake.
+//! Connections that outlive their handshake: whether the slot of the request does too.
 
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use futures_util::{SinkExt as _, StreamExt as _};
