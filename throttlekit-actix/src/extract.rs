@@ -30,19 +30,15 @@ macro_rules! argument {
 /// 500.
 ///
 /// ```
-/// use actix_web::{App, error, web};
+/// use actix_web::{App, web};
 /// use throttlekit::{Gcra, Limiter};
-/// use throttlekit_actix::{Throttle, Throttled};
+/// use throttlekit_actix::{Refusal, Throttle, Throttled};
 ///
 /// /// Costs one unit at the door, and one more for each 1,000 bytes.
-/// async fn store(throttled: Throttled, body: String) -> actix_web::Result<String> {
-///     let meter = throttled.meter("uploads").ok_or_else(|| error::ErrorInternalServerError("no such limit"))?;
+/// async fn store(throttled: Throttled, body: String) -> Result<String, Refusal> {
 ///     let units = (body.len() / 1_000) as f64;
-///     if units >= 1.0 {
-///         let decision = meter.debit(units).await.map_err(error::ErrorServiceUnavailable)?;
-///         if !decision.allowed {
-///             return Err(error::ErrorTooManyRequests("too large for now"));
-///         }
+///     if let Some(meter) = throttled.meter("uploads").filter(|_| units > 0.0) {
+///         meter.debit(units).await?.into_result()?;
 ///     }
 ///     Ok(format!("{} were left before", throttled.decision().remaining))
 /// }
@@ -83,8 +79,13 @@ argument!(Throttled, "share(true)");
 ///     rt::spawn(async move {
 ///         let _slot = slot;
 ///         while let Some(Ok(message)) = messages.recv().await {
-///             let Message::Text(text) = message else { break };
-///             if session.text(text).await.is_err() {
+///             let said = match message {
+///                 Message::Text(text) => session.text(text).await,
+///                 Message::Ping(bytes) => session.pong(&bytes).await,
+///                 Message::Close(reason) => return drop(session.close(reason).await),
+///                 _ => Ok(()),
+///             };
+///             if said.is_err() {
 ///                 break;
 ///             }
 ///         }

@@ -11,20 +11,16 @@ use throttlekit_http::Door as _;
 use crate::door::Actix;
 
 /// Why a handler refuses a request that was admitted, as an error: 429 as the middleware has it, 503 while a store is out,
-/// 500 otherwise. `?` makes it of what a [`KeyMeter`](crate::KeyMeter) answers.
+/// 500 otherwise. `?` makes it of what a [`KeyMeter`](crate::KeyMeter) answers, as in the example of
+/// [`Throttled`](crate::Throttled).
 ///
 /// ```
-/// use throttlekit_actix::{Refusal, Throttled};
+/// use actix_web::ResponseError as _;
+/// use throttlekit::Error;
+/// use throttlekit_actix::Refusal;
 ///
-/// /// Costs one unit at the door, and one more for each 1,000 bytes.
-/// async fn store(throttled: Throttled, body: String) -> Result<&'static str, Refusal> {
-///     let units = (body.len() / 1_000) as f64;
-///     if let Some(meter) = throttled.meter("uploads").filter(|_| units > 0.0) {
-///         meter.debit(units).await?.into_result()?;
-///     }
-///     Ok("stored")
-/// }
-/// # let _ = store;
+/// let refusal = Refusal::from(Error::store_unavailable("connection refused"));
+/// assert_eq!(refusal.status_code(), 503);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Refusal(pub throttlekit_http::Refusal);

@@ -39,20 +39,15 @@ macro_rules! argument {
 ///
 /// ```
 /// use axum::Router;
-/// use axum::http::StatusCode;
 /// use axum::routing::post;
 /// use throttlekit::{Gcra, Limiter};
-/// use throttlekit_axum::{ThrottleLayer, Throttled};
+/// use throttlekit_axum::{Refusal, ThrottleLayer, Throttled};
 ///
 /// /// Costs one unit at the door, and one more for each 1,000 bytes.
-/// async fn store(throttled: Throttled, body: String) -> Result<String, StatusCode> {
-///     let meter = throttled.meter("uploads").ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
+/// async fn store(throttled: Throttled, body: String) -> Result<String, Refusal> {
 ///     let units = (body.len() / 1_000) as f64;
-///     if units >= 1.0 {
-///         let decision = meter.debit(units).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-///         if !decision.allowed {
-///             return Err(StatusCode::TOO_MANY_REQUESTS);
-///         }
+///     if let Some(meter) = throttled.meter("uploads").filter(|_| units > 0.0) {
+///         meter.debit(units).await?.into_result()?;
 ///     }
 ///     Ok(format!("{} were left before", throttled.decision().remaining))
 /// }

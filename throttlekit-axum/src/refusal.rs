@@ -12,20 +12,16 @@ use throttlekit_tower::Tower;
 use crate::framework::Axum;
 
 /// Why a handler refuses a request that was admitted, as a response: 429 as the layer has it, 503 while a store is out, 500
-/// otherwise. `?` makes it of what a [`KeyMeter`](crate::KeyMeter) answers.
+/// otherwise. `?` makes it of what a [`KeyMeter`](crate::KeyMeter) answers, as in the example of
+/// [`Throttled`](crate::Throttled).
 ///
 /// ```
-/// use throttlekit_axum::{Refusal, Throttled};
+/// use axum::response::IntoResponse as _;
+/// use throttlekit::Error;
+/// use throttlekit_axum::Refusal;
 ///
-/// /// Costs one unit at the door, and one more for each 1,000 bytes.
-/// async fn store(throttled: Throttled, body: String) -> Result<&'static str, Refusal> {
-///     let units = (body.len() / 1_000) as f64;
-///     if let Some(meter) = throttled.meter("uploads").filter(|_| units > 0.0) {
-///         meter.debit(units).await?.into_result()?;
-///     }
-///     Ok("stored")
-/// }
-/// # let _ = store;
+/// let response = Refusal::from(Error::store_unavailable("connection refused")).into_response();
+/// assert_eq!(response.status(), 503);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Refusal(pub throttlekit_tower::Refusal);

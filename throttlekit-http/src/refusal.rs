@@ -21,6 +21,9 @@ use crate::door::Answer;
 ///     Ok(decision.remaining)
 /// }
 /// # let _ = count;
+///
+/// let out = Refusal::from(throttlekit::Error::store_unavailable("connection refused"));
+/// assert_eq!((out.status(), out.body()), (503, r#"{"error":"rate limiter unavailable"}"#.into()));
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
