@@ -277,7 +277,7 @@ impl<D: Door> Builder<D> {
             Rule {
                 asked,
                 clock,
-                limits: vec![Limit::new(&name, headers.families(set), limit, false)],
+                limits: vec![Limit::new(&name, headers.families(set), limit)],
                 key: key.clone(),
                 missing,
                 client: client.clone(),

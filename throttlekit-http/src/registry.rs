@@ -147,7 +147,7 @@ fn limit(policy: &Policy, spec: &HttpRule) -> Limit {
     }
     let shown = limiter.map_or(0, |limiter| limiter.limit());
     let slots = policy.spec().concurrency.is_some();
-    Limit::new(policy.name(), headers, shown, slots)
+    Limit { slots, units: limiter.is_some(), ..Limit::new(policy.name(), headers, shown) }
 }
 
 fn source<D: Door>(spec: &HttpRule) -> Result<Source<D>, BuildError> {

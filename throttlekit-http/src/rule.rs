@@ -97,12 +97,14 @@ pub(crate) struct Limit {
     pub(crate) fields: FieldTexts,
     /// Whether it limits the work in flight.
     pub(crate) slots: bool,
+    /// Whether it limits units.
+    pub(crate) units: bool,
 }
 
 impl Limit {
-    /// A limit that is usually `shown`.
-    pub(crate) fn new(name: &str, headers: Headers, shown: u64, slots: bool) -> Self {
-        Self { name: name.into(), fields: FieldTexts::new(headers, shown), slots }
+    /// A limit of units that is usually `shown`.
+    pub(crate) fn new(name: &str, headers: Headers, shown: u64) -> Self {
+        Self { name: name.into(), fields: FieldTexts::new(headers, shown), slots: false, units: true }
     }
 }
 
@@ -263,8 +265,12 @@ impl<D: Door> Rule<D> {
         let one = rate.or(cost);
         let mut units = admission.each.as_deref().unwrap_or(one.as_slice()).iter();
         // What was not asked, since another one had refused, says nothing.
-        let decision = |limit: &Limit| if limit.slots { concurrency } else { units.next().copied() };
-        self.limits.iter().map(decision).map(|decision| decision.unwrap_or(Decision::ALLOW_FULL)).collect()
+        let decision = |limit: &Limit| {
+            let slots = concurrency.filter(|_| limit.slots);
+            let units = if limit.units { units.next().copied() } else { None };
+            Decision::combine_all(slots.into_iter().chain(units))
+        };
+        self.limits.iter().map(decision).collect()
     }
 
     /// The name of the limit that matters most among those that decided.

@@ -143,3 +143,20 @@ async fn fail_modes_apply_to_what_needs_the_store() {
     assert_eq!(setup.get("/local", "a").await.0, 429);
     assert_eq!((setup.get("/tokens", "a").await, setup.get("/fair", "a").await.0), (passed("10", "6"), 201));
 }
+
+#[tokio::test]
+async fn a_limiter_with_slots_shows_its_own_units_beside_those_of_others() {
+    let text = "
+limiters:
+  both: { strategy: fixedWindow, limit: 9, period: 1m, concurrency: { limit: 5 } }
+  other: { strategy: fixedWindow, limit: 2, period: 1m }
+http: { rules: [{ path: /, policies: [both, other], key: { constant: all }, headers: structured }] }
+";
+    let policies = Policies::load(text, LoadOptions::new().clock(ManualClock::new(0.0))).expect("a good text");
+    let (service, _) = around(&ThrottleLayer::from_config(&policies).expect("rules"));
+    let get = || send(&service, Request::get("/").body(()).expect("a good request"));
+    let response = get().await;
+    assert_eq!(field(&response, "ratelimit"), "\"other\";r=1;t=60, \"both\";r=4;t=60");
+    drop((response, get().await));
+    assert_eq!(field(&get().await, "ratelimit"), "\"other\";r=0;t=60, \"both\";r=5;t=60");
+}
