@@ -113,7 +113,11 @@ impl Watch {
     #[cold]
     pub(crate) fn tell(&self) {
         // An observer's panic while a request is dropped would end the process.
-        crate::hooks::unwound(|| self.observer.disconnected(&Disconnect::new(self.policy.name(), self.stage)));
+        let disconnect = Disconnect::new(self.policy.name(), self.stage);
+        if crate::hooks::unwound(|| self.observer.disconnected(&disconnect)).is_none() {
+            // One that panics here as well counts nothing.
+            let _ = crate::hooks::unwound(|| self.observer.panicked());
+        }
     }
 }
 

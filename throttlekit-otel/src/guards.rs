@@ -1,10 +1,11 @@
 //! The state of guards, read when metrics are collected.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use opentelemetry::metrics::{AsyncInstrument, Meter};
-use throttlekit::{Clock, Guard, GuardStats, KeyedGuard, observer_panics};
+use throttlekit::{Clock, Guard, GuardStats, KeyedGuard};
 
 use crate::names::metric;
 use crate::sets::Set;
@@ -206,11 +207,11 @@ impl Entry {
     }
 }
 
-/// Shows the panics of observers.
-pub(crate) fn register_panics(meter: &Meter, attributes: Set) {
+/// Shows the panics of observers that `counted` counts.
+pub(crate) fn register_panics(meter: &Meter, counted: Arc<AtomicU64>, attributes: Set) {
     let _ = meter
         .u64_observable_counter(metric::OBSERVER_PANICS)
         .with_description("Panics of observers that were contained")
-        .with_callback(move |instrument| instrument.observe(observer_panics(), &attributes))
+        .with_callback(move |instrument| instrument.observe(counted.load(Ordering::Relaxed), &attributes))
         .build();
 }

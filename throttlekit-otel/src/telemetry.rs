@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
@@ -57,6 +58,8 @@ struct Shared<C> {
     stages: [Set; 3],
     guards: Arc<Guards>,
     fixed: Vec<KeyValue>,
+    /// Panics of this observer, and of those beside it.
+    panics: Arc<AtomicU64>,
     clock: C,
 }
 
@@ -218,6 +221,10 @@ impl<C: Clock> Observer for Telemetry<C> {
         };
         self.shared.instruments.disconnects.add(1, &self.shared.stages[index]);
     }
+
+    fn panicked(&self) {
+        self.shared.panics.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// Its place among the lanes.
@@ -287,7 +294,8 @@ impl<C> TelemetryBuilder<C> {
     /// Makes the instruments.
     pub fn build(self) -> Telemetry<C> {
         let Self { meter, fixed, clock } = self;
-        register_panics(&meter, merged(&[], &fixed));
+        let panics = Arc::new(AtomicU64::new(0));
+        register_panics(&meter, Arc::clone(&panics), merged(&[], &fixed));
         Telemetry {
             shared: Arc::new(Shared {
                 instruments: Instruments::new(&meter),
@@ -298,6 +306,7 @@ impl<C> TelemetryBuilder<C> {
                 stages: by_label(&fixed, label::STAGE, Stage::ALL.map(Stage::as_str)),
                 guards: Guards::new(meter),
                 fixed,
+                panics,
                 clock,
             }),
         }

@@ -96,13 +96,15 @@ pub struct Ask<'a> {
     pub dimensions: &'a [&'a str],
     /// How much it matters, for a limit on work in flight.
     pub priority: Priority,
+    /// Whether it is a part of a request that observers are told of as a whole.
+    pub(crate) part: bool,
 }
 
 impl<'a> Ask<'a> {
     /// Asks for one unit.
     #[inline]
     pub fn new(key: &'a str) -> Self {
-        Self { key, cost: 1.0, value: 1.0, hold: 0.0, dimensions: &[], priority: Priority::Normal }
+        Self { key, cost: 1.0, value: 1.0, hold: 0.0, dimensions: &[], priority: Priority::Normal, part: false }
     }
 
     /// Sets the cost in units.
@@ -139,6 +141,11 @@ impl<'a> Ask<'a> {
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
         self
+    }
+
+    /// The same as a part of a request that observers are told of as a whole.
+    pub(crate) fn as_part(self) -> Self {
+        Self { part: true, ..self }
     }
 }
 

@@ -120,7 +120,7 @@ pub use limiter::{DynLimiter, Limiter, LimiterBuilder};
 pub use multi::{Dimension, DimensionKeys, InMemory, Multi, MultiBuilder};
 pub use observe::{
     AdmissionEvent, AdmissionRecord, CallKind, DecisionRecord, Disconnect, Event, EventReceiver, EventSender, Lane,
-    LeaseEvent, Observer, Record, Stage, Wait, WaitOutcome, event_channel, observer_panics,
+    LeaseEvent, Observer, Record, Stage, Wait, WaitOutcome, event_channel,
 };
 pub use permit::{Outcome, Permit, Settle, Slot};
 pub use priority::Priority;

@@ -13,7 +13,7 @@ use throttlekit::store::{Call, Remote, Store};
 use throttlekit::unified::Prices;
 use throttlekit::{
     AdmissionEvent, Admit, Ask, Axis, CallKind, Disconnect, Error, Event, FixedWindow, Gcra, Guard, Lane, LeaseEvent,
-    Limiter, ManualClock, Observer, Priority, Program, Stage, TokenBucket, Unified, Wait, WaitOutcome, observer_panics,
+    Limiter, ManualClock, Observer, Priority, Program, Stage, TokenBucket, Unified, Wait, WaitOutcome,
 };
 
 /// One event, without its borrows.
@@ -37,6 +37,7 @@ struct Watcher {
     others: Mutex<Vec<&'static str>>,
     debug: Mutex<Vec<String>>,
     reading_ns: AtomicU64,
+    panics: AtomicU64,
 }
 
 impl Watcher {
@@ -84,11 +85,17 @@ impl Observer for Watcher {
     fn disconnected(&self, disconnect: &Disconnect<'_>) {
         self.others.lock().unwrap().push(disconnect.stage.as_str());
     }
+
+    fn panicked(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
-/// Panics at everything.
-#[derive(Clone)]
-struct Broken;
+/// Panics at everything, and counts that.
+#[derive(Default)]
+struct Broken {
+    panics: AtomicU64,
+}
 
 impl Observer for Broken {
     fn observe(&self, _: &Event<'_>) {
@@ -105,6 +112,11 @@ impl Observer for Broken {
 
     fn disconnected(&self, _: &Disconnect<'_>) {
         panic!("disconnected");
+    }
+
+    fn panicked(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+        panic!("panicked");
     }
 }
 
@@ -240,30 +252,35 @@ async fn keys_arrive_after_a_wait() {
 
 #[test]
 fn a_broken_observer_harms_neither_requests_nor_other_observers() {
-    let before = observer_panics();
+    let broken = Arc::new(Broken::default());
     let watcher = Arc::new(Watcher::default());
-    let all = (Broken, Arc::clone(&watcher), ());
+    let all = (Arc::clone(&broken), Arc::clone(&watcher), ());
     let limiter = Limiter::builder(gcra(2.0)).clock(ManualClock::new(0.0)).observer(all).build();
     let allowed = [(); 3].map(|()| limiter.check("k").unwrap().allowed);
     assert_eq!(allowed, [true, true, false]);
     let seen = watcher.take();
     assert_eq!(seen.len(), 3);
     assert!(seen.iter().all(|seen| seen.took_ms == Some(4.0)), "the next stopwatch is read");
-    assert!(observer_panics() - before >= 9, "two readings and an event for each check");
+    assert_eq!(broken.panics.load(Ordering::Relaxed), 9, "two readings and an event for each check");
+    assert_eq!(watcher.panics.load(Ordering::Relaxed), 9, "those beside it know");
 }
 
 #[test]
 fn a_broken_observer_alone_changes_no_decision() {
     let clock = ManualClock::new(0.0);
-    let limiter = Limiter::builder(gcra(2.0)).clock(clock.clone()).observer(Broken).build();
+    let broken = Arc::new(Broken::default());
+    let limiter = Limiter::builder(gcra(2.0)).clock(clock.clone()).observer(Arc::clone(&broken)).build();
     assert_eq!([(); 3].map(|()| limiter.check("k").unwrap().allowed), [true, true, false]);
-    let guard = Guard::builder().fixed(1).clock(clock.clone()).observer(Broken).build().unwrap();
-    let unified = Unified::builder().concurrency(guard.clone()).clock(clock).observer(Broken).build().unwrap();
+    let guard = Guard::builder().fixed(1).clock(clock.clone()).observer(Arc::clone(&broken)).build().unwrap();
+    let unified = Unified::builder().concurrency(guard.clone()).clock(clock).observer(Arc::clone(&broken));
+    let unified = unified.build().unwrap();
     let held = unified.admit(&Ask::new("k")).now().unwrap().unwrap();
     assert!(held.permit.is_held());
     assert!(!unified.admit(&Ask::new("k")).now().unwrap().unwrap().decision.allowed);
     drop(held);
     assert_eq!(guard.in_flight(), 0);
+    // Of each check a reading and an event; of each request these of the guard, then a reading, an event and the whole.
+    assert_eq!(broken.panics.load(Ordering::Relaxed), 3 * 2 + 2 * (2 + 3));
 }
 
 #[test]
@@ -274,7 +291,7 @@ fn slices_and_options_hand_everything_on() {
     limiter.check("k").unwrap();
     assert_eq!(watcher.take().len(), 2);
     observers.disconnected(&Disconnect::new("api", Stage::Working));
-    (Broken, observers).disconnected(&Disconnect::new("api", Stage::Answering));
+    (Broken::default(), observers).disconnected(&Disconnect::new("api", Stage::Answering));
     assert_eq!(*watcher.others.lock().unwrap(), ["working", "working", "answering", "answering"]);
     assert_eq!(Stage::ALL.map(Stage::as_str), ["deciding", "working", "answering"]);
     assert_eq!(WaitOutcome::ALL.map(WaitOutcome::as_str), ["admitted", "timed_out", "displaced", "cancelled"]);

@@ -192,6 +192,22 @@ fn errors_are_counted_by_kind() {
 }
 
 #[test]
+fn panics_are_counted_by_those_that_stand_beside() {
+    struct Broken;
+    impl Observer for Broken {
+        fn observe(&self, _: &Event<'_>) {
+            panic!("broken");
+        }
+    }
+    let (beside, alone) = (metrics(), metrics());
+    let both = Arc::new((Broken, beside.clone()));
+    let limiter = Limiter::builder(gcra(9.0)).clock(ManualClock::new(0.0)).observer(both).build();
+    check(&limiter, 3);
+    is(&scrape(&beside), "throttlekit_observer_panics_total", &[("", 3.0)]);
+    is(&scrape(&alone), "throttlekit_observer_panics_total", &[("", 0.0)]);
+}
+
+#[test]
 fn guards_are_read_when_the_metrics_are() {
     let metrics = metrics();
     let (db, disk) = (Guard::fixed(8).unwrap(), Guard::fixed(2).unwrap());

@@ -363,13 +363,18 @@ impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> TokenBudget<K, C, O> {
     /// Before a decision: reads the stopwatch of the observer, if it has one, and the clock.
     #[inline(always)]
     pub(super) fn begin(&self, kind: CallKind, tokens: f64) -> Made {
-        let begun_ns = self.watch.begin();
-        Made { kind, cost: tokens, now_ms: self.clock.now_ms(), begun_ns, local: false }
+        let begun = self.watch.begin();
+        Made { kind, cost: tokens, now_ms: self.clock.now_ms(), begun, local: false }
     }
 
     #[inline]
     pub(super) fn debit_whole(&self, key: &str, tokens: f64) -> Run<Result<Decision, Error>> {
-        let made = self.begin(CallKind::Check, tokens);
+        self.debit_made(key, self.begin(CallKind::Check, tokens))
+    }
+
+    #[inline]
+    fn debit_made(&self, key: &str, made: Made) -> Run<Result<Decision, Error>> {
+        let tokens = made.cost;
         self.watch.follow(key, made, self.keys.run(key, made.now_ms, &self.budget, &tokens))
     }
 
@@ -425,7 +430,13 @@ impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> Meter for TokenBudget<K
 /// Debits [`Ask::cost`] from [`Ask::key`], on the cost axis; the other fields do not matter to it.
 impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> Admit for TokenBudget<K, C, O> {
     fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
-        Meter::debit(self, ask.key, ask.cost).map(|result| result.map(admission))
+        match whole_units(ask.cost) {
+            Ok(tokens) => {
+                let made = self.begin(CallKind::Check, tokens).of(ask);
+                self.debit_made(ask.key, made).map(|result| result.map(admission))
+            }
+            Err(error) => Run::ready(Err(error)),
+        }
     }
 }
 

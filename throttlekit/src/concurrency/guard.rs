@@ -17,7 +17,7 @@ use crate::admit::{Admission, Admit, Ask, Axes, Axis};
 use crate::clock::{Clock, SystemClock};
 use crate::decision::Decision;
 use crate::error::{BuildError, Error};
-use crate::observe::{Event, Observer, Wait, WaitOutcome, is_blind, stopwatch_ns, told, took_ms};
+use crate::observe::{Begun, Event, Observer, Wait, WaitOutcome, is_blind, told};
 use crate::permit::{Outcome, Permit, Settle, Slot};
 use crate::priority::Priority;
 use crate::run::Run;
@@ -81,15 +81,14 @@ pub(super) struct Asked<'a> {
     /// Empty if nobody will see it.
     pub(super) key: &'a str,
     pub(super) priority: Priority,
-    /// By the observer's stopwatch.
-    pub(super) begun_ns: Option<u64>,
+    pub(super) begun: Begun,
 }
 
 impl<'a> Asked<'a> {
     #[inline(always)]
-    pub(super) fn of<O: Observer>(ask: &Ask<'a>, begun_ns: Option<u64>) -> Self {
+    pub(super) fn of<O: Observer>(ask: &Ask<'a>, begun: Begun) -> Self {
         let key = if is_blind::<O>() { "" } else { ask.key };
-        Self { key, priority: ask.priority, begun_ns }
+        Self { key, priority: ask.priority, begun: begun.of(ask) }
     }
 }
 
@@ -111,10 +110,11 @@ impl Names {
         if is_blind::<O>() {
             return;
         }
-        told(|| {
+        told(observer, || {
             let event = Event::new(self.policy(), self.strategy, Axis::Concurrency, 1.0, now_ms, Ok(decision));
             let mut event = event.with_key(asked.key);
-            (event.priority, event.took_ms) = (asked.priority, took_ms(observer, asked.begun_ns));
+            (event.priority, event.took_ms) = (asked.priority, asked.begun.took_ms(observer));
+            event.part = asked.begun.part;
             observer.observe(&event);
         });
     }
@@ -124,7 +124,7 @@ impl Names {
     pub(super) fn tell_wait(&self, observer: &impl Observer, priority: Priority, waited_ns: u64, outcome: WaitOutcome) {
         let waited_ms = waited_ns as f64 / 1e6;
         let wait = Wait { policy: self.policy(), strategy: self.strategy, priority, waited_ms, outcome };
-        told(|| observer.waited(&wait));
+        told(observer, || observer.waited(&wait));
     }
 }
 
@@ -248,22 +248,22 @@ impl<C: Clock, O: Observer + Clone> Guard<C, O> {
         now: impl FnOnce(Decision, Permit) -> T,
         later: impl FnOnce(Run<Result<Admission, Error>>) -> Run<Result<T, Error>>,
     ) -> Run<Result<T, Error>> {
-        let begun_ns = stopwatch_ns(&self.observer);
+        let begun = Begun::now(&self.observer);
         let share = self.share(ask.priority);
         let (taken, permit) = self.take(share);
         if taken.is_err() && !self.shadow {
             if let Some(queue) = &self.shared.queue {
-                return later(self.join(queue, ask, begun_ns));
+                return later(self.join(queue, ask, begun));
             }
         }
-        Run::Ready(Some(Ok(now(self.decide(taken, share, Asked::of::<O>(ask, begun_ns)), permit))))
+        Run::Ready(Some(Ok(now(self.decide(taken, share, Asked::of::<O>(ask, begun)), permit))))
     }
 
     /// For a request that found no slot.
     #[cold]
-    fn join(&self, queue: &Lobby, ask: &Ask<'_>, begun_ns: Option<u64>) -> Run<Result<Admission, Error>> {
+    fn join(&self, queue: &Lobby, ask: &Ask<'_>, begun: Begun) -> Run<Result<Admission, Error>> {
         let word = &self.shared.ceiling.word;
-        let asked = Asked::of::<O>(ask, begun_ns);
+        let asked = Asked::of::<O>(ask, begun);
         let (taken, permit) = match queue.line.join(word, queue.keys.of(ask.key), ask.priority) {
             Joined::Waits(ticket) => {
                 return Run::wait(Waiting::new(self.clone(), ticket, &queue.patience, asked));

@@ -9,7 +9,7 @@ use super::queue::Patience;
 use super::waiters::{Seat, Standing};
 use crate::admit::Admission;
 use crate::error::Error;
-use crate::observe::WaitOutcome;
+use crate::observe::{Begun, WaitOutcome};
 use crate::permit::Permit;
 use crate::priority::Priority;
 use crate::run::BoxFuture;
@@ -45,7 +45,7 @@ pub(super) struct Waiting<D: Desk> {
     /// For the event.
     key: Box<str>,
     priority: Priority,
-    begun_ns: Option<u64>,
+    begun: Begun,
     over: bool,
 }
 
@@ -53,9 +53,9 @@ impl<D: Desk> Waiting<D> {
     pub(super) fn new(desk: D, ticket: u64, patience: &Patience, asked: Asked<'_>) -> Self {
         let since_ns = desk.now_ns();
         let never = Box::pin(std::future::pending());
-        let Asked { key, priority, begun_ns } = asked;
+        let Asked { key, priority, begun } = asked;
         let key = key.into();
-        let mut waiting = Self { desk, ticket, deadline: never, since_ns, key, priority, begun_ns, over: false };
+        let mut waiting = Self { desk, ticket, deadline: never, since_ns, key, priority, begun, over: false };
         // Foreign code: if it panics, the ticket is given up.
         waiting.deadline = patience.runtime.sleep(patience.timeout);
         waiting
@@ -66,7 +66,7 @@ impl<D: Desk> Waiting<D> {
         self.over = true;
         let now_ns = self.desk.now_ns();
         let permit = seat.map_or_else(Permit::none, |seat| self.desk.permit(seat, now_ns));
-        let asked = Asked { key: &self.key, priority: self.priority, begun_ns: self.begun_ns };
+        let asked = Asked { key: &self.key, priority: self.priority, begun: self.begun };
         let admission = self.desk.answer(seat, permit, asked);
         self.desk.tell_wait(self.priority, now_ns.saturating_sub(self.since_ns), outcome);
         admission

@@ -7,7 +7,7 @@ use crate::admit::{Admission, Admit, Ask, Meter};
 use crate::clock::{Clock, SystemClock};
 use crate::decision::Decision;
 use crate::error::Error;
-use crate::observe::stopwatch_ns;
+use crate::observe::Begun;
 use crate::run::Run;
 use crate::strategy::validate_cost;
 
@@ -105,8 +105,12 @@ impl<C: Clock> FairEscrow<C> {
     /// `invalid_argument` if the tenant's name is empty, or cost or weight is not finite or not above 0;
     /// `store_unavailable` and `state_invalid` from the pool.
     pub fn run_check(&self, tenant: &str, cost: f64) -> Run<Result<Decision, Error>> {
-        let weight = || self.shared.weights.of(tenant);
-        self.run(tenant, cost, weight)
+        self.run_ask(&Ask::new(tenant).cost(cost))
+    }
+
+    /// As [`run_check`](Self::run_check), of the key and the cost of `ask`.
+    fn run_ask(&self, ask: &Ask<'_>) -> Run<Result<Decision, Error>> {
+        self.run(ask, || self.shared.weights.of(ask.key))
     }
 
     /// As [`run_check`](Self::run_check), for a tenant that from now on has this weight.
@@ -115,20 +119,17 @@ impl<C: Clock> FairEscrow<C> {
     ///
     /// As [`run_check`](Self::run_check).
     pub fn run_check_weighted(&self, tenant: &str, cost: f64, weight: f64) -> Run<Result<Decision, Error>> {
-        self.run(tenant, cost, || validate(weight))
+        self.run(&Ask::new(tenant).cost(cost), || validate(weight))
     }
 
-    fn run(
-        &self,
-        tenant: &str,
-        cost: f64,
-        weight: impl FnOnce() -> Result<f64, Error>,
-    ) -> Run<Result<Decision, Error>> {
-        let begun_ns = self.shared.watch.as_ref().and_then(|(observer, _)| stopwatch_ns(observer));
+    fn run(&self, ask: &Ask<'_>, weight: impl FnOnce() -> Result<f64, Error>) -> Run<Result<Decision, Error>> {
+        let Ask { key: tenant, cost, .. } = *ask;
+        let begun =
+            self.shared.watch.as_ref().map_or_else(Begun::default, |(observer, _)| Begun::now(observer).of(ask));
         let wish = match wish(tenant, cost, weight) {
-            Ok(wish) => Wish { begun_ns, ..wish },
+            Ok(wish) => Wish { begun, ..wish },
             Err(error) => {
-                let refused = Wish { tenant, cost, weight: f64::NAN, begun_ns };
+                let refused = Wish { tenant, cost, weight: f64::NAN, begun };
                 self.shared.tell_error(refused, &error);
                 return Run::ready(Err(error));
             }
@@ -140,7 +141,7 @@ impl<C: Clock> FairEscrow<C> {
         };
         let (shared, tenant, Wish { cost, weight, .. }) = (Arc::clone(&self.shared), tenant.to_owned(), wish);
         Run::wait(async move {
-            let wish = Wish { tenant: &tenant, cost, weight, begun_ns };
+            let wish = Wish { tenant: &tenant, cost, weight, begun };
             let (mut lease, mut late) = (lease, 0);
             loop {
                 let landing = lease.wait().await.inspect_err(|error| shared.tell_error(wish, error))?;
@@ -199,13 +200,13 @@ fn wish(tenant: &str, cost: f64, weight: impl FnOnce() -> Result<f64, Error>) ->
     if tenant.is_empty() {
         return Err(Error::invalid_argument("the tenant is empty: must be a name"));
     }
-    Ok(Wish { tenant, cost: validate_cost(cost)?, weight: weight()?, begun_ns: None })
+    Ok(Wish { tenant, cost: validate_cost(cost)?, weight: weight()?, begun: Begun::default() })
 }
 
 /// The tenant is [`Ask::key`].
 impl<C: Clock> Admit for FairEscrow<C> {
     fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
-        self.run_check(ask.key, ask.cost).map(|result| result.map(Admission::rate))
+        self.run_ask(ask).map(|result| result.map(Admission::rate))
     }
 }
 

@@ -6,7 +6,7 @@ use crate::admit::Axis;
 use crate::clock::Clock;
 use crate::decision::{Decision, ceil_ms, ceil_wait, floor_units};
 use crate::error::Error;
-use crate::observe::{Event, Observer, told, took_ms};
+use crate::observe::{Begun, Event, Observer, told};
 use crate::strategy::floor_f64;
 
 use super::escrow::FAIR_ESCROW;
@@ -52,7 +52,7 @@ pub(super) struct Wish<'a> {
     pub(super) cost: f64,
     pub(super) weight: f64,
     /// By the observer's stopwatch.
-    pub(super) begun_ns: Option<u64>,
+    pub(super) begun: Begun,
 }
 
 impl<C> Shared<C> {
@@ -123,10 +123,11 @@ impl<C> Shared<C> {
 impl<C: Clock> Shared<C> {
     pub(super) fn tell(&self, wish: Wish<'_>, now_ms: f64, result: Result<Decision, &Error>) {
         if let Some((observer, name)) = &self.watch {
-            told(|| {
+            told(observer, || {
                 let event = Event::new(name, FAIR_ESCROW, Axis::Rate, wish.cost, now_ms, result);
                 let mut event = event.with_key(wish.tenant);
-                event.took_ms = took_ms(observer, wish.begun_ns);
+                event.took_ms = wish.begun.took_ms(observer);
+                event.part = wish.begun.part && result.is_ok();
                 observer.observe(&event);
             });
         }

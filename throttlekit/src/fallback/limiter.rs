@@ -201,7 +201,9 @@ impl DynLimiter for Fallback {
 
 impl Admit for Fallback {
     fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
-        self.check(ask.key, ask.cost).map(|result| result.map(Admission::rate))
+        let answer = self.shared.admit(ask);
+        let (key, rest) = (Box::<str>::from(ask.key), Ask { key: "", dimensions: &[], ..*ask });
+        self.or_local(answer, move |local| local.admit(&Ask { key: &key, ..rest }))
     }
 }
 

@@ -25,7 +25,7 @@ where
     O: Observer + Clone,
 {
     fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
-        self.run_check(ask.key, ask.cost).map(|result| result.map(Admission::rate))
+        self.run_ask(ask).map(|result| result.map(Admission::rate))
     }
 }
 

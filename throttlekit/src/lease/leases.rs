@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::limiter::{GiveBack, Made};
-use crate::observe::{CallKind, LeaseEvent, Observer};
+use crate::observe::{Begun, CallKind, LeaseEvent, Observer};
 use crate::program::{Refund, Strategy};
 use crate::run::Run;
 use crate::store::Keyspace;
@@ -141,16 +141,16 @@ where
         key: &str,
         kind: CallKind,
         cost: f64,
-        begun_ns: Option<u64>,
+        begun: Begun,
     ) -> Run<Result<Decision, Error>> {
         let mark = leases.book.mark(key);
         match self.try_local(leases, mark, cost) {
             Some((decision, None)) => {
-                self.tell_local(key, kind, cost, begun_ns, decision);
+                self.tell_local(key, kind, cost, begun, decision);
                 Run::ready(Ok(decision))
             }
             Some((decision, Some(flight))) => {
-                self.tell_local(key, kind, cost, begun_ns, decision);
+                self.tell_local(key, kind, cost, begun, decision);
                 if K::IMMEDIATE {
                     let _ = flight.drive();
                     return Run::ready(Ok(decision));
@@ -162,7 +162,7 @@ where
                 })
             }
             None => {
-                let mut deciding = Box::pin(Arc::clone(self).decide(key.into(), mark, kind, cost, begun_ns));
+                let mut deciding = Box::pin(Arc::clone(self).decide(key.into(), mark, kind, cost, begun));
                 if K::IMMEDIATE {
                     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
                     if let Poll::Ready(result) = deciding.as_mut().poll(&mut context) {
@@ -181,13 +181,13 @@ where
         mark: Mark,
         kind: CallKind,
         cost: f64,
-        begun_ns: Option<u64>,
+        begun: Begun,
     ) -> Result<Decision, Error> {
         let now_ms = self.event_now_ms();
         let mut errand = Errand(None);
         let (result, asked) = self.rounds(&key, mark, cost, &mut errand).await;
         errand.finish().await;
-        self.watch.tell(&key, Made { kind, cost, now_ms, begun_ns, local: !asked }, &result);
+        self.watch.tell(&key, Made { kind, cost, now_ms, begun, local: !asked }, &result);
         result
     }
 

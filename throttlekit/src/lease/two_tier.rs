@@ -11,11 +11,12 @@ use super::cached::Denials;
 use super::grant::Grant;
 use super::leases::{LeaseStats, Leases};
 use super::{Mode, TwoTierBuilder};
+use crate::admit::Ask;
 use crate::clock::{Clock, SystemClock};
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::limiter::{Forget, Made, Watch};
-use crate::observe::{CallKind, Observer, is_blind};
+use crate::observe::{Begun, CallKind, Observer, is_blind};
 use crate::program::{Program, Strategy};
 use crate::run::Run;
 use crate::store::memory::Table;
@@ -172,7 +173,7 @@ where
     #[inline]
     pub fn try_check(&self, key: &str, cost: f64) -> Result<Option<Decision>, Error> {
         let cost = validate_cost(cost)?;
-        let begun_ns = self.core.watch.begin();
+        let begun = self.core.watch.begin();
         let decision = match &self.core.tier {
             Tier::Strict => None,
             Tier::CachedDeny(denials) => denials.get(key, cost, self.core.clock.monotonic_ns()),
@@ -182,7 +183,7 @@ where
             }
         };
         if let Some(decision) = decision {
-            self.core.tell_local(key, CallKind::CheckSync, cost, begun_ns, decision);
+            self.core.tell_local(key, CallKind::CheckSync, cost, begun, decision);
         }
         Ok(decision)
     }
@@ -194,22 +195,28 @@ where
     /// As [`check_cost`](Self::check_cost).
     #[inline]
     pub fn run_check(&self, key: &str, cost: f64) -> Run<Result<Decision, Error>> {
+        self.run_ask(&Ask::new(key).cost(cost))
+    }
+
+    /// As [`run_check`](Self::run_check), of the key and the cost of `ask`.
+    #[inline]
+    pub(super) fn run_ask(&self, ask: &Ask<'_>) -> Run<Result<Decision, Error>> {
+        let Ask { key, cost, .. } = *ask;
         let cost = match validate_cost(cost) {
             Ok(cost) => cost,
             Err(error) => return Run::ready(Err(self.refuse(key, CallKind::Check, cost, error))),
         };
-        self.run(key, CallKind::Check, cost)
+        self.run(key, CallKind::Check, cost, self.core.watch.begin().of(ask))
     }
 
     /// Decides; `cost` is legal.
     #[inline]
-    fn run(&self, key: &str, kind: CallKind, cost: f64) -> Run<Result<Decision, Error>> {
-        let begun_ns = self.core.watch.begin();
+    fn run(&self, key: &str, kind: CallKind, cost: f64, begun: Begun) -> Run<Result<Decision, Error>> {
         match &self.core.tier {
-            Tier::Leased(leases) => self.core.check_leased(leases, key, kind, cost, begun_ns),
-            Tier::CachedDeny(denials) => self.core.check_cached(denials, key, kind, cost, begun_ns),
+            Tier::Leased(leases) => self.core.check_leased(leases, key, kind, cost, begun),
+            Tier::CachedDeny(denials) => self.core.check_cached(denials, key, kind, cost, begun),
             Tier::Strict => {
-                let made = Made { kind, cost, now_ms: self.core.clock.now_ms(), begun_ns, local: false };
+                let made = Made { kind, cost, now_ms: self.core.clock.now_ms(), begun, local: false };
                 let run = self.core.keys.run(key, made.now_ms, &self.core.strategy, &cost);
                 self.core.watch.follow(key, made, run)
             }
@@ -227,7 +234,7 @@ where
             Err(error) => return Run::ready(Err(self.refuse("", CallKind::CheckMany, cost, error))),
         };
         let mut runs: Vec<Result<Result<Decision, Error>, Run<_>>> =
-            keys.iter().map(|key| self.run(key, CallKind::CheckMany, cost).now()).collect();
+            keys.iter().map(|key| self.run(key, CallKind::CheckMany, cost, self.core.watch.begin()).now()).collect();
         if runs.iter().all(Result::is_ok) {
             return Run::ready(runs.into_iter().filter_map(Result::ok).collect());
         }
@@ -362,14 +369,14 @@ where
         key: &str,
         kind: CallKind,
         cost: f64,
-        begun_ns: Option<u64>,
+        begun: Begun,
     ) -> Run<Result<Decision, Error>> {
         let asked_ns = self.clock.monotonic_ns();
         if let Some(decision) = denials.get(key, cost, asked_ns) {
-            self.tell_local(key, kind, cost, begun_ns, decision);
+            self.tell_local(key, kind, cost, begun, decision);
             return Run::ready(Ok(decision));
         }
-        let made = Made { kind, cost, now_ms: self.clock.now_ms(), begun_ns, local: false };
+        let made = Made { kind, cost, now_ms: self.clock.now_ms(), begun, local: false };
         let answer = match self.keys.run(key, made.now_ms, &self.strategy, &cost).now() {
             Ok(result) => {
                 if let Ok(decision) = &result {
@@ -400,9 +407,9 @@ where
 
     /// Tells of a decision for which the store was not asked.
     #[inline]
-    pub(super) fn tell_local(&self, key: &str, kind: CallKind, cost: f64, begun_ns: Option<u64>, decision: Decision) {
+    pub(super) fn tell_local(&self, key: &str, kind: CallKind, cost: f64, begun: Begun, decision: Decision) {
         if !is_blind::<O>() {
-            let made = Made { kind, cost, now_ms: self.clock.now_ms(), begun_ns, local: true };
+            let made = Made { kind, cost, now_ms: self.clock.now_ms(), begun, local: true };
             self.watch.tell(key, made, &Ok(decision));
         }
     }

@@ -122,8 +122,8 @@ impl<S: Program, K, C: Clock, O: Observer> Limiter<S, K, C, O> {
     /// Before a decision: reads the stopwatch of the observer, if it has one, and the clock.
     #[inline(always)]
     fn begin(&self, kind: CallKind, cost: f64) -> Made {
-        let begun_ns = self.watch.begin();
-        Made { kind, cost, now_ms: self.clock.now_ms(), begun_ns, local: false }
+        let begun = self.watch.begin();
+        Made { kind, cost, now_ms: self.clock.now_ms(), begun, local: false }
     }
 
     /// Tells of a cost that is refused.
@@ -345,11 +345,18 @@ impl<S: Strategy, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> Limiter<
     /// `invalid_argument` for a bad cost; `store_unavailable` and `state_invalid` from the store.
     #[inline(always)]
     pub fn run_check(&self, key: &str, cost: f64) -> Run<Result<Decision, Error>> {
+        self.run_ask(&Ask::new(key).cost(cost))
+    }
+
+    /// As [`run_check`](Self::run_check), of the key and the cost of `ask`.
+    #[inline(always)]
+    fn run_ask(&self, ask: &Ask<'_>) -> Run<Result<Decision, Error>> {
+        let Ask { key, cost, .. } = *ask;
         let cost = match validate_cost(cost) {
             Ok(cost) => cost,
             Err(error) => return Run::ready(Err(self.refuse(key, CallKind::Check, cost, error))),
         };
-        let made = self.begin(CallKind::Check, cost);
+        let made = self.begin(CallKind::Check, cost).of(ask);
         self.watch.follow(key, made, self.keys.run(key, made.now_ms, &self.strategy, &cost))
     }
 
@@ -425,7 +432,7 @@ impl<S: Project, K: Keyspace<S::State>, C: Clock, O> Limiter<S, K, C, O> {
 impl<S: Strategy, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> Admit for Limiter<S, K, C, O> {
     #[inline]
     fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
-        match self.run_check(ask.key, ask.cost) {
+        match self.run_ask(ask) {
             // An admission is large: made in place, it is not copied from one wrapper into the next.
             Run::Ready(Some(Ok(decision))) => Run::Ready(Some(Ok(Admission::rate(decision)))),
             other => other.map(|result| result.map(Admission::rate)),

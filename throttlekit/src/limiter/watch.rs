@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::admit::Axis;
+use crate::admit::{Ask, Axis};
 use crate::decision::Decision;
 use crate::error::Error;
-use crate::observe::{CallKind, Event, LeaseEvent, Observer, is_blind, stopwatch_ns, told, took_ms};
+use crate::observe::{Begun, CallKind, Event, LeaseEvent, Observer, is_blind, told};
 use crate::run::Run;
 
 /// An observer with the names that its events carry.
@@ -24,10 +24,17 @@ pub(crate) struct Made {
     pub(crate) kind: CallKind,
     pub(crate) cost: f64,
     pub(crate) now_ms: f64,
-    /// By the observer's stopwatch.
-    pub(crate) begun_ns: Option<u64>,
+    pub(crate) begun: Begun,
     /// Whether the store was not asked.
     pub(crate) local: bool,
+}
+
+impl Made {
+    /// The same, of what `ask` asks for.
+    #[inline(always)]
+    pub(crate) fn of(self, ask: &Ask<'_>) -> Self {
+        Self { begun: self.begun.of(ask), ..self }
+    }
 }
 
 impl<O> Watch<O> {
@@ -50,8 +57,8 @@ impl<O> Watch<O> {
 impl<O: Observer> Watch<O> {
     /// Before a decision: reads the stopwatch, if there is one.
     #[inline(always)]
-    pub(crate) fn begin(&self) -> Option<u64> {
-        stopwatch_ns(&self.observer)
+    pub(crate) fn begin(&self) -> Begun {
+        Begun::now(&self.observer)
     }
 
     /// Gives one event. A panic of the observer ends here.
@@ -64,7 +71,7 @@ impl<O: Observer> Watch<O> {
     #[inline(always)]
     pub(crate) fn tell_of(&self, key: &str, made: Made, result: Result<Decision, &Error>) {
         if !is_blind::<O>() {
-            told(|| self.give(key, made, took_ms(&self.observer, made.begun_ns), result));
+            told(&self.observer, || self.give(key, made, made.begun.took_ms(&self.observer), result));
         }
     }
 
@@ -79,8 +86,8 @@ impl<O: Observer> Watch<O> {
         error: Error,
     ) -> Error {
         if !is_blind::<O>() {
-            let made = Made { kind, cost, now_ms: now_ms(), begun_ns: None, local: true };
-            told(|| self.give(key, made, None, Err(&error)));
+            let made = Made { kind, cost, now_ms: now_ms(), begun: Begun::default(), local: true };
+            told(&self.observer, || self.give(key, made, None, Err(&error)));
         }
         error
     }
@@ -88,7 +95,7 @@ impl<O: Observer> Watch<O> {
     /// Gives the event that `event` makes of the names.
     pub(crate) fn tell_lease<'a>(&'a self, event: impl FnOnce(&'a str, &'static str) -> LeaseEvent<'a>) {
         let event = event(&self.policy, self.strategy);
-        told(|| self.observer.leased(&event));
+        told(&self.observer, || self.observer.leased(&event));
     }
 
     /// Gives one event for each of the decisions of a batch; if it failed, each carries the error.
@@ -97,25 +104,26 @@ impl<O: Observer> Watch<O> {
             return;
         }
         let mut took = None;
-        told(|| took = took_ms(&self.observer, made.begun_ns));
+        told(&self.observer, || took = made.begun.took_ms(&self.observer));
         #[allow(clippy::cast_precision_loss)] // far below 2^53 keys
         let share_ms = took.map(|took_ms| took_ms / keys.len() as f64);
         for (index, key) in keys.iter().enumerate() {
             match result {
                 Ok(decisions) => {
                     let Some(decision) = decisions.get(index) else { return };
-                    told(|| self.give(key.as_ref(), made, share_ms, Ok(*decision)));
+                    told(&self.observer, || self.give(key.as_ref(), made, share_ms, Ok(*decision)));
                 }
-                Err(error) => told(|| self.give(key.as_ref(), made, share_ms, Err(error))),
+                Err(error) => told(&self.observer, || self.give(key.as_ref(), made, share_ms, Err(error))),
             }
         }
     }
 
     #[inline(always)]
     fn give(&self, key: &str, made: Made, took_ms: Option<f64>, result: Result<Decision, &Error>) {
-        let Made { kind, cost, now_ms, begun_ns: _, local } = made;
+        let Made { kind, cost, now_ms, begun, local } = made;
         let mut event = Event::new(&self.policy, self.strategy, self.axis, cost, now_ms, result).with_key(key);
         (event.took_ms, event.kind, event.local) = (took_ms, kind, local);
+        event.part = begun.part && result.is_ok();
         self.observer.observe(&event);
     }
 }

@@ -254,17 +254,24 @@ impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
     ///
     /// As [`run_check`](Self::run_check); also if the request has no key for a dimension.
     pub fn run_check_for<X: DimensionKeys + ?Sized>(&self, request: &X, cost: f64) -> Run<Result<Decision, Error>> {
-        self.run(request, cost, Tally::new(self.mode)).map(|result| result.map(|shown| shown.decision))
+        let ask = Ask::new("").cost(cost);
+        self.run(request, &ask, Tally::new(self.mode)).map(|result| result.map(|shown| shown.decision))
     }
 
-    fn run<X: DimensionKeys + ?Sized>(&self, request: &X, cost: f64, mut tally: Tally) -> Run<Result<Shown, Error>> {
+    /// Of `ask` only the cost counts: `request` knows the keys.
+    fn run<X: DimensionKeys + ?Sized>(
+        &self,
+        request: &X,
+        ask: &Ask<'_>,
+        mut tally: Tally,
+    ) -> Run<Result<Shown, Error>> {
         let mut asks = [("", 0.0); MOST];
-        if let Err(error) = self.ask(request, cost, &mut asks) {
+        if let Err(error) = self.ask(request, ask.cost, &mut asks) {
             return Run::ready(Err(error));
         }
         match &self.parts {
             Parts::Local { dimensions, order } => {
-                let made = self.begin(cost);
+                let made = self.begin(ask);
                 let (now_ms, mode, keeps) = (made.now_ms, self.mode, tally.keeps());
                 let frames = Frames { dimensions, asks: &asks, now_ms, mode, keeps };
                 let result = frames.run(order, true, &mut tally).and_then(|_| tally.shown());
@@ -276,7 +283,7 @@ impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
                     Ok(keys) => keys,
                     Err(error) => return Run::ready(Err(error)),
                 };
-                let made = self.begin(cost);
+                let made = self.begin(ask);
                 let mut call = Call::new(made.now_ms, self.mode.rule());
                 let keeps = tally.keeps();
                 for ((dimension, key), (_, cost)) in dimensions.iter().zip(keys).zip(asks) {
@@ -298,9 +305,9 @@ impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
 
     /// Before a decision: reads the stopwatch of the observer, if it has one, and the clock.
     #[inline(always)]
-    fn begin(&self, cost: f64) -> Made {
-        let begun_ns = self.watch.begin();
-        Made { kind: CallKind::Check, cost, now_ms: self.clock.now_ms(), begun_ns, local: false }
+    fn begin(&self, ask: &Ask<'_>) -> Made {
+        let begun = self.watch.begin().of(ask);
+        Made { kind: CallKind::Check, cost: ask.cost, now_ms: self.clock.now_ms(), begun, local: false }
     }
 
     /// Forgets the key of every dimension.
@@ -376,10 +383,10 @@ impl<W: Send + Sync + 'static, C: Clock, O: Observer + Clone> Admit for Multi<W,
     fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
         let tally = if self.keep_each { Tally::keeping(self.mode, self.names.len()) } else { Tally::new(self.mode) };
         let run = if ask.dimensions.is_empty() {
-            self.run(&Same(ask.key), ask.cost, tally)
+            self.run(&Same(ask.key), ask, tally)
         } else {
             match self.counted(ask.dimensions) {
-                Ok(keys) => self.run(&keys, ask.cost, tally),
+                Ok(keys) => self.run(&keys, ask, tally),
                 Err(error) => Run::ready(Err(error)),
             }
         };

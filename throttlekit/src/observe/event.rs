@@ -60,7 +60,8 @@ pub struct Event<'a> {
     /// Whether it was decided from what was known in process, and the store was not asked; `false` for a limiter in
     /// memory, which is its own store.
     pub local: bool,
-    /// Whether it is one axis of a request that the same observer is also told of [as a whole](crate::Observer::admitted).
+    /// Whether it is one axis of a request that the same observer is also told of [as a whole](crate::Observer::admitted), if
+    /// the other axes do not fail. Whoever counts requests counts the whole.
     pub part: bool,
     /// How long the limiter took, in milliseconds. Each decision of a batch has an equal share. `None` unless the observer
     /// has a [stopwatch](crate::Observer::stopwatch_ns).

@@ -1,38 +1,44 @@
 //! Several observers as one.
 
-use super::{AdmissionEvent, Disconnect, Event, LeaseEvent, Observer, Wait, contained, told};
+use super::{AdmissionEvent, Disconnect, Event, LeaseEvent, Observer, Wait, tell_panic, told};
 
 /// Hands everything on to each of `$each`; the first that has a stopwatch gives the time.
 macro_rules! hand_on {
     ($self:ident => $each:expr) => {
         #[inline]
         fn observe(&$self, event: &Event<'_>) {
-            $each(&mut |observer: &dyn Observer| told(|| observer.observe(event)));
+            $each(&mut |observer: &dyn Observer| told($self, || observer.observe(event)));
         }
 
         #[inline]
         fn stopwatch_ns(&$self) -> Option<u64> {
             let mut reading = None;
             $each(&mut |observer: &dyn Observer| {
-                reading = reading.or_else(|| contained(|| observer.stopwatch_ns()).flatten());
+                if reading.is_none() {
+                    told($self, || reading = observer.stopwatch_ns());
+                }
             });
             reading
         }
 
         fn admitted(&$self, admission: &AdmissionEvent<'_>) {
-            $each(&mut |observer: &dyn Observer| told(|| observer.admitted(admission)));
+            $each(&mut |observer: &dyn Observer| told($self, || observer.admitted(admission)));
         }
 
         fn waited(&$self, wait: &Wait<'_>) {
-            $each(&mut |observer: &dyn Observer| told(|| observer.waited(wait)));
+            $each(&mut |observer: &dyn Observer| told($self, || observer.waited(wait)));
         }
 
         fn leased(&$self, lease: &LeaseEvent<'_>) {
-            $each(&mut |observer: &dyn Observer| told(|| observer.leased(lease)));
+            $each(&mut |observer: &dyn Observer| told($self, || observer.leased(lease)));
         }
 
         fn disconnected(&$self, disconnect: &Disconnect<'_>) {
-            $each(&mut |observer: &dyn Observer| told(|| observer.disconnected(disconnect)));
+            $each(&mut |observer: &dyn Observer| told($self, || observer.disconnected(disconnect)));
+        }
+
+        fn panicked(&$self) {
+            $each(&mut |observer: &dyn Observer| tell_panic(observer));
         }
     };
 }

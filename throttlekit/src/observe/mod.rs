@@ -13,22 +13,21 @@ pub use channel::{AdmissionRecord, DecisionRecord, EventReceiver, EventSender, R
 pub use ends::{Disconnect, LeaseEvent, Stage, Wait, WaitOutcome};
 pub use event::{CallKind, Event};
 
+use crate::admit::Ask;
 use std::any::TypeId;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Sees one [`Event`] after each decision. Runs on the caller's thread: it must be quick.
 ///
-/// A panic of an observer is contained and [counted](observer_panics): neither the request nor another observer notices.
-/// `()` observes nothing, and a limiter with it compiles to the same code as one without. Tuples, slices and `Option`s of
+/// A panic of an observer is contained: neither the request nor another observer fails by it. Observers are
+/// [told](Self::panicked), so that one that counts can. `()` observes nothing, and a limiter with it compiles to the same code as one without. Tuples, slices and `Option`s of
 /// observers are observers, and hand on what they see in order.
 ///
 /// ```
 /// use std::sync::Arc;
-/// use std::sync::atomic::{AtomicU64, Ordering};
-/// use throttlekit::{Event, Gcra, Limiter, Observer};
+/// /// use throttlekit::{Event, Gcra, Limiter, Observer};
 ///
 /// #[derive(Default)]
 /// struct Denials(AtomicU64);
@@ -75,7 +74,6 @@ pub trait Observer: Send + Sync + 'static {
     ///
     /// let slow = Slow(ManualClock::new(0.0));
     /// Limiter::builder(Gcra::per_second(1)?).observer(slow).build().check("a")?;
-    /// assert_eq!(throttlekit::observer_panics(), 0);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
@@ -108,6 +106,36 @@ pub trait Observer: Send + Sync + 'static {
     fn disconnected(&self, disconnect: &Disconnect<'_>) {
         let _ = disconnect;
     }
+
+    /// Sees that a panic was contained: its own, or that of one that it stands beside in a tuple or a slice. Does nothing
+    /// unless it is implemented. [`Metrics`](crate::prometheus::Metrics) counts them.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    /// use throttlekit::{Event, Gcra, Limiter, Observer};
+    ///
+    /// #[derive(Default)]
+    /// struct Broken(AtomicU64);
+    ///
+    /// impl Observer for Broken {
+    ///     fn observe(&self, _event: &Event<'_>) {
+    ///         panic!("as always");
+    ///     }
+    ///
+    ///     fn panicked(&self) {
+    ///         self.0.fetch_add(1, Ordering::Relaxed);
+    ///     }
+    /// }
+    ///
+    /// let broken = Arc::new(Broken::default());
+    /// let limiter = Limiter::builder(Gcra::per_second(1)?).observer(broken.clone()).build();
+    /// assert!(limiter.check("a")?.allowed);
+    /// assert_eq!(broken.0.load(Ordering::Relaxed), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    fn panicked(&self) {}
 }
 
 impl Observer for () {
@@ -145,6 +173,11 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
     fn disconnected(&self, disconnect: &Disconnect<'_>) {
         (**self).disconnected(disconnect);
     }
+
+    #[inline]
+    fn panicked(&self) {
+        (**self).panicked();
+    }
 }
 
 impl fmt::Debug for dyn Observer {
@@ -153,28 +186,32 @@ impl fmt::Debug for dyn Observer {
     }
 }
 
-/// How many panics of observers were contained since the process started.
-pub fn observer_panics() -> u64 {
-    PANICS.load(Ordering::Relaxed)
-}
-
-static PANICS: AtomicU64 = AtomicU64::new(0);
-
-/// Tells an observer. What it does wrong is no reason to fail the request.
+/// Tells `observer` something by `call`. What it does wrong is no reason to fail the request.
 #[inline]
-pub(crate) fn told(call: impl FnOnce()) {
-    // A panic is counted.
-    let _ = contained(call);
-}
-
-/// Asks an observer; `None` if it panicked.
-#[inline]
-fn contained<T>(call: impl FnOnce() -> T) -> Option<T> {
-    let answer = catch_unwind(AssertUnwindSafe(call));
-    if answer.is_err() {
-        PANICS.fetch_add(1, Ordering::Relaxed);
+pub(crate) fn told<O: Observer + ?Sized>(observer: &O, call: impl FnOnce()) {
+    if contained(call).is_none() {
+        tell_panic(observer);
     }
-    answer.ok()
+}
+
+/// `None` if it panicked.
+#[inline]
+pub(crate) fn contained<T>(call: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(call)).ok()
+}
+
+/// Has `observer` count a panic. One in there is nobody's to count.
+#[cold]
+fn tell_panic<O: Observer + ?Sized>(observer: &O) {
+    let _ = contained(|| observer.panicked());
+}
+
+/// A reading of the stopwatch of `observer`, if it has one.
+#[inline]
+fn reading<O: Observer + ?Sized>(observer: &O) -> Option<u64> {
+    let mut reading = None;
+    told(observer, || reading = observer.stopwatch_ns());
+    reading
 }
 
 /// Whether `O` is `()`, which sees nothing.
@@ -183,21 +220,36 @@ pub(crate) fn is_blind<O: Observer>() -> bool {
     TypeId::of::<O>() == TypeId::of::<()>()
 }
 
-/// A reading of the observer's stopwatch, if it has one.
-#[inline(always)]
-pub(crate) fn stopwatch_ns<O: Observer>(observer: &O) -> Option<u64> {
-    if is_blind::<O>() {
-        return None;
-    }
-    contained(|| observer.stopwatch_ns()).flatten()
+/// How a decision began, as its event will show it.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Begun {
+    /// By the observer's stopwatch, if it has one.
+    ns: Option<u64>,
+    /// Whether the request is also told of as a whole, if it is decided.
+    pub(crate) part: bool,
 }
 
-/// The time since a reading in milliseconds, if both were taken. To be called where a panic of the observer is
-/// [contained](told).
-#[inline(always)]
-#[allow(clippy::cast_precision_loss)] // far below 2^53 ns
-pub(crate) fn took_ms<O: Observer>(observer: &O, begun_ns: Option<u64>) -> Option<f64> {
-    let begun_ns = begun_ns?;
-    let now_ns = observer.stopwatch_ns()?;
-    Some(now_ns.saturating_sub(begun_ns) as f64 / 1e6)
+impl Begun {
+    /// Reads the observer's stopwatch.
+    #[inline(always)]
+    pub(crate) fn now<O: Observer>(observer: &O) -> Self {
+        let ns = if is_blind::<O>() { None } else { reading(observer) };
+        Self { ns, part: false }
+    }
+
+    /// The same, of what `ask` asks for.
+    #[inline(always)]
+    pub(crate) fn of(self, ask: &Ask<'_>) -> Self {
+        Self { part: ask.part, ..self }
+    }
+
+    /// The time since then in milliseconds, if the observer has a stopwatch. To be called where a panic of the observer is
+    /// [contained](told).
+    #[inline(always)]
+    #[allow(clippy::cast_precision_loss)] // far below 2^53 ns
+    pub(crate) fn took_ms<O: Observer>(self, observer: &O) -> Option<f64> {
+        let begun_ns = self.ns?;
+        let now_ns = observer.stopwatch_ns()?;
+        Some(now_ns.saturating_sub(begun_ns) as f64 / 1e6)
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::admit::{Admission, Ask};
 use crate::error::Error;
-use crate::observe::{AdmissionEvent, Asked, Event, Observer, stopwatch_ns, told, took_ms};
+use crate::observe::{AdmissionEvent, Asked, Begun, Event, Observer, told};
 
 /// Hands on whole requests only. Their parts tell the observer themselves.
 pub(super) struct Wholes(pub(super) Arc<dyn Observer>);
@@ -19,6 +19,10 @@ impl Observer for Wholes {
     fn admitted(&self, admission: &AdmissionEvent<'_>) {
         self.0.admitted(admission);
     }
+
+    fn panicked(&self) {
+        self.0.panicked();
+    }
 }
 
 /// An observer of the requests of a rule, with the name that its events carry.
@@ -32,19 +36,19 @@ pub(super) struct Witness {
 #[derive(Clone, Copy)]
 pub(super) struct Case<'a> {
     asked: Asked<'a>,
-    begun_ns: Option<u64>,
+    begun: Begun,
 }
 
 impl Witness {
     pub(super) fn begin<'a>(&self, ask: &Ask<'a>) -> Case<'a> {
-        Case { asked: Asked::of(ask), begun_ns: stopwatch_ns(&self.observer) }
+        Case { asked: Asked::of(ask), begun: Begun::now(&self.observer) }
     }
 
     /// Tells of a request that was decided.
     pub(super) fn tell(&self, case: Case<'_>, result: &Result<Admission, Error>) {
         if let Ok(admission) = result {
-            told(|| {
-                let took_ms = took_ms(&self.observer, case.begun_ns).unwrap_or(0.0);
+            told(&self.observer, || {
+                let took_ms = case.begun.took_ms(&self.observer).unwrap_or(0.0);
                 self.observer.admitted(&case.asked.event(&self.name, admission, took_ms));
             });
         }
@@ -54,7 +58,7 @@ impl Witness {
 impl Case<'_> {
     /// The same request, whose key is elsewhere.
     pub(super) fn with_key(self, key: &str) -> Case<'_> {
-        let Self { asked: Asked { key: _, cost, value, priority }, begun_ns } = self;
-        Case { asked: Asked { key, cost, value, priority }, begun_ns }
+        let Self { asked: Asked { key: _, cost, value, priority }, begun } = self;
+        Case { asked: Asked { key, cost, value, priority }, begun }
     }
 }

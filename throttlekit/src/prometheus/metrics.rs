@@ -1,6 +1,7 @@
 //! The series: see [`Metrics`].
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -12,7 +13,7 @@ use super::text::Text;
 use crate::clock::{Clock, SystemClock};
 use crate::concurrency::GuardReport;
 use crate::error::BuildError;
-use crate::observe::{AdmissionEvent, Event, Lane, Observer, observer_panics};
+use crate::observe::{AdmissionEvent, Event, Lane, Observer};
 
 /// The label of policies that came when there were as many as there may be.
 const OTHER: &str = "_other";
@@ -47,6 +48,7 @@ struct Shared<C> {
     stripes: usize,
     policies: Table<Series>,
     guards: Mutex<Vec<Box<Guards>>>,
+    panics: AtomicU64,
 }
 
 type Guards = dyn Fn(&mut dyn FnMut(&str, GuardReport)) + Send + Sync;
@@ -96,8 +98,8 @@ impl<C: Clock> MetricsBuilder<C> {
         }
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let stripes = threads.next_power_of_two().min(MAX_STRIPES);
-        let (policies, guards) = (Table::new(max_policies), Mutex::default());
-        Ok(Metrics { shared: Arc::new(Shared { clock, timed, stripes, policies, guards }) })
+        let (policies, guards, panics) = (Table::new(max_policies), Mutex::default(), AtomicU64::new(0));
+        Ok(Metrics { shared: Arc::new(Shared { clock, timed, stripes, policies, guards, panics }) })
     }
 }
 
@@ -176,7 +178,7 @@ impl<C: Clock> Metrics<C> {
         latencies(out, &policies);
         self.write_guards(out);
         out.family("throttlekit_observer_panics_total", Kind::Counter, "Panics of observers that were contained.");
-        out.sample(&[], number(observer_panics()));
+        out.sample(&[], number(self.shared.panics.load(Ordering::Relaxed)));
     }
 
     fn write_guards(&self, out: &mut impl Families) {
@@ -195,7 +197,8 @@ impl<C: Clock> Metrics<C> {
         };
         family("throttlekit_guard_inflight", "Work in flight.", |report| report.in_flight);
         family("throttlekit_guard_limit", "How much work may be in flight.", |report| report.limit);
-        // Slots of a guard are of one process, and nobody else can take them away.
+        // Slots of a guard are of one process, and nobody else can take them away: only slots that several processes share,
+        // by a coordinator, can be lost.
         family("throttlekit_guard_fenced", "1 if the guard lost the right to its slots, else 0.", |_| 0);
     }
 
@@ -275,6 +278,10 @@ impl<C: Clock> Observer for Metrics<C> {
     fn admitted(&self, admission: &AdmissionEvent<'_>) {
         let took_ms = self.shared.timed.then_some(admission.duration_ms);
         self.series(admission.policy).admitted(admission.decision, admission.lane(), took_ms);
+    }
+
+    fn panicked(&self) {
+        self.shared.panics.fetch_add(1, Ordering::Relaxed);
     }
 }
 

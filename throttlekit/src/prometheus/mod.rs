@@ -14,7 +14,7 @@
 //! | `throttlekit_decision_latency_seconds` | histogram | `policy` | how long decisions took, in seconds |
 //! | `throttlekit_guard_inflight`, `throttlekit_guard_limit` | gauge | `guard` | work in flight, and how much may be |
 //! | `throttlekit_guard_fenced` | gauge | `guard` | 0: the slots of a guard in one process cannot be taken away |
-//! | `throttlekit_observer_panics_total` | counter | | panics of observers that were contained |
+//! | `throttlekit_observer_panics_total` | counter | | panics that were contained, of the observers beside it |
 //!
 //! Counters count from the start of the process, so `rate()` is right. A request that is decided over several axes counts
 //! once for a policy that tells of [the whole](crate::Observer::admitted), whatever else it tells of the parts.

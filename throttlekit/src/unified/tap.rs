@@ -2,19 +2,20 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::UNIFIED;
 use crate::admit::{Admission, Admit, Ask};
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
-use crate::observe::{AdmissionEvent, Asked, told};
+use crate::observe::{AdmissionEvent, Asked, contained};
 use crate::run::Run;
 
 /// Passes requests on, and calls a function once with each that was decided. It sees a request as a whole, where an
 /// [`Observer`](crate::Observer) sees one decision of one axis.
 ///
 /// The function runs on the caller's thread before the caller gets the answer: it must be quick. A panic in it is contained
-/// and [counted](crate::observer_panics).
+/// and [counted](Self::panics).
 /// A request that fails, or is dropped before it is decided, is not shown.
 ///
 /// ```
@@ -44,6 +45,7 @@ pub struct Tap<A, C = SystemClock> {
 struct Shared<C> {
     see: Box<See>,
     clock: C,
+    panics: AtomicU64,
 }
 
 type See = dyn Fn(&AdmissionEvent<'_>) + Send + Sync;
@@ -58,7 +60,11 @@ impl<A: Admit> Tap<A> {
 impl<A: Admit, C: Clock> Tap<A, C> {
     /// As [`new`](Tap::new), with a clock of your own for how long decisions take.
     pub fn with_clock(admit: A, clock: C, see: impl Fn(&AdmissionEvent<'_>) + Send + Sync + 'static) -> Self {
-        Self { admit, name: UNIFIED.into(), shared: Arc::new(Shared { see: Box::new(see), clock }) }
+        Self {
+            admit,
+            name: UNIFIED.into(),
+            shared: Arc::new(Shared { see: Box::new(see), clock, panics: AtomicU64::new(0) }),
+        }
     }
 
     /// The name that its events carry. The default is `unified`.
@@ -69,13 +75,22 @@ impl<A: Admit, C: Clock> Tap<A, C> {
     }
 }
 
+impl<A, C> Tap<A, C> {
+    /// How many panics of the function were contained.
+    pub fn panics(&self) -> u64 {
+        self.shared.panics.load(Ordering::Relaxed)
+    }
+}
+
 impl<C: Clock> Shared<C> {
     fn show(&self, name: &str, ask: Asked<'_>, begun_ns: u64, answer: &Result<Admission, Error>) {
         let Ok(admission) = answer else { return };
         #[allow(clippy::cast_precision_loss)] // far below 2^53 ns
         let duration_ms = self.clock.monotonic_ns().saturating_sub(begun_ns) as f64 / 1e6;
         let event = ask.event(name, admission, duration_ms);
-        told(|| (self.see)(&event));
+        if contained(|| (self.see)(&event)).is_none() {
+            self.panics.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Answer, ONE, Parts, UNIFIED};
 use crate::admit::{Ask, Axes, Axis};
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::observe::{Asked, Event, Observer, stopwatch_ns, told, took_ms};
+use crate::observe::{Asked, Begun, Event, Observer, told};
 use crate::run::Run;
 
 /// An observer, with the name that its events carry, and what is remembered for it.
@@ -23,7 +23,7 @@ struct Made<'a> {
     asked: Asked<'a>,
     /// Units of the rate.
     rate: f64,
-    begun_ns: Option<u64>,
+    begun: Begun,
 }
 
 impl Watch {
@@ -39,8 +39,8 @@ impl Watch {
 
     /// Has a request decided, and tells of it.
     pub(super) fn follow<C: Clock>(&self, parts: &Arc<Parts<C>>, ask: &Ask<'_>) -> Run<Answer> {
-        let begun_ns = self.observer.as_ref().and_then(stopwatch_ns);
-        let made = Made { asked: Asked::of(ask), rate: if parts.rate_by_cost { ask.cost } else { ONE }, begun_ns };
+        let begun = self.observer.as_ref().map_or_else(Begun::default, Begun::now);
+        let made = Made { asked: Asked::of(ask), rate: if parts.rate_by_cost { ask.cost } else { ONE }, begun };
         match parts.decide(ask) {
             Run::Ready(Some(answer)) => {
                 self.tell(made, &parts.clock, &answer);
@@ -67,13 +67,13 @@ impl Watch {
         }
         let Some(observer) = &self.observer else { return };
         let mut took = None;
-        told(|| took = took_ms(observer, made.begun_ns));
+        told(observer, || took = made.begun.took_ms(observer));
         let now_ms = clock.now_ms();
         let part = answer.is_ok();
         let tell = |axis, units, result: Result<_, &Error>| {
             let mut event = Event::new(&self.name, UNIFIED, axis, units, now_ms, result).with_key(made.asked.key);
             (event.priority, event.took_ms, event.part) = (made.asked.priority, took, part);
-            told(|| observer.observe(&event));
+            told(observer, || observer.observe(&event));
         };
         let admission = match answer {
             Ok(admission) => admission,
@@ -89,6 +89,6 @@ impl Watch {
             }
         }
         let event = made.asked.event(&self.name, admission, took.unwrap_or(0.0));
-        told(|| observer.admitted(&event));
+        told(observer, || observer.admitted(&event));
     }
 }

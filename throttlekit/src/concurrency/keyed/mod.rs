@@ -23,7 +23,7 @@ use super::word::View;
 use crate::admit::{Admission, Admit, Ask};
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
-use crate::observe::{Observer, WaitOutcome, stopwatch_ns};
+use crate::observe::{Begun, Observer, WaitOutcome};
 use crate::permit::{Outcome, Permit, Settle, Slot};
 use crate::priority::Priority;
 use crate::run::Run;
@@ -248,7 +248,7 @@ impl<C: Clock, O: Observer + Clone> KeyedGuard<C, O> {
 
 impl<C: Clock, O: Observer + Clone> Admit for KeyedGuard<C, O> {
     fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
-        let asked = Asked::of::<O>(ask, stopwatch_ns(&self.observer));
+        let asked = Asked::of::<O>(ask, Begun::now(&self.observer));
         let Found { taken, remaining, permit, ticket } = self.find(ask.key, ask.priority, true);
         match (ticket, &self.shared.patience) {
             (Some(ticket), Some(patience)) => Run::wait(Waiting::new(self.clone(), ticket, patience, asked)),

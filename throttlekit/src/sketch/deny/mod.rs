@@ -15,7 +15,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::decision::{Decision, ceil_ms, ceil_wait};
 use crate::error::Error;
 use crate::limiter::{Made, Watch};
-use crate::observe::{CallKind, Observer};
+use crate::observe::{Begun, CallKind, Observer};
 use crate::permit::Permit;
 use crate::run::Run;
 
@@ -113,7 +113,7 @@ impl<A, C: Clock, O: Observer> DenyListed<A, C, O> {
             reset_at_ms: ceil_ms(until_ms),
             retry_after_ms: ceil_wait(until_ms - now_ms).max(1),
         };
-        let made = Made { kind: CallKind::Check, cost: ask.cost, now_ms, begun_ns: None, local: true };
+        let made = Made { kind: CallKind::Check, cost: ask.cost, now_ms, begun: Begun::default().of(ask), local: true };
         self.watch.tell(ask.key, made, &Ok(decision));
         Some(decision)
     }

@@ -204,8 +204,8 @@ impl<S: Carry, C: Clock, O: Observer> Screened<S, C, O> {
         if let Err(error) = validate_cost(cost) {
             return Err(self.watch.refuse(key, kind, cost, || self.clock.now_ms(), error));
         }
-        let begun_ns = self.watch.begin();
-        let made = Made { kind, cost, now_ms: self.clock.now_ms(), begun_ns, local: false };
+        let begun = self.watch.begin();
+        let made = Made { kind, cost, now_ms: self.clock.now_ms(), begun, local: false };
         let result = self.core.check(key, cost, made.now_ms);
         self.watch.tell(key, made, &result);
         result
@@ -216,8 +216,8 @@ impl<S: Carry, C: Clock, O: Observer> Screened<S, C, O> {
         if let Err(error) = validate_cost(cost) {
             return Err(self.watch.refuse("", kind, cost, || self.clock.now_ms(), error));
         }
-        let begun_ns = self.watch.begin();
-        let made = Made { kind, cost, now_ms: self.clock.now_ms(), begun_ns, local: false };
+        let begun = self.watch.begin();
+        let made = Made { kind, cost, now_ms: self.clock.now_ms(), begun, local: false };
         let result = keys.iter().map(|key| self.core.check(key, cost, made.now_ms)).collect();
         self.watch.tell_many(keys, made, &result);
         result
