@@ -105,9 +105,13 @@ fn bind<S: Project>(
     let builder = Limiter::builder(strategy).name(spec.name.as_str());
     let LoadOptions { system, clock, observer, .. } = options;
     if let Site::Store(store, prefix) = site {
-        let builder = builder.keyspace(store.keys().clone()).prefix(prefix).observer(dyn_observer(options));
-        let limiter = builder.clock(options.clock_of_all()).build();
-        return Ok((Arc::new(limiter), Box::new(())));
+        let builder = builder.keyspace(store.keys().clone()).prefix(prefix).clock(options.clock_of_all());
+        // Nobody to tell: no key is kept for it while the store is asked.
+        let limiter: Arc<dyn DynLimiter> = match observer {
+            Some(observer) => Arc::new(builder.observer(observer.clone()).build()),
+            None => Arc::new(builder.build()),
+        };
+        return Ok((limiter, Box::new(())));
     }
     let table = table(spec, site)?;
     let builder = builder.keyspace(table.clone());
