@@ -163,8 +163,8 @@ impl<C: Clock> Shared<C> {
 impl<C: Clock> Observer for Telemetry<C> {
     #[inline]
     fn observe(&self, event: &Event<'_>) {
-        // The parts of a request count where they are limiters of their own, and in `admitted`.
-        if event.part {
+        // A limiter that takes part in a request has made a check. An admitter that repeats what its limiters decided has not.
+        if event.part && event.strategy == UNIFIED {
             return;
         }
         match (event.axis, event.result) {
@@ -226,6 +226,9 @@ impl<C: Clock> Observer for Telemetry<C> {
         self.shared.panics.fetch_add(1, Ordering::Relaxed);
     }
 }
+
+/// The strategy of the decisions that an admitter over several axes repeats.
+const UNIFIED: &str = "unified";
 
 /// Its place among the lanes.
 fn lane_index(lane: Lane) -> usize {

@@ -11,8 +11,10 @@ use std::task::{Context, Poll, Waker};
 
 use support::Recorder;
 use support::outage::ManualRuntime;
+use throttlekit::analytics::{AdmissionAnalytics, Analytics};
 use throttlekit::policy::{Entry, Fate, Guarded, LoadOptions, Policies, RuleLimit};
-use throttlekit::{Admission, Admit, Ask, Axis, ManualClock, Outcome, Priority, Run};
+use throttlekit::prometheus::Metrics;
+use throttlekit::{Admission, Admit, Ask, Axis, Lane, ManualClock, Outcome, Priority, Run};
 
 fn load(text: &str) -> Policies {
     Policies::load(text, LoadOptions::new().clock(ManualClock::new(1_000.0))).unwrap()
@@ -282,4 +284,63 @@ fn rules_take_slots_before_units() {
     let slots = denied.axes.concurrency.unwrap();
     assert_eq!((denied.binding, slots.allowed, slots.remaining), (Some(Axis::Rate), true, 2), "all slots are there");
     assert_eq!((flight(), dropped()), ([0, 0], [1, 1]));
+}
+
+/// The allowed and the denied requests, as each of them counts.
+fn counted(
+    analytics: &Analytics<ManualClock>,
+    admissions: &AdmissionAnalytics<ManualClock>,
+    metrics: &Metrics<ManualClock>,
+) -> [(u64, u64); 3] {
+    let text = metrics.render();
+    let sum = |family: &str| {
+        let of = |line: &str| line.starts_with(family).then(|| line.rsplit_once(' ')?.1.parse::<u64>().ok()).flatten();
+        text.lines().filter_map(of).sum()
+    };
+    let (decisions, wholes) = (analytics.totals(), admissions.totals());
+    [
+        (decisions.allowed, decisions.denied),
+        (wholes.allowed, wholes.denied),
+        (sum("throttlekit_allowed_total{"), sum("throttlekit_denied_total{")),
+    ]
+}
+
+#[test]
+fn observers_count_each_request_once() {
+    let clock = ManualClock::new(1_000.0);
+    let analytics = Analytics::builder().clock(clock.clone()).build().unwrap();
+    let admissions = Analytics::builder().clock(clock.clone()).build_for_admissions().unwrap();
+    let metrics = Metrics::builder().clock(clock.clone()).build().unwrap();
+    let options = LoadOptions::new().clock(clock);
+    let options = options.observer((analytics.clone(), admissions.clone(), metrics.clone()));
+    let both = "  api: { strategy: fixedWindow, limit: 2, period: 1d, concurrency: { limit: 1 } }\nhttp:";
+    let policies = Policies::load(&RULES.replace("http:", both), options).unwrap();
+    let now = || counted(&analytics, &admissions, &metrics);
+
+    // A policy with both: allowed; without a slot; allowed; without units.
+    let held = admit(&policies, "api", 1.0);
+    assert_eq!(admit(&policies, "api", 1.0).binding, Some(Axis::Concurrency));
+    drop(held);
+    drop(admit(&policies, "api", 1.0));
+    assert_eq!(admit(&policies, "api", 1.0).binding, Some(Axis::Rate));
+    assert_eq!(now(), [(2, 2); 3]);
+    let snapshot = admissions.snapshot();
+    assert_eq!((snapshot.denied_by(Lane::Concurrency), snapshot.denied_by(Lane::Rate)), (1, 1));
+    assert_eq!(analytics.snapshot().top_requested[0].count, 4.0);
+
+    // Its limiter alone is asked for no whole.
+    let limiter = policies.get("api").unwrap().limiter().unwrap().clone();
+    assert!(!limiter.check("k", 1.0).now().unwrap().unwrap().allowed);
+    assert_eq!(now(), [(2, 3), (2, 2), (2, 2)], "metrics show the wholes of a policy that has them");
+
+    // Rules of several policies: two allowed, one without a slot; then by two slots and two limits at once.
+    let set = policies.current();
+    let rule = |path| set.rules()[set.rule_for("GET", path).unwrap()].guarded().unwrap().clone();
+    let held = [enter(&rule("/both")), enter(&rule("/both"))];
+    assert_eq!(enter(&rule("/both")).binding, Some(Axis::Concurrency));
+    assert_eq!(now(), [(4, 4), (4, 3), (4, 3)]);
+    drop(held);
+    assert!(enter(&rule("/all")).decision.allowed);
+    assert_eq!(enter(&rule("/all")).binding, Some(Axis::Rate));
+    assert_eq!(now(), [(5, 5), (5, 4), (5, 4)]);
 }

@@ -97,7 +97,7 @@ impl Guarded {
     pub fn enter(&self, ask: &Ask<'_>) -> Run<Entry> {
         let Some(witness) = &self.parts.witness else { return Parts::decide(&self.parts, ask) };
         let case = witness.begin(ask);
-        match Parts::decide(&self.parts, ask).now() {
+        match Parts::decide(&self.parts, &ask.as_part()).now() {
             Ok(entry) => {
                 witness.tell(case, &entry.result);
                 Run::ready(entry)

@@ -237,7 +237,7 @@ fn unified(
 ) -> Result<Unified<Arc<dyn Clock>>, BuildError> {
     let mut builder = Unified::builder().rate_by_cost(true).name(name);
     if let Some(observer) = &options.observer {
-        builder = builder.observer(Wholes(Arc::clone(observer)));
+        builder = builder.observer(Wholes(Arc::clone(observer))).parts_tell();
     }
     if let Some(limiter) = limiter {
         builder = builder.shared_rate(Arc::clone(limiter));

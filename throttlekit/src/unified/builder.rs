@@ -7,7 +7,7 @@ use super::apart::Order;
 use super::joint::{Joint, apart, irrevocable};
 use super::price::{Prices, Pricing, Workload};
 use super::watch::Watch;
-use super::{Consume, Parts, Plan, UNIFIED, Unified};
+use super::{Consume, First, Parts, Plan, UNIFIED, Unified};
 use crate::admit::Admit;
 use crate::clock::{Clock, SystemClock};
 use crate::error::BuildError;
@@ -42,10 +42,21 @@ struct Options {
     consume: Consume,
     pricing: Option<PricingPlan>,
     observer: Option<Arc<dyn Observer>>,
+    told_by: Told,
     name: Option<Arc<str>>,
     remember_last: bool,
     hash_tag: bool,
     rate_by_cost: bool,
+}
+
+/// Who tells the observer of the parts of a request.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Told {
+    #[default]
+    Here,
+    /// The parts, which have the same observer.
+    #[cfg(feature = "config")]
+    Themselves,
 }
 
 /// Where the prices come from.
@@ -150,6 +161,14 @@ impl<C> UnifiedBuilder<C> {
         self
     }
 
+    /// Says that guard and rate tell the same observer themselves, which is then told of wholes besides; without a cost
+    /// axis.
+    #[cfg(feature = "config")]
+    pub(crate) fn parts_tell(mut self) -> Self {
+        self.options.told_by = Told::Themselves;
+        self
+    }
+
     /// Keeps the decisions of the request that was decided last, for [`Unified::last_axes`]. Default: not, since every
     /// request then takes a lock for it.
     pub fn remember_last(mut self, remember: bool) -> Self {
@@ -191,12 +210,14 @@ impl<C> UnifiedBuilder<C> {
             remember_last,
             hash_tag,
             rate_by_cost,
+            told_by,
         } = options;
         if concurrency.is_none() && rate.is_none() && cost.is_none() {
             return Err(BuildError::unsupported("unified", "must have at least one axis"));
         }
         let plan = match (&rate, &cost) {
             (Some(rate), Some(cost)) => plan(&**rate, &**cost, consume)?,
+            _ if told_by != Told::Here && observer.is_some() => Plan::AsPart,
             _ => Plan::EachForItself,
         };
         let pricing = match pricing {
@@ -211,8 +232,26 @@ impl<C> UnifiedBuilder<C> {
         };
         let watch = (observer.is_some() || remember_last)
             .then(|| Watch::new(observer, name.unwrap_or_else(|| UNIFIED.into()), remember_last));
+        let judges = cost.is_some() || rate_by_cost;
+        let first = match (&watch, judges) {
+            (Some(_), _) => First::Watch,
+            (None, true) => First::Judge,
+            (None, false) => First::Nothing,
+        };
         Ok(Unified {
-            parts: Arc::new(Parts { concurrency, rate, cost, plan, pricing, watch, hash_tag, rate_by_cost, clock }),
+            parts: Arc::new(Parts {
+                concurrency,
+                rate,
+                cost,
+                plan,
+                pricing,
+                watch,
+                hash_tag,
+                rate_by_cost,
+                judges,
+                first,
+                clock,
+            }),
         })
     }
 }

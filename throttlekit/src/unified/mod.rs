@@ -120,7 +120,21 @@ struct Parts<C> {
     hash_tag: bool,
     /// Whether the rate is asked for the cost of a request.
     rate_by_cost: bool,
+    /// Whether the cost of a request counts anywhere.
+    judges: bool,
+    first: First,
     clock: C,
+}
+
+/// What comes before a request is decided. All of it is one question, so that what is not there costs nothing.
+#[derive(Clone, Copy)]
+enum First {
+    /// Nothing.
+    Nothing,
+    /// The cost is judged.
+    Judge,
+    /// Somebody is told of it.
+    Watch,
 }
 
 /// The slots, and usually the units of the rate, that a request takes.
@@ -134,6 +148,8 @@ enum Plan {
     Together(Joint),
     Apart(Order),
     EachForItself,
+    /// The rate alone. It tells the same observer itself, as the guard does.
+    AsPart,
 }
 
 /// What a request asks for, beside its slot.
@@ -212,6 +228,7 @@ impl<C: Clock> Parts<C> {
             Plan::Together(joint) => self.together(joint, held, key, wish),
             Plan::Apart(order) => self.apart(*order, held, key, wish),
             Plan::EachForItself => self.ask_rate(held, key, wish),
+            Plan::AsPart => self.ask_rate_by(held, key, wish, check_part),
         }
     }
 
@@ -255,8 +272,19 @@ impl<C: Clock> Parts<C> {
 
     #[inline(always)]
     fn ask_rate(self: &Arc<Self>, held: &mut Held, key: &str, wish: Wish) -> Run<Answer> {
+        self.ask_rate_by(held, key, wish, DynLimiter::check)
+    }
+
+    #[inline(always)]
+    fn ask_rate_by(
+        self: &Arc<Self>,
+        held: &mut Held,
+        key: &str,
+        wish: Wish,
+        check: impl FnOnce(&dyn DynLimiter, &str, f64) -> Run<Result<Decision, Error>>,
+    ) -> Run<Answer> {
         let Some(rate) = &self.rate else { return self.ask_cost(held, key, wish) };
-        match rate.check(key, wish.rate) {
+        match check(&**rate, key, wish.rate) {
             Run::Ready(Some(Ok(decision))) => {
                 held.axes.rate = Some(decision);
                 self.ask_cost(held, key, wish)
@@ -308,16 +336,35 @@ impl<C: Clock> Parts<C> {
     }
 }
 
+/// A check whose event says that there will be one of the whole.
+fn check_part(rate: &dyn DynLimiter, key: &str, units: f64) -> Run<Result<Decision, Error>> {
+    rate.admit(&Ask::new(key).cost(units).as_part()).map(|answer| answer.map(|admission| admission.decision))
+}
+
+impl<C: Clock> Unified<C> {
+    /// Decides, and tells of it.
+    #[inline(never)]
+    fn watched(&self, ask: &Ask<'_>) -> Run<Answer> {
+        match &self.parts.watch {
+            Some(watch) => watch.follow(&self.parts, ask),
+            None => self.parts.judge(ask),
+        }
+    }
+}
+
 impl<C: Clock> Parts<C> {
-    /// Decides, and tells nobody.
+    /// Judges the cost if it counts, and decides.
+    fn judge(self: &Arc<Self>, ask: &Ask<'_>) -> Run<Answer> {
+        match validate_cost(ask.cost) {
+            Err(error) if self.judges => Run::ready(Err(error)),
+            _ => self.decide(ask),
+        }
+    }
+
+    /// Decides about a cost that was judged, and tells nobody.
     #[inline(always)]
     fn decide(self: &Arc<Self>, ask: &Ask<'_>) -> Run<Answer> {
         let parts = self;
-        if parts.cost.is_some() || parts.rate_by_cost {
-            if let Err(error) = validate_cost(ask.cost) {
-                return Run::ready(Err(error));
-            }
-        }
         let rate = if parts.rate_by_cost { ask.cost } else { ONE };
         let wish = Wish { rate, cost: ask.cost, value: ask.value, hold: ask.hold };
         let Some(concurrency) = &parts.concurrency else {
@@ -341,10 +388,16 @@ impl<C: Clock> Parts<C> {
 impl<C: Clock> Admit for Unified<C> {
     #[inline]
     fn admit(&self, ask: &Ask<'_>) -> Run<Answer> {
-        match &self.parts.watch {
-            None => self.parts.decide(ask),
-            Some(watch) => watch.follow(&self.parts, ask),
+        match self.parts.first {
+            First::Nothing => {}
+            First::Judge => {
+                if let Err(error) = validate_cost(ask.cost) {
+                    return Run::ready(Err(error));
+                }
+            }
+            First::Watch => return self.watched(ask),
         }
+        self.parts.decide(ask)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Answer, ONE, Parts, UNIFIED};
+use super::{Answer, ONE, Parts, Plan, UNIFIED};
 use crate::admit::{Ask, Axes, Axis};
 use crate::clock::Clock;
 use crate::error::Error;
@@ -41,7 +41,8 @@ impl Watch {
     pub(super) fn follow<C: Clock>(&self, parts: &Arc<Parts<C>>, ask: &Ask<'_>) -> Run<Answer> {
         let begun = self.observer.as_ref().map_or_else(Begun::default, Begun::now);
         let made = Made { asked: Asked::of(ask), rate: if parts.rate_by_cost { ask.cost } else { ONE }, begun };
-        match parts.decide(ask) {
+        let asked = if matches!(parts.plan, Plan::AsPart) { ask.as_part() } else { *ask };
+        match parts.judge(&asked) {
             Run::Ready(Some(answer)) => {
                 self.tell(made, &parts.clock, &answer);
                 Run::Ready(Some(answer))
