@@ -13,6 +13,7 @@ mod builder;
 mod counts;
 mod decisions;
 mod index;
+mod order;
 mod space_saving;
 
 pub use admissions::{AdmissionAnalytics, AdmissionSnapshot};

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::index::Index;
+use super::index::{Index, Vacant};
+use super::order::Order;
 use crate::concurrency::keys::Keys;
 use crate::error::BuildError;
 
@@ -30,7 +31,7 @@ const CUT_BYTES: usize = 64;
 /// and each key of a true weight above N / k has a counter. Sums are exact while they are whole and at most 2^53.
 ///
 /// An update costs one look-up, and O(log k) steps at worst: the counters are a heap, least first, and a key that is seen
-/// often is at its bottom, where there is no way to go. Keys are told apart by keyed fingerprints of 64 bits, so two of k
+/// often is at its bottom, where there is no way to go. (Up to 16 counters are a sorted list instead.) Keys are told apart by keyed fingerprints of 64 bits, so two of k
 /// keys are taken for one with a probability below k^2 / 2^64. The text of a key is copied when it gets a counter; of a
 /// text of more than 512 bytes only the beginning is, followed by `#` and its fingerprint, which differs between runs.
 ///
@@ -52,8 +53,10 @@ pub struct SpaceSaving {
     /// Where the entry of a fingerprint is.
     slots: Index,
     entries: Vec<Entry>,
-    /// The least counter first: a heap.
+    /// The least counter first: a heap; or a few in the places of their entries.
     heap: Vec<Counter>,
+    /// The order of a few.
+    order: Order,
     /// How many keys ever got a counter.
     arrivals: u64,
     observed: f64,
@@ -152,6 +155,7 @@ impl SpaceSaving {
             slots: Index::new(),
             entries: Vec::new(),
             heap: Vec::new(),
+            order: Order::EMPTY,
             arrivals: 0,
             observed: 0.0,
         })
@@ -174,34 +178,75 @@ impl SpaceSaving {
             return;
         }
         self.observed += weight;
-        if let Some(slot) = self.slots.get(fingerprint) {
-            let at = self.entries[slot].at;
-            let rank = &mut self.heap[at].rank;
-            *rank = rank.plus(weight);
-            self.sink(at);
-        } else if self.entries.len() < self.capacity {
-            self.enter(fingerprint, key, weight);
-        } else {
-            self.replace(fingerprint, key, weight);
+        match self.slots.find(fingerprint) {
+            Ok(slot) => {
+                let is_few = self.is_few();
+                let at = if is_few { slot } else { self.entries[slot].at };
+                let rank = &mut self.heap[at].rank;
+                *rank = rank.plus(weight);
+                if is_few { self.move_up(slot) } else { self.sink(at) }
+            }
+            Err(vacant) if self.entries.len() < self.capacity => self.enter(vacant, fingerprint, key, weight),
+            Err(vacant) => self.replace(vacant, fingerprint, key, weight),
+        }
+    }
+
+    /// Whether the counters are too few for a heap.
+    #[inline]
+    fn is_few(&self) -> bool {
+        self.capacity <= Order::FEW
+    }
+
+    /// Where the least counter is, if there is one.
+    #[inline]
+    fn first(&self) -> usize {
+        if self.is_few() { self.order.at(0) } else { 0 }
+    }
+
+    /// Puts a counter of a few, which is not in the order, where it belongs among `others`. What is new is mostly near the
+    /// greatest: with each other or with few above it.
+    #[inline]
+    fn line_up(&mut self, slot: usize, others: usize) {
+        let rank = self.heap[slot].rank;
+        let mut place = others;
+        while place > 0 && self.heap[self.order.at(place - 1)].rank > rank {
+            place -= 1;
+        }
+        self.order.put(place, slot);
+    }
+
+    /// Moves a counter of a few up until none below it is greater. One that is seen often has no way to go.
+    #[inline]
+    fn move_up(&mut self, slot: usize) {
+        let rank = self.heap[slot].rank;
+        let from = self.order.place_of(slot);
+        let mut place = from;
+        while place + 1 < self.heap.len() && self.heap[self.order.at(place + 1)].rank < rank {
+            place += 1;
+        }
+        if place != from {
+            self.order.take(from);
+            self.order.put(place, slot);
         }
     }
 
     /// Gives a key a new counter.
-    fn enter(&mut self, fingerprint: u64, key: &str, weight: f64) {
+    #[cold]
+    fn enter(&mut self, vacant: Vacant, fingerprint: u64, key: &str, weight: f64) {
         let (slot, at) = (self.entries.len(), self.heap.len());
         self.entries.push(Entry { key: shown(key, fingerprint).into_owned(), fingerprint, error: 0.0, at });
         self.heap.push(Counter { rank: Rank::new(weight, self.arrivals), slot });
-        self.slots.insert(fingerprint, slot);
+        self.slots.insert(vacant, slot);
         self.arrivals += 1;
-        self.rise(at);
+        if self.is_few() { self.line_up(slot, at) } else { self.rise(at) }
     }
 
     /// Gives a key the least counter.
-    fn replace(&mut self, fingerprint: u64, key: &str, weight: f64) {
-        let Some(least) = self.heap.first_mut() else { return };
+    fn replace(&mut self, vacant: Vacant, fingerprint: u64, key: &str, weight: f64) {
+        let first = self.first();
+        let Some(least) = self.heap.get_mut(first) else { return };
         let entry = &mut self.entries[least.slot];
-        self.slots.remove(entry.fingerprint);
-        self.slots.insert(fingerprint, least.slot);
+        self.slots.exchange(vacant, least.slot, entry.fingerprint);
         entry.fingerprint = fingerprint;
         entry.error = least.rank.count();
         // The buffer of the key that leaves is used again.
@@ -209,7 +254,12 @@ impl SpaceSaving {
         entry.key.push_str(&shown(key, fingerprint));
         least.rank = Rank::new(entry.error + weight, self.arrivals);
         self.arrivals += 1;
-        self.sink(0);
+        if self.is_few() {
+            self.order.take(0);
+            self.line_up(first, self.heap.len() - 1);
+        } else {
+            self.sink(first);
+        }
     }
 
     /// Moves the counter at `at` down until none below it is less.
@@ -284,7 +334,7 @@ impl SpaceSaving {
         if self.heap.len() < self.capacity {
             0.0
         } else {
-            self.heap.first().map_or(0.0, |counter| counter.rank.count())
+            self.heap.get(self.first()).map_or(0.0, |counter| counter.rank.count())
         }
     }
 
@@ -313,6 +363,7 @@ impl SpaceSaving {
         self.slots.clear();
         self.entries.clear();
         self.heap.clear();
+        self.order = Order::EMPTY;
         self.arrivals = 0;
         self.observed = 0.0;
     }
