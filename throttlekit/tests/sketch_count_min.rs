@@ -183,6 +183,28 @@ fn bounds_hold_on_zipf_streams() {
 }
 
 #[test]
+fn a_close_update_is_right_with_few_rows_and_with_many() {
+    for (delta, rows) in [(0.5, 1), (0.001, 7), (0.000_5, 8), (0.000_2, 9), (1e-6, 14)] {
+        let mut plain = sketch(0.1, delta, SketchHash::Keyed([3, 4]), false);
+        let mut close = sketch(0.1, delta, SketchHash::Keyed([3, 4]), true);
+        assert_eq!(close.accuracy().depth(), rows);
+        let (mut truth, mut random) = (vec![0; 300], Mulberry::new(5));
+        for _ in 0..5_000 {
+            let id = zipf(&mut random, 300);
+            let key = format!("user:{id}");
+            truth[id as usize] += 3;
+            let (most, before) = (plain.add(&key, 3), close.estimate(&key));
+            let estimate = close.add(&key, 3);
+            assert_eq!((estimate, close.estimate(&key)), (before + 3, before + 3), "no more than was added");
+            assert!(truth[id as usize] <= estimate && estimate <= most, "{rows} rows, {key}");
+        }
+        let counted: u64 = close.snapshot().counters.iter().map(|counter| u64::from(*counter)).sum();
+        let most: u64 = plain.snapshot().counters.iter().map(|counter| u64::from(*counter)).sum();
+        assert!(most == 15_000 * rows as u64 && (rows == 1) == (counted == most), "{rows} rows");
+    }
+}
+
+#[test]
 fn merged_sketches_equal_one_that_saw_all() {
     for hash in [SketchHash::shared(), SketchHash::Fnv(SEED)] {
         let filled = |adds: &[(&str, u64)]| {

@@ -3,6 +3,9 @@
 use super::Accuracy;
 use super::hash::{Columns, Mark};
 
+/// As many rows are updated without finding the counters twice.
+const FEW_ROWS: usize = 8;
+
 /// Rows of counters that saturate, one after the other.
 #[derive(Clone)]
 pub(super) struct Cells {
@@ -67,17 +70,35 @@ impl Cells {
     #[inline(always)]
     pub(super) fn add_conservative(&mut self, columns: &Columns, mark: Mark<'_>, count: u64) -> u32 {
         let count = self.count(count);
-        let target = self.estimate(columns, mark).saturating_add(count);
         // In variables of their own, so that a store to a counter is known not to change them.
         let counters = &mut *self.counters;
-        let mut raised = 0;
+        // What the first look has found, as far as there is room, so that the second one need not look for it again.
+        let mut found = [(0, 0); FEW_ROWS];
+        let (mut rows, mut least) = (0, u32::MAX);
         columns.each(mark, |place| {
-            let counter = &mut counters[place];
-            // No comparison, whose outcome a processor could not guess.
-            let lacks = target.saturating_sub(*counter);
-            *counter += lacks;
-            raised += u64::from(lacks);
+            let counter = counters[place];
+            least = least.min(counter);
+            if let Some(row) = found.get_mut(rows) {
+                *row = (place, counter);
+            }
+            rows += 1;
         });
+        let target = least.saturating_add(count);
+        let mut raised = 0;
+        // No comparison, whose outcome a processor could not guess.
+        let mut raise = |counter: &mut u32, was: u32| {
+            let lacks = target.saturating_sub(was);
+            *counter = was + lacks;
+            raised += u64::from(lacks);
+        };
+        match found.get(..rows) {
+            // A place is in a row of its own: no other one has changed it meanwhile.
+            Some(found) => found.iter().for_each(|(place, was)| raise(&mut counters[*place], *was)),
+            None => columns.each(mark, |place| {
+                let was = counters[place];
+                raise(&mut counters[place], was);
+            }),
+        }
         self.raised += raised;
         target
     }
