@@ -2,8 +2,11 @@
 
 use std::hint::black_box;
 
+use throttlekit::store::Keyspace;
 use throttlekit::store::memory::Table;
-use throttlekit::{Admit, Ask, BuildError, Clock, Decision, Error, Gcra, Limiter, Permit, Program, Run};
+use throttlekit::{
+    Admission, Admit, Ask, BuildError, Clock, Decision, Error, Gcra, Limiter, MAX_SAFE, Permit, Program, Run,
+};
 
 use super::Rival;
 use super::arithmetic::Limit;
@@ -161,6 +164,31 @@ impl ThroughAdmit {
     /// As [`gcra`].
     pub fn new<C: Clock>(table: States, limit: Limit, clock: C) -> Result<Self, BuildError> {
         Ok(Self(Box::new(limiter(table, limit, clock)?)))
+    }
+
+    /// The same steps without a limiter, and so without a place for an observer.
+    ///
+    /// # Errors
+    ///
+    /// As [`gcra`].
+    pub fn by_hand<C: Clock>(table: States, limit: Limit, clock: C) -> Result<Self, BuildError> {
+        Ok(Self(Box::new(ThroughTable::new(table, limit, clock)?)))
+    }
+}
+
+/// As a limiter does it that nobody observes.
+impl<C: Clock> Admit for ThroughTable<C> {
+    #[inline]
+    fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
+        #[allow(clippy::cast_precision_loss)] // exact
+        let legal = ask.cost > 0.0 && ask.cost <= MAX_SAFE as f64;
+        if !legal {
+            return Run::ready(Err(Error::invalid_argument("the cost is out of its range")));
+        }
+        match self.table.run(ask.key, self.clock.now_ms(), &self.gcra, &ask.cost) {
+            Run::Ready(Some(Ok(decision))) => Run::Ready(Some(Ok(Admission::rate(decision)))),
+            other => other.map(|result| result.map(Admission::rate)),
+        }
     }
 }
 
