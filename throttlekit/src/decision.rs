@@ -64,6 +64,12 @@ impl Decision {
         Self { remaining: state.remaining, reset_at_ms: state.reset_at_ms, ..self }
     }
 
+    /// The decision of a guard whose slot goes back: with what it has then.
+    #[must_use]
+    pub(crate) fn with_slot_back(self) -> Self {
+        Self { remaining: self.remaining.saturating_add(1).min(self.limit), ..self }
+    }
+
     /// Whether there is a limit to show. [`ALLOW_FULL`](Self::ALLOW_FULL) has none, and renderers omit it.
     pub fn has_limit(&self) -> bool {
         self.limit != MAX_SAFE

@@ -195,17 +195,12 @@ impl Held {
             Ok(admission) => admission,
             Err(error) => return Entry { result: Err(error), permit },
         };
-        let concurrency = concurrency.map(|slots| if limits.decision.allowed { slots } else { given_back(slots) });
+        let concurrency = concurrency.map(|slots| if limits.decision.allowed { slots } else { slots.with_slot_back() });
         let decision = concurrency.map_or(limits.decision, |slots| slots.combine(limits.decision));
         let permit = if decision.allowed { permit } else { Permit::none() };
         let axes = Axes { concurrency, ..limits.axes };
         Entry::of(Ok(Admission { decision, axes, each: limits.each, binding: limits.binding, permit }))
     }
-}
-
-/// The decision of guards whose slots go back: with what they have then.
-fn given_back(slots: Decision) -> Decision {
-    Decision { remaining: slots.remaining.saturating_add(1).min(slots.limit), ..slots }
 }
 
 /// Two permits as one, for a request that takes slots of two policies.

@@ -326,8 +326,11 @@ impl<C: Clock> Parts<C> {
     /// The answer; on a denial the slot goes back here, with nothing learnt.
     #[inline(always)]
     fn answer(&self, held: &mut Held, wish: Wish) -> Admission {
-        let axes = held.axes;
+        let mut axes = held.axes;
         let binding = axes.binding();
+        if binding.is_some() {
+            axes.concurrency = axes.concurrency.map(Decision::with_slot_back);
+        }
         let permit = if binding.is_none() { mem::take(&mut held.permit) } else { Permit::none() };
         if let (None, Some(pricing)) = (binding, &self.pricing) {
             pricing.spent(wish.cost);
