@@ -344,3 +344,30 @@ fn observers_count_each_request_once() {
     assert_eq!(enter(&rule("/all")).binding, Some(Axis::Rate));
     assert_eq!(now(), [(5, 5), (5, 4), (5, 4)]);
 }
+
+#[test]
+fn limits_of_every_kind_are_parts_beside_slots() {
+    const WINDOW: &str = "strategy: fixedWindow, limit: 5, windowMs: 1000";
+    let tiers = |block: &str| format!("{WINDOW}, twoTier: {{ {block} }}");
+    for kind in [
+        WINDOW.to_owned(),
+        format!("{WINDOW}, screen: {{ threshold: 3 }}"),
+        format!("{WINDOW}, denyList: {{ denials: 9, windowMs: 1000, ttlMs: 1000 }}"),
+        tiers("mode: strict"),
+        tiers("mode: cached-deny"),
+        tiers("batch: 2"),
+        "tokenBudget: { budget: 5, windowMs: 1000 }".to_owned(),
+        "fairEscrow: { limit: 5, windowMs: 1000 }".to_owned(),
+        "sketch: { limit: 5, windowMs: 1000 }".to_owned(),
+    ] {
+        let clock = ManualClock::new(1_000.0);
+        let analytics = Analytics::builder().clock(clock.clone()).build().unwrap();
+        let limiters = format!("limiters: {{ api: {{ {kind} }}, slots: {{ concurrency: {{ limit: 3 }} }} }}");
+        let text = format!("{limiters}\nhttp: {{ rules: [{{ path: /, policies: [slots, api] }}] }}");
+        let policies = Policies::load(&text, LoadOptions::new().clock(clock).observer(analytics.clone())).unwrap();
+        let rule = policies.current().rules()[0].guarded().unwrap().clone();
+        assert!(enter(&rule).decision.allowed, "{kind}");
+        assert!(enter(&rule).decision.allowed, "{kind}");
+        assert_eq!((analytics.totals().allowed, analytics.totals().denied), (2, 0), "{kind}");
+    }
+}

@@ -17,14 +17,14 @@ pub(super) const NAME: &str = "sketch";
 impl<C: Clock, O: Observer + Clone> Admit for SketchLimiter<C, O> {
     #[inline]
     fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
-        Run::ready(self.decide(ask.key, CallKind::Check, ask.cost).map(Admission::rate))
+        Run::ready(self.decide(ask, CallKind::Check).map(Admission::rate))
     }
 }
 
 impl<C: Clock, O: Observer + Clone> Meter for SketchLimiter<C, O> {
     #[inline]
     fn debit(&self, key: &str, units: f64) -> Run<Result<Decision, Error>> {
-        Run::ready(self.decide(key, CallKind::Check, units))
+        Run::ready(self.decide(&Ask::new(key).cost(units), CallKind::Check))
     }
 }
 
@@ -47,7 +47,7 @@ impl<C: Clock, O: Observer + Clone> DynLimiter for SketchLimiter<C, O> {
     }
 
     fn check(&self, key: &str, cost: f64) -> Run<Result<Decision, Error>> {
-        Run::ready(self.decide(key, CallKind::Check, cost))
+        Run::ready(self.decide(&Ask::new(key).cost(cost), CallKind::Check))
     }
 
     fn check_many(&self, keys: &[&str], cost: f64) -> Run<Result<Vec<Decision>, Error>> {

@@ -11,6 +11,7 @@ pub use builder::SketchLimiterBuilder;
 use super::Accuracy;
 use super::hash::Columns;
 use super::windows::{Part, Windows, lock};
+use crate::admit::Ask;
 use crate::clock::{Clock, SystemClock};
 use crate::decision::{Decision, Forecast, ceil_ms, ceil_wait, floor_units};
 use crate::error::{BuildError, Error};
@@ -124,7 +125,7 @@ impl<C: Clock, O: Observer> SketchLimiter<C, O> {
     /// `invalid_argument` if `cost` is not a whole number from 1 to 2^53 - 1.
     #[inline]
     pub fn check_cost(&self, key: &str, cost: f64) -> Result<Decision, Error> {
-        self.decide(key, CallKind::CheckSync, cost)
+        self.decide(&Ask::new(key).cost(cost), CallKind::CheckSync)
     }
 
     /// What [`check`](Self::check) would find, without taking anything. A denial's wait is at least 1 ms.
@@ -141,13 +142,14 @@ impl<C: Clock, O: Observer> SketchLimiter<C, O> {
         Ok(self.core.forecast(key, whole(cost)?, self.clock.now_ms()))
     }
 
-    /// The one path of a check.
+    /// The one path of a check, of the key and the cost of `ask`.
     #[inline]
-    fn decide(&self, key: &str, kind: CallKind, cost: f64) -> Result<Decision, Error> {
+    fn decide(&self, ask: &Ask<'_>, kind: CallKind) -> Result<Decision, Error> {
+        let Ask { key, cost, .. } = *ask;
         if let Err(error) = whole(cost) {
             return Err(self.watch.refuse(key, kind, cost, || self.clock.now_ms(), error));
         }
-        let begun = self.watch.begin();
+        let begun = self.watch.begin().of(ask);
         let made = Made { kind, cost, now_ms: self.clock.now_ms(), begun, local: false };
         let result = Ok(self.core.check(key, cost, made.now_ms));
         self.watch.tell(key, made, &result);

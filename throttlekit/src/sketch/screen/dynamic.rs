@@ -15,14 +15,14 @@ use crate::run::Run;
 impl<S: Carry, C: Clock, O: Observer + Clone> Admit for Screened<S, C, O> {
     #[inline]
     fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
-        Run::ready(self.decide(ask.key, CallKind::Check, ask.cost).map(Admission::rate))
+        Run::ready(self.decide(ask, CallKind::Check).map(Admission::rate))
     }
 }
 
 impl<S: Carry, C: Clock, O: Observer + Clone> Meter for Screened<S, C, O> {
     #[inline]
     fn debit(&self, key: &str, units: f64) -> Run<Result<Decision, Error>> {
-        Run::ready(self.decide(key, CallKind::Check, units))
+        Run::ready(self.decide(&Ask::new(key).cost(units), CallKind::Check))
     }
 }
 
@@ -45,7 +45,7 @@ impl<S: Carry, C: Clock, O: Observer + Clone> DynLimiter for Screened<S, C, O> {
     }
 
     fn check(&self, key: &str, cost: f64) -> Run<Result<Decision, Error>> {
-        Run::ready(self.decide(key, CallKind::Check, cost))
+        Run::ready(self.decide(&Ask::new(key).cost(cost), CallKind::Check))
     }
 
     fn check_many(&self, keys: &[&str], cost: f64) -> Run<Result<Vec<Decision>, Error>> {

@@ -16,6 +16,7 @@ use self::programs::{Adopt, AheadKnown, Known, PeekKnown};
 use super::hash::{Columns, Mark};
 use super::windows::{Part, Windows, lock};
 use super::{Accuracy, MAX_LIMIT};
+use crate::admit::Ask;
 use crate::clock::{Clock, SystemClock};
 use crate::decision::{Decision, Forecast, ceil_ms, ceil_wait, floor_units};
 use crate::error::{BuildError, Error};
@@ -177,7 +178,7 @@ impl<S: Carry, C: Clock, O: Observer> Screened<S, C, O> {
     /// `invalid_argument` if `cost` is not finite, not above 0 or above 2^53 - 1, or one that the strategy cannot count.
     #[inline]
     pub fn check_cost(&self, key: &str, cost: f64) -> Result<Decision, Error> {
-        self.decide(key, CallKind::CheckSync, cost)
+        self.decide(&Ask::new(key).cost(cost), CallKind::CheckSync)
     }
 
     /// What [`check`](Self::check) would find, without taking anything. A denial's wait is at least 1 ms.
@@ -198,13 +199,14 @@ impl<S: Carry, C: Clock, O: Observer> Screened<S, C, O> {
         self.core.forecast(key, validate_cost(cost)?, self.clock.now_ms())
     }
 
-    /// The one path of a check.
+    /// The one path of a check, of the key and the cost of `ask`.
     #[inline]
-    fn decide(&self, key: &str, kind: CallKind, cost: f64) -> Result<Decision, Error> {
+    fn decide(&self, ask: &Ask<'_>, kind: CallKind) -> Result<Decision, Error> {
+        let Ask { key, cost, .. } = *ask;
         if let Err(error) = validate_cost(cost) {
             return Err(self.watch.refuse(key, kind, cost, || self.clock.now_ms(), error));
         }
-        let begun = self.watch.begin();
+        let begun = self.watch.begin().of(ask);
         let made = Made { kind, cost, now_ms: self.clock.now_ms(), begun, local: false };
         let result = self.core.check(key, cost, made.now_ms);
         self.watch.tell(key, made, &result);
