@@ -182,8 +182,8 @@ fn metrics_are_on_an_address_of_their_own() {
         line.unwrap_or_else(|| panic!("{series} is not in {metrics}")).parse::<f64>().expect("a number")
     };
     for (series, expected) in [
-        ("throttlekit_allowed_total{policy=\"requests\"}", 2.0),
-        ("throttlekit_denied_total{policy=\"requests\"}", 1.0),
+        ("throttlekit_allowed_total{policy=\"requests+flights\"}", 2.0),
+        ("throttlekit_denied_total{policy=\"requests+flights\"}", 1.0),
         ("throttlekit_guard_limit{guard=\"flights\"}", 8.0),
         ("throttlekit_guard_inflight{guard=\"flights\"}", 0.0),
     ] {
