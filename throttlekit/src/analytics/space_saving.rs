@@ -242,6 +242,7 @@ impl SpaceSaving {
     }
 
     /// Gives a key the least counter.
+    #[inline]
     fn replace(&mut self, vacant: Vacant, fingerprint: u64, key: &str, weight: f64) {
         let first = self.first();
         let Some(least) = self.heap.get_mut(first) else { return };
