@@ -14,7 +14,7 @@ use crate::config::HttpRule;
 use crate::error::{BuildError, Error};
 use crate::fallback::{FailMode, Standby};
 use crate::limiter::DynLimiter;
-use crate::multi::{Multi, MultiBuilder};
+use crate::multi::{InMemory, Multi, MultiBuilder};
 use crate::observe::Observer;
 
 /// A rule of the `http` section with its policies.
@@ -151,8 +151,18 @@ fn joint<'a>(
     for (name, limiter) in limiters {
         together = together.limiter(name, &**limiter, 1.0);
     }
-    let observer: Arc<dyn Observer> = options.observer.clone().unwrap_or_else(|| Arc::new(()));
-    let together = together.clock(options.clock_of_all()).observer(observer);
+    let together = together.clock(options.clock_of_all());
+    // Nobody to tell: compiled without the calls.
+    match &options.observer {
+        Some(observer) => placed(together.observer(Arc::clone(observer)), store),
+        None => placed(together, store),
+    }
+}
+
+fn placed<C: Clock, O: Observer + Clone>(
+    together: MultiBuilder<InMemory, C, O>,
+    store: Option<&OpenStore>,
+) -> Result<Arc<dyn Admit>, BuildError> {
     Ok(match store {
         Some(store) => Arc::new(together.store(store.keys().clone()).build()?),
         None => Arc::new(together.build()?),
