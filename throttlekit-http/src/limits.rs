@@ -136,6 +136,16 @@ impl<D: Door> Clone for Rules<D> {
     }
 }
 
+impl<D: Door> fmt::Debug for Rules<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(rule) => rule.fmt(f),
+            #[cfg(feature = "config")]
+            Self::Registry(registry) => registry.fmt(f),
+        }
+    }
+}
+
 impl<D: Door> Clone for Shared<D> {
     fn clone(&self) -> Self {
         let Self { rules, hooks, nobody_told } = self;
@@ -151,11 +161,6 @@ impl<D: Door> Clone for Limits<D> {
 
 impl<D: Door> fmt::Debug for Limits<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rules: &dyn fmt::Debug = match &self.shared.rules {
-            Rules::One(rule) => rule,
-            #[cfg(feature = "config")]
-            Rules::Registry(registry) => registry,
-        };
-        f.debug_struct("Limits").field("rules", rules).field("hooks", &self.shared.hooks).finish()
+        f.debug_struct("Limits").field("rules", &self.shared.rules).field("hooks", &self.shared.hooks).finish()
     }
 }
