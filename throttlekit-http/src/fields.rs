@@ -13,6 +13,7 @@ const PREPARED: usize = 10_000;
 static DIGITS: [u8; 4 * PREPARED] = digits();
 
 #[allow(clippy::cast_possible_truncation)] // a digit is below 10
+#[allow(clippy::large_stack_arrays)] // the compiler's stack: nothing calls it at run time
 const fn digits() -> [u8; 4 * PREPARED] {
     let mut digits = [0; 4 * PREPARED];
     let mut number = 0;
