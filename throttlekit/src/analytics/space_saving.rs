@@ -1,6 +1,5 @@
 //! The keys that were seen most often, in the memory of a few.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use super::index::{Index, Vacant};
@@ -234,7 +233,9 @@ impl SpaceSaving {
     #[cold]
     fn enter(&mut self, vacant: Vacant, fingerprint: u64, key: &str, weight: f64) {
         let (slot, at) = (self.entries.len(), self.heap.len());
-        self.entries.push(Entry { key: shown(key, fingerprint).into_owned(), fingerprint, error: 0.0, at });
+        let mut text = String::new();
+        keep(&mut text, key, fingerprint);
+        self.entries.push(Entry { key: text, fingerprint, error: 0.0, at });
         self.heap.push(Counter { rank: Rank::new(weight, self.arrivals), slot });
         self.slots.insert(vacant, slot);
         self.arrivals += 1;
@@ -252,7 +253,7 @@ impl SpaceSaving {
         entry.error = least.rank.count();
         // The buffer of the key that leaves is used again.
         entry.key.clear();
-        entry.key.push_str(&shown(key, fingerprint));
+        keep(&mut entry.key, key, fingerprint);
         least.rank = Rank::new(entry.error + weight, self.arrivals);
         self.arrivals += 1;
         if self.is_few() {
@@ -375,13 +376,21 @@ pub(super) fn sort(counted: &mut [Counted]) {
     counted.sort_unstable_by(|a, b| b.count.total_cmp(&a.count).then_with(|| a.key.cmp(&b.key)));
 }
 
-/// What is kept of a key's text.
-fn shown(key: &str, fingerprint: u64) -> Cow<'_, str> {
+/// Adds what is kept of a key's text.
+#[inline]
+fn keep(text: &mut String, key: &str, fingerprint: u64) {
     if key.len() <= MAX_KEY_BYTES {
-        return Cow::Borrowed(key);
+        text.push_str(key);
+    } else {
+        text.push_str(&cut(key, fingerprint));
     }
-    let cut = (0..=CUT_BYTES).rev().find(|at| key.is_char_boundary(*at)).unwrap_or(0);
-    Cow::Owned(format!("{}#{fingerprint:016x}", &key[..cut]))
+}
+
+/// The beginning of a key that is too long, and what tells it from others.
+#[cold]
+fn cut(key: &str, fingerprint: u64) -> String {
+    let end = (0..=CUT_BYTES).rev().find(|at| key.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}#{fingerprint:016x}", &key[..end])
 }
 
 impl fmt::Debug for SpaceSaving {
