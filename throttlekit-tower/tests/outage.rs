@@ -24,12 +24,14 @@ store: { redis: { url: redis://cache }, timeout: 100ms, breaker: { failures: 3 }
 limiters:
   api: { strategy: fixedWindow, limit: 4, period: 1m }
   up: { strategy: fixedWindow, limit: 2, period: 1m }
+  tight: { strategy: fixedWindow, limit: 2, period: 1m, failMode: { local: { share: 0.5 } } }
 http:
   rules:
     - { path: /open, policy: api }
     - { path: /closed, policy: api, failMode: closed }
     - { path: /local, policy: api, failMode: { local: { share: 0.5 } } }
     - { path: /both, policies: [api, up], failMode: local }
+    - { path: /mixed, policies: [api, tight], headers: structured }
 ";
 
 struct Setup {
@@ -124,6 +126,19 @@ async fn several_policies_are_local_together() {
     let statuses = [setup.status("/both").await, setup.status("/both").await, setup.status("/both").await];
     assert_eq!(statuses, [201, 201, 429]);
     assert_eq!(setup.hello.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_policy_that_is_not_local_shows_nothing_while_another_one_is() {
+    let setup = setup();
+    let response = send(&setup.service, request("/mixed")).await;
+    assert_eq!(field(&response, "ratelimit"), r#""tight";r=1;t=60, "api";r=3;t=60"#);
+    setup.opener.store.set(Mood::Down);
+    let response = send(&setup.service, request("/mixed")).await;
+    assert_eq!((response.status(), field(&response, "ratelimit")), (StatusCode::CREATED, r#""tight";r=0;t=60"#));
+    let response = send(&setup.service, request("/mixed")).await;
+    let denied = (StatusCode::TOO_MANY_REQUESTS, r#""tight";r=0;t=60"#);
+    assert_eq!((response.status(), field(&response, "ratelimit")), denied);
 }
 
 #[tokio::test]

@@ -46,6 +46,7 @@ mod connect;
 mod guarded;
 mod listed;
 mod options;
+mod partly;
 #[allow(clippy::module_inception)] // one type per file
 mod policy;
 mod registry;

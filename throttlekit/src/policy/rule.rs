@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::guarded::{Guarded, Lists};
 use super::options::LoadOptions;
+use super::partly::Partly;
 use super::policy::Policy;
 use super::store::OpenStore;
 use super::whole::Witness;
@@ -74,7 +75,14 @@ impl Rule {
         // Without keys in a store there is none to be out.
         let fail_mode = modes().reduce(stricter).unwrap_or_default();
         let standby = match (fail_mode, store) {
-            (FailMode::Local(_), Some(store)) => Some(stand_in(stored().zip(modes()), store, options)),
+            (FailMode::Local(_), Some(store)) => {
+                let local = stand_in(stored().zip(modes()), store, options);
+                let mode = |policy: &Policy| spec.fail_mode.unwrap_or(policy.spec().fail_mode);
+                let is_local =
+                    |policy: &Policy| policy.spec().is_stored() && matches!(mode(policy), FailMode::Local(_));
+                let units = policies.iter().filter(|policy| policy.shared().is_some());
+                Some(Partly::over(local, units.map(|policy| is_local(policy)).collect()))
+            }
             _ => None,
         };
         let clock = options.clock_of_all();
