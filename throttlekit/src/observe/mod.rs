@@ -22,12 +22,14 @@ use std::sync::Arc;
 /// Sees one [`Event`] after each decision. Runs on the caller's thread: it must be quick.
 ///
 /// A panic of an observer is contained: neither the request nor another observer fails by it. Observers are
-/// [told](Self::panicked), so that one that counts can. `()` observes nothing, and a limiter with it compiles to the same code as one without. Tuples, slices and `Option`s of
-/// observers are observers, and hand on what they see in order.
+/// [told](Self::panicked), so that one that counts can. `()` observes nothing, and a limiter with it compiles to the same
+/// code as one without. Tuples, slices and `Option`s of observers are observers, and hand on what they see in order.
 ///
 /// ```
 /// use std::sync::Arc;
-/// /// use throttlekit::{Event, Gcra, Limiter, Observer};
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// use throttlekit::{Event, Gcra, Limiter, Observer};
 ///
 /// #[derive(Default)]
 /// struct Denials(AtomicU64);
