@@ -1,4 +1,6 @@
 #![doc = include_str!("../README.md")]
+//!
+#![doc = include_str!("../docs/benchmarks.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![doc(test(attr(deny(warnings))))]
 
