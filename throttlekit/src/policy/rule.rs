@@ -63,25 +63,25 @@ impl Rule {
             let names: Vec<&str> = policies.iter().map(|policy| policy.name()).collect();
             Witness { observer, name: names.join("+").into() }
         });
-        let units = policies.iter().filter(|policy| policy.shared().is_some());
-        let lists: Vec<_> = units.enumerate().filter_map(|(at, policy)| Some((at, policy.listed()?.clone()))).collect();
+        let units = || policies.iter().filter(|policy| policy.shared().is_some());
+        let lists: Vec<_> =
+            units().enumerate().filter_map(|(at, policy)| Some((at, policy.listed()?.clone()))).collect();
         // Without slots a request has one part, which tells of it.
         let witness = witness.filter(|_| !guards.is_empty());
         let lists = Lists { of_units: limiters.len(), lists };
         let guarded = (!guards.is_empty() || !lists.lists.is_empty())
             .then(|| Guarded::new(lists, guards, limit.clone(), witness));
         let stored = || policies.iter().filter(|policy| policy.spec().is_stored());
-        let modes = || stored().map(|policy| spec.fail_mode.unwrap_or(policy.spec().fail_mode));
+        let mode = |policy: &Policy| spec.fail_mode.unwrap_or(policy.spec().fail_mode);
+        let modes = || stored().map(|policy| mode(policy));
         // Without keys in a store there is none to be out.
         let fail_mode = modes().reduce(stricter).unwrap_or_default();
         let standby = match (fail_mode, store) {
             (FailMode::Local(_), Some(store)) => {
                 let local = stand_in(stored().zip(modes()), store, options);
-                let mode = |policy: &Policy| spec.fail_mode.unwrap_or(policy.spec().fail_mode);
                 let is_local =
                     |policy: &Policy| policy.spec().is_stored() && matches!(mode(policy), FailMode::Local(_));
-                let units = policies.iter().filter(|policy| policy.shared().is_some());
-                Some(Partly::over(local, units.map(|policy| is_local(policy)).collect()))
+                Some(Partly::over(local, units().map(|policy| is_local(policy)).collect()))
             }
             _ => None,
         };
