@@ -40,6 +40,9 @@ pub struct SystemClock {
 
 impl SystemClock {
     /// A clock that starts at the wall time of now.
+    ///
+    /// The first one of a process measures how fast the counter runs: usually some milliseconds, at most 200. So does a
+    /// builder that starts with this clock, also if it is given another one.
     pub fn new() -> Self {
         Self { guard: Arc::new(Guard::new(SystemSource::new())) }
     }

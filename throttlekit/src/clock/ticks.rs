@@ -13,13 +13,14 @@ impl Ticks {
     pub(super) fn new() -> Self {
         /// Some minutes of a counter, so that rounding does not matter.
         const SPAN: u64 = 1 << 40;
+        /// No counter is faster. Times the nanoseconds of a millisecond it fits into 64 bits.
+        const FASTEST_PER_MS: u64 = 1_000_000_000_000;
         let clock = quanta::Clock::new();
-        // A counter that stands still by its own account is as good as none.
         let span_ns = u128::from(clock.delta_as_nanos(0, SPAN));
-        let per_ms = (u128::from(SPAN) * 1_000_000).checked_div(span_ns).unwrap_or(0);
-        // One beyond a million millionth parts of a millisecond is none either; what is left cannot overflow as it is used.
-        let per_ms = u64::try_from(per_ms).unwrap_or(0);
-        Self { clock, per_ms: if per_ms > 1_000_000_000_000 { 0 } else { per_ms } }
+        let per_ms = (u128::from(SPAN) * 1_000_000).checked_div(span_ns);
+        // A counter that cannot be is as good as none.
+        let per_ms = per_ms.and_then(|per_ms| u64::try_from(per_ms).ok()).filter(|per_ms| *per_ms <= FASTEST_PER_MS);
+        Self { clock, per_ms: per_ms.unwrap_or(0) }
     }
 
     /// The count.
