@@ -6,6 +6,7 @@ pub(crate) mod bed;
 pub(crate) mod held;
 pub(crate) mod key;
 pub(crate) mod lease;
+pub(crate) mod log;
 pub(crate) mod outage;
 // Also for tests without the kit. It is public there.
 #[allow(unreachable_pub)]

@@ -1,0 +1,8 @@
+//! Limits that tenants share.
+#![allow(clippy::unwrap_used)] // also in the helpers a failing unwrap is a failing test
+
+mod escrow;
+mod max_min;
+mod share;
+#[path = "../support/mod.rs"]
+mod support;

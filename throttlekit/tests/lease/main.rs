@@ -1,0 +1,14 @@
+//! Units that are leased from a shared store and spent in process.
+#![allow(clippy::unwrap_used)] // also in the helpers a failing unwrap is a failing test
+
+mod allocations;
+mod background;
+mod bounds;
+mod flights;
+mod grants;
+mod sizing;
+mod spender;
+#[path = "../support/mod.rs"]
+mod support;
+mod threads;
+mod two_tier;

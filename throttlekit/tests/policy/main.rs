@@ -1,0 +1,11 @@
+//! The registry of policies.
+#![cfg(feature = "config")]
+#![allow(clippy::unwrap_used)] // also in the helpers a failing unwrap is a failing test
+
+mod blocks;
+mod concurrency;
+mod registry;
+mod sketches;
+mod store;
+#[path = "../support/mod.rs"]
+mod support;
