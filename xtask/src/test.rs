@@ -5,7 +5,7 @@ use crate::workspace::Workspace;
 use crate::{Error, packages, services, vectors};
 
 /// The programs of the core's tests that run with optimisation too.
-const OPTIMISED: [&str; 5] = ["concurrency", "limiter", "sketch", "store", "strategy"];
+const OPTIMISED: [&str; 6] = ["allocations", "concurrency", "limiter", "sketch", "store", "strategy"];
 
 /// Sets up what is missing and runs every test, in the order in which a failure says most.
 pub(crate) fn run(workspace: &Workspace) -> Result<(), Error> {

@@ -1,7 +1,6 @@
 //! Units that are leased from a shared store and spent in process.
 #![allow(clippy::unwrap_used)] // also in the helpers a failing unwrap is a failing test
 
-mod allocations;
 mod background;
 mod bounds;
 mod flights;

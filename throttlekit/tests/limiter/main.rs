@@ -1,7 +1,6 @@
 //! The limiter, and what it decides, reads and answers.
 #![allow(clippy::unwrap_used)] // also in the helpers a failing unwrap is a failing test
 
-mod allocations;
 mod clock;
 mod decision;
 mod duration;
