@@ -132,14 +132,14 @@ const STRATEGIES: [(&str, Decode); 6] = [
 ];
 
 fn limiter(name: &str, mut fields: Fields<'_>, cx: &mut Context) -> Option<LimiterSpec> {
-    let problems = cx.problems.len();
+    let unread = cx.unread.len();
     if !decode_blocks::is_of_one_kind(&fields, cx) {
         return None;
     }
     let deny_list = deny_list(&mut fields, cx);
     let listed = |limiter: LimiterSpec| LimiterSpec { deny_list, ..limiter };
     fields = match decode_blocks::alone(name, fields, cx) {
-        Ok(limiter) => return limiter.filter(|_| cx.problems.len() == problems).map(listed),
+        Ok(limiter) => return limiter.filter(|_| cx.unread.len() == unread).map(listed),
         Err(fields) => fields,
     };
     let prefix = fields.optional(cx, "prefix", prefix);
@@ -157,7 +157,7 @@ fn limiter(name: &str, mut fields: Fields<'_>, cx: &mut Context) -> Option<Limit
     if guarded && !fields.has("strategy") {
         slots_alone(fields, cx);
         let limiter = LimiterSpec::of_slots(name, concurrency?);
-        return (cx.problems.len() == problems).then_some(listed(limiter));
+        return (cx.unread.len() == unread).then_some(listed(limiter));
     }
     let Some(decode) = fields.required(cx, "strategy", one_of("strategy", &STRATEGIES)) else {
         // Without a strategy nothing can be said about the fields that only some strategies use.
@@ -186,7 +186,7 @@ fn limiter(name: &str, mut fields: Fields<'_>, cx: &mut Context) -> Option<Limit
         limiter.max_keys = usize::try_from(max_keys).unwrap_or(usize::MAX);
     }
     limiter.fail_mode = fail_mode.unwrap_or_default();
-    (cx.problems.len() == problems).then_some(listed(limiter))
+    (cx.unread.len() == unread).then_some(listed(limiter))
 }
 
 /// What is left of a limiter that limits the work in flight and nothing else.
@@ -300,7 +300,13 @@ const CADENCES: [(&str, DecodePeriod); 5] = [
 
 fn quota(fields: &mut Fields<'_>, cx: &mut Context) -> Option<StrategySpec> {
     let limit = fields.required(cx, "limit", positive);
-    let decode = fields.required(cx, "resetCadence", one_of("cadence", &CADENCES))?;
+    let Some(decode) = fields.required(cx, "resetCadence", one_of("cadence", &CADENCES)) else {
+        // Of a cadence that could not be read nothing is known.
+        for name in ["period", "periodMs", "buckets", "offsetMinutes", "weekStartsOn", "anchor"] {
+            fields.take(name);
+        }
+        return None;
+    };
     let period = decode(fields, cx);
     Some(StrategySpec::Quota { limit: limit?, period: period? })
 }

@@ -68,9 +68,7 @@ fn rule(mut fields: Fields<'_>, cx: &mut Context, env: Env<'_>, mut rule: HttpRu
     if let Some(path) = fields.required(cx, "path", text) {
         path.clone_into(&mut rule.path);
     }
-    if let Some(methods) = fields.list(cx, "methods", text) {
-        rule.methods = methods.into_iter().map(str::to_owned).collect();
-    }
+    rule.methods = fields.texts(cx, "methods").unwrap_or_default();
     rule.policies = policies(&mut fields, cx);
     options(&mut fields, cx, env, &mut rule);
     fields.finish(cx, |_| Leftover::Unknown);
@@ -83,8 +81,8 @@ pub(super) fn policies(fields: &mut Fields<'_>, cx: &mut Context) -> Vec<String>
         fields.problem(cx, "policies", "give either policy or policies, not both");
     }
     let one = fields.optional(cx, "policy", text);
-    let many = fields.list(cx, "policies", text);
-    one.into_iter().chain(many.into_iter().flatten()).map(str::to_owned).collect()
+    let many = fields.texts(cx, "policies").unwrap_or_default();
+    one.map(str::to_owned).into_iter().chain(many).collect()
 }
 
 /// The options that a rule and the defaults have in common, laid over what `rule` says.

@@ -5,9 +5,10 @@
 use super::decode::section;
 use super::decode_store::{Env, plain, secret};
 use super::error::Position;
-use super::fields::{Context, Converted, Fields, Leftover, boolean, one_of, text, whole};
+use super::fields::{Context, Converted, Fields, Leftover, boolean, is_within, one_of, text, whole};
 use super::key::{ApiKeySource, ApiKeySpec, ClientIpSpec, KeySource, TrustProxy};
 use super::node::{Entry, Node, Value, number_text};
+use super::secret::Secret;
 use super::validate_key;
 
 /// A name, and the source that it makes.
@@ -53,16 +54,22 @@ fn hide_secrets(node: &mut Node) {
 pub(super) fn key_source(fields: &mut Fields<'_>, cx: &mut Context, env: Env<'_>) -> Option<KeySource> {
     let Entry { key_at, node, .. } = fields.take("key")?;
     let path = fields.path_of("key");
+    let unread = cx.unread.len();
     let source = source(node, &path, *key_at, cx, env)?;
+    let read = cx.unread.len() == unread;
     report(cx, *key_at, |problem| validate_key::key(&source, &path, problem));
-    Some(source)
+    read.then_some(source)
 }
 
-/// Problems where the values are, or else at `at`.
+/// Problems with what was read, where the values are, or else at `at`.
 fn report(cx: &mut Context, at: Position, check: impl FnOnce(&mut dyn FnMut(String, String))) {
     let mut found = Vec::new();
     check(&mut |path, message| found.push((path, message)));
     for (path, message) in found {
+        // What could not be read is not judged.
+        if cx.unread.iter().any(|unread| is_within(&path, unread)) {
+            continue;
+        }
         let at = cx.positions.get(&path).copied().unwrap_or(at);
         cx.problem(path, at, message);
     }
@@ -98,7 +105,7 @@ fn map(node: &Node, path: &str, key_at: Position, cx: &mut Context, env: Env<'_>
         sources.extend(fields.optional(cx, name, text).map(|text| make(text.to_owned())));
     }
     if let Some(fields) = section(&mut fields, cx, "apiKey") {
-        sources.extend(api_key(fields, cx, env).map(KeySource::ApiKey));
+        sources.push(KeySource::ApiKey(api_key(fields, cx, env)));
     }
     sources.extend(all(&mut fields, cx, env).map(KeySource::All));
     fields.finish(cx, |_| Leftover::Unknown);
@@ -124,10 +131,19 @@ fn all(fields: &mut Fields<'_>, cx: &mut Context, env: Env<'_>) -> Option<Vec<Ke
         source(item, &path, item.at, cx, env)
     };
     let sources: Vec<Option<KeySource>> = items.iter().enumerate().map(read).collect();
+    if sources.iter().any(Option::is_none) {
+        // The whole is not judged, so those of its parts are that could be read.
+        for (index, source) in sources.iter().enumerate() {
+            let Some(source) = source else { continue };
+            let path = format!("{path}[{index}]");
+            report(cx, items[index].at, |problem| validate_key::key(source, &path, problem));
+        }
+    }
     sources.into_iter().collect()
 }
 
-fn api_key(mut fields: Fields<'_>, cx: &mut Context, env: Env<'_>) -> Option<ApiKeySpec> {
+/// What is missing or wrong is reported, and has some value.
+fn api_key(mut fields: Fields<'_>, cx: &mut Context, env: Env<'_>) -> ApiKeySpec {
     const ONE: &str = "give one of bearer, header, query and cookie";
     let problems = cx.problems.len();
     let mut from = Vec::new();
@@ -144,18 +160,19 @@ fn api_key(mut fields: Fields<'_>, cx: &mut Context, env: Env<'_>) -> Option<Api
         [] => fields.problem(cx, "bearer", ONE),
         [..] => fields.problem(cx, "bearer", format!("{ONE}, not several")),
     }
-    let key_id = fields.required(cx, "keyId", plain(env));
-    let current = fields.required(cx, "secret", secret(env));
+    let (key_id, secret) = named_secret(&mut fields, cx, env);
     let truncated = fields.optional(cx, "truncated", boolean).unwrap_or_default();
     let previous = previous(&mut fields, cx, env);
     fields.finish(cx, |_| Leftover::Unknown);
-    if cx.problems.len() > problems {
-        return None;
-    }
-    Some(ApiKeySpec { from: from.pop()?, key_id: key_id?, secret: current?, previous, truncated })
+    ApiKeySpec { from: from.pop().unwrap_or(ApiKeySource::Bearer), key_id, secret, previous, truncated }
 }
 
-fn previous(fields: &mut Fields<'_>, cx: &mut Context, env: Env<'_>) -> Vec<(String, super::Secret)> {
+fn named_secret(fields: &mut Fields<'_>, cx: &mut Context, env: Env<'_>) -> (String, Secret) {
+    let key_id = fields.required(cx, "keyId", plain(env)).unwrap_or_default();
+    (key_id, fields.required(cx, "secret", secret(env)).unwrap_or_else(|| Secret::new("")))
+}
+
+fn previous(fields: &mut Fields<'_>, cx: &mut Context, env: Env<'_>) -> Vec<(String, Secret)> {
     let Some(Entry { node, .. }) = fields.take("previous") else { return Vec::new() };
     let path = fields.path_of("previous");
     let Value::List(items) = &node.value else {
@@ -164,11 +181,15 @@ fn previous(fields: &mut Fields<'_>, cx: &mut Context, env: Env<'_>) -> Vec<(Str
     };
     let mut previous = Vec::new();
     for (index, item) in items.iter().enumerate() {
-        let Some(mut fields) = Fields::new(cx, &format!("{path}[{index}]"), item.at, item) else { continue };
-        let key_id = fields.required(cx, "keyId", plain(env));
-        let secret = fields.required(cx, "secret", secret(env));
-        fields.finish(cx, |_| Leftover::Unknown);
-        previous.extend(key_id.zip(secret));
+        // One that is no map keeps its place, so that the others keep their numbers.
+        previous.push(match Fields::new(cx, &format!("{path}[{index}]"), item.at, item) {
+            Some(mut fields) => {
+                let secret = named_secret(&mut fields, cx, env);
+                fields.finish(cx, |_| Leftover::Unknown);
+                secret
+            }
+            None => (String::new(), Secret::new("")),
+        });
     }
     previous
 }
@@ -191,7 +212,7 @@ pub(super) fn client_ip(fields: &mut Fields<'_>, cx: &mut Context) -> Option<Cli
     let problems = cx.problems.len();
     fields.finish(cx, |_| Leftover::Unknown);
     // A misspelt trustProxy is why a header would not be read.
-    if cx.problems.len() == problems {
+    if cx.problems.len() == problems || spec.trust_proxy != TrustProxy::Nobody {
         report(cx, at, |problem| validate_key::client_ip(&spec, &path, problem));
     }
     Some(spec)
@@ -200,8 +221,7 @@ pub(super) fn client_ip(fields: &mut Fields<'_>, cx: &mut Context) -> Option<Cli
 /// Who is believed: nobody, a number of proxies, or networks.
 fn trust_proxy(fields: &mut Fields<'_>, cx: &mut Context) -> Option<TrustProxy> {
     if fields.peek("trustProxy").is_some_and(|entry| matches!(entry.node.value, Value::List(_))) {
-        let networks = fields.list(cx, "trustProxy", text)?;
-        return Some(TrustProxy::Networks(networks.into_iter().map(str::to_owned).collect()));
+        return fields.texts(cx, "trustProxy").map(TrustProxy::Networks);
     }
     fields.optional(cx, "trustProxy", nobody_or_hops)
 }

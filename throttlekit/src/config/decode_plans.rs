@@ -6,7 +6,8 @@ use super::fields::{Context, Converted, Fields, Leftover, number, one_of, text};
 use super::node::{Entry, Value, shown_name};
 use super::plans::{PlanSource, PlanSpec, PlansSpec};
 
-/// The `plans` of a rule or of the defaults: `None` if they are absent or wrong, `Some(None)` if there are to be none.
+/// The `plans` of a rule or of the defaults: `None` if they are absent or no such block, `Some(None)` if there are to be
+/// none. What is missing or wrong in the block is reported, and has some value.
 #[allow(clippy::option_option)] // a rule may say that it has none of the defaults
 pub(super) fn plans(fields: &mut Fields<'_>, cx: &mut Context) -> Option<Option<PlansSpec>> {
     const FORMS: &str = "expected none, or a map with from and table";
@@ -17,13 +18,12 @@ pub(super) fn plans(fields: &mut Fields<'_>, cx: &mut Context) -> Option<Option<
             other => Err(format!("{FORMS}, found {other}")),
         });
     }
-    let problems = cx.problems.len();
     let mut block = section(fields, cx, "plans")?;
-    let from = source(&mut block, cx);
-    let table = table(&mut block, cx);
+    // Where the one could not be read, the other is still judged.
+    let from = source(&mut block, cx).unwrap_or(PlanSource::Key);
+    let table = table(&mut block, cx).unwrap_or_default();
     block.finish(cx, |_| Leftover::Unknown);
-    let spec = PlansSpec { from: from?, table: table? };
-    (cx.problems.len() == problems).then_some(Some(spec))
+    Some(Some(PlansSpec { from, table }))
 }
 
 /// `key`, or a map with one source.
@@ -60,6 +60,8 @@ fn source(block: &mut Fields<'_>, cx: &mut Context) -> Option<PlanSource> {
     });
     if !given && cx.problems.len() == problems {
         block.problem(cx, "from", ONE);
+    } else if source.is_none() {
+        cx.unread.push(block.path_of("from"));
     }
     source
 }
@@ -90,7 +92,8 @@ fn plan(name: &str, mut fields: Fields<'_>, cx: &mut Context) -> PlanSpec {
     let mut plan = PlanSpec::new(name, policies(&mut fields, cx));
     plan.cost = fields.optional(cx, "cost", number);
     plan.priority = fields.optional(cx, "priority", one_of("priority", &PRIORITIES));
-    plan.keys = fields.list(cx, "keys", key).unwrap_or_default();
+    let keys = fields.list(cx, "keys", key).unwrap_or_default();
+    plan.keys = keys.into_iter().map(Option::unwrap_or_default).collect();
     fields.finish(cx, |_| Leftover::Unknown);
     plan
 }

@@ -80,8 +80,9 @@ fn redis(mut fields: Fields<'_>, cx: &mut Context, env: Env<'_>) -> StoreBackend
         fields.missing(cx, "url");
     }
     let one = fields.optional(cx, "url", secret(env));
-    let many = fields.list(cx, "urls", secret(env));
-    spec.urls = one.into_iter().chain(many.into_iter().flatten()).collect();
+    let many = fields.list(cx, "urls", secret(env)).into_iter().flatten();
+    let many = many.map(|url| url.unwrap_or_else(|| Secret::new("")));
+    spec.urls = one.into_iter().chain(many).collect();
     let cluster = fields.optional(cx, "cluster", boolean).unwrap_or_default();
     let sentinel = section(&mut fields, cx, "sentinel").map(|mut sentinel| {
         let master = sentinel.required(cx, "master", plain(env)).unwrap_or_default();

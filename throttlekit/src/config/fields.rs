@@ -9,12 +9,21 @@ use super::node::{Entry, Node, Value, number_text, quoted, shown_name};
 #[derive(Debug, Default)]
 pub(super) struct Context {
     pub(super) problems: Vec<Problem>,
+    /// The paths of what could not be read. A field too many is no such thing: the others are still judged.
+    pub(super) unread: Vec<String>,
     /// Where each value is, by its path.
     pub(super) positions: HashMap<String, Position>,
 }
 
 impl Context {
     pub(super) fn problem(&mut self, path: impl Into<String>, at: Position, message: impl Into<String>) {
+        let path = path.into();
+        self.unread.push(path.clone());
+        self.too_many(path, at, message);
+    }
+
+    /// A problem with a field that nothing depends on.
+    fn too_many(&mut self, path: impl Into<String>, at: Position, message: impl Into<String>) {
         self.problems.push(Problem { path: path.into(), position: Some(at), message: message.into() });
     }
 
@@ -48,6 +57,11 @@ impl Context {
         }
         Some(members)
     }
+}
+
+/// Whether the value at `path` is the one at `outer`, or a part of it.
+pub(super) fn is_within(path: &str, outer: &str) -> bool {
+    path.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// What a converter makes of a value: the result, or what is wrong with it.
@@ -132,29 +146,32 @@ impl<'n> Fields<'n> {
         cx.problem(self.path_of(name), self.at, "required");
     }
 
-    /// The converted items of a list; `None` if it is absent, no list, or one item is wrong.
+    /// The converted items of a list, `None` for each that is wrong; `None` if it is absent or no list.
     pub(super) fn list<T>(
         &mut self,
         cx: &mut Context,
         name: &'static str,
         convert: impl Fn(&'n Value) -> Converted<T>,
-    ) -> Option<Vec<T>> {
+    ) -> Option<Vec<Option<T>>> {
         let Entry { node, .. } = self.take(name)?;
         let path = self.path_of(name);
         let Value::List(items) = &node.value else {
             cx.problem(path, node.at, format!("expected a list, found {}", node.value));
             return None;
         };
-        let converted: Vec<Option<T>> = items
-            .iter()
-            .enumerate()
-            .map(|(index, item)| {
-                let path = format!("{path}[{index}]");
-                cx.positions.insert(path.clone(), item.at);
-                convert(&item.value).map_err(|message| cx.problem(path, item.at, message)).ok()
-            })
-            .collect();
-        converted.into_iter().collect()
+        let read = |(index, item): (usize, &'n Node)| {
+            let path = format!("{path}[{index}]");
+            cx.positions.insert(path.clone(), item.at);
+            convert(&item.value).map_err(|message| cx.problem(path, item.at, message)).ok()
+        };
+        Some(items.iter().enumerate().map(read).collect())
+    }
+
+    /// The texts of a list; `None` if it is absent or no list. One that is wrong is empty, so that the others keep their
+    /// numbers.
+    pub(super) fn texts(&mut self, cx: &mut Context, name: &'static str) -> Option<Vec<String>> {
+        let texts = self.list(cx, name, text)?;
+        Some(texts.into_iter().map(|text| text.unwrap_or_default().to_owned()).collect())
     }
 
     /// Whether a field that was not taken yet has a value.
@@ -179,7 +196,7 @@ impl<'n> Fields<'n> {
                     format!("unknown field, {}", suggestion(&entry.key, self.known.iter().copied()))
                 }
             };
-            cx.problem(path, entry.key_at, message);
+            cx.too_many(path, entry.key_at, message);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::concurrency::ConcurrencySpec;
 use super::error::{Position, Problem};
-use super::fields::suggestion;
+use super::fields::{is_within, suggestion};
 use super::http::HttpRule;
 use super::limiter_path;
 use super::node::{number_text, quoted};
@@ -27,8 +27,8 @@ pub(super) const MAX_NAME_BYTES: usize = 256;
 /// Collects what is wrong, with positions where the text is known.
 pub(super) struct Findings<'a> {
     positions: &'a HashMap<String, Position>,
-    /// What reading has found; the same thing is not reported twice.
-    known: &'a [Problem],
+    /// The paths of what could not be read, which was reported.
+    unread: &'a [String],
     problems: Vec<Problem>,
 }
 
@@ -43,17 +43,15 @@ impl Findings<'_> {
         self.positions.is_empty()
     }
 
+    /// Whether the value at `path`, or something within it, could not be read.
+    pub(super) fn is_unread(&self, path: &str) -> bool {
+        self.unread.iter().any(|unread| is_within(unread, path))
+    }
+
     /// A problem with the value at the first of `paths` that is in the text. The last of them is the map around it.
     pub(super) fn add(&mut self, paths: &[String], message: impl Into<String>) {
         let Some((around, exact)) = paths.split_last() else { return };
-        let inside = |path: &String| {
-            let is_below = |problem: &Problem| {
-                problem.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-            };
-            self.known.iter().any(is_below)
-        };
-        let is_around = |problem: &Problem| problem.path == *around;
-        if exact.iter().any(inside) || self.known.iter().any(is_around) {
+        if exact.iter().any(|path| self.is_unread(path)) || self.unread.contains(around) {
             return;
         }
         let found = paths.iter().find_map(|path| Some((path, *self.positions.get(path)?)));
@@ -67,15 +65,15 @@ impl Findings<'_> {
     }
 }
 
-/// Everything that is wrong beyond what is `known`, in no particular order. `broken` are names of limiters that exist
-/// in the text but could not be read.
+/// Everything that is wrong beyond what is `unread`, in no particular order. `broken` are names of limiters that exist in
+/// the text but could not be read.
 pub(super) fn validate(
     config: &Config,
     broken: &[String],
     positions: &HashMap<String, Position>,
-    known: &[Problem],
+    unread: &[String],
 ) -> Vec<Problem> {
-    let mut findings = Findings { positions, known, problems: Vec::new() };
+    let mut findings = Findings { positions, unread, problems: Vec::new() };
     validate_store::store(&config.store, &mut findings);
     limiters(config, &mut findings);
     prefixes(config, &mut findings);

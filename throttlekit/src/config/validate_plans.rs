@@ -18,6 +18,8 @@ pub(super) fn rule(rule: &HttpRule, path: &str, config: &Config, names: &[&str],
     // What the defaults say is wrong there, and not in each rule.
     let path = if findings.knows(&own) { own } else { "config.http.defaults.plans".to_owned() };
     let at = |field: &str| [format!("{path}.{field}"), path.clone()];
+    // Nothing follows from a source that could not be read.
+    let found_by_key = (!findings.is_unread(&format!("{path}.from"))).then_some(plans.from == PlanSource::Key);
     match &plans.from {
         PlanSource::Claim(name) if name.is_empty() => findings.add(&at("from.claim"), "must not be empty"),
         PlanSource::TrustedHeader(name) if !is_field_name(name) => {
@@ -35,14 +37,13 @@ pub(super) fn rule(rule: &HttpRule, path: &str, config: &Config, names: &[&str],
             findings.add(std::slice::from_ref(&path), message);
         }
         validate::applied(&rule.under(plan), &path, config, names, findings);
-        let found_by_key = plans.from == PlanSource::Key;
-        if found_by_key && plan.keys.is_empty() {
+        if found_by_key == Some(true) && plan.keys.is_empty() {
             let at = [format!("{path}.keys"), path.clone()];
             findings.add(&at, "keys are required where plans are found by key");
-        } else if !found_by_key && !plan.keys.is_empty() {
+        } else if found_by_key == Some(false) && !plan.keys.is_empty() {
             findings.add(&[format!("{path}.keys"), path.clone()], "not used unless plans are found by `from: key`");
         }
-        for (index, key) in plan.keys.iter().enumerate().filter(|_| found_by_key) {
+        for (index, key) in plan.keys.iter().enumerate().filter(|_| found_by_key == Some(true)) {
             let at = [format!("{path}.keys[{index}]"), path.clone()];
             if let Some(message) = wrong_key(key, &rule.key) {
                 findings.add(&at, message);

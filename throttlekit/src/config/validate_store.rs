@@ -37,7 +37,8 @@ fn redis(spec: &RedisSpec, findings: &mut Findings<'_>) {
     }
     for (index, url) in spec.urls.iter().enumerate() {
         if url.expose().is_empty() {
-            let at = if spec.urls.len() == 1 { "redis.url".to_owned() } else { format!("redis.urls[{index}]") };
+            let alone = spec.urls.len() == 1 && findings.knows(&format!("{STORE}.redis.url"));
+            let at = if alone { "redis.url".to_owned() } else { format!("redis.urls[{index}]") };
             add(&at, EMPTY, findings);
         }
     }

@@ -1,6 +1,8 @@
 //! What is said about a configuration that is wrong: everything at once, each with its place.
 
-use throttlekit::config::{Config, Format, HttpRule, KeySource, LimiterSpec, Position, QuotaPeriod, StrategySpec};
+use throttlekit::config::{
+    Config, Format, HttpRule, KeySource, LimiterSpec, Position, Problem, QuotaPeriod, StrategySpec,
+};
 
 fn errors(text: &str, format: Format) -> String {
     Config::parse(text, format).unwrap_err().to_string()
@@ -15,6 +17,65 @@ fn assert_lines(text: &str, format: Format, expected: &[&str]) {
 /// One limiter with these fields, in one line of YAML.
 fn limiter(fields: &str) -> String {
     format!("limiters: {{ x: {{ {fields} }} }}")
+}
+
+/// What is wrong with a limiter that has these fields: paths below its own, sorted, each with its place.
+fn paths(fields: &str) -> Vec<String> {
+    let errors = Config::from_yaml(&limiter(fields)).unwrap_err();
+    let below = |problem: &Problem| {
+        assert!(problem.position.is_some(), "{problem}");
+        problem.path.strip_prefix("config.limiters[x].").unwrap().to_owned()
+    };
+    let mut paths: Vec<_> = errors.problems().iter().map(below).collect();
+    paths.sort();
+    paths
+}
+
+#[test]
+fn a_field_that_nobody_knows_does_not_hide_a_value_that_is_out_of_range() {
+    const GCRA: &str = "strategy: gcra, limit: 5, period: 1s";
+    for (fields, value) in [
+        ("strategy: gcra, limit: 5e-324, period: 1m, burst: 1, xx: 1".to_owned(), "limit"),
+        (
+            format!(
+                "{GCRA}, xx: 1, maxKeys: 5, failMode: {{ local: {{ share: 1, xx: 1 }} }}, buckets: 3, prefix: \"a\\n\""
+            ),
+            "prefix",
+        ),
+        ("sketch: { limit: 5, windowMs: -1, xx: 1 }".to_owned(), "sketch.windowMs"),
+        ("sketch: { limit: 5, windowMs: -1 }, strategy: gcra, xx: 1".to_owned(), "sketch.windowMs"),
+        (format!("{GCRA}, screen: {{ epsilon: 2, xx: 1 }}"), "screen.epsilon"),
+        (format!("{GCRA}, denyList: {{ ttlMs: -1, xx: 1 }}"), "denyList.ttlMs"),
+        (format!("{GCRA}, twoTier: {{ batch: 0, xx: 1 }}"), "twoTier.batch"),
+        (
+            format!("{GCRA}, twoTier: {{ adaptive: {{ orderCost: -1, strandPenalty: 1, xx: 1 }} }}"),
+            "twoTier.adaptive.orderCost",
+        ),
+        ("tokenBudget: { budget: -1, windowMs: 1, xx: 1 }".to_owned(), "tokenBudget.budget"),
+        ("fleetBudget: { budget: 5, windowMs: 9, leased: { batch: 0, xx: 1 } }".to_owned(), "fleetBudget.leased.batch"),
+        ("fairEscrow: { limit: -1, windowMs: 1, xx: 1 }".to_owned(), "fairEscrow.limit"),
+        ("concurrency: { minLimit: 0, xx: 1 }".to_owned(), "concurrency.minLimit"),
+        (
+            "concurrency: { limit: 5, queue: { max: 1, timeoutMs: -1, xx: 1 } }".to_owned(),
+            "concurrency.queue.timeoutMs",
+        ),
+    ] {
+        let found = paths(&fields);
+        assert!(found.iter().any(|path| path == value), "{fields}: {found:?}");
+        assert!(found.iter().any(|path| path.ends_with("xx")), "{fields}: {found:?}");
+    }
+}
+
+#[test]
+fn a_value_that_could_not_be_read_does_not_make_others_wrong() {
+    for (fields, value) in [
+        ("concurrency: { minLimit: x, maxLimit: 2 }", "concurrency.minLimit"),
+        ("strategy: gcra, limit: x, period: 1s, burst: 0.5", "limit"),
+        ("strategy: quota, limit: 5, resetCadence: monthly, offsetMinutes: 60, period: 1h", "resetCadence"),
+        ("strategy: quota, limit: 5, resetCadence: 5, anchor: 60, periodMs: 1, buckets: 4", "resetCadence"),
+    ] {
+        assert_eq!(paths(fields), [value], "{fields}");
+    }
 }
 
 #[test]
@@ -77,6 +138,7 @@ http:
             r#"24:15: config.http.rules[0].path: must start with / (found "api")"#,
             r#"24:28: config.http.rules[0].policy: there is no limiter "apo", did you mean "api"?"#,
             r#"25:15: config.http.rules[1].path: a parameter is written {id}, not :id (found "/a/:id")"#,
+            r#"25:42: config.http.rules[1].policies[2]: "b" is given twice"#,
             "25:45: config.http.rules[1].policies[3]: expected a text, found the number 5; a text that looks like something else needs quotes",
             r#"25:59: config.http.rules[1].methods[0]: unknown method "get", did you mean "GET"?"#,
             r#"25:69: config.http.rules[1].methods[2]: unknown method "GTE", did you mean "GET"?"#,

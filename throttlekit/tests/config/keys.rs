@@ -187,7 +187,10 @@ fn what_is_wrong_with_a_key_is_said_with_its_place() {
         ("{ all: [peer, { all: [peer, clientIp] }] }", vec!["key.all[1]: a key of several parts cannot be part of another".to_owned()]),
         (
             "{ all: [pear, { cookie: '' }, { pathParam: x }] }",
-            vec!["key.all[0]: unknown key \"pear\", did you mean \"peer\"?; other sources are maps, such as { header: NAME }".to_owned()],
+            vec![
+                "key.all[0]: unknown key \"pear\", did you mean \"peer\"?; other sources are maps, such as { header: NAME }".to_owned(),
+                "key.all[1].cookie: \"\" is not the name of a cookie".to_owned(),
+            ],
         ),
         (
             "{ all: [peer, { cookie: '' }, { pathParam: x }] }",
@@ -238,7 +241,12 @@ fn what_is_wrong_with_an_api_key_shows_nothing_of_it() {
         ),
         (
             "{ cookie: 'hunter2;', keyId: k, secret: '${SECRET}', previous: [{ keyId: k, secret: hunter2 }, 'hunter2 hunter2'] }",
-            vec![".previous[1]: expected a map, found a text".to_owned()],
+            vec![
+                ".cookie: must be the name of a cookie".to_owned(),
+                ".previous[0].keyId: must not be given twice".to_owned(),
+                format!(".previous[0].secret: {short} (found 7 bytes long)"),
+                ".previous[1]: expected a map, found a text".to_owned(),
+            ],
         ),
         (
             "{ cookie: 'hunter2;', keyId: k, secret: '${SECRET}', previous: [{ keyId: k, secret: hunter2 }] }",

@@ -166,6 +166,33 @@ fn what_is_wrong_with_plans_is_said_where_it_is() {
 }
 
 #[test]
+fn a_source_that_is_wrong_hides_nothing_in_the_table() {
+    let table = "table: { pro: { policy: por, cost: 0 }, two: { policies: [pro, 7, tokens], keys: [a] }, '': 5 }";
+    let rest = [
+        ".plans.table.: expected a map, found the number 5",
+        ".plans.table.pro.cost: must be a number above 0 and at most 9007199254740991 (found 0)",
+        ".plans.table.pro.policy: there is no limiter \"por\", did you mean \"pro\"?",
+        ".plans.table.two.policies[1]: expected a text, found the number 7; a text that looks like something else needs quotes",
+        ".plans.table.two.policies[2]: \"tokens\" is a tokenBudget, which cannot be charged together with other limits, all or \
+         none: give it a rule of its own",
+    ];
+    for (from, expected) in [
+        ("", ".plans.from: required"),
+        ("from: keys, ", ".plans.from: expected key, or a map such as { claim: NAME }, found the text \"keys\""),
+        ("from: { claims: a }, ", ".plans.from.claims: unknown field, did you mean \"claim\"?"),
+        (
+            "from: { claim: 5 }, ",
+            ".plans.from.claim: expected a text, found the number 5; a text that looks like something else needs quotes",
+        ),
+    ] {
+        let mut found = errors(&format!("plans: {{ {from}{table} }}"));
+        found.sort();
+        // That plans have keys, or lack them, is right or wrong by the source.
+        assert_eq!(found, [&[expected][..], &rest].concat(), "{from}");
+    }
+}
+
+#[test]
 fn an_api_key_in_the_place_of_its_hash_is_refused_and_not_shown() {
     let hash = "0123456789abcdef".repeat(4);
     let rule = |key: &str, truncated: bool| {
