@@ -18,8 +18,19 @@ use crate::observe::Observer;
 use crate::priority::Priority;
 use crate::runtime::Runtime;
 
-const DEFAULT_MIN: f64 = 4.0;
-const DEFAULT_MAX: f64 = 512.0;
+/// The settings of a guard that is told nothing else.
+pub(crate) mod default {
+    pub(crate) const MIN_LIMIT: f64 = 4.0;
+    pub(crate) const MAX_LIMIT: f64 = 512.0;
+    pub(crate) const RTT_WINDOW: f64 = 100.0;
+    pub(crate) const SMOOTHING: f64 = 0.2;
+    pub(crate) const TOLERANCE: f64 = 2.0;
+    pub(crate) const BACKOFF_RATIO: f64 = 0.9;
+    pub(crate) const INTERVAL_MS: f64 = 60_000.0;
+    pub(crate) const PROBE_SAMPLES: f64 = 5.0;
+    pub(crate) const MAX_KEYS: u32 = 10_000;
+    pub(crate) const ACTIVE_MS: f64 = 1_000.0;
+}
 
 /// How a guard learns its limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -68,7 +79,7 @@ pub struct Recalibration {
 
 impl Default for Recalibration {
     fn default() -> Self {
-        Self { interval_ms: 60_000.0, probe_limit: None, probe_samples: 5.0 }
+        Self { interval_ms: default::INTERVAL_MS, probe_limit: None, probe_samples: default::PROBE_SAMPLES }
     }
 }
 
@@ -170,13 +181,13 @@ impl GuardBuilder {
         let settings = Settings {
             fixed: None,
             algorithm: Algorithm::default(),
-            min_limit: DEFAULT_MIN,
-            max_limit: DEFAULT_MAX,
+            min_limit: default::MIN_LIMIT,
+            max_limit: default::MAX_LIMIT,
             initial_limit: None,
-            rtt_window: 100.0,
-            smoothing: 0.2,
-            tolerance: 2.0,
-            backoff_ratio: 0.9,
+            rtt_window: default::RTT_WINDOW,
+            smoothing: default::SMOOTHING,
+            tolerance: default::TOLERANCE,
+            backoff_ratio: default::BACKOFF_RATIO,
             recalibration: None,
         };
         let shares = GivenShares::NONE;

@@ -57,6 +57,8 @@ mod waiting;
 mod windowed;
 mod word;
 
+#[cfg(feature = "config")]
+pub(crate) use builder::default;
 pub use builder::{Algorithm, GuardBuilder, Recalibration};
 pub use ceiling::{GuardReport, GuardStats};
 pub use guard::Guard;

@@ -225,11 +225,11 @@ impl AdaptiveSpec {
         Self {
             order_cost,
             strand_penalty,
-            min_size: 1.0,
-            max_size: 1e6,
+            min_size: EoqOptions::MIN_SIZE,
+            max_size: EoqOptions::MAX_SIZE,
             initial_size: None,
             step_scale: None,
-            epsilon: 1e-8,
+            epsilon: EoqOptions::EPSILON,
             predictive: false,
         }
     }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::concurrency::{Algorithm, Guard, GuardBuilder, KeyedGuard, KeyedGuardBuilder, Queue, Recalibration};
+use crate::concurrency::{
+    Algorithm, Guard, GuardBuilder, KeyedGuard, KeyedGuardBuilder, Queue, Recalibration, default,
+};
 use crate::error::BuildError;
 use crate::priority::Priority;
 use crate::run::BoxFuture;
@@ -102,7 +104,7 @@ pub struct KeyedSpec {
 
 impl Default for KeyedSpec {
     fn default() -> Self {
-        Self { max_keys: 10_000, max_per_key: None, active_ms: 1_000.0, weights: Vec::new() }
+        Self { max_keys: default::MAX_KEYS, max_per_key: None, active_ms: default::ACTIVE_MS, weights: Vec::new() }
     }
 }
 
@@ -184,14 +186,14 @@ pub struct LearntLimit {
 impl Default for LearntLimit {
     fn default() -> Self {
         Self {
-            algorithm: Algorithm::Steady,
-            min_limit: 4.0,
-            max_limit: 512.0,
+            algorithm: Algorithm::default(),
+            min_limit: default::MIN_LIMIT,
+            max_limit: default::MAX_LIMIT,
             initial_limit: None,
-            rtt_window: 100.0,
-            smoothing: 0.2,
-            tolerance: 2.0,
-            backoff_ratio: 0.9,
+            rtt_window: default::RTT_WINDOW,
+            smoothing: default::SMOOTHING,
+            tolerance: default::TOLERANCE,
+            backoff_ratio: default::BACKOFF_RATIO,
             recalibration: None,
         }
     }
@@ -232,7 +234,7 @@ pub struct RecalibrationSpec {
 
 impl Default for RecalibrationSpec {
     fn default() -> Self {
-        Self { interval_ms: 60_000.0, probe_limit: None, probe_samples: 5.0 }
+        Self { interval_ms: default::INTERVAL_MS, probe_limit: None, probe_samples: default::PROBE_SAMPLES }
     }
 }
 

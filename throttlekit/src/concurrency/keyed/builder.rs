@@ -8,7 +8,7 @@ use super::floor::Floor;
 use super::tenants::{Rules, WEIGHT_ONE};
 use super::{KeyedGuard, Shared};
 use crate::clock::{Clock, SystemClock};
-use crate::concurrency::builder::{GuardBuilder, Parts};
+use crate::concurrency::builder::{GuardBuilder, Parts, default};
 use crate::concurrency::keys::{ByFingerprint, Keys};
 use crate::concurrency::learner::slots;
 use crate::concurrency::sync::Mutex;
@@ -18,8 +18,6 @@ use crate::error::BuildError;
 
 const LEAST_WEIGHT: f64 = 0.001;
 const MOST_WEIGHT: f64 = 1_000_000.0;
-const DEFAULT_MAX_KEYS: u32 = 10_000;
-const DEFAULT_ACTIVE_MS: f64 = 1_000.0;
 
 type WeightOf = Arc<dyn Fn(&str) -> f64 + Send + Sync>;
 
@@ -54,9 +52,9 @@ impl<C, O> KeyedGuardBuilder<C, O> {
     pub(super) fn new(guard: GuardBuilder<C, O>) -> Self {
         Self {
             guard,
-            max_keys: DEFAULT_MAX_KEYS,
+            max_keys: default::MAX_KEYS,
             max_per_key: None,
-            active_ms: DEFAULT_ACTIVE_MS,
+            active_ms: default::ACTIVE_MS,
             weights: Vec::new(),
             weight_of: None,
         }

@@ -18,17 +18,21 @@ pub struct EoqOptions {
 }
 
 impl EoqOptions {
+    pub(crate) const MIN_SIZE: f64 = 1.0;
+    pub(crate) const MAX_SIZE: f64 = 1e6;
+    pub(crate) const EPSILON: f64 = 1e-8;
+
     /// What a trip to the store costs and what a stranded unit costs, both above 0. Only their ratio matters to the best
     /// size; 20 and 1 are a start.
     pub fn new(order_cost: f64, strand_penalty: f64) -> Self {
         Self {
             order_cost,
             strand_penalty,
-            min_size: 1.0,
-            max_size: 1e6,
+            min_size: Self::MIN_SIZE,
+            max_size: Self::MAX_SIZE,
             initial_size: None,
             step_scale: None,
-            epsilon: 1e-8,
+            epsilon: Self::EPSILON,
         }
     }
 
