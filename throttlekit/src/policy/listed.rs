@@ -11,7 +11,7 @@ use crate::observe::Observer;
 use crate::sketch::DenyListed;
 
 /// All that a policy limits, behind its list. Rules look at the list, and ask the limits themselves.
-pub(super) type Listed = DenyListed<Arc<dyn Admit>, Arc<dyn Clock>, Arc<dyn Observer>>;
+pub(super) type Listed = DenyListed<Arc<dyn Admit>, Arc<dyn Clock>, Option<Arc<dyn Observer>>>;
 
 /// The list of the policy `name` in front of `inner`; `kept` is one whose entries go on.
 pub(super) fn open(
@@ -21,8 +21,7 @@ pub(super) fn open(
     options: &LoadOptions,
     kept: Option<&Listed>,
 ) -> Result<Arc<Listed>, BuildError> {
-    let observer = options.observer.clone().unwrap_or_else(|| Arc::new(()));
-    let builder = spec.builder(inner).name(name).clock(options.clock_of_all()).observer(observer);
+    let builder = spec.builder(inner).name(name).clock(options.clock_of_all()).observer(options.observer.clone());
     let builder = match kept {
         Some(kept) => builder.list(Arc::clone(kept.list())),
         None => builder,
