@@ -42,11 +42,6 @@ pub(crate) struct Judge<S>(pub(crate) S);
 pub(crate) type Judged = (f64, Numbers);
 
 impl<S: Project> Judge<S> {
-    /// The request for `cost` where no twin runs.
-    pub(crate) fn here(cost: f64) -> Judged {
-        (cost, Numbers::from([]))
-    }
-
     /// The request for `cost` to a store.
     pub(crate) fn judging(&self, cost: f64) -> Judged {
         (cost, self.0.twin().map_or(Numbers::from([]), |twin| (twin.request)(&cost)))

@@ -50,8 +50,8 @@ pub(crate) trait Local: Send + Sync {
     /// Judges, tells `then` whether it wants to be charged, and charges if that says so.
     fn joint(&self, key: &str, now_ms: f64, cost: f64, then: Then<'_>) -> Result<Decision, Error>;
 
-    /// As [`joint`](Self::joint), and says too what there was before.
-    fn judge(&self, key: &str, now_ms: f64, cost: f64, then: Then<'_>) -> Result<(Decision, Decision), Error>;
+    /// As [`joint`](Self::joint), but what allows and is not charged shows what it has as it is.
+    fn judge(&self, key: &str, now_ms: f64, cost: f64, then: Then<'_>) -> Result<Decision, Error>;
 
     fn reset(&self, key: &str, now_ms: f64) -> Result<(), Error>;
 }
@@ -84,11 +84,15 @@ impl<S: Project> Local for Bound<S, Table<S::State>> {
     }
 
     fn joint(&self, key: &str, now_ms: f64, cost: f64, then: Then<'_>) -> Result<Decision, Error> {
-        self.keys.joint(key, now_ms, &self.judge.0, &cost, then)
+        self.keys.joint(key, now_ms, &self.judge.0, &cost, then, &mut |_| {})
     }
 
-    fn judge(&self, key: &str, now_ms: f64, cost: f64, then: Then<'_>) -> Result<(Decision, Decision), Error> {
-        self.keys.joint(key, now_ms, &self.judge, &Judge::<S>::here(cost), then)
+    fn judge(&self, key: &str, now_ms: f64, cost: f64, then: Then<'_>) -> Result<Decision, Error> {
+        let strategy = &self.judge.0;
+        let mut has = None;
+        let mut spared = |state: Option<&S::State>| has = Some(strategy.peek(state, now_ms));
+        let decision = self.keys.joint(key, now_ms, strategy, &cost, then, &mut spared)?;
+        Ok(has.map_or(decision, |has| decision.as_it_is(&has)))
     }
 
     fn reset(&self, key: &str, now_ms: f64) -> Result<(), Error> {

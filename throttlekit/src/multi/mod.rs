@@ -364,13 +364,12 @@ impl Frames<'_> {
             })
         };
         let dimension = &self.dimensions[index];
-        if self.keeps {
-            let (decision, before) = dimension.judge(key, self.now_ms, cost, then)?;
-            tally.add_judged(index, decision, before, every);
+        let decision = if self.keeps {
+            dimension.judge(key, self.now_ms, cost, then)?
         } else {
-            let decision = dimension.joint(key, self.now_ms, cost, then)?;
-            tally.add(index, decision);
-        }
+            dimension.joint(key, self.now_ms, cost, then)?
+        };
+        tally.add(index, decision);
         Ok(every)
     }
 }

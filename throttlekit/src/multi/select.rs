@@ -87,20 +87,16 @@ impl Tally {
         self.each.is_some()
     }
 
-    /// As [`add`](Self::add), of a dimension that was as `before` shows. If it has to be charged together with the others
-    /// and not `every` one admits, that is how it still is.
-    pub(super) fn add_judged(&mut self, index: usize, decision: Decision, before: Decision, every: bool) {
-        let spared = self.mode == Mode::All && !every && decision.allowed;
-        self.add(index, if spared { decision.as_it_is(&before) } else { decision });
-    }
-
     /// What the replies of a store come to.
     pub(super) fn replies(mut self, call: Call) -> Result<Shown, Error> {
         if self.keeps() {
             let judged: Vec<(Decision, Decision)> = call.into_replies()?;
             let every = judged.iter().all(|(decision, _)| decision.allowed);
+            // What has to be charged together with others, and is not, shows what it has as it is.
+            let spares = self.mode == Mode::All && !every;
             for (index, (decision, before)) in judged.into_iter().enumerate() {
-                self.add_judged(index, decision, before, every);
+                let spared = spares && decision.allowed;
+                self.add(index, if spared { decision.as_it_is(&before) } else { decision });
             }
         } else {
             for (index, decision) in call.into_replies()?.into_iter().enumerate() {

@@ -7,13 +7,12 @@ use crate::multi::{Dimension, Local, Site, Stored};
 use crate::run::BoxFuture;
 use crate::store::{Call, Remote, Rule};
 
-/// The decisions of rate and cost, as of one instant.
+/// The decisions of rate and cost, as of one instant. One that allows and was not charged, since the other one refused,
+/// shows what it has as it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Both {
     pub(super) rate: Decision,
     pub(super) cost: Decision,
-    /// Whether one that allows was charged though the other one refused.
-    pub(super) spares_none: bool,
 }
 
 /// Rate and cost where one atomic section holds both.
@@ -66,29 +65,32 @@ impl Joint {
         if self.rule == Rule::Each {
             return Some(one_by_one((&**rate, wish.rate), (&**cost, wish.cost), key, now_ms));
         }
-        let both = |rate, cost| Both { rate, cost, spares_none: false };
         // The order of the locks is that of every joint run of the process: ascending by table.
         Some(if rate.table_id() < cost.table_id() {
-            nested((&**rate, wish.rate), (&**cost, wish.cost), key, now_ms).map(|(rate, cost)| both(rate, cost))
+            nested((&**rate, wish.rate), (&**cost, wish.cost), key, now_ms).map(|(rate, cost)| Both { rate, cost })
         } else {
-            nested((&**cost, wish.cost), (&**rate, wish.rate), key, now_ms).map(|(cost, rate)| both(rate, cost))
+            nested((&**cost, wish.cost), (&**rate, wish.rate), key, now_ms).map(|(cost, rate)| Both { rate, cost })
         })
     }
 
     /// In a store: one call.
     pub(super) fn call(&self, key: &str, now_ms: f64, wish: Wish) -> Option<BoxFuture<Result<Both, Error>>> {
         let Place::Stored { rate, cost, store } = &self.site else { return None };
-        let spares_none = self.rule == Rule::Each;
+        let together = self.rule == Rule::All;
         let mut call = Call::new(now_ms, self.rule);
-        rate.push(&mut call, rate.full_key(key), wish.rate);
-        cost.push(&mut call, cost.full_key(key), wish.cost);
+        rate.push_judge(&mut call, rate.full_key(key), wish.rate);
+        cost.push_judge(&mut call, cost.full_key(key), wish.cost);
         let running = store.run_call(call);
         Some(Box::pin(async move {
-            let replies: Vec<Decision> = running.await?.into_replies()?;
-            match replies[..] {
-                [rate, cost] => Ok(Both { rate, cost, spares_none }),
-                _ => Err(Error::state_invalid("the store answered another number of checks than it was asked")),
-            }
+            let replies: Vec<(Decision, Decision)> = running.await?.into_replies()?;
+            let [(rate, rate_before), (cost, cost_before)] = replies[..] else {
+                return Err(Error::state_invalid("the store answered another number of checks than it was asked"));
+            };
+            Ok(match (rate.allowed, cost.allowed) {
+                (true, false) if together => Both { rate: rate.as_it_is(&rate_before), cost },
+                (false, true) if together => Both { rate, cost: cost.as_it_is(&cost_before) },
+                _ => Both { rate, cost },
+            })
         }))
     }
 }
@@ -114,7 +116,7 @@ fn one_by_one(
     now_ms: f64,
 ) -> Result<Both, Error> {
     let alone = |limit: &dyn Local, units| limit.joint(key, now_ms, units, &mut Ok);
-    Ok(Both { rate: alone(rate, rate_units)?, cost: alone(cost, cost_units)?, spares_none: true })
+    Ok(Both { rate: alone(rate, rate_units)?, cost: alone(cost, cost_units)? })
 }
 
 /// Holds the key of `outer` while `inner` is judged and, if both want it, charged.
@@ -125,9 +127,9 @@ fn nested(
     now_ms: f64,
 ) -> Result<(Decision, Decision), Error> {
     let mut seen = None;
-    let first = outer.joint(key, now_ms, outer_units, &mut |outer_wants| {
+    let first = outer.judge(key, now_ms, outer_units, &mut |outer_wants| {
         let mut both = false;
-        let decision = inner.joint(key, now_ms, inner_units, &mut |inner_wants| {
+        let decision = inner.judge(key, now_ms, inner_units, &mut |inner_wants| {
             both = outer_wants && inner_wants;
             Ok(both)
         })?;

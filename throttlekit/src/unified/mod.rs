@@ -235,39 +235,19 @@ impl<C: Clock> Parts<C> {
     fn together(self: &Arc<Self>, joint: &Joint, held: &mut Held, key: &str, wish: Wish) -> Run<Answer> {
         let now_ms = self.clock.now_ms();
         if let Some(result) = joint.charge(key, now_ms, wish) {
-            return match result {
-                Ok(both) => self.charged(both, held, key, wish),
-                Err(error) => Run::ready(Err(error)),
-            };
+            return Run::ready(result.map(|both| self.charged(both, held, wish)));
         }
         let Some(call) = joint.call(key, now_ms, wish) else {
             return Run::ready(Err(Error::unsupported("rate and cost are in no place")));
         };
-        let (parts, key, mut held) = (Arc::clone(self), key.to_owned(), mem::take(held));
-        Run::wait(async move {
-            let both = call.await?;
-            parts.charged(both, &mut held, &key, wish).await
-        })
+        let (parts, mut held) = (Arc::clone(self), mem::take(held));
+        Run::wait(async move { Ok(parts.charged(call.await?, &mut held, wish)) })
     }
 
-    /// Turns what both axes decided into the answer. Of a denial, an axis that would have allowed shows what it has.
-    fn charged(self: &Arc<Self>, both: Both, held: &mut Held, key: &str, wish: Wish) -> Run<Answer> {
-        held.axes.rate = Some(both.rate);
-        held.axes.cost = Some(both.cost);
-        let spared = match (both.rate.allowed, both.cost.allowed) {
-            _ if both.spares_none => None,
-            (true, false) => self.rate.as_ref(),
-            (false, true) => self.cost.as_ref(),
-            _ => return Run::ready(Ok(self.answer(held, wish))),
-        };
-        let Some(spared) = spared else { return Run::ready(Ok(self.answer(held, wish))) };
-        let (parts, mut held) = (Arc::clone(self), mem::take(held));
-        let show = move |state: Decision| {
-            let axis = if both.rate.allowed { &mut held.axes.rate } else { &mut held.axes.cost };
-            *axis = axis.map(|decision| decision.as_it_is(&state));
-            parts.answer(&mut held, wish)
-        };
-        spared.peek(key).map(move |state| state.map(show))
+    /// The answer that both axes come to.
+    fn charged(&self, both: Both, held: &mut Held, wish: Wish) -> Admission {
+        (held.axes.rate, held.axes.cost) = (Some(both.rate), Some(both.cost));
+        self.answer(held, wish)
     }
 
     #[inline(always)]

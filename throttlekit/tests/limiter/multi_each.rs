@@ -64,6 +64,8 @@ async fn a_denial_shows_what_the_others_have(store: impl Fn() -> Option<Remote>)
             let left = beside.peek(name).await.unwrap();
             assert_eq!((each[0].remaining, each[0].reset_at_ms), (left.remaining, left.reset_at_ms), "{name}");
             assert_eq!(left.remaining, 8, "{name}: the denied request took nothing");
+            let denied = admit.admit(&Ask::new("first").cost(4.0)).await.unwrap();
+            assert_eq!(denied.each.as_deref().unwrap()[0].remaining, 10, "{name}: of a key without a state");
         )*};
     }
     refused_beside! {

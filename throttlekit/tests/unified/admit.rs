@@ -351,7 +351,8 @@ async fn a_store_that_fails_gives_the_slot_back() {
 
 #[tokio::test]
 async fn in_a_store_all_or_nothing_is_one_call() {
-    let (unified, guard) = over(Slow::default(), Consume::AllOrNothing);
+    let store = CasStore::default();
+    let (unified, guard) = over(Slow { store: store.clone(), fails: false }, Consume::AllOrNothing);
     let mut held = Vec::new();
     for _ in 0..2 {
         held.push(unified.admit(&Ask::new("a").cost(3.0)).await.unwrap());
@@ -361,6 +362,7 @@ async fn in_a_store_all_or_nothing_is_one_call() {
     let cost = denied.axes.cost.unwrap();
     assert_eq!((cost.allowed, cost.remaining, cost.retry_after_ms), (true, 4, 0));
     assert_eq!(denied.axes.combined(), denied.decision);
+    assert_eq!(store.calls(), 3, "the call that denies shows what is left, too");
 }
 
 /// Two requests at once never see each other's decisions.

@@ -5,7 +5,7 @@ use std::fmt;
 use super::Boxed;
 use super::core::{Arena, Core, Place, Shape};
 use super::inline::no_state;
-use super::layout::{Then, Wide, deadline_word, sealed::Kind};
+use super::layout::{Spared, Then, Wide, deadline_word, sealed::Kind};
 use super::shard::Guard;
 use super::slot::Words;
 use crate::error::Error;
@@ -61,7 +61,7 @@ impl<S: State> Kind<S> for Boxed {
         program: &P,
         request: &P::Request,
     ) -> Result<P::Outcome, Error> {
-        Self::joint(core, place, now_ms, program, request, &mut Ok)
+        Self::joint(core, place, now_ms, program, request, &mut Ok, &mut |_| {})
     }
 
     #[allow(clippy::cast_possible_truncation)] // a handle was a usize
@@ -72,6 +72,7 @@ impl<S: State> Kind<S> for Boxed {
         program: &P,
         request: &P::Request,
         then: Then<'_>,
+        spared: Spared<'_, S>,
     ) -> Result<P::Outcome, Error> {
         loop {
             let mut shard = core.lock_shard(place);
@@ -94,7 +95,11 @@ impl<S: State> Kind<S> for Boxed {
                 core.evict_elsewhere(place, now_ms);
                 continue;
             }
-            let commit = then(!matches!(wish, Wish::Keep(_)))?;
+            let wants = !matches!(wish, Wish::Keep(_));
+            let commit = then(wants)?;
+            if wants && !commit {
+                spared(live.and_then(|(.., words)| shard.shard.arena.values[words[1] as usize].as_ref()));
+            }
             let outcome = match wish {
                 Wish::Keep(outcome) => outcome,
                 Wish::Remove(outcome) => {

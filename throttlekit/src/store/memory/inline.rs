@@ -1,7 +1,7 @@
 //! States that fit a slot: checked without a mutex.
 
 use super::core::{Core, Place, Shape, Slot};
-use super::layout::{Then, sealed::Kind};
+use super::layout::{Spared, Then, sealed::Kind};
 use super::slot::{Tag, Words, same};
 use super::sync::Backoff;
 use super::{Instant, Pair};
@@ -32,7 +32,7 @@ fn step<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
     program: &P,
     request: &P::Request,
 ) -> Result<Wish<P::Outcome>, Error> {
-    let live = words.filter(|words| I::Shape::is_live(words[0], now_ms)).map(I::load);
+    let live = live::<S, I>(words, now_ms);
     match program.step(live.as_ref(), now_ms, request) {
         Step::Keep(outcome) => Ok(Wish::Keep(outcome)),
         Step::Write { change, ttl_ms, outcome } => {
@@ -45,6 +45,11 @@ fn step<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
         Step::Remove(outcome) => Ok(Wish::Remove(outcome)),
         Step::Fail(error) => Err(error),
     }
+}
+
+#[inline(always)]
+fn live<S: State + Copy, I: Inline<S>>(words: Option<[u64; 3]>, now_ms: f64) -> Option<S> {
+    words.filter(|words| I::Shape::is_live(words[0], now_ms)).map(I::load)
 }
 
 #[cold]
@@ -223,6 +228,7 @@ fn joint<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
     program: &P,
     request: &P::Request,
     then: Then<'_>,
+    spared: Spared<'_, S>,
 ) -> Result<P::Outcome, Error> {
     let mut backoff = Backoff::new();
     loop {
@@ -242,11 +248,16 @@ fn joint<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
                 Wish::Write(new, outcome) => {
                     if then(true)? {
                         locked.new = Some(new);
+                    } else {
+                        spared(live::<S, I>(Some(slot.state()), now_ms).as_ref());
                     }
                     outcome
                 }
                 Wish::Remove(outcome) => {
                     let remove = then(true)?;
+                    if !remove {
+                        spared(live::<S, I>(Some(slot.state()), now_ms).as_ref());
+                    }
                     drop(locked);
                     if remove {
                         // Checks that were waiting for the lock bit may come first; they are forgotten too.
@@ -267,7 +278,9 @@ fn joint<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
                     outcome
                 }
                 Wish::Remove(outcome) => {
-                    then(true)?;
+                    if !then(true)? {
+                        spared(None);
+                    }
                     outcome
                 }
                 Wish::Write(new, outcome) => {
@@ -284,6 +297,8 @@ fn joint<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
                             wait.wait();
                         }
                         shard.insert(place, new, now_ms);
+                    } else {
+                        spared(None);
                     }
                     outcome
                 }
@@ -316,8 +331,9 @@ macro_rules! inline_kind {
                 program: &P,
                 request: &P::Request,
                 then: Then<'_>,
+                spared: Spared<'_, S>,
             ) -> Result<P::Outcome, Error> {
-                joint::<S, Self, P>(core, place, now_ms, program, request, then)
+                joint::<S, Self, P>(core, place, now_ms, program, request, then, spared)
             }
         }
     };

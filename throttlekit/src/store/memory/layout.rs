@@ -46,8 +46,11 @@ impl<S: State> Layout<S> for Boxed {}
 /// What a joint run calls when a program has stepped: told whether it wants a change, it says whether to make it.
 pub(crate) type Then<'a> = &'a mut dyn FnMut(bool) -> Result<bool, Error>;
 
+/// What a joint run calls with a state that a program wanted to change and that stays as it is.
+pub(crate) type Spared<'a, S> = &'a mut dyn FnMut(Option<&S>);
+
 pub(super) mod sealed {
-    use super::{Core, Error, Place, Program, Shape, Then};
+    use super::{Core, Error, Place, Program, Shape, Spared, Then};
 
     pub trait Kind<S>: 'static {
         type Shape: Shape;
@@ -67,6 +70,7 @@ pub(super) mod sealed {
             program: &P,
             request: &P::Request,
             then: Then<'_>,
+            spared: Spared<'_, S>,
         ) -> Result<P::Outcome, Error>;
     }
 }

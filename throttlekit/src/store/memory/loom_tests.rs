@@ -100,7 +100,7 @@ fn run(core: &PairCore, fingerprint: u64, program: Count) -> u64 {
 
 fn joint(core: &PairCore, fingerprint: u64, program: Count, commit: bool) -> Result<u64, Error> {
     let then = &mut |wants: bool| Ok(wants && commit);
-    <Pair as Kind<Twins>>::joint(core, key(core, fingerprint), 0.0, &program, &(), then)
+    <Pair as Kind<Twins>>::joint(core, key(core, fingerprint), 0.0, &program, &(), then, &mut |_| {})
 }
 
 #[test]
@@ -246,10 +246,10 @@ fn loom_a_joint_run_excludes_checks_of_its_keys() {
                     admitted = wants && also;
                     Ok(admitted)
                 };
-                <Pair as Kind<Twins>>::joint(b, key(b, 1), 0.0, &Count::UpTo(2), &(), inner)?;
+                <Pair as Kind<Twins>>::joint(b, key(b, 1), 0.0, &Count::UpTo(2), &(), inner, &mut |_| {})?;
                 Ok(admitted)
             };
-            <Pair as Kind<Twins>>::joint(a, key(a, 1), 0.0, &Count::UpTo(2), &(), then).unwrap();
+            <Pair as Kind<Twins>>::joint(a, key(a, 1), 0.0, &Count::UpTo(2), &(), then, &mut |_| {}).unwrap();
             admitted
         };
         let other = thread::spawn(move || both(&other_a, &other_b));

@@ -35,7 +35,7 @@ use std::sync::Arc;
 
 use self::core::Core;
 use self::hash::HashKey;
-use self::layout::{Then, sealed::Kind};
+use self::layout::{Spared, Then, sealed::Kind};
 use crate::error::{BuildError, Error};
 use crate::program::{Program, State};
 use crate::run::Run;
@@ -241,7 +241,8 @@ impl<S: State> Table<S> {
     }
 
     /// One frame of a joint run: takes the key, steps, tells `then` whether the program wants a change, and makes it if
-    /// `then` says so. `then` may enter other tables, of a higher [`id`](Self::id) only.
+    /// `then` says so. `then` may enter other tables, of a higher [`id`](Self::id) only. `spared` is shown the state if the
+    /// program wants a change and it is not made.
     pub(crate) fn joint<P: Program<State = S>>(
         &self,
         key: &str,
@@ -249,9 +250,10 @@ impl<S: State> Table<S> {
         program: &P,
         request: &P::Request,
         then: Then<'_>,
+        spared: Spared<'_, S>,
     ) -> Result<P::Reply, Error> {
         let place = self.core.place(self.key.fingerprint(key));
-        let outcome = <S::Layout as Kind<S>>::joint(&self.core, place, now_ms, program, request, then)?;
+        let outcome = <S::Layout as Kind<S>>::joint(&self.core, place, now_ms, program, request, then, spared)?;
         Ok(program.reply(now_ms, request, outcome))
     }
 }
