@@ -1,14 +1,12 @@
 //! Whom the rules of a file count requests for.
-#![cfg(feature = "config")]
 
-mod common;
-
-use common::{Hello, around, send};
 use http::{HeaderValue, Request};
 use throttlekit::ManualClock;
 use throttlekit::policy::{LoadOptions, Policies};
 use throttlekit_tower::key::Claims;
 use throttlekit_tower::{PeerAddr, Throttle, ThrottleLayer};
+
+use crate::common::{Hello, around, send};
 
 /// A service with one rule over `/t/{tenant}`, which admits each key once.
 fn service(rule: &str, defaults: &str) -> Throttle<Hello> {

@@ -1,19 +1,18 @@
 //! What a layer may be told beyond its limit: plans, shadow, problem details, gRPC, what ends a slot.
 
-mod common;
-
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{Hello, around, field, gcra, request, send, text};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use throttlekit::{Disconnect, Error, Event, Guard, ManualClock, Observer, Outcome, Stage};
 use throttlekit_tower::{Admitted, Lookup, Terms, Throttle, ThrottleLayer, UpgradeSlot};
 use tower::{Layer as _, ServiceExt as _, service_fn};
+
+use crate::common::{Hello, around, field, gcra, request, send, text};
 
 fn guard() -> Guard<ManualClock> {
     Guard::builder().fixed(1).clock(ManualClock::new(0.0)).build().expect("good options")

@@ -1,16 +1,15 @@
 //! Requests within and beyond a limit, and what the client is told.
 
-mod common;
-
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use common::{DENIED, Script, around, field, from_peer, gcra, request, scripted, send, text};
 use http::{Method, Request, Response, StatusCode};
 use throttlekit::headers::{HeaderFamily, HeaderSet};
 use throttlekit::{Admission, Decision, FixedWindow, Limiter, ManualClock, Run};
 use throttlekit_tower::{Admitted, Rejection, ThrottleLayer};
 use tower::{Layer as _, service_fn};
+
+use crate::common::{DENIED, Script, around, field, from_peer, gcra, request, scripted, send, text};
 
 #[tokio::test]
 async fn an_admitted_request_is_passed_on_and_told() {

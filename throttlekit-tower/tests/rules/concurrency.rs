@@ -1,22 +1,17 @@
 //! Rules of a file that limit the work in flight: slots are held until the response is over, in every fail mode.
-#![cfg(feature = "config")]
-
-mod common;
-#[allow(dead_code, clippy::unwrap_used)] // a part is used, and a helper of a test is a test too
-#[path = "../../throttlekit/tests/support/outage.rs"]
-mod outage;
 
 use std::sync::{Arc, Mutex};
 
-use common::{Hello, around, field, send, text};
 use http::{Request, StatusCode};
-use outage::{ManualRuntime, Mood, Opener};
 use throttlekit::policy::{LoadOptions, Policies};
 use throttlekit::{Guard, ManualClock, Priority};
 use throttlekit_tower::PeerAddr;
 use throttlekit_tower::{Throttle, ThrottleLayer};
 use tokio_test::{assert_pending, assert_ready_ok};
 use tower::Service as _;
+
+use crate::common::{Hello, around, field, send, text};
+use crate::support::{ManualRuntime, Mood, Opener};
 
 const TEXT: &str = "
 store: { redis: { url: redis://cache }, timeout: 100ms, breaker: { failures: 3 } }

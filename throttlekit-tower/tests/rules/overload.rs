@@ -1,16 +1,14 @@
 //! Rules of a file whose limiters are over sketches or behind deny lists.
-#![cfg(feature = "config")]
 
-mod common;
-
-use common::{Hello, around, field, send};
 use http::Request;
 use throttlekit::ManualClock;
 use throttlekit::policy::{LoadOptions, Policies};
 use throttlekit_tower::{PeerAddr, Throttle, ThrottleLayer};
 
+use crate::common::{Hello, around, field, send};
+
 /// The example that comes with the guide.
-const EXAMPLE: &str = include_str!("../../examples/screens.yaml");
+const EXAMPLE: &str = include_str!("../../../examples/screens.yaml");
 
 struct Setup {
     clock: ManualClock,

@@ -1,16 +1,15 @@
 //! Which key a request counts under.
 
-mod common;
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use common::{Hello, Script, around, from_peer, request, send};
 use http::{HeaderValue, Request, StatusCode};
 use throttlekit::{ManualClock, MissingKey};
 use throttlekit_tower::key::{ConstantKey, HeaderKey, KeyExtractor, PeerIp};
 use throttlekit_tower::{Framework, FrameworkLayer, Plain, RequestHead, ThrottleLayer, ThrottleLayerBuilder, Tower};
 use tower::{Layer as _, ServiceExt as _};
+
+use crate::common::{Hello, Script, around, from_peer, request, send};
 
 fn layer(script: &Script) -> ThrottleLayerBuilder {
     ThrottleLayer::builder_for(script.clone(), ManualClock::default())

@@ -1,8 +1,6 @@
 //! The layer fits above and below each of tower-http's layers: no body or error is in the way of another, and the slot of
 //! a request is held until the outermost body has been read.
 
-mod common;
-
 use std::convert::Infallible;
 use std::fmt::Debug;
 use std::future::{Ready, ready};
@@ -10,7 +8,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{ALLOWED, Hello, Script, request, scripted};
 use http::header::{HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body::Body;
@@ -40,6 +37,8 @@ use tower_http::set_status::SetStatusLayer;
 use tower_http::timeout::{RequestBodyTimeoutLayer, ResponseBodyTimeoutLayer, TimeoutLayer};
 use tower_http::trace::TraceLayer;
 use tower_http::validate_request::ValidateRequestHeaderLayer;
+
+use crate::common::{ALLOWED, Hello, Script, request, scripted};
 
 /// Writes down how the slot was given back.
 #[derive(Default)]

@@ -1,16 +1,14 @@
 //! Rules from a configuration.
-#![cfg(feature = "config")]
-
-mod common;
 
 use std::sync::{Arc, Mutex};
 
-use common::{Hello, around, field, send};
 use http::{Request, StatusCode};
 use throttlekit::policy::{LoadOptions, Policies};
 use throttlekit::{Event, ManualClock, Observer};
 use throttlekit_tower::PeerAddr;
 use throttlekit_tower::{Throttle, ThrottleLayer};
+
+use crate::common::{Hello, around, field, send};
 
 fn policies(text: &str) -> Policies {
     Policies::load(text, LoadOptions::new().clock(ManualClock::new(0.0))).expect("a good text")

@@ -1,10 +1,7 @@
 //! Who asks: keys that clients can neither choose nor read.
 
-mod common;
-
 use std::sync::{Arc, Mutex};
 
-use common::{Script, around, from_peer, gcra, send};
 use http::{HeaderValue, Request};
 use throttlekit::ManualClock;
 use throttlekit_tower::key::{
@@ -12,6 +9,8 @@ use throttlekit_tower::key::{
     KeyHasher, PathParam, PeerIp, QueryKey,
 };
 use throttlekit_tower::{Plain, Rejection, RequestHead, ThrottleLayer, Tower};
+
+use crate::common::{Script, around, from_peer, gcra, send};
 
 const SECRET: &str = "sixteen bytes or more";
 

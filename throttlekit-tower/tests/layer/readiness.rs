@@ -1,11 +1,8 @@
 //! The contract of `tower::Service`: who is polled ready, who is called, and what is dropped.
 
-mod common;
-
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{ALLOWED, DENIED, Script, request, scripted};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use throttlekit::{Admission, Run};
@@ -14,6 +11,8 @@ use tokio_test::{assert_pending, assert_ready, assert_ready_ok, task};
 use tower::limit::ConcurrencyLimitLayer;
 use tower::{Layer as _, Service as _, ServiceBuilder, ServiceExt as _};
 use tower_test::mock;
+
+use crate::common::{ALLOWED, DENIED, Script, request, scripted};
 
 type Mock = mock::Mock<Request<()>, Response<Full<Bytes>>>;
 type Handle = mock::Handle<Request<()>, Response<Full<Bytes>>>;

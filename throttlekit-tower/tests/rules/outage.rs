@@ -1,16 +1,8 @@
 //! A door over a store that goes out: each fail mode, at once and after waiting.
-#![cfg(feature = "config")]
-
-mod common;
-#[allow(dead_code, clippy::unwrap_used)] // a part is used, and a helper of a test is a test too
-#[path = "../../throttlekit/tests/support/outage.rs"]
-mod outage;
 
 use std::sync::{Arc, Mutex};
 
-use common::{Hello, around, field, send, text};
 use http::{Request, StatusCode};
-use outage::{Mood, Opener};
 use throttlekit::policy::{LoadOptions, Policies};
 use throttlekit::store::Remote;
 use throttlekit::{FailMode, Fallback, FixedWindow, Limiter, ManualClock, Outage, Share};
@@ -18,6 +10,9 @@ use throttlekit_tower::PeerAddr;
 use throttlekit_tower::{Throttle, ThrottleLayer};
 use tokio_test::{assert_pending, assert_ready_ok};
 use tower::{Layer as _, Service as _};
+
+use crate::common::{Hello, around, field, send, text};
+use crate::support::{Flaky, Mood, Opener};
 
 const TEXT: &str = "
 store: { redis: { url: redis://cache }, timeout: 100ms, breaker: { failures: 3 } }
@@ -185,7 +180,7 @@ fn requests_dropped_while_they_wait_leave_nothing_behind() {
 async fn a_layer_without_a_file_takes_a_fallback() {
     let limiter =
         |limit| Limiter::new(FixedWindow::builder().limit(limit).window_ms(1e9).build().expect("good options"));
-    let down = outage::Flaky::default();
+    let down = Flaky::default();
     down.set(Mood::Down);
     let strategy = FixedWindow::builder().limit(9.0).window_ms(1e9).build().expect("good options");
     let shared = Limiter::builder(strategy).keyspace(Remote::new(down)).build();

@@ -1,14 +1,11 @@
 //! What an admission holds is given back exactly once, when the response is over.
 
-mod common;
-
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use common::{ALLOWED, DENIED, Script, request, scripted, send};
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Empty, Full};
@@ -17,6 +14,8 @@ use throttlekit_tower::ResponseBody;
 use tokio::sync::oneshot;
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer as _, Service as _, service_fn};
+
+use crate::common::{self, ALLOWED, DENIED, Script, request, scripted, send};
 
 /// Writes down how each slot was given back.
 #[derive(Default)]

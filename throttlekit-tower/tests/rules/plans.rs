@@ -1,19 +1,17 @@
 //! Rules of a file under which clients with a plan meet other limits.
-#![cfg(feature = "config")]
-
-mod common;
 
 use std::sync::{Arc, Mutex};
 
-use common::{Hello, around, field, send};
 use http::{HeaderValue, Request};
 use throttlekit::ManualClock;
 use throttlekit::policy::{LoadOptions, Policies};
 use throttlekit_tower::key::Claims;
 use throttlekit_tower::{PeerAddr, Throttle, ThrottleLayer};
 
+use crate::common::{Hello, around, field, send};
+
 /// The example that comes with the guide.
-const EXAMPLE: &str = include_str!("../../examples/plans.yaml");
+const EXAMPLE: &str = include_str!("../../../examples/plans.yaml");
 
 fn load(text: &str) -> Policies {
     let env = |name: &str| (name == "API_KEY_SECRET").then(|| "an example of a secret".to_owned());

@@ -1,17 +1,12 @@
 //! Rules of a file whose limiters are of other kinds than plain ones.
-#![cfg(feature = "config")]
 
-mod common;
-#[allow(dead_code, clippy::unwrap_used)] // a part is used, and a helper of a test is a test too
-#[path = "../../throttlekit/tests/support/outage.rs"]
-mod outage;
-
-use common::{Hello, around, field, send};
 use http::{HeaderValue, Request};
-use outage::{Mood, Opener};
 use throttlekit::ManualClock;
 use throttlekit::policy::{LoadOptions, Policies};
 use throttlekit_tower::{Throttle, ThrottleLayer};
+
+use crate::common::{Hello, around, field, send};
+use crate::support::{Mood, Opener};
 
 const TEXT: &str = "
 store: { redis: { url: redis://cache }, breaker: { failures: 3 } }

@@ -1,14 +1,13 @@
 //! Stores that fail, bad arguments, hooks that panic: every request is answered, and none is admitted by accident.
 
-mod common;
-
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use common::{DENIED, Script, around, field, gcra, request, scripted, send, text};
 use http::{Response, StatusCode};
 use throttlekit::{Admission, Error, FailMode, ManualClock, Run};
 use throttlekit_tower::{Rejection, ThrottleLayer};
+
+use crate::common::{DENIED, Script, around, field, gcra, request, scripted, send, text};
 
 fn unavailable() -> Error {
     Error::store_unavailable("connection refused")

@@ -1,0 +1,12 @@
+//! The layer: what it admits, answers and holds, whatever is around it.
+
+mod clients;
+#[path = "../common/mod.rs"]
+mod common;
+mod failures;
+mod keys;
+mod layers;
+mod limits;
+mod options;
+mod permits;
+mod readiness;
