@@ -42,16 +42,17 @@ impl Answer {
             for event in 0..EVENTS {
                 let start = format!(
                     "data: {{\"id\":\"chatcmpl-9\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\
-                     \"model\":\"model-1\",\"service_tier\":\"default\",\"system_fingerprint\":\"fp_1\",\"choices\":[\
+                     \"model\":\"model-1\",\"service_tier\":\"default\",\"system_fingerprint\":\"fp\",\"choices\":[\
                      {{\"index\":0,\"delta\":{{\"content\":\" word{chunk:02}{event}\"}},\"logprobs\":null,\
                      \"finish_reason\":null}}],\"usage\":null"
                 );
                 let size = CHUNK / EVENTS;
-                let room = size.saturating_sub(start.len() + "}\n\n".len());
+                let end = "}\n\n";
+                assert!(start.len() + end.len() <= size, "a longer event would end in another chunk");
                 // Spaces are nothing to JSON.
                 text.push_str(&start);
-                text.extend(std::iter::repeat_n(' ', room));
-                text.push_str("}\n\n");
+                text.extend(std::iter::repeat_n(' ', size - start.len() - end.len()));
+                text.push_str(end);
             }
         }
         let all = Bytes::from(text);
