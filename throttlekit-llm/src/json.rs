@@ -169,6 +169,14 @@ impl<P: Copy> Reader<P> {
         self.at = self.at.saturating_add(bytes.len() as u64);
     }
 
+    /// Reads the rest of a text at `place`, up to its quote, which `bytes` ends with: of a document that is not read
+    /// otherwise.
+    pub(crate) fn read_text<W: Walk<Place = P>>(&mut self, place: P, bytes: &[u8], walk: &mut W) {
+        (self.place, self.mode, self.token.high) = (Some(place), Mode::Text, 0);
+        self.read(bytes, walk);
+        self.restart();
+    }
+
     fn top(&self) -> Option<(P, bool)> {
         self.depth.checked_sub(1).and_then(|top| self.stack.get(top).copied().flatten())
     }

@@ -7,7 +7,7 @@ use memchr::memchr2;
 use crate::answer::{Answer, Dialect, Place, Shape};
 use crate::count::CountTokens;
 use crate::json::Reader;
-use crate::template::Template;
+use crate::template::{Compared, Template};
 use crate::usage::Usage;
 
 /// How documents lie in the bytes of an answer.
@@ -191,74 +191,97 @@ impl Scanner {
 
     fn events(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
-        while let Some((&byte, after)) = rest.split_first() {
-            if self.after_cr {
+        while let Some(&byte) = rest.first() {
+            let begins = self.line == Line::Start(0) && byte == b'd' && self.json.is_fresh();
+            if begins || self.template.is_within() {
                 self.after_cr = false;
-                if byte == b'\n' {
-                    rest = after;
+                self.answer.shape.between_events = false;
+                match self.template.compare(rest, &mut self.json, &mut self.answer) {
+                    Compared::More => return,
+                    Compared::Same(after) => {
+                        self.answer.shape.between_events = true;
+                        let used = rest.len().saturating_sub(after.len());
+                        self.after_cr = used.checked_sub(1).and_then(|last| rest.get(last)) == Some(&b'\r');
+                        rest = after;
+                        continue;
+                    }
+                    Compared::Differs(differs) => {
+                        let (bytes, at) = self.template.take_before();
+                        let mut before = bytes.get(..at).unwrap_or_default();
+                        while !before.is_empty() {
+                            self.read_on(&mut before);
+                        }
+                        self.template.put_back(bytes);
+                        rest = differs;
+                        continue;
+                    }
+                    Compared::Never => {}
+                }
+                if self.whole_line(&mut rest) {
                     continue;
                 }
             }
-            if !matches!((self.line, byte), (Line::Start(0) | Line::Mark(0), b'\n' | b'\r')) {
-                self.answer.shape.between_events = false;
-            }
-            if self.line == Line::Start(0) && byte == b'd' && self.json.is_fresh() && self.whole_event(&mut rest) {
-                continue;
-            }
-            match self.line {
-                Line::Data | Line::Other => {
-                    let end = memchr2(b'\n', b'\r', rest);
-                    let (line, next) = rest.split_at(end.unwrap_or(rest.len()));
-                    if self.line == Line::Data {
-                        self.json.read(line, &mut self.answer);
-                    }
-                    rest = next;
-                    if let Some((&byte, next)) = rest.split_first() {
-                        self.line_ends(byte);
-                        rest = next;
-                    }
-                }
-                Line::Mark(came) => match MARK.get(usize::from(came)) {
-                    Some(mark) if *mark == byte => {
-                        self.line =
-                            if usize::from(came) + 1 == MARK.len() { Line::Start(0) } else { Line::Mark(came + 1) };
-                        rest = after;
-                    }
-                    _ => self.line = if came == 0 { Line::Start(0) } else { Line::Other },
-                },
-                Line::Start(0) if matches!(byte, b'\n' | b'\r') => {
-                    self.after_cr = byte == b'\r';
-                    self.next_document();
-                    self.answer.shape.between_events = true;
-                    rest = after;
-                }
-                Line::Start(came) => match DATA.get(usize::from(came)) {
-                    Some(expected) if *expected == byte => {
-                        self.line =
-                            if usize::from(came) + 1 == DATA.len() { Line::Data } else { Line::Start(came + 1) };
-                        rest = after;
-                    }
-                    _ => self.line = Line::Other,
-                },
-            }
+            self.read_on(&mut rest);
         }
     }
 
-    /// Reads an event at the start of `rest` if all of it is there: one line, and the empty line after it.
-    fn whole_event(&mut self, rest: &mut &[u8]) -> bool {
-        if let Some(len) = self.template.same(rest) {
-            let after = rest.get(len..).unwrap_or_default();
-            let ended = after.strip_prefix(b"\n\n").or_else(|| after.strip_prefix(b"\r\n\r\n"));
-            if let Some(after) = ended {
-                self.count(rest);
-                self.answer.shape.between_events = true;
+    /// Reads some of `rest`, which is not empty.
+    fn read_on(&mut self, rest: &mut &[u8]) {
+        let Some((&byte, after)) = rest.split_first() else { return };
+        if self.after_cr {
+            self.after_cr = false;
+            if byte == b'\n' {
                 *rest = after;
-                return true;
+                return;
             }
         }
+        if !matches!((self.line, byte), (Line::Start(0) | Line::Mark(0), b'\n' | b'\r')) {
+            self.answer.shape.between_events = false;
+        }
+        match self.line {
+            Line::Data | Line::Other => {
+                let end = memchr2(b'\n', b'\r', rest);
+                let (line, next) = rest.split_at(end.unwrap_or(rest.len()));
+                if self.line == Line::Data {
+                    self.json.read(line, &mut self.answer);
+                }
+                *rest = next;
+                if let Some((&byte, next)) = next.split_first() {
+                    self.line_ends(byte);
+                    *rest = next;
+                }
+            }
+            Line::Mark(came) => match MARK.get(usize::from(came)) {
+                Some(mark) if *mark == byte => {
+                    self.line = if usize::from(came) + 1 == MARK.len() { Line::Start(0) } else { Line::Mark(came + 1) };
+                    *rest = after;
+                }
+                _ => self.line = if came == 0 { Line::Start(0) } else { Line::Other },
+            },
+            Line::Start(0) if matches!(byte, b'\n' | b'\r') => {
+                self.after_cr = byte == b'\r';
+                self.next_document();
+                self.answer.shape.between_events = true;
+                *rest = after;
+            }
+            Line::Start(came) => match DATA.get(usize::from(came)) {
+                Some(expected) if *expected == byte => {
+                    self.line = if usize::from(came) + 1 == DATA.len() { Line::Data } else { Line::Start(came + 1) };
+                    *rest = after;
+                }
+                _ => self.line = Line::Other,
+            },
+        }
+    }
+
+    /// Reads the line at the start of `rest`, and keeps it, if all of it is there and it is one of data.
+    fn whole_line(&mut self, rest: &mut &[u8]) -> bool {
         let Some(end) = memchr2(b'\n', b'\r', rest).filter(|_| rest.starts_with(DATA)) else { return false };
         let (line, after) = rest.split_at(end);
-        self.template.read(line, DATA.len(), &mut self.json, &mut self.answer);
+        // The line feed that may follow the last of these belongs to it.
+        let ends: [&[u8]; 2] = [b"\n\n", b"\r\n\r"];
+        let event_end = ends.into_iter().find(|end| after.starts_with(end)).unwrap_or_default();
+        self.template.read(line, event_end, DATA.len(), &mut self.json, &mut self.answer);
         *rest = after;
         // Its end is read as that of any line of data.
         self.line = Line::Data;
@@ -277,17 +300,28 @@ impl Scanner {
         let mut rest = bytes;
         while !rest.is_empty() {
             let fresh = self.json.is_fresh();
-            if let Some(len) = if fresh { self.template.same(rest) } else { None } {
-                if let Some(after) = rest.get(len..).and_then(|after| after.strip_prefix(b"\n")) {
-                    self.count(rest);
-                    rest = after;
-                    continue;
+            if fresh || self.template.is_within() {
+                match self.template.compare(rest, &mut self.json, &mut self.answer) {
+                    Compared::More => return,
+                    Compared::Same(after) => {
+                        rest = after;
+                        continue;
+                    }
+                    Compared::Differs(differs) => {
+                        let (bytes, at) = self.template.take_before();
+                        self.json.read(bytes.get(..at).unwrap_or_default(), &mut self.answer);
+                        self.template.put_back(bytes);
+                        rest = differs;
+                        continue;
+                    }
+                    Compared::Never => {}
                 }
             }
             let end = memchr2(b'\n', b'\r', rest);
             let (line, next) = rest.split_at(end.unwrap_or(rest.len()));
-            if fresh && end.is_some() {
-                self.template.read(line, 0, &mut self.json, &mut self.answer);
+            if fresh && end.is_some() && !line.is_empty() {
+                let end = next.get(..1).unwrap_or_default();
+                self.template.read(line, end, 0, &mut self.json, &mut self.answer);
             } else {
                 self.json.read(line, &mut self.answer);
             }
@@ -295,13 +329,6 @@ impl Scanner {
                 self.next_document();
             }
             rest = next.get(1..).unwrap_or_default();
-        }
-    }
-
-    /// Counts the texts of the line that was the same.
-    fn count(&mut self, bytes: &[u8]) {
-        for text in self.template.texts(bytes) {
-            self.answer.counter.text(text);
         }
     }
 

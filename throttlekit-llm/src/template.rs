@@ -3,6 +3,9 @@
 //! Most events of a stream are the same but for a few words. To read a document by the byte takes longer than to pass it
 //! on, so the last event that was read is kept, and what follows is compared with it: the same bytes put the reader
 //! into the same state, and only what is between them has to be counted. What is not the same is read.
+//!
+//! A line may come in pieces. One that began the same and goes on otherwise is read from its start: what came of it is
+//! known, but for its texts, and these are counted.
 
 use arrayvec::ArrayVec;
 use memchr::memchr2;
@@ -12,78 +15,147 @@ use crate::json::{Reader, Scalar, Walk};
 
 /// Longer events are read.
 const MAX_BYTES: usize = 1_024;
+/// The longest end of an event.
+const MAX_END: usize = 3;
 /// Events with more texts that may differ are read.
 const MAX_TEXTS: usize = 8;
 /// After so many events that were read in vain, only each such many is kept.
 const PATIENCE: u32 = 8;
 
-/// The bytes of one line, with gaps for texts.
+/// The bytes of one line and its end, with gaps for texts.
 #[derive(Debug)]
 pub(crate) struct Template {
     /// Of the line without its texts.
     bytes: Vec<u8>,
-    /// Where in these bytes texts are, and whether they count.
-    gaps: ArrayVec<(usize, bool), MAX_TEXTS>,
+    gaps: ArrayVec<Gap, MAX_TEXTS>,
+    /// How many of these bytes came of the line that is being compared, and how many of the gaps are behind them.
+    at: usize,
+    filled: usize,
     /// Lines that were read since one was the same.
     misses: u32,
     /// No line was the same as what is kept.
     unused: bool,
     /// Texts that do not count differ too.
     wide: bool,
-    /// Where the texts that count were in the last line that was the same.
-    found: ArrayVec<(usize, usize), MAX_TEXTS>,
+}
+
+/// Where in the bytes of a template a text is, and what it is.
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    at: usize,
+    place: Place,
+}
+
+/// What came of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compared<'a> {
+    /// It is not the same, and nothing of it was counted.
+    Never,
+    /// It is the same as far as it came.
+    More,
+    /// A line was the same and is counted. This follows it.
+    Same(&'a [u8]),
+    /// What came [before](Template::take_before) was the same and is counted, and this is not.
+    Differs(&'a [u8]),
 }
 
 impl Template {
     /// With room for any line that is kept, if there are lines.
     pub(crate) fn new(lines: bool) -> Self {
-        let bytes = Vec::with_capacity(if lines { MAX_BYTES } else { 0 });
-        Self { bytes, gaps: ArrayVec::new(), misses: 0, unused: false, wide: false, found: ArrayVec::new() }
+        let bytes = Vec::with_capacity(if lines { MAX_BYTES + MAX_END } else { 0 });
+        Self { bytes, gaps: ArrayVec::new(), at: 0, filled: 0, misses: 0, unused: false, wide: false }
     }
 
-    /// Compares the start of `bytes`: how long the line there is, if it is the same but for its texts.
-    pub(crate) fn same(&mut self, bytes: &[u8]) -> Option<usize> {
+    /// Whether a line is being compared.
+    pub(crate) fn is_within(&self) -> bool {
+        self.at > 0
+    }
+
+    /// Compares `bytes`: with the start of a line, or with where the bytes before them ended. What is the same is counted,
+    /// by a reader that is at the start of a document and stays there.
+    pub(crate) fn compare<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        reader: &mut Reader<Place>,
+        answer: &mut Answer,
+    ) -> Compared<'a> {
         if self.gaps.is_empty() {
-            return None;
+            return Compared::Never;
         }
-        self.found.clear();
-        let (mut at, mut from) = (0, 0);
-        for &(to, counts) in &self.gaps {
-            let rest = bytes.get(at..)?.strip_prefix(self.bytes.get(from..to)?)?;
-            let len = text_end(rest)?;
-            if rest.get(len) == Some(&b'\\') {
-                return None;
+        let begins = self.at == 0;
+        let mut found: ArrayVec<(Place, Found<'a>), MAX_TEXTS> = ArrayVec::new();
+        let mut rest = bytes;
+        let compared = loop {
+            let gap = self.gaps.get(self.filled);
+            if let Some(gap) = gap.filter(|gap| gap.at == self.at) {
+                let text = Found::of(rest);
+                // There are not more gaps than have room.
+                if text == Found::Unclear || found.try_push((gap.place, text)).is_err() {
+                    break Compared::Differs(rest);
+                }
+                let Some(after) = text.after(rest) else { break Compared::More };
+                rest = after;
+                self.filled += 1;
             }
-            at += to - from;
-            if counts {
-                self.found.try_push((at, at + len)).ok()?;
+            let to = self.gaps.get(self.filled).map_or(self.bytes.len(), |gap| gap.at);
+            let kept = self.bytes.get(self.at..to).unwrap_or_default();
+            let len = kept.len().min(rest.len());
+            if kept.get(..len) != rest.get(..len) {
+                break Compared::Differs(rest);
             }
-            at += len;
-            from = to;
+            rest = rest.get(len..).unwrap_or_default();
+            self.at += len;
+            if self.at == self.bytes.len() {
+                (self.at, self.filled, self.misses, self.unused) = (0, 0, 0, false);
+                break Compared::Same(rest);
+            }
+            if rest.is_empty() {
+                break Compared::More;
+            }
+        };
+        if begins && matches!(compared, Compared::Differs(_)) {
+            (self.at, self.filled) = (0, 0);
+            return Compared::Never;
         }
-        let last = self.bytes.get(from..)?;
-        bytes.get(at..)?.strip_prefix(last)?;
-        (self.misses, self.unused) = (0, false);
-        Some(at + last.len())
+        for (place, text) in found {
+            text.count(place, reader, answer);
+        }
+        compared
     }
 
-    /// The texts that count in the line of `bytes` that was the same.
-    pub(crate) fn texts<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-        self.found.iter().filter_map(|&(start, end)| bytes.get(start..end))
+    /// What came of a line that is not the same after all, without its texts. It is given back by
+    /// [`put_back`](Self::put_back).
+    pub(crate) fn take_before(&mut self) -> (Vec<u8>, usize) {
+        let at = std::mem::take(&mut self.at);
+        self.filled = 0;
+        (std::mem::take(&mut self.bytes), at)
+    }
+
+    pub(crate) fn put_back(&mut self, bytes: Vec<u8>) {
+        self.bytes = bytes;
     }
 
     /// Reads `line`, a document with `skip` bytes before it, and keeps it if lines that are the same but for their texts do
-    /// the same to the answer.
-    pub(crate) fn read(&mut self, line: &[u8], skip: usize, reader: &mut Reader<Place>, answer: &mut Answer) {
+    /// the same to the answer. `end` is that of the event: without it, or where it is not known yet, nothing is kept.
+    pub(crate) fn read(
+        &mut self,
+        line: &[u8],
+        end: &[u8],
+        skip: usize,
+        reader: &mut Reader<Place>,
+        answer: &mut Answer,
+    ) {
         let document = line.get(skip..).unwrap_or_default();
         self.misses = self.misses.saturating_add(1);
-        if line.len() > MAX_BYTES || (self.misses > PATIENCE && self.misses % PATIENCE != 0) {
+        let rarely = self.misses > PATIENCE && self.misses % PATIENCE != 0;
+        if line.len() > MAX_BYTES || end.is_empty() || rarely {
             return reader.read(document, answer);
         }
         let mut watch = Watch { answer, start: line.as_ptr().addr(), texts: ArrayVec::new(), open: None, same: true };
         reader.read(document, &mut watch);
         let Watch { texts, same, .. } = watch;
-        if !same || !reader.is_closed() || !texts.iter().any(|text| text.counts) || !answer.only_adds() {
+        let counts = |text: &Text| text.place != Place::Ignored;
+        if !same || !reader.is_closed() || !texts.iter().any(counts) || !answer.only_adds() {
             return;
         }
         // What is kept should have been the same, but for something that does not count.
@@ -92,20 +164,82 @@ impl Template {
         self.bytes.clear();
         self.gaps.clear();
         let mut from = 0;
-        for text in texts.iter().filter(|text| text.counts || self.wide) {
-            let Some(before) = line.get(from..text.start) else { return self.gaps.clear() };
+        for text in texts.iter().filter(|text| self.wide || counts(text)) {
+            // A broken escape may stand before what is read of a text, or after it.
+            let is_all = line.get(text.end) == Some(&b'"');
+            let before = line.get(from..text.start).filter(|before| is_all && before.ends_with(b"\""));
+            let Some(before) = before else { return self.gaps.clear() };
             self.bytes.extend_from_slice(before);
-            self.gaps.push((self.bytes.len(), text.counts));
+            self.gaps.push(Gap { at: self.bytes.len(), place: text.place });
             from = text.end;
         }
         self.bytes.extend_from_slice(line.get(from..).unwrap_or_default());
+        self.bytes.extend_from_slice(end);
     }
 }
 
-/// Where the first quote or escape is. Most texts are a word, for which a search by the vector takes longer to begin.
-fn text_end(rest: &[u8]) -> Option<usize> {
-    let short = rest.iter().take(16).position(|byte| matches!(byte, b'"' | b'\\'));
-    short.or_else(|| memchr2(b'"', b'\\', rest))
+/// A text, or as much of it as came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found<'a> {
+    /// Up to its quote.
+    Plain(&'a [u8]),
+    /// With escapes, and its quote.
+    Escaped(&'a [u8]),
+    /// Without its quote.
+    Part(&'a [u8]),
+    /// An escape that may be cut, or an end of the line within it.
+    Unclear,
+}
+
+impl<'a> Found<'a> {
+    /// The text at the start of `rest`.
+    fn of(rest: &'a [u8]) -> Self {
+        let ends = |byte: &u8| matches!(byte, b'"' | b'\\' | b'\n' | b'\r');
+        // Most texts are a word, for which a search by the vector takes longer to begin.
+        let short = rest.iter().take(16).position(ends);
+        let end = short.or_else(|| memchr2(b'"', b'\\', rest)).unwrap_or(rest.len());
+        let (text, after) = rest.split_at(end);
+        if short.is_none() && memchr2(b'\n', b'\r', text).is_some() {
+            return Self::Unclear;
+        }
+        match after.first() {
+            None => Self::Part(text),
+            Some(b'"') => Self::Plain(text),
+            Some(_) => escaped_end(rest, end).and_then(|end| rest.get(..end)).map_or(Self::Unclear, Self::Escaped),
+        }
+    }
+
+    /// What of `rest` follows the text, from its quote; `None` if the text goes on.
+    fn after(self, rest: &'a [u8]) -> Option<&'a [u8]> {
+        match self {
+            Self::Plain(text) => rest.get(text.len()..),
+            Self::Escaped(text) => rest.get(text.len().saturating_sub(1)..),
+            Self::Part(_) | Self::Unclear => None,
+        }
+    }
+
+    fn count(self, place: Place, reader: &mut Reader<Place>, answer: &mut Answer) {
+        match self {
+            Self::Plain(text) | Self::Part(text) if !text.is_empty() => answer.text(place, text),
+            Self::Escaped(text) => reader.read_text(place, text, answer),
+            _ => {}
+        }
+    }
+}
+
+/// How long the text is whose first escape is `at`, with its quote, if all of it is there.
+fn escaped_end(rest: &[u8], at: usize) -> Option<usize> {
+    let mut bytes = rest.iter().enumerate().skip(at);
+    while let Some((index, byte)) = bytes.next() {
+        match byte {
+            b'"' => return Some(index + 1),
+            b'\n' | b'\r' => return None,
+            // What follows a backslash ends nothing, unless it is the end of the line.
+            b'\\' if matches!(bytes.next(), None | Some((_, b'\n' | b'\r'))) => return None,
+            _ => {}
+        }
+    }
+    None
 }
 
 /// Where a text is in its line.
@@ -113,7 +247,7 @@ fn text_end(rest: &[u8]) -> Option<usize> {
 struct Text {
     start: usize,
     end: usize,
-    counts: bool,
+    place: Place,
 }
 
 /// Sees what a document does to the answer.
@@ -151,7 +285,7 @@ impl Walk for Watch<'_> {
         match place {
             Place::Text | Place::Content | Place::RootDelta | Place::Response | Place::Ignored => {
                 let start = piece.as_ptr().addr().wrapping_sub(self.start);
-                let text = Text { start, end: start.wrapping_add(piece.len()), counts: place != Place::Ignored };
+                let text = Text { start, end: start.wrapping_add(piece.len()), place };
                 // Of a text with escapes, what is read is not what is written.
                 self.same &= self.open.replace(text).is_none();
             }

@@ -18,8 +18,13 @@ fn block(kind: &str, index: u32, rest: &str) -> String {
 
 /// Events that differ from each other in what must not be overlooked.
 fn event() -> impl Strategy<Value = String> {
-    let text =
-        prop_oneof!["[a-z]{0,20}", Just("a\\n\\\"b".to_owned()), Just("\\u00e9".to_owned()), Just(String::new())];
+    let text = prop_oneof![
+        "[a-z]{0,40}",
+        Just("a\\n\\\"b".to_owned()),
+        Just("\\u00e9".to_owned()),
+        Just("\\ud83d\\ude00 \\ud83d".to_owned()),
+        Just(String::new())
+    ];
     (0_u32..12, 0_u32..3, text, 0_u32..30).prop_map(|(kind, index, text, number)| match kind {
         0..=2 => chat(index, &text, ""),
         3 => chat(index, &text, &format!(",\"obfuscation\":\"{}\"", "x".repeat(number as usize))),
@@ -65,8 +70,43 @@ proptest! {
     }
 
     #[test]
-    fn they_are_cut_the_same(events in prop::collection::vec(event(), 1..30)) {
-        // Each event is a chunk, so that the same one is denied, and then one that surely is.
+    fn events_are_read_the_same_in_any_pieces(
+        events in prop::collection::vec(event(), 0..40),
+        end in prop_oneof![Just("\n"), Just("\r\n"), Just("\r")],
+        sizes in prop::collection::vec(1_usize..300, 1..40),
+        garbled in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+    ) {
+        let counter = BytesPerToken::new(1.0).expect("in range");
+        let (mut pieces, mut bytes) = (Scanner::new(Framing::Sse, counter), Scanner::new(Framing::Sse, counter));
+        let mut stream = events.concat().replace('\n', end).into_bytes();
+        for (index, byte) in garbled.into_iter().filter(|_| !events.is_empty()) {
+            *index.get_mut(&mut stream) = byte;
+        }
+        let mut rest = stream.as_slice();
+        for size in sizes.into_iter().cycle() {
+            let (piece, after) = rest.split_at(size.min(rest.len()));
+            rest = after;
+            pieces.feed(piece);
+            for byte in piece {
+                bytes.feed(&[*byte]);
+            }
+            prop_assert_eq!(pieces.tokens(), bytes.tokens());
+            prop_assert_eq!(pieces.output(), bytes.output());
+            prop_assert_eq!(pieces.usage(), bytes.usage());
+            prop_assert_eq!(pieces.dialect(), bytes.dialect());
+            prop_assert_eq!(pieces.has_ended(), bytes.has_ended());
+            if rest.is_empty() {
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn they_are_cut_the_same(
+        events in prop::collection::vec(event(), 1..30),
+        sizes in prop::collection::vec(1_usize..300, 1..40),
+    ) {
+        // Each event is a chunk, or chunks end anywhere in them, so that the same one is denied, and then one that surely is.
         let counter = || BytesPerToken::new(1.0).expect("in range");
         let policy = policy().exhausted(Exhausted::Cut).counter(counter).build().expect("good options");
         let all = events.concat() + &chat(0, "denied", "");
@@ -83,14 +123,34 @@ proptest! {
             let (meter, _) = meter_of(budget);
             let got = drive(policy.start(Framing::Sse, account(&meter)), events.into_iter());
             let got = (String::from_utf8(got.bytes).expect("text"), served(&meter));
-            prop_assert_eq!(got, run(1));
+            let bytes = run(1);
+            prop_assert_eq!(&got, &bytes);
+
+            let (events, denied) = all.as_bytes().split_at(all.len() - chat(0, "denied", "").len());
+            let mut pieces = Vec::new();
+            let mut rest = events;
+            for size in sizes.into_iter().cycle() {
+                let (piece, after) = rest.split_at(size.min(rest.len()));
+                pieces.push(piece);
+                rest = after;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            let (meter, _) = meter_of(budget);
+            let got = drive(policy.start(Framing::Sse, account(&meter)), pieces.into_iter().chain([denied]));
+            prop_assert_eq!((String::from_utf8(got.bytes).expect("text"), served(&meter)), bytes);
         }
     }
 
     #[test]
-    fn lines_of_json_are_read_the_same(texts in prop::collection::vec(("[a-z]{0,9}|\\\\\\\\n", 0_u32..3), 0..40)) {
+    fn lines_of_json_are_read_the_same(
+        texts in prop::collection::vec(("[a-z]{0,9}|\\\\\\\\n", 0_u32..3), 0..40),
+        size in 1_usize..200,
+    ) {
         let counter = BytesPerToken::new(1.0).expect("in range");
         let (mut whole, mut bytes) = (Scanner::new(Framing::Ndjson, counter), Scanner::new(Framing::Ndjson, counter));
+        let mut stream = String::new();
         for (text, kind) in texts {
             let line = match kind {
                 0 => format!("{{\"model\":\"m\",\"at\":\"{text}\",\"message\":{{\"content\":\"{text}\"}},\"done\":false}}\n"),
@@ -104,7 +164,15 @@ proptest! {
             prop_assert_eq!(whole.tokens(), bytes.tokens());
             prop_assert_eq!(whole.output(), bytes.output());
             prop_assert_eq!(whole.has_ended(), bytes.has_ended());
+            stream += &line;
         }
+        let mut pieces = Scanner::new(Framing::Ndjson, counter);
+        for piece in stream.as_bytes().chunks(size) {
+            pieces.feed(piece);
+        }
+        prop_assert_eq!(pieces.tokens(), bytes.tokens());
+        prop_assert_eq!(pieces.output(), bytes.output());
+        prop_assert_eq!(pieces.has_ended(), bytes.has_ended());
     }
 }
 
@@ -130,4 +198,21 @@ fn a_block_that_begins_again_is_open_again() {
     let got = String::from_utf8(got.bytes).expect("text");
     assert_eq!(got.matches("event: content_block_start").count(), 2);
     assert_eq!(got.matches("event: content_block_stop").count(), 2, "{got}");
+}
+
+#[test]
+fn an_event_that_begins_like_the_one_before_is_read_from_its_start() {
+    let event = chat(0, "abc", "");
+    for more in ["", ",\"usage\":{\"completion_tokens\":7}"] {
+        let other = chat(0, "de", more);
+        for at in 1..other.len() {
+            let mut scanner = Scanner::new(Framing::Sse, BytesPerToken::new(1.0).expect("in range"));
+            scanner.feed(event.as_bytes());
+            let (first, second) = other.as_bytes().split_at(at);
+            scanner.feed(first);
+            scanner.feed(second);
+            assert_eq!(scanner.tokens(), 5, "cut at {at}");
+            assert_eq!(scanner.usage().output, if more.is_empty() { None } else { Some(7) }, "cut at {at}");
+        }
+    }
 }

@@ -97,6 +97,8 @@ pub struct StreamMeter {
     paid: u64,
     /// Tokens that went out and will not be counted.
     forgiven: u64,
+    /// What the scanner has counted.
+    produced: u64,
     /// What the scanner had counted after what went out last.
     passed: u64,
     /// How the answer stood after what may go out.
@@ -173,6 +175,7 @@ impl StreamMeter {
             input: None,
             counts: Counts::Debits,
             forgiven: 0,
+            produced: 0,
             passed: 0,
             between_lines: true,
             tail: Tail::new(pieces),
@@ -328,7 +331,12 @@ impl StreamMeter {
             self.release(chunk);
             return self.ask();
         }
-        match memrchr2(b'\n', b'\r', &chunk) {
+        // Most chunks end with a line.
+        let end = match chunk.last() {
+            Some(b'\n' | b'\r') => Some(chunk.len() - 1),
+            _ => memrchr2(b'\n', b'\r', &chunk),
+        };
+        match end {
             Some(end) => {
                 self.release_tail();
                 let rest = chunk.split_off(end + 1);
@@ -348,7 +356,8 @@ impl StreamMeter {
     /// To go out as soon as it is counted.
     fn release(&mut self, chunk: Bytes) {
         self.scanner.feed(&chunk);
-        self.queue.push(chunk, self.scanner.tokens());
+        self.produced = self.scanner.tokens();
+        self.queue.push(chunk, self.produced);
     }
 
     fn release_tail(&mut self) {
@@ -362,6 +371,7 @@ impl StreamMeter {
         // What a client gets of a line that has no end is a line to it.
         self.release_tail();
         self.scanner.finish();
+        self.produced = self.scanner.tokens();
         if self.cut == CutAt::EndOfLine {
             self.cut = CutAt::Now;
         }
@@ -370,11 +380,11 @@ impl StreamMeter {
     }
 
     /// Tokens that are to go out, and are not counted.
-    fn due(&mut self) -> u64 {
+    fn due(&self) -> u64 {
         if self.counts == Counts::Nothing {
             return 0;
         }
-        let produced = self.scanner.tokens().saturating_add(self.input.unwrap_or(0));
+        let produced = self.produced.saturating_add(self.input.unwrap_or(0));
         produced.saturating_sub(self.forgiven).saturating_sub(self.paid).min(MAX_SAFE)
     }
 
