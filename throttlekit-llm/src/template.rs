@@ -8,7 +8,7 @@
 //! known, but for its texts, and these are counted.
 
 use arrayvec::ArrayVec;
-use memchr::memchr2;
+use memchr::{memchr, memchr3};
 
 use crate::answer::{Answer, Place};
 use crate::json::{Reader, Scalar, Walk};
@@ -87,38 +87,47 @@ impl Template {
         let mut rest = bytes;
         let compared = loop {
             let gap = self.gaps.get(self.filled);
-            if let Some(gap) = gap.filter(|gap| gap.at == self.at) {
-                let text = Found::of(rest);
-                // There are not more gaps than have room.
-                if text == Found::Unclear || found.try_push((gap.place, text)).is_err() {
+            let gap = match gap {
+                Some(gap) if gap.at == self.at => {
+                    let (text, after) = Found::of(rest);
+                    // There are not more gaps than have room.
+                    if text == Found::Unclear || found.try_push((gap.place, text)).is_err() {
+                        break Compared::Differs(rest);
+                    }
+                    if after.is_empty() {
+                        break Compared::More;
+                    }
+                    rest = after;
+                    self.filled += 1;
+                    self.gaps.get(self.filled)
+                }
+                gap => gap,
+            };
+            let to = gap.map_or(self.bytes.len(), |gap| gap.at);
+            let kept = self.bytes.get(self.at..to).unwrap_or_default();
+            let Some((same, after)) = rest.split_at_checked(kept.len()) else {
+                if !kept.starts_with(rest) {
                     break Compared::Differs(rest);
                 }
-                let Some(after) = text.after(rest) else { break Compared::More };
-                rest = after;
-                self.filled += 1;
-            }
-            let to = self.gaps.get(self.filled).map_or(self.bytes.len(), |gap| gap.at);
-            let kept = self.bytes.get(self.at..to).unwrap_or_default();
-            let len = kept.len().min(rest.len());
-            if kept.get(..len) != rest.get(..len) {
+                self.at += rest.len();
+                break Compared::More;
+            };
+            if same != kept {
                 break Compared::Differs(rest);
             }
-            rest = rest.get(len..).unwrap_or_default();
-            self.at += len;
-            if self.at == self.bytes.len() {
+            rest = after;
+            self.at = to;
+            if gap.is_none() {
                 (self.at, self.filled, self.misses, self.unused) = (0, 0, 0, false);
                 break Compared::Same(rest);
-            }
-            if rest.is_empty() {
-                break Compared::More;
             }
         };
         if begins && matches!(compared, Compared::Differs(_)) {
             (self.at, self.filled) = (0, 0);
             return Compared::Never;
         }
-        for (place, text) in found {
-            text.count(place, reader, answer);
+        for (place, text) in &found {
+            text.count(*place, reader, answer);
         }
         compared
     }
@@ -191,30 +200,37 @@ enum Found<'a> {
     Unclear,
 }
 
-impl<'a> Found<'a> {
-    /// The text at the start of `rest`.
-    fn of(rest: &'a [u8]) -> Self {
-        let ends = |byte: &u8| matches!(byte, b'"' | b'\\' | b'\n' | b'\r');
-        // Most texts are a word, for which a search by the vector takes longer to begin.
-        let short = rest.iter().take(16).position(ends);
-        let end = short.or_else(|| memchr2(b'"', b'\\', rest)).unwrap_or(rest.len());
-        let (text, after) = rest.split_at(end);
-        if short.is_none() && memchr2(b'\n', b'\r', text).is_some() {
-            return Self::Unclear;
-        }
-        match after.first() {
-            None => Self::Part(text),
-            Some(b'"') => Self::Plain(text),
-            Some(_) => escaped_end(rest, end).and_then(|end| rest.get(..end)).map_or(Self::Unclear, Self::Escaped),
-        }
-    }
+/// Most texts are shorter: a search by the vector takes longer to begin than these bytes do.
+const WORD: usize = 32;
 
-    /// What of `rest` follows the text, from its quote; `None` if the text goes on.
-    fn after(self, rest: &'a [u8]) -> Option<&'a [u8]> {
-        match self {
-            Self::Plain(text) => rest.get(text.len()..),
-            Self::Escaped(text) => rest.get(text.len().saturating_sub(1)..),
-            Self::Part(_) | Self::Unclear => None,
+/// The bytes that a text does not have as such, or that say what follows it.
+const ENDS: [bool; 256] = {
+    let mut ends = [false; 256];
+    ends[b'"' as usize] = true;
+    ends[b'\\' as usize] = true;
+    ends[b'\n' as usize] = true;
+    ends[b'\r' as usize] = true;
+    ends
+};
+
+impl<'a> Found<'a> {
+    /// The text at the start of `rest`, and what follows it from its quote: nothing if the text goes on.
+    fn of(rest: &'a [u8]) -> (Self, &'a [u8]) {
+        let (word, more) = rest.split_at(rest.len().min(WORD));
+        let end = word.iter().position(|byte| ENDS[usize::from(*byte)]);
+        let end = end.unwrap_or_else(|| {
+            let end = memchr3(b'"', b'\\', b'\n', more).unwrap_or(more.len());
+            let line_end = more.get(..end).and_then(|text| memchr(b'\r', text));
+            word.len() + line_end.unwrap_or(end)
+        });
+        let (text, after) = rest.split_at(end);
+        match after.first() {
+            None => (Self::Part(text), after),
+            Some(b'"') => (Self::Plain(text), after),
+            Some(_) => match escaped_end(rest, end).and_then(|end| Some((rest.get(..=end)?, rest.get(end..)?))) {
+                Some((text, after)) => (Self::Escaped(text), after),
+                None => (Self::Unclear, after),
+            },
         }
     }
 
@@ -227,12 +243,12 @@ impl<'a> Found<'a> {
     }
 }
 
-/// How long the text is whose first escape is `at`, with its quote, if all of it is there.
+/// Where the quote is that ends the text whose first escape is `at`, if it is there.
 fn escaped_end(rest: &[u8], at: usize) -> Option<usize> {
     let mut bytes = rest.iter().enumerate().skip(at);
     while let Some((index, byte)) = bytes.next() {
         match byte {
-            b'"' => return Some(index + 1),
+            b'"' => return Some(index),
             b'\n' | b'\r' => return None,
             // What follows a backslash ends nothing, unless it is the end of the line.
             b'\\' if matches!(bytes.next(), None | Some((_, b'\n' | b'\r'))) => return None,
