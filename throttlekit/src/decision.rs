@@ -1,6 +1,7 @@
 //! What a check answers: [`Decision`], and [`Forecast`] for what a check would answer.
 
 use crate::error::RateLimitExceeded;
+use crate::permit::Permit;
 
 /// 2^53 - 1, the largest whole number that every member of the family can hold.
 pub const MAX_SAFE: u64 = (1 << 53) - 1;
@@ -64,10 +65,11 @@ impl Decision {
         Self { remaining: state.remaining, reset_at_ms: state.reset_at_ms, ..self }
     }
 
-    /// The decision of a guard whose slot goes back: with what it has then.
+    /// The decision of a guard whose slot, that of `permit`, goes back: with what it has then.
     #[must_use]
-    pub(crate) fn with_slot_back(self) -> Self {
-        Self { remaining: self.remaining.saturating_add(1).min(self.limit), ..self }
+    pub(crate) fn with_slot_back(self, permit: &Permit) -> Self {
+        let freed = u64::from(permit.frees_one());
+        Self { remaining: self.remaining.saturating_add(freed).min(self.limit), ..self }
     }
 
     /// Whether there is a limit to show. [`ALLOW_FULL`](Self::ALLOW_FULL) has none, and renderers omit it.

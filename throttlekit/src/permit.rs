@@ -50,18 +50,31 @@ pub trait Settle: Send + Sync + 'static {
 pub struct Permit {
     held: Option<(Arc<dyn Settle>, Slot)>,
     begun: bool,
+    /// Whether the slot is one that there was not.
+    beyond: bool,
 }
 
 impl Permit {
     /// A permit that holds nothing.
     #[inline]
     pub fn none() -> Self {
-        Self { held: None, begun: false }
+        Self { held: None, begun: false, beyond: false }
     }
 
     /// A permit for `slot`, settled with `owner`.
     pub fn new(owner: Arc<dyn Settle>, slot: Slot) -> Self {
-        Self { held: Some((owner, slot)), begun: false }
+        Self { held: Some((owner, slot)), begun: false, beyond: false }
+    }
+
+    /// The same, for a slot beyond the limit.
+    pub(crate) fn beyond_limit(mut self) -> Self {
+        self.beyond = true;
+        self
+    }
+
+    /// Whether another request can have the slot once it is given back.
+    pub(crate) fn frees_one(&self) -> bool {
+        self.is_held() && !self.beyond
     }
 
     /// Whether a slot is held and not settled yet.

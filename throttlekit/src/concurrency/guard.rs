@@ -219,7 +219,8 @@ impl<C: Clock, O> Guard<C, O> {
         let permit = match taken {
             Ok(view) => Shared::permit(&self.shared, view),
             Err(_) if self.shadow => {
-                word.take_beyond().map_or_else(|_| Permit::none(), |view| Shared::permit(&self.shared, view))
+                let permit = |view| Shared::permit(&self.shared, view).beyond_limit();
+                word.take_beyond().map_or_else(|_| Permit::none(), permit)
             }
             Err(_) => Permit::none(),
         };

@@ -118,6 +118,8 @@ impl Guarded {
 struct Held {
     axes: Axes,
     permit: Permit,
+    /// The decision of the guards if their slots go back.
+    given_back: Option<Decision>,
 }
 
 impl Parts {
@@ -183,6 +185,8 @@ impl Held {
             let axes = Axes { rate: None, concurrency: Some(decision), cost: None };
             return Err(Entry::of(Ok(Admission::from_axes(axes, permit))));
         }
+        let given_back = decision.with_slot_back(&permit);
+        self.given_back = Some(self.given_back.map_or(given_back, |others| others.combine(given_back)));
         self.axes.concurrency = Some(self.axes.concurrency.map_or(decision, |others| others.combine(decision)));
         self.permit = if self.permit.is_held() { Both::joined(self.permit, permit) } else { permit };
         Ok(self)
@@ -190,12 +194,12 @@ impl Held {
 
     /// Puts the answer of the limits beside the slots.
     fn conclude(self, answer: Result<Admission, Error>) -> Entry {
-        let Self { axes: Axes { concurrency, .. }, permit } = self;
+        let Self { axes: Axes { concurrency, .. }, permit, given_back } = self;
         let limits = match answer {
             Ok(admission) => admission,
             Err(error) => return Entry { result: Err(error), permit },
         };
-        let concurrency = concurrency.map(|slots| if limits.decision.allowed { slots } else { slots.with_slot_back() });
+        let concurrency = if limits.decision.allowed { concurrency } else { given_back };
         let decision = concurrency.map_or(limits.decision, |slots| slots.combine(limits.decision));
         let permit = if decision.allowed { permit } else { Permit::none() };
         let axes = Axes { concurrency, ..limits.axes };

@@ -209,11 +209,11 @@ impl<C: Clock> Parts<C> {
     fn price(self: &Arc<Self>, held: &mut Held, key: &str, wish: Wish) -> Run<Answer> {
         if let Some(pricing) = &self.pricing {
             if !pricing.accepts(wish.cost, wish.value, wish.hold) {
-                let combined = held.axes.combined();
+                let mut axes = held.axes;
+                axes.concurrency = axes.concurrency.map(|slots| slots.with_slot_back(&held.permit));
                 // Waiting does not help.
-                let decision = Decision { allowed: false, remaining: 0, retry_after_ms: 0, ..combined };
-                let permit = Permit::none();
-                return Run::ready(Ok(Admission { decision, axes: held.axes, each: None, binding: None, permit }));
+                let decision = Decision { allowed: false, remaining: 0, retry_after_ms: 0, ..axes.combined() };
+                return Run::ready(Ok(Admission { decision, axes, each: None, binding: None, permit: Permit::none() }));
             }
         }
         if self.hash_tag {
@@ -309,7 +309,7 @@ impl<C: Clock> Parts<C> {
         let mut axes = held.axes;
         let binding = axes.binding();
         if binding.is_some() {
-            axes.concurrency = axes.concurrency.map(Decision::with_slot_back);
+            axes.concurrency = axes.concurrency.map(|slots| slots.with_slot_back(&held.permit));
         }
         let permit = if binding.is_none() { mem::take(&mut held.permit) } else { Permit::none() };
         if let (None, Some(pricing)) = (binding, &self.pricing) {

@@ -84,6 +84,34 @@ fn shadow_admits_and_tells() {
 }
 
 #[test]
+fn a_shadow_over_its_limit_shows_no_slot_that_there_is_not() {
+    for keyed in ["", ", keyed: {}"] {
+        // Beside a rate within one policy, and of policies of one rule.
+        let text = format!(
+            "limiters:\n  both: {{ strategy: fixedWindow, limit: 9, period: 1h, concurrency: {{ limit: 2, shadow: true{keyed} }} }}\n  \
+             slots: {{ concurrency: {{ limit: 2, shadow: true{keyed} }} }}\n  \
+             rate: {{ strategy: fixedWindow, limit: 9, period: 1h }}\n\
+             http: {{ rules: [{{ path: /, policies: [slots, rate] }}] }}\n"
+        );
+        let policies = load(&text);
+        let current = policies.current();
+        let guarded = current.rules()[0].guarded().unwrap();
+        let of_rule = |cost| guarded.enter(&Ask::new("k").cost(cost)).now().unwrap().result.unwrap();
+        let of_policy = |cost| admit(&policies, "both", cost);
+        let cases: [&dyn Fn(f64) -> Admission; 2] = [&of_policy, &of_rule];
+        for ask in cases {
+            let left = |admission: &Admission| admission.axes.concurrency.unwrap().remaining;
+            let mut held = vec![ask(1.0)];
+            let refused = ask(9.0);
+            assert_eq!((left(&held[0]), refused.decision.allowed, left(&refused)), (1, false, 1));
+            held.extend([ask(1.0), ask(1.0)]);
+            let refused = ask(9.0);
+            assert_eq!((left(&held[2]), refused.decision.allowed, left(&refused)), (0, false, 0), "{keyed}");
+        }
+    }
+}
+
+#[test]
 fn tenants_have_shares() {
     let policies =
         load("limiters: { a: { concurrency: { limit: 4, keyed: { maxPerKey: 3, weights: { paid: 3 } } } } }");

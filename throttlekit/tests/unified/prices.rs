@@ -187,6 +187,7 @@ fn a_denial_by_the_prices_gives_the_slot_back() {
     let unified = over(1_000.0, |builder| builder.concurrency(guard.clone()).prices(Prices::new(0.0, 1.0))).unwrap();
     let denied = ask(&unified, 10.0, 1.0, 0.0);
     assert!(denied.policy_denied() && denied.axes.concurrency.unwrap().allowed);
+    assert_eq!(denied.axes.concurrency.unwrap().remaining, 3);
     assert_eq!((denied.decision.limit, denied.decision.remaining, denied.decision.reset_at_ms), (3, 0, 7));
     assert_eq!(guard.in_flight(), 0);
 }

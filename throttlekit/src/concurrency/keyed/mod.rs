@@ -226,6 +226,7 @@ impl<C: Clock, O> KeyedGuard<C, O> {
         };
         drop(floor);
         let permit = held.map_or_else(Permit::none, |view| Shared::permit(shared, view, number, now_ns));
+        let permit = if taken.is_ok() { permit } else { permit.beyond_limit() };
         Found { taken, remaining, permit, ticket: None }
     }
 }
