@@ -6,7 +6,7 @@ use crate::decision::Decision;
 use crate::error::Error;
 use crate::limiter::{Forget, Judge};
 use crate::program::Project;
-use crate::store::memory::Table;
+use crate::store::memory::{Table, Then};
 use crate::store::{Call, Remote};
 
 /// A limiter as a part of a [`Multi`](crate::Multi): its strategy and its keys, without its types, clock and observer.
@@ -38,9 +38,6 @@ impl fmt::Debug for Dimension {
         })
     }
 }
-
-/// Told whether a dimension wants to be charged, says whether it is.
-pub(crate) type Then<'a> = &'a mut dyn FnMut(bool) -> Result<bool, Error>;
 
 /// A dimension in memory.
 pub(crate) trait Local: Send + Sync {
@@ -91,8 +88,11 @@ impl<S: Project> Local for Bound<S, Table<S::State>> {
         let strategy = &self.judge.0;
         let mut has = None;
         let mut spared = |state: Option<&S::State>| has = Some(strategy.peek(state, now_ms));
-        let decision = self.keys.joint(key, now_ms, strategy, &cost, then, &mut spared)?;
-        Ok(has.map_or(decision, |has| decision.as_it_is(&has)))
+        let mut result = self.keys.joint(key, now_ms, strategy, &cost, then, &mut spared);
+        if let (Ok(decision), Some(has)) = (&mut result, &has) {
+            *decision = decision.as_it_is(has);
+        }
+        result
     }
 
     fn reset(&self, key: &str, now_ms: f64) -> Result<(), Error> {

@@ -32,7 +32,8 @@ pub struct Rule {
     plans: Vec<(Arc<str>, Self)>,
 }
 
-/// Who decides about the requests of a [`Rule`], deny lists and slots aside. It fails while the store is out, whatever the fail mode.
+/// Who decides about the requests of a [`Rule`], deny lists and slots aside. It fails while the store is out, whatever the
+/// fail mode.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum RuleLimit {

@@ -193,7 +193,8 @@ impl<C> UnifiedBuilder<C> {
     /// # Errors
     ///
     /// `unified` if there is no axis (code `throttlekit_error`); `unified.consume` or `unified.cost` if rate and cost
-    /// cannot be charged in the way that [`consume`](Self::consume) says; `unified.jointLp` and below for prices without a cost axis, and for numbers out of range.
+    /// cannot be charged in the way that [`consume`](Self::consume) says; `unified.jointLp` and below for prices without a
+    /// cost axis, and for numbers out of range.
     pub fn build(self) -> Result<Unified<C>, BuildError>
     where
         C: Clock,

@@ -28,6 +28,7 @@ mod shard;
 mod slot;
 mod sync;
 
+pub(crate) use layout::Then;
 pub use layout::{AsInstant, AsPair, Boxed, Instant, Layout, Pair};
 
 use std::fmt;
@@ -35,7 +36,7 @@ use std::sync::Arc;
 
 use self::core::Core;
 use self::hash::HashKey;
-use self::layout::{Spared, Then, sealed::Kind};
+use self::layout::{Spared, sealed::Kind};
 use crate::error::{BuildError, Error};
 use crate::program::{Program, State};
 use crate::run::Run;
