@@ -88,6 +88,9 @@ pub struct Scanner {
     answer: Answer,
     line: Line,
     template: Template,
+    /// Something was read since [`keep_shape`](Self::keep_shape) was called last: more of the shape may be another than
+    /// whether it is between events.
+    has_read: bool,
     /// A line feed that comes now belongs to the line's end before it.
     after_cr: bool,
     /// The last byte was the end of a line, or none came.
@@ -121,6 +124,7 @@ impl Scanner {
             answer: Answer::new(counter),
             line: Line::Mark(0),
             template: Template::new(framing.has_lines()),
+            has_read: false,
             after_cr: false,
             at_line_start: true,
         }
@@ -134,7 +138,10 @@ impl Scanner {
         match self.framing {
             Framing::Sse => self.events(bytes),
             Framing::Ndjson => self.lines(bytes),
-            Framing::Whole => self.json.read(bytes, &mut self.answer),
+            Framing::Whole => {
+                self.has_read = true;
+                self.json.read(bytes, &mut self.answer);
+            }
             Framing::Opaque => self.answer.counter.text(bytes),
         }
     }
@@ -184,6 +191,16 @@ impl Scanner {
         self.answer.shape
     }
 
+    /// Makes `kept`, which is what this made of it before, the shape that there is now.
+    pub(crate) fn keep_shape(&mut self, kept: &mut Shape) {
+        // Events that are the same leave the rest as it was, which is not worth a copy for each chunk.
+        if std::mem::take(&mut self.has_read) {
+            *kept = self.answer.shape;
+        } else {
+            kept.between_events = self.answer.shape.between_events;
+        }
+    }
+
     /// Whether what was read ends with a line.
     pub(crate) fn is_at_line_start(&self) -> bool {
         self.at_line_start
@@ -228,6 +245,7 @@ impl Scanner {
     /// Reads some of `rest`, which is not empty.
     fn read_on(&mut self, rest: &mut &[u8]) {
         let Some((&byte, after)) = rest.split_first() else { return };
+        self.has_read = true;
         if self.after_cr {
             self.after_cr = false;
             if byte == b'\n' {
@@ -278,6 +296,7 @@ impl Scanner {
     fn whole_line(&mut self, rest: &mut &[u8]) -> bool {
         let Some(end) = memchr2(b'\n', b'\r', rest).filter(|_| rest.starts_with(DATA)) else { return false };
         let (line, after) = rest.split_at(end);
+        self.has_read = true;
         // The line feed that may follow the last of these belongs to it.
         let ends: [&[u8]; 2] = [b"\n\n", b"\r\n\r"];
         let event_end = ends.into_iter().find(|end| after.starts_with(end)).unwrap_or_default();
@@ -308,6 +327,7 @@ impl Scanner {
                         continue;
                     }
                     Compared::Differs(differs) => {
+                        self.has_read = true;
                         let (bytes, at) = self.template.take_before();
                         self.json.read(bytes.get(..at).unwrap_or_default(), &mut self.answer);
                         self.template.put_back(bytes);
@@ -317,6 +337,7 @@ impl Scanner {
                     Compared::Never => {}
                 }
             }
+            self.has_read = true;
             let end = memchr2(b'\n', b'\r', rest);
             let (line, next) = rest.split_at(end.unwrap_or(rest.len()));
             if fresh && end.is_some() && !line.is_empty() {

@@ -431,7 +431,7 @@ impl StreamMeter {
     /// What waited may go out.
     fn pass(&mut self) {
         self.queue.pass();
-        self.shape = self.scanner.shape();
+        self.scanner.keep_shape(&mut self.shape);
         self.between_lines = self.scanner.is_at_line_start();
         if self.cut == CutAt::Now {
             self.cut_off();

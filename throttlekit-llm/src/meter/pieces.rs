@@ -7,6 +7,13 @@ use bytes::Bytes;
 /// Pieces of one line that are kept as they came; more are joined.
 const MAX_PIECES: usize = 64;
 
+/// The next pieces come where the first ones were: a server with many answers has that place in its cache.
+fn restart_if_empty<T>(pieces: &mut VecDeque<T>) {
+    if pieces.is_empty() {
+        pieces.clear();
+    }
+}
+
 /// A line as far as it came.
 pub(super) struct Tail {
     pieces: VecDeque<Bytes>,
@@ -38,6 +45,7 @@ impl Tail {
     pub(super) fn pop(&mut self) -> Option<Bytes> {
         let piece = self.pieces.pop_front()?;
         self.len -= piece.len();
+        restart_if_empty(&mut self.pieces);
         Some(piece)
     }
 
@@ -80,7 +88,9 @@ impl Queue {
     /// The next piece; nothing waits.
     pub(super) fn pop(&mut self) -> Option<(Bytes, u64)> {
         self.ready = self.ready.saturating_sub(1);
-        self.pieces.pop_front()
+        let piece = self.pieces.pop_front();
+        restart_if_empty(&mut self.pieces);
+        piece
     }
 
     /// What was counted up to the end of the last piece.
