@@ -7,6 +7,7 @@ use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
+use hyper::ext::Protocol;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
@@ -87,6 +88,15 @@ impl Client {
 
     pub(crate) async fn get(&mut self, path: &str) -> Response<Incoming> {
         self.send(Method::GET, path, None).await.expect("a response")
+    }
+
+    /// Asks for a WebSocket on a stream of its own, as HTTP/2 has it: by `CONNECT` with the protocol's name.
+    pub(crate) async fn socket(&mut self, path: &str) -> Response<Incoming> {
+        let Sender::Http2(sender) = &mut self.sender else { panic!("HTTP/1 has upgrades instead") };
+        let request = Request::connect(format!("http://localhost{path}")).header("sec-websocket-version", "13");
+        let request = request.extension(Protocol::from_static("websocket")).body(Empty::new()).expect("a request");
+        sender.ready().await.expect("an open connection");
+        sender.send_request(request).await.expect("a response")
     }
 
     /// Goes away, whatever is on its way.

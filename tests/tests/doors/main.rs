@@ -98,4 +98,6 @@ some! {
     slots::a_request_that_the_client_resets_is_dropped_work: TowerHttp2 AxumHttp2 ActixHttp2;
     sockets::a_websocket_frees_its_slot_with_the_handshake: AxumHttp1 ActixHttp1;
     sockets::a_websocket_that_keeps_its_slot_frees_it_when_it_closes: AxumHttp1 ActixHttp1;
+    sockets::a_websocket_on_a_stream_frees_its_slot_with_the_handshake: AxumHttp2;
+    sockets::a_websocket_on_a_stream_that_keeps_its_slot_frees_it_when_it_closes: AxumHttp2;
 }

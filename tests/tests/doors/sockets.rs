@@ -2,11 +2,15 @@
 
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use futures_util::{SinkExt as _, StreamExt as _};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::client::field;
+use crate::client::{Client, field};
 use crate::servers::{Framework, Server};
 use crate::setup::Setup;
 
@@ -56,8 +60,21 @@ impl<F: Framework> Server<F> {
     }
 }
 
+/// A stream of a connection of HTTP/2.
+type Stream = WebSocketStream<TokioIo<Upgraded>>;
+
+/// Shakes hands on a stream of its own; the status if that is refused.
+async fn stream(client: &mut Client) -> Result<Stream, u16> {
+    let response = client.socket("/slots/socket").await;
+    if response.status() != 200 {
+        return Err(response.status().as_u16());
+    }
+    let io = TokioIo::new(hyper::upgrade::on(response).await.expect("the stream"));
+    Ok(WebSocketStream::from_raw_socket(io, Role::Client, None).await)
+}
+
 /// Sends a word and waits until it comes back.
-async fn talk(socket: &mut WebSocketStream<TcpStream>) {
+async fn talk<T: AsyncRead + AsyncWrite + Unpin>(socket: &mut WebSocketStream<T>) {
     socket.send(Message::text("hello")).await.expect("it is open");
     let heard = socket.next().await.expect("it is open").expect("a message");
     assert_eq!(heard, Message::text("hello"));
@@ -103,4 +120,45 @@ pub(crate) async fn a_websocket_that_keeps_its_slot_frees_it_when_it_closes<F: F
     // A response that is no handshake gives its slot back as it always does.
     assert_eq!(server.client().await.get("/slots/hello").await.status(), 200);
     server.settles_at(0, 0).await;
+}
+
+/// A connection whose server has said that it knows `CONNECT` for a protocol: with its settings, before its first response.
+async fn connection<F: Framework>(server: &Server<F>) -> Client {
+    let mut client = server.client().await;
+    assert_eq!(client.get("/slots/hello").await.status(), 200);
+    server.settles_at(0, 0).await;
+    client
+}
+
+pub(crate) async fn a_websocket_on_a_stream_frees_its_slot_with_the_handshake<F: Framework>() {
+    let server = Server::<F>::start(Setup::rules()).await;
+    let mut client = connection(&server).await;
+    let mut sockets = Vec::new();
+    for _ in 0..5 {
+        let mut socket = stream(&mut client).await.expect("a handshake");
+        talk(&mut socket).await;
+        sockets.push(socket);
+        server.settles_at(0, 0).await;
+    }
+}
+
+pub(crate) async fn a_websocket_on_a_stream_that_keeps_its_slot_frees_it_when_it_closes<F: Framework>() {
+    let server = Server::<F>::start(Setup::holding_upgrades()).await;
+    let mut client = connection(&server).await;
+    let mut one = stream(&mut client).await.expect("a handshake");
+    let mut other = stream(&mut client).await.expect("a handshake");
+    talk(&mut one).await;
+    talk(&mut other).await;
+    assert_eq!(server.setup.work().in_flight, 2);
+    assert_eq!(stream(&mut client).await.err(), Some(429), "a third one");
+
+    // One says goodbye, the other one is gone, and their connection goes on. The server ends the stream as soon as it hears
+    // that, which the one who says it may see as an error.
+    drop(one.close(None).await);
+    while one.next().await.is_some_and(|message| message.is_ok()) {}
+    server.settles_at(1, 0).await;
+    talk(&mut other).await;
+    drop(other);
+    server.settles_at(0, 0).await;
+    assert_eq!(client.get("/slots/hello").await.status(), 200);
 }
