@@ -5,15 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::stopwatch::Stopwatch;
+
 /// A step back of at most this many milliseconds holds the time still until the wall has caught up.
 const HOLD_MS: i64 = 20;
 
 /// While the guard is ahead of the wall it runs at 9/10 of real time, so that a tenth of real time pays the lead off.
 const RATE_NUMERATOR: u128 = 9;
 const RATE_DENOMINATOR: u128 = 10;
-
-/// Nanoseconds in one second.
-const NANOS_PER_SEC: u64 = 1_000_000_000;
 
 /// A reading of the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +57,7 @@ pub(super) struct Guard<W> {
     until: AtomicU64,
     adjusting: AtomicBool,
     lead: Mutex<Lead>,
+    stopwatch: Stopwatch,
 }
 
 /// The line that the time follows while the wall is behind it.
@@ -84,6 +84,7 @@ impl<W: Source> Guard<W> {
             until: AtomicU64::new(ticks.wrapping_add(lasts)),
             adjusting: AtomicBool::new(false),
             lead: Mutex::new(Lead { from_ms: now_ms, since: Duration::ZERO }),
+            stopwatch: Stopwatch::new(),
         }
     }
 
@@ -118,11 +119,10 @@ impl<W: Source> Guard<W> {
         self.adjusted()
     }
 
-    /// Real time since the clock was made, in nanoseconds: over five hundred years fit.
+    /// Real time since the clock was made, in nanoseconds.
     #[inline]
     pub(super) fn elapsed_ns(&self) -> u64 {
-        let elapsed = self.source.elapsed();
-        elapsed.as_secs().saturating_mul(NANOS_PER_SEC).saturating_add(u64::from(elapsed.subsec_nanos()))
+        self.stopwatch.ns(&self.source)
     }
 
     /// Moves `last` up to `ms`, and answers what it then is.

@@ -3,6 +3,7 @@
 #[cfg(feature = "coarse-clock")]
 mod coarse;
 mod guard;
+mod stopwatch;
 mod system;
 mod ticks;
 

@@ -21,9 +21,14 @@ use super::ticks::Ticks;
 ///   So it is never frozen for the length of the step: after a step back of an hour it is right again ten hours later,
 ///   and a limit of 100 per minute lets 90 through in the meantime. A forward step in that time shortens it.
 ///
-/// A reading that happens after another is never less, across threads, for all clones of one value. Two values made by
+/// A time that is read after another is never less, across threads, for all clones of one value. Two values made by
 /// [`new`](Self::new) guard themselves apart, and may differ after a step; give limiters that must agree clones of one.
 /// The guard does not outlive the process: a new process starts at the wall.
+///
+/// [`monotonic_ns`](Clock::monotonic_ns) goes by the counter likewise, and asks the monotonic clock of the operating system
+/// eight times in a millisecond: so it runs as fast as that, and does not count while the machine sleeps. It never goes back
+/// on one thread. A processor reads its counter somewhat before what is next in line, to wait for nothing, so what one
+/// thread reads after another thread may be less than what that one read, by less than a microsecond; measured are 0.4.
 ///
 /// ```
 /// use throttlekit::{Clock, SystemClock};

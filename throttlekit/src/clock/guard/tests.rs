@@ -12,20 +12,30 @@ const START: i64 = 1_700_000_000_000;
 #[derive(Default)]
 struct Script {
     wall_ms: AtomicI64,
-    elapsed_us: AtomicU64,
+    elapsed_ns: AtomicU64,
     ticks: AtomicU64,
     /// How far it counts in a millisecond; 0 if it does not.
     ticks_per_ms: u64,
     /// For how much of its millisecond the wall still shows what it shows, in ticks.
     lasts: AtomicU64,
     readings: AtomicU64,
+    /// How far a look at the counter moves it.
+    ticks_per_look: AtomicU64,
+    /// How often the stopwatch was read.
+    timings: AtomicU64,
 }
 
 impl Script {
     /// Real time passes; the wall follows it.
     fn pass(&self, ms: u64) {
-        self.elapsed_us.fetch_add(ms * 1_000, Ordering::SeqCst);
+        self.elapsed_ns.fetch_add(ms * 1_000_000, Ordering::SeqCst);
         self.step(i64::try_from(ms).unwrap());
+    }
+
+    /// The counter runs, and the stopwatch.
+    fn run(&self, ticks: u64, ns: u64) {
+        self.ticks.fetch_add(ticks, Ordering::SeqCst);
+        self.elapsed_ns.fetch_add(ns, Ordering::SeqCst);
     }
 
     /// The wall steps.
@@ -41,7 +51,7 @@ impl Source for Arc<Script> {
     }
 
     fn ticks(&self) -> u64 {
-        self.ticks.load(Ordering::SeqCst)
+        self.ticks.fetch_add(self.ticks_per_look.load(Ordering::SeqCst), Ordering::SeqCst)
     }
 
     fn ticks_per_ms(&self) -> u64 {
@@ -49,7 +59,8 @@ impl Source for Arc<Script> {
     }
 
     fn elapsed(&self) -> Duration {
-        Duration::from_micros(self.elapsed_us.load(Ordering::SeqCst))
+        self.timings.fetch_add(1, Ordering::SeqCst);
+        Duration::from_nanos(self.elapsed_ns.load(Ordering::SeqCst))
     }
 }
 
@@ -287,4 +298,169 @@ proptest! {
         });
         prop_assert!(!broken);
     }
+}
+
+/// How often the system is asked for one reading of the stopwatch.
+fn timed(script: &Script, guard: &Guard<Arc<Script>>) -> (u64, u64) {
+    let before = script.timings.load(Ordering::SeqCst);
+    let ns = guard.elapsed_ns();
+    (ns, script.timings.load(Ordering::SeqCst) - before)
+}
+
+/// A counter of 1 GHz, so that a tick is a nanosecond.
+fn gigahertz(start: u64) -> (Arc<Script>, Guard<Arc<Script>>) {
+    let script = Arc::new(Script { ticks_per_ms: 1_000_000, ..Script::default() });
+    script.ticks.store(start, Ordering::SeqCst);
+    (Arc::clone(&script), Guard::new(script))
+}
+
+#[test]
+fn the_stopwatch_asks_the_system_eight_times_in_a_millisecond() {
+    // Also where the counter turns over.
+    for start in [5, u64::MAX - 3, u64::MAX - 100_000, 0] {
+        let (script, guard) = gigahertz(start);
+        script.run(1_000, 1_000);
+        assert_eq!(timed(&script, &guard), (1_000, 1), "after {start}");
+        for ns in [0, 1, 60_000, 64_998] {
+            script.run(ns, ns);
+        }
+        assert_eq!(timed(&script, &guard), (125_999, 0), "after {start}");
+        script.run(1, 1);
+        assert_eq!(timed(&script, &guard), (126_000, 1), "after {start}");
+        assert_eq!(timed(&script, &guard), (126_000, 0), "after {start}");
+    }
+}
+
+#[test]
+fn without_a_counter_fine_enough_each_reading_asks_the_system() {
+    for ticks_per_ms in [0, 1_000, 16_383] {
+        let script = Arc::new(Script { ticks_per_ms, ..Script::default() });
+        let guard = Guard::new(Arc::clone(&script));
+        script.run(10, 7_000);
+        assert_eq!(timed(&script, &guard), (7_000, 1));
+        assert_eq!(timed(&script, &guard), (7_000, 1));
+    }
+}
+
+#[test]
+fn a_stopwatch_follows_the_system_over_a_counter_that_jumps() {
+    let (script, guard) = gigahertz(1_000_000);
+    script.run(0, 1_000);
+    assert_eq!(timed(&script, &guard), (1_000, 1));
+    // A machine that slept: its counter goes on, or starts again, and the system did not count the time.
+    for jump in [u64::MAX / 2, 5, 3_600_000_000_000] {
+        script.ticks.store(jump, Ordering::SeqCst);
+        script.run(0, 200_000);
+        let elapsed_ns = script.elapsed_ns.load(Ordering::SeqCst);
+        assert_eq!(timed(&script, &guard), (elapsed_ns, 1), "{jump}");
+    }
+}
+
+#[test]
+fn a_stopwatch_that_is_ahead_of_the_system_is_slower_until_it_is_not() {
+    let (script, guard) = gigahertz(0);
+    assert_eq!(guard.elapsed_ns(), 0);
+    // The counter is a hundredth too fast.
+    script.run(125_000, 123_750);
+    assert_eq!(timed(&script, &guard), (125_000, 1));
+    script.run(124_999, 124_999);
+    let (ns, asked) = timed(&script, &guard);
+    assert_eq!(asked, 0);
+    assert!((248_747..=248_749).contains(&ns), "{ns} is what the system shows");
+    // As fast as can be that the lead grows no further than that of a few spans.
+    for _ in 0..100 {
+        script.run(125_000, 30_000);
+        let ahead = guard.elapsed_ns() - script.elapsed_ns.load(Ordering::SeqCst);
+        assert!(ahead < 4_000_000, "{ahead}");
+    }
+}
+
+#[test]
+fn a_core_whose_count_is_a_little_behind_is_held_at_the_begin() {
+    let (script, guard) = gigahertz(1_000_000);
+    script.run(0, 70_000);
+    assert_eq!(timed(&script, &guard), (70_000, 1));
+    script.ticks.store(999_990, Ordering::SeqCst);
+    assert_eq!(timed(&script, &guard), (70_000, 0));
+}
+
+#[test]
+fn a_reading_that_was_interrupted_begins_no_span() {
+    let (script, guard) = gigahertz(0);
+    script.run(1_000, 1_000);
+    // Each look at the counter finds it much further on.
+    script.ticks_per_look.store(20_000, Ordering::SeqCst);
+    script.run(0, 500_000);
+    assert_eq!(timed(&script, &guard).1, 2);
+    let before = guard.elapsed_ns();
+    script.ticks_per_look.store(0, Ordering::SeqCst);
+    assert!(guard.elapsed_ns() >= before);
+}
+
+proptest! {
+    /// Counters that are faster or slower than the system, pauses, jumps, and readings in between.
+    #[test]
+    fn the_stopwatch_never_goes_back(
+        start in any::<u64>(),
+        moves in prop::collection::vec((0_u64..300_000, 0_u64..300, prop::option::weighted(0.03, any::<u64>())), 1..300),
+    ) {
+        let (script, guard) = gigahertz(start);
+        let mut before = 0;
+        for (ticks, percent, jump) in moves {
+            if let Some(jump) = jump {
+                script.ticks.store(jump, Ordering::SeqCst);
+                // The machine was not running in the meantime, and is now.
+                script.run(0, 130_000);
+            }
+            script.run(ticks, ticks * percent / 100);
+            let ns = guard.elapsed_ns();
+            prop_assert!(ns >= before, "{ns} after {before}");
+            before = ns;
+        }
+        // And catches up with the system.
+        script.run(0, 1 << 40);
+        script.ticks.fetch_add(1 << 50, Ordering::SeqCst);
+        prop_assert_eq!(guard.elapsed_ns(), script.elapsed_ns.load(Ordering::SeqCst));
+    }
+}
+
+/// A counter that each look moves on, and a system that is now faster and now slower than it.
+#[derive(Default)]
+struct Wobble(AtomicU64);
+
+impl Source for Arc<Wobble> {
+    fn wall(&self) -> Wall {
+        Wall { ms: 0, lasts: 0 }
+    }
+
+    fn ticks(&self) -> u64 {
+        self.0.fetch_add(50, Ordering::SeqCst)
+    }
+
+    fn ticks_per_ms(&self) -> u64 {
+        1_000_000
+    }
+
+    fn elapsed(&self) -> Duration {
+        let ticks = self.0.load(Ordering::SeqCst);
+        Duration::from_nanos(ticks - ticks / 100 + ticks % 100_000 / 200)
+    }
+}
+
+#[test]
+fn the_stopwatch_never_goes_back_across_threads() {
+    let guard = Guard::new(Arc::new(Wobble::default()));
+    let published = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..100_000 {
+                    let floor = published.load(Ordering::SeqCst);
+                    let now = guard.elapsed_ns();
+                    published.fetch_max(now, Ordering::SeqCst);
+                    assert!(now >= floor, "{now} after {floor}");
+                }
+            });
+        }
+    });
 }
