@@ -27,6 +27,12 @@ pub(super) fn clamp(x: f64, lo: f64, hi: f64) -> f64 {
     x.max(lo).min(hi)
 }
 
+/// One of two numbers, without a branch.
+#[inline(always)]
+fn pick(first: bool, one: f64, other: f64) -> f64 {
+    f64::from_bits(if first { one.to_bits() } else { other.to_bits() })
+}
+
 /// A law with its constants. The operations are in the order in which every member of the family makes them, so that the
 /// estimates agree to the last bit.
 #[derive(Clone, Copy, Debug)]
@@ -56,13 +62,13 @@ impl Law {
                 clamp(next, bounds.min, bounds.max)
             }
             Self::Aimd { tolerance, backoff_ratio } => {
-                if sample.dropped || sample.rtt_ms > noload_ms * tolerance {
-                    bounds.min.max(floor_f64(estimate * backoff_ratio))
-                } else if sample.util * 2.0 >= estimate {
-                    bounds.max.min(estimate + 1.0)
-                } else {
-                    estimate
-                }
+                // Latencies around the threshold go either way. All three are worked out, so that a processor has nothing
+                // to guess.
+                let lower = bounds.min.max(floor_f64(estimate * backoff_ratio));
+                let higher = bounds.max.min(estimate + 1.0);
+                let is_slow = sample.rtt_ms > noload_ms * tolerance;
+                let is_used = sample.util * 2.0 >= estimate;
+                pick(sample.dropped | is_slow, lower, pick(is_used, higher, estimate))
             }
         }
     }
