@@ -186,13 +186,27 @@ impl Call {
     /// # Errors
     ///
     /// `state_invalid` if the store never stepped the call or a reply has another type.
-    pub(crate) fn into_replies<R: 'static>(self) -> Result<Vec<R>, Error> {
-        let typed = |part: Box<dyn Part>| part.into_reply()?.downcast::<R>().ok().map(|reply| *reply);
-        self.parts
-            .into_iter()
-            .map(|(_, part)| typed(part).ok_or_else(|| Error::state_invalid("the store did not run the call")))
-            .collect()
+    pub(crate) fn into_replies<R: 'static>(mut self) -> Result<Vec<R>, Error> {
+        self.parts.iter_mut().map(|(_, part)| reply(part.as_mut())).collect()
     }
+
+    /// The reply of the first program.
+    ///
+    /// # Errors
+    ///
+    /// As [`into_replies`](Self::into_replies), and if there is no program.
+    pub(crate) fn into_reply<R: 'static>(mut self) -> Result<R, Error> {
+        self.parts.first_mut().map_or_else(|| Err(not_run()), |(_, part)| reply(part.as_mut()))
+    }
+}
+
+/// Takes the reply out of a program.
+fn reply<R: 'static>(part: &mut dyn Part) -> Result<R, Error> {
+    part.reply().downcast_mut::<Option<R>>().and_then(Option::take).ok_or_else(not_run)
+}
+
+fn not_run() -> Error {
+    Error::state_invalid("the store did not run the call")
 }
 
 impl fmt::Debug for Call {
@@ -231,7 +245,8 @@ trait Part: Send {
     fn replay(&mut self, cell: &mut Cell, now_ms: f64) -> Result<bool, Error>;
     /// Makes the change that the last replay wanted, if any.
     fn commit(&mut self, cell: &mut Cell);
-    fn into_reply(self: Box<Self>) -> Option<Box<dyn Any>>;
+    /// The reply, an `Option` of its type: none before a step.
+    fn reply(&mut self) -> &mut dyn Any;
 }
 
 struct Typed<P: Program> {
@@ -334,7 +349,7 @@ impl<P: Program> Part for Typed<P> {
         }
     }
 
-    fn into_reply(self: Box<Self>) -> Option<Box<dyn Any>> {
-        self.reply.map(|reply| Box::new(reply) as Box<dyn Any>)
+    fn reply(&mut self) -> &mut dyn Any {
+        &mut self.reply
     }
 }

@@ -64,5 +64,12 @@ pub trait Keyspace<S: State>: Clone + Send + Sync + 'static {
 /// assert_eq!(prefixed("", "user-1"), "user-1");
 /// ```
 pub fn prefixed(prefix: &str, key: &str) -> String {
-    if prefix.is_empty() { key.to_owned() } else { format!("{prefix}:{key}") }
+    if prefix.is_empty() {
+        return key.to_owned();
+    }
+    let mut name = String::with_capacity(prefix.len() + 1 + key.len());
+    name.push_str(prefix);
+    name.push(':');
+    name.push_str(key);
+    name
 }

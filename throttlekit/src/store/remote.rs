@@ -134,10 +134,7 @@ impl<S: State> Keyspace<S> for Remote {
         let mut call = Call::new(now_ms, Rule::Each);
         call.push(self.full_key(key), program.clone(), request.clone());
         let running = self.run_call(call);
-        Run::wait(async move {
-            let replies = running.await?.into_replies()?;
-            replies.into_iter().next().ok_or_else(|| Error::state_invalid("the store answered nothing"))
-        })
+        Run::wait(async move { running.await?.into_reply() })
     }
 
     fn run_many<P: Program<State = S>>(
