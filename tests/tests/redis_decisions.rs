@@ -6,6 +6,7 @@ mod strategies;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use strategies::{bucket, exact, gcra, log};
 use tests::redis::Redis;
 use tests::shared::Shared;
@@ -13,7 +14,7 @@ use throttlekit::store::Remote;
 use throttlekit::strategy::quota::Cadence;
 use throttlekit::testkit::Mulberry;
 use throttlekit::{FixedWindow, LeakyBucket, Limiter, ManualClock, Multi, Project, Quota, Shaper, SlidingWindow};
-use throttlekit_redis::{RedisOptions, RedisStore};
+use throttlekit_redis::{RedisOptions, RedisStore, scripts};
 
 static SERVER: Shared<Redis> = Shared::new();
 
@@ -260,6 +261,73 @@ async fn the_stored_states_are_those_of_the_family() {
     clock.set(THEN);
     assert!(shaper.reserve("k", 1.0).await.unwrap().accepted);
     assert_eq!(cli(&["GET", "state:leaky:k"]), ["1700000142857.1428"]);
+}
+
+/// Many checks at once, of few keys, at one cost or several: each decision is that of one after the other.
+async fn meets_as_in_memory<S: Project>(name: &'static str, strategy: S, costs: f64) {
+    let server = SERVER.get(Redis::start);
+    let clock = ManualClock::new(THEN);
+    let here = Limiter::builder(strategy.clone()).clock(clock.clone()).build();
+    let there = Limiter::builder(strategy).clock(clock.clone()).prefix(name).keyspace(Remote::new(store(&server)));
+    let (there, mut draws) = (there.build(), Mulberry::new(4_711));
+    // Batches that wait for the connection itself may go out in any order.
+    there.peek("first").await.unwrap();
+    for round in 0..25 {
+        clock.advance(draws.below(400.0).floor());
+        let mut ask = || (draws.below(12.0).floor().to_string(), 1.0 + draws.below(costs).floor());
+        let asks: Vec<_> = (0..50).map(|_| ask()).collect();
+        let found = join_all(asks.iter().map(|(key, cost)| there.check_cost(key, *cost))).await;
+        for ((key, cost), found) in asks.iter().zip(found) {
+            let expected = here.check_cost(key, *cost).unwrap();
+            assert_eq!(found.unwrap(), expected, "{name}, round {round}, key {key}, cost {cost}");
+        }
+        for key in (0..12).map(|key| key.to_string()) {
+            assert_eq!(there.peek(&key).await.unwrap(), here.peek(&key).unwrap(), "{name}, after round {round}, {key}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn checks_that_meet_decide_as_one_after_the_other() {
+    for (costs, names) in [(1.0, ["mg1", "mb1", "ml1", "mf1", "ms1"]), (3.0, ["mg3", "mb3", "ml3", "mf3", "ms3"])] {
+        let [gcra_of, bucket_of, log_of, fixed_of, sliding_of] = names;
+        tokio::join!(
+            meets_as_in_memory(gcra_of, gcra(11.0, 1_000.0, 17.0), costs),
+            meets_as_in_memory(bucket_of, bucket(15.0, 9.0), costs),
+            meets_as_in_memory(log_of, log(20.0, 1_000.0), costs),
+            meets_as_in_memory(fixed_of, fixed(20.0, 1_000.0), costs),
+            meets_as_in_memory(sliding_of, sliding(20.0, 1_000.0, 10), costs),
+        );
+    }
+}
+
+/// What scripts write is what the server's own `%.17g` gives, digit for digit, since others read it.
+#[test]
+fn numbers_are_written_with_seventeen_digits() {
+    let server = SERVER.get(Redis::start);
+    let [_, any] = scripts(&[]);
+    let (helpers, _) = any.split_once("local twins").unwrap();
+    let script = format!(
+        "{helpers}\nlocal wrong = {{}}\nfor i = 3, #ARGV do\n\
+         local x = tonumber(ARGV[i])\n\
+         if text(x) ~= format('%.17g', x) then wrong[#wrong + 1] = text(x) end\nend\nreturn wrong"
+    );
+    let mut draws = Mulberry::new(99);
+    let mut numbers: Vec<f64> = vec![0.0, -0.0, 0.3, 1e12, 1e13, 2_147_483_647.0, 2_147_483_648.0, f64::MIN_POSITIVE];
+    // All that is between two milliseconds, so ties too, and what ends with zeros.
+    numbers.extend((0..4_096).map(|place| THEN + f64::from(place) / 4_096.0));
+    numbers.extend((0..1_000).map(|place| THEN + f64::from(place) / 1_000.0));
+    for scale in [1.0, 1e3, 1e9, 1e12, 9e12, 1e15] {
+        numbers.extend((0..200).map(|_| draws.below(scale)));
+        numbers.extend((0..50).map(|_| -draws.below(scale).floor()));
+        numbers.extend((0..50).map(|_| 1e12 + draws.below(scale).floor()));
+    }
+    for some in numbers.chunks(500) {
+        let words: Vec<_> = some.iter().map(|number| format!("{number:?}")).collect();
+        let mut command = vec!["EVAL", &script, "0", "1", "1"];
+        command.extend(words.iter().map(String::as_str));
+        assert_eq!(server.cli(&command), "", "written otherwise");
+    }
 }
 
 /// One round trip and one run of a script for many checks of a key, and the decisions of one after the other.

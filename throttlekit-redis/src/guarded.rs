@@ -153,7 +153,7 @@ impl Inner {
         for (reply, sent) in self.link.send(runs).await.into_iter().zip(sent) {
             let found = reply.and_then(|reply| Found::read(reply, sent.keys));
             for member in &sent.members {
-                let Some(at) = member.places[0] else { continue };
+                let &[Some(at)] = member.places.as_slice() else { continue };
                 seen[member.call] = match &found {
                     Ok(found) => text(&found.cells[at]).map(|text| Seen { text, now_ms: found.now_ms }),
                     Err(error) => Err(error.clone()),

@@ -10,7 +10,36 @@ use throttlekit::twin::Raw;
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) call: usize,
-    pub(crate) places: Vec<Option<usize>>,
+    pub(crate) places: Places,
+}
+
+/// For each key of a call the place of the same key in a run, if it is there.
+#[derive(Debug)]
+pub(crate) enum Places {
+    /// Of a call on one key: most are, and need no room of their own for this.
+    One([Option<usize>; 1]),
+    Many(Vec<Option<usize>>),
+}
+
+impl Places {
+    /// None yet, of so many.
+    pub(crate) fn of(keys: usize) -> Self {
+        if keys == 1 { Self::One([None]) } else { Self::Many(vec![None; keys]) }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[Option<usize>] {
+        match self {
+            Self::One(place) => place,
+            Self::Many(places) => places,
+        }
+    }
+
+    pub(crate) fn as_mut(&mut self) -> &mut [Option<usize>] {
+        match self {
+            Self::One(place) => place,
+            Self::Many(places) => places,
+        }
+    }
 }
 
 /// A run that was sent: the calls that it answers, and how many keys it has.
@@ -70,7 +99,7 @@ impl Sent {
         let mut cells: Vec<_> = found.cells.into_iter().map(Cell::new).collect();
         let (mut changes, mut failed) = (0, false);
         for Member { call, places } in &self.members {
-            match calls[*call].replay(found.now_ms, places, &mut cells) {
+            match calls[*call].replay(found.now_ms, places.as_slice(), &mut cells) {
                 Ok(changed) => changes += changed,
                 Err(error) => {
                     failed = true;

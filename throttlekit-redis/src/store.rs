@@ -303,51 +303,54 @@ impl Inner {
         let (mut runs, mut sent, mut bare) = (Vec::new(), Vec::new(), Vec::new());
         for instant in instants {
             let terms = Terms { now_ms: instant.unwrap_or(0.0), ttl_floor_ms: self.options.ttl_floor_ms };
-            let of_instant: Vec<_> = (0..calls.len())
-                .filter(|&index| instant.is_none_or(|instant| instant == calls[index].now_ms()))
-                .collect();
-            let (planned, members) = self.plan(&of_instant, &calls, &mut errors, terms);
+            let of_instant =
+                (0..calls.len()).filter(|&index| instant.is_none_or(|instant| instant == calls[index].now_ms()));
+            let (planned, members, unscripted) = self.plan(of_instant, &calls, &mut errors, terms);
             runs.extend(planned);
             sent.extend(members);
-            bare.push((of_instant, terms));
+            if !unscripted.is_empty() {
+                bare.push((unscripted, terms));
+            }
         }
         if !runs.is_empty() {
             for (reply, sent) in self.link.send(runs).await.into_iter().zip(sent) {
                 sent.replay(reply.and_then(|reply| Found::read(reply, sent.keys)), &mut calls, &mut errors);
             }
         }
-        for (mut indices, terms) in bare {
-            indices.retain(|&index| calls[index].tasks().any(|task| task.script.is_none()));
-            if !indices.is_empty() {
-                // In a box: every batch would carry the room for it, and few need it.
-                Box::pin(self.fly_guarded(&indices, &mut calls, &mut errors, terms)).await;
-            }
+        for (indices, terms) in bare {
+            // In a box: every batch would carry the room for it, and few need it.
+            Box::pin(self.fly_guarded(&indices, &mut calls, &mut errors, terms)).await;
         }
         let answer = |(call, error): (Call, Option<Error>)| error.map_or(Ok(call), Err);
         calls.into_iter().zip(errors).map(answer).collect()
     }
 
-    /// The runs of those calls and programs that have scripts.
+    /// The runs of those calls and programs that have scripts, and which calls have programs without one.
     fn plan(
         &self,
-        indices: &[usize],
+        indices: impl Iterator<Item = usize>,
         calls: &[Call],
         errors: &mut [Option<Error>],
         terms: Terms,
-    ) -> (Vec<ScriptRun>, Vec<Sent>) {
+    ) -> (Vec<ScriptRun>, Vec<Sent>, Vec<usize>) {
         let mut planner = Planner::new(&self.link, &self.options.prefix);
-        let nothing = HashMap::new();
-        for &index in indices {
+        let (nothing, mut tasks, mut bare) = (HashMap::new(), Vec::new(), Vec::new());
+        for index in indices {
             let call = &calls[index];
-            let tasks: Vec<_> = call.tasks().collect();
+            tasks.clear();
+            tasks.extend(call.tasks());
             let unscripted = unscripted(&tasks);
+            if !unscripted.is_empty() {
+                bare.push(index);
+            }
             if unscripted.is_empty() || call.rule() == Rule::Each {
                 if let Err(error) = planner.add(index, call, &tasks, &nothing, |task| !unscripted.contains(&task)) {
                     errors[index] = Some(error);
                 }
             }
         }
-        planner.finish(&self.scripts, terms)
+        let (runs, sent) = planner.finish(&self.scripts, terms);
+        (runs, sent, bare)
     }
 
     async fn fly_guarded(&self, bare: &[usize], calls: &mut [Call], errors: &mut [Option<Error>], terms: Terms) {

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use redis::{Cmd, ToRedisArgs, Value};
 use throttlekit::Error;
+use throttlekit::store::prefixed;
 
 use crate::error::answer;
 use crate::link::batch::Batch;
@@ -38,12 +39,16 @@ pub(crate) struct ScriptRun {
 const FIRST_KEY: usize = 3;
 
 impl ScriptRun {
-    /// A run on `keys`, without arguments yet.
-    pub(crate) fn new<'a>(script: Arc<Script>, keys: impl ExactSizeIterator<Item = &'a str>) -> Self {
-        let mut command = Cmd::with_capacity(8 + keys.len(), 160);
+    /// A run on `keys` below `prefix`, without arguments yet.
+    pub(crate) fn new<'a>(script: Arc<Script>, prefix: &str, keys: impl ExactSizeIterator<Item = &'a str>) -> Self {
+        let mut command = Cmd::with_capacity(24 + keys.len(), 160 + 32 * keys.len());
         command.arg("EVALSHA").arg(script.sha1()).arg(keys.len());
         for key in keys {
-            command.arg(key);
+            if prefix.is_empty() {
+                command.arg(key);
+            } else {
+                command.arg(prefixed(prefix, key));
+            }
         }
         Self { script, command }
     }
@@ -85,11 +90,11 @@ impl Link {
         }
     }
 
-    /// The slot of a key, if the server is a cluster: all keys of one run have to be in the same.
-    pub(crate) fn slot(&self, key: &str) -> Option<u16> {
+    /// The slot of a key below `prefix`, if the server is a cluster: all keys of one run have to be in the same.
+    pub(crate) fn slot(&self, prefix: &str, key: &str) -> Option<u16> {
         match self {
             Self::Single(_) => None,
-            Self::Cluster(_) => Some(slots::slot_of(key.as_bytes())),
+            Self::Cluster(_) => Some(slots::slot_of(prefixed(prefix, key).as_bytes())),
         }
     }
 

@@ -1,5 +1,5 @@
 -- Any steps on any keys. Arguments: instant, least life, then all that `take` takes below.
-local at = 2
+local at, raw = 2, {}
 local function take()
   at = at + 1
   return tonumber(ARGV[at])
@@ -13,9 +13,58 @@ local function numbers(n, as_text)
   return some
 end
 
+local count = take()
+
+-- No count of spans: they go on up to the end, and no step has to know of another but for those before it on its key. After
+-- the numbers of a span come those of the one request for all its keys, and which of them take it how often if not once.
+if count == 0 then
+  local spans, last, changes = {}, 0, 0
+  while at < #ARGV do
+    local t, first = twins[take()], last + 1
+    last = last + take()
+    local pure, a, r, often = take() == 1, numbers(take()), numbers(take()), nil
+    for _ = 1, take() / 2 do
+      often = often or {}
+      local k = first - 1 + take()
+      often[k] = take()
+    end
+    spans[#spans + 1] = {t = t, a = a, r = r, first = first, last = last, pure = pure, often = often}
+    t.read(raw, first, last, now, a, pure)
+  end
+  for _, span in ipairs(spans) do
+    local t, a, r, pure, often = span.t, span.a, span.r, span.pure, span.often
+    local load, step, save, tell = t.load, t.step, t.save, t.tell
+    for k = span.first, span.last do
+      local found, bad, state, new, ttl = raw[k], nil, nil, nil, nil
+      if found then
+        bad = broken[k]
+        if not pure and not bad then state, bad = load(found, now, a) end
+      end
+      if not pure and not bad then
+        new, ttl = step(state, now, a, r)
+        if new ~= nil then changes = changes + 1 end
+        for _ = 2, new ~= nil and often and often[k] or 1 do
+          local newer, life = step(new or nil, now, a, r)
+          if newer == nil then break end
+          new, ttl, changes = newer, life, changes + 1
+        end
+      end
+      -- What an answer needs is told before its key is written.
+      if tell and found and not bad then tell(KEYS[k], found, now, a) end
+      if new then
+        save(KEYS[k], new, lifetime(ttl), now, a)
+      elseif new == false then
+        call('DEL', KEYS[k])
+      end
+    end
+  end
+  raw[last + 1], raw[last + 2] = now, changes
+  return raw
+end
+
 -- Spans: keys that follow each other and belong to one program.
-local raw, state, life, spans, last = {}, {}, {}, {}, 0
-for s = 1, take() do
+local state, life, spans, last = {}, {}, {}, 0
+for s = 1, count do
   local t, count, pure = twins[take()], take(), take() == 1
   local a, first = numbers(take()), last + 1
   last = last + count
