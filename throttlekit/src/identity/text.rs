@@ -1,6 +1,7 @@
 //! The text of an address, without allocation.
 
 use std::fmt::{self, Write as _};
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr};
 
 use arrayvec::ArrayString;
@@ -21,8 +22,17 @@ const CAPACITY: usize = 48;
 /// assert_eq!(format!("{text:?}"), "AddressText(..)");
 /// # Ok::<(), std::net::AddrParseError>(())
 /// ```
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct AddressText(ArrayString<CAPACITY>);
+#[derive(Clone, Copy)]
+pub struct AddressText {
+    /// ASCII throughout, also behind the text.
+    bytes: Words,
+    len: u8,
+}
+
+/// Aligned, so that the library asks whole words whether they are text.
+#[derive(Clone, Copy)]
+#[repr(align(16))]
+struct Words([u8; CAPACITY]);
 
 impl AddressText {
     /// How long a [mark](Self::marked) may be, in bytes.
@@ -31,7 +41,7 @@ impl AddressText {
     /// No text.
     #[inline]
     pub const fn new() -> Self {
-        Self(ArrayString::new_const())
+        Self { bytes: Words([0; CAPACITY]), len: 0 }
     }
 
     /// The text of `address` as it is; [`aggregate`](super::aggregate) first what is not to be told apart.
@@ -57,33 +67,63 @@ impl AddressText {
         if mark.len() > Self::MAX_MARK {
             return None;
         }
-        let mut text = Self(ArrayString::from(mark).ok()?);
-        text.push(address);
+        let mut text = Self::new();
+        text.format(mark, address);
         Some(text)
     }
 
     /// Replaces the text by that of `address`.
     #[inline]
     pub fn set(&mut self, address: IpAddr) {
-        self.0.clear();
-        self.push(address);
+        match address {
+            IpAddr::V4(address) => {
+                let (digits, len) = decimal(address);
+                if let Some(start) = self.bytes.0.first_chunk_mut() {
+                    *start = digits;
+                }
+                self.len = len;
+            }
+            IpAddr::V6(_) => self.format("", address),
+        }
     }
 
     /// The text.
     #[inline]
     pub fn as_str(&self) -> &str {
-        &self.0
+        // All of it, or all that IPv4 may need: of two words that is told sooner than of nine bytes.
+        let bytes = if self.len <= 16 { &self.bytes.0[..16] } else { &self.bytes.0[..] };
+        let text = std::str::from_utf8(bytes).unwrap_or_default();
+        text.get(..usize::from(self.len)).unwrap_or_default()
     }
 
-    /// It cannot fail: there is room for the longest mark and address.
-    #[inline]
-    fn push(&mut self, address: IpAddr) {
-        match address {
-            IpAddr::V4(address) => push_ipv4(&mut self.0, address),
-            IpAddr::V6(address) => {
-                let _ = write!(self.0, "{address}");
-            }
-        }
+    #[cold]
+    fn format(&mut self, mark: &str, address: IpAddr) {
+        let mut text = ArrayString::<CAPACITY>::new();
+        // It cannot fail: there is room for the longest mark and address.
+        let _ = write!(text, "{mark}{address}");
+        *self = Self::new();
+        self.bytes.0[..text.len()].copy_from_slice(text.as_bytes());
+        self.len = u8::try_from(text.len()).unwrap_or_default();
+    }
+}
+
+impl Default for AddressText {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl PartialEq for AddressText {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for AddressText {}
+
+impl Hash for AddressText {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
     }
 }
 
@@ -99,48 +139,41 @@ impl fmt::Debug for AddressText {
     }
 }
 
-/// For each octet its digits, a full stop, and how many bytes both are.
-static OCTETS: [([u8; 4], u8); 256] = octets();
+/// For each octet its digits and a full stop, the first of them in the lowest byte, and how many bytes they are.
+static OCTETS: [(u32, u8); 256] = octets();
 
 #[allow(clippy::cast_possible_truncation)] // octets and digits
-const fn octets() -> [([u8; 4], u8); 256] {
-    let mut octets = [([b'.'; 4], 0); 256];
+const fn octets() -> [(u32, u8); 256] {
+    let mut octets = [(0, 0); 256];
     let mut octet = 0;
     while octet < 256 {
-        let (text, length) = &mut octets[octet];
-        let digits = [octet / 100, octet / 10 % 10, octet % 10];
-        let mut at = if octet >= 100 {
-            0
-        } else if octet >= 10 {
-            1
-        } else {
-            2
-        };
-        while at < 3 {
-            text[*length as usize] = b'0' + digits[at] as u8;
-            *length += 1;
-            at += 1;
+        let mut text = b'.' as u32;
+        let (mut rest, mut length) = (octet as u32, 1);
+        while length == 1 || rest > 0 {
+            text = (text << 8) | (b'0' as u32 + rest % 10);
+            rest /= 10;
+            length += 1;
         }
-        *length += 1;
+        octets[octet] = (text, length);
         octet += 1;
     }
     octets
 }
 
-/// Adds `address` in decimal. The general formatter costs more than the check that this is for, and so does a copy of
-/// a length that is known late, for each octet: here four bytes are stored each time, and the rest is written over.
+/// `address` in decimal, a full stop behind it, and how many bytes it has without that one.
+///
+/// The general formatter costs more than the check that this is for. Put together in a register, since bytes that are
+/// stored one by one are slow to read as words, and hashing reads words.
 #[inline]
-fn push_ipv4(text: &mut ArrayString<CAPACITY>, address: Ipv4Addr) {
-    let mut bytes = [0; 16];
-    let mut end = 0;
-    for octet in address.octets() {
-        let (digits, length) = OCTETS[usize::from(octet)];
-        if let Some(place) = bytes.get_mut(end..end + 4) {
-            place.copy_from_slice(&digits);
-        }
-        end += usize::from(length);
-    }
-    // Without the last full stop.
-    let decimal = std::str::from_utf8(&bytes[..end.clamp(1, 16) - 1]).unwrap_or_default();
-    let _ = text.try_push_str(decimal);
+fn decimal(address: Ipv4Addr) -> ([u8; 16], u8) {
+    let [a, b, c, d] = address.octets();
+    let ((first, first_len), (second, second_len)) = (pair(a, b), pair(c, d));
+    let text = u128::from(first) | (u128::from(second) << (8 * first_len));
+    (text.to_le_bytes(), first_len + second_len - 1)
+}
+
+#[inline]
+fn pair(a: u8, b: u8) -> (u64, u8) {
+    let ((a, a_len), (b, b_len)) = (OCTETS[usize::from(a)], OCTETS[usize::from(b)]);
+    (u64::from(a) | (u64::from(b) << (8 * a_len)), a_len + b_len)
 }
