@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use throttlekit::{Admission, Ask, Error, FailMode, Permit, Run};
+#[cfg(feature = "config")]
+use throttlekit::policy::Guarded;
+use throttlekit::{Admission, Admit, Ask, Error, FailMode, Permit, Run};
 
 use crate::admitted::Admitted;
 use crate::door::{Door, Present};
@@ -55,7 +57,7 @@ impl<D: Door> Shared<D> {
             return None;
         }
         let mut key = FoundKey::new();
-        match rule.find_key(&D::shorten(*head), &mut key) {
+        match rule.find_key(head, &mut key) {
             Found::Key => {}
             Found::Nobody => {
                 self.tell_nobody(head, rule);
@@ -117,38 +119,76 @@ impl<D: Door> Shared<D> {
             return self.panicked(head, rule, "the priority function panicked");
         };
         let ask = Ask::new(key).cost(cost).priority(priority);
-        let answer = match &rule.asked {
+        match &rule.asked {
             Asked::Limiter(limiter) => match limiter.check(key, cost) {
                 Run::Ready(Some(Ok(decision))) if decision.allowed && !self.hooks.share => {
                     if rule.shows_allows() {
                         *pass = Some(Pass::counted(rule, decision));
                     }
-                    return None;
+                    None
                 }
-                answer => answer.map(|answer| answer.map(Admission::rate)),
+                answer => {
+                    let answer = answer.map(|answer| answer.map(Admission::rate));
+                    self.answered(head, rule, &ask, answer, pass)
+                }
             },
-            Asked::Admit(admit) => {
-                let mut answer = admit.admit(&ask);
-                // Where it is, since moving an admission costs about as much as a check.
-                match &mut answer {
-                    Run::Ready(Some(Ok(admission))) if admission.decision.allowed => {
-                        self.admitted(head, rule, &ask, admission, pass);
-                        return None;
-                    }
-                    _ => answer,
-                }
-            }
+            Asked::Admit(admit) => self.ask_all(head, rule, &**admit, &ask, pass),
             #[cfg(feature = "config")]
-            Asked::Guarded(guarded) => {
-                return match guarded.enter(&ask).now() {
-                    Ok(entry) => self.conclude(head, rule, &ask, entry.into(), pass),
-                    Err(answer) => Some(self.wait(rule, &ask, Answering::Guarded(answer))),
-                };
+            Asked::Guarded(guarded) => self.enter(head, rule, guarded, &ask, pass),
+        }
+    }
+
+    /// As [`ask`](Self::ask), of limits that answer with an admission.
+    #[inline(never)] // a frame of its own, since that of a check should be small
+    fn ask_all(
+        &self,
+        head: &D::Head<'_>,
+        rule: &Arc<Rule<D>>,
+        admit: &dyn Admit,
+        ask: &Ask<'_>,
+        pass: &mut Option<Pass<D>>,
+    ) -> Verdict<D> {
+        let mut answer = admit.admit(ask);
+        // Where it is, since moving an admission costs about as much as a check.
+        match &mut answer {
+            Run::Ready(Some(Ok(admission))) if admission.decision.allowed => {
+                self.admitted(head, rule, ask, admission, pass);
+                None
             }
-        };
+            _ => self.answered(head, rule, ask, answer, pass),
+        }
+    }
+
+    /// As [`ask`](Self::ask), of slots and what is asked once they are held.
+    #[cfg(feature = "config")]
+    #[inline(never)] // as above
+    fn enter(
+        &self,
+        head: &D::Head<'_>,
+        rule: &Arc<Rule<D>>,
+        guarded: &Guarded,
+        ask: &Ask<'_>,
+        pass: &mut Option<Pass<D>>,
+    ) -> Verdict<D> {
+        match guarded.enter(ask).now() {
+            Ok(entry) => self.conclude(head, rule, ask, entry.into(), pass),
+            Err(answer) => Some(self.wait(rule, ask, Answering::Guarded(answer))),
+        }
+    }
+
+    /// Goes on with what the limits answered, if they have.
+    #[inline(never)]
+    fn answered(
+        &self,
+        head: &D::Head<'_>,
+        rule: &Arc<Rule<D>>,
+        ask: &Ask<'_>,
+        answer: Run<Result<Admission, Error>>,
+        pass: &mut Option<Pass<D>>,
+    ) -> Verdict<D> {
         match answer.now() {
-            Ok(answer) => self.conclude(head, rule, &ask, answer.into(), pass),
-            Err(answer) => Some(self.wait(rule, &ask, Answering::Limits(answer))),
+            Ok(answer) => self.conclude(head, rule, ask, answer.into(), pass),
+            Err(answer) => Some(self.wait(rule, ask, Answering::Limits(answer))),
         }
     }
 

@@ -193,7 +193,7 @@ impl<D: Door> Rule<D> {
 
     /// Finds the key of `request`, and leaves it in `key` if it does.
     #[inline]
-    pub(crate) fn find_key<'a>(&'a self, request: &D::Head<'a>, key: &mut FoundKey<'a>) -> Found {
+    pub(crate) fn find_key<'r: 'a, 'a>(&'a self, request: &D::Head<'r>, key: &mut FoundKey<'a>) -> Found {
         match &self.key {
             Source::Peer(peer) => match unwound(|| request.peer()) {
                 Some(Some(address)) => {
@@ -205,7 +205,7 @@ impl<D: Door> Rule<D> {
             },
             // Written in place: a key is large.
             Source::Extractor(extractor) => {
-                if unwound(|| key.other = extractor.key(request)).is_none() {
+                if unwound(|| key.other = extractor.key(&D::shorten(*request))).is_none() {
                     return Found::Panicked;
                 }
                 if let Some(key) = &mut key.other {
