@@ -132,12 +132,9 @@ where
                     return Poll::Ready(response.map(|response| response.map_body(|_, body| ResponseBody::free(body))));
                 }
                 StateProjection::Carrying { future, pass } => {
-                    let response = ready!(future.poll(cx));
-                    // Taken in either case: an error ends the work too.
-                    let pass = pass.take();
-                    return Poll::Ready(match response {
-                        Ok(response) => Ok(finished(response, pass)),
-                        Err(error) => Err(failed(error, pass)),
+                    return Poll::Ready(match ready!(future.poll(cx)) {
+                        Ok(response) => Ok(finished(response, pass.as_mut())),
+                        Err(error) => Err(failed(error, pass.as_mut())),
                     });
                 }
                 StateProjection::Rejected { response } => {
@@ -158,7 +155,10 @@ where
 
 /// The response of the inner service with what we add.
 #[inline]
-fn finished<B: MessageBody>(mut response: ServiceResponse<B>, pass: Option<Pass>) -> ServiceResponse<ResponseBody<B>> {
+fn finished<B: MessageBody>(
+    mut response: ServiceResponse<B>,
+    pass: Option<&mut Pass>,
+) -> ServiceResponse<ResponseBody<B>> {
     let status = response.status().as_u16();
     let ending = pass.map(|pass| pass.finish(status, response.headers_mut())).unwrap_or_default();
     response.map_body(|_, body| ResponseBody::passed(body, ending))
@@ -166,7 +166,7 @@ fn finished<B: MessageBody>(mut response: ServiceResponse<B>, pass: Option<Pass>
 
 /// An error of the inner service: actix-web makes the response of it, which is complete then.
 #[cold]
-fn failed(error: Error, pass: Option<Pass>) -> Error {
+fn failed(error: Error, pass: Option<&mut Pass>) -> Error {
     let status = error.as_response_error().status_code().as_u16();
     // The response is made elsewhere, so there is no header field of ours on it.
     if let Some(mut ending) = pass.map(|pass| pass.finish(status, &mut HeaderMap::new())) {

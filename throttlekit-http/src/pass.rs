@@ -16,10 +16,8 @@ use crate::rule::{Manners, Rule};
 /// [`fail`](Self::fail). Dropped before, the client went away.
 pub struct Pass<D: Door> {
     ending: Ending,
-    /// The rule whose limits are shown to the client; `None` if nothing is.
-    shown: Option<Arc<Rule<D>>>,
-    /// `None` if the fail mode lets it pass.
-    decision: Option<Decision>,
+    /// What is shown to the client, and the rule that it is of; `None` if nothing is.
+    shown: Option<(Arc<Rule<D>>, Decision)>,
     /// What few requests have.
     more: Option<Box<More>>,
     manners: Manners,
@@ -55,13 +53,12 @@ impl Kind {
 }
 
 impl<D: Door> Pass<D> {
-    /// A request of a rule with one limit, which holds nothing.
+    /// A request of a rule with one limit, which is shown and holds nothing.
     #[inline]
     pub(crate) fn counted(rule: &Arc<Rule<D>>, decision: Decision) -> Self {
         Self {
             ending: Ending::none(),
-            shown: rule.shows_allows().then(|| Arc::clone(rule)),
-            decision: Some(decision),
+            shown: Some((Arc::clone(rule), decision)),
             more: None,
             manners: rule.manners,
             method: Kind::Usual,
@@ -73,13 +70,12 @@ impl<D: Door> Pass<D> {
     pub(crate) fn admitted(head: &D::Head<'_>, rule: &Arc<Rule<D>>, admission: &mut Admission) -> Self {
         let mut pass = Self::undecided(head, rule, std::mem::take(&mut admission.permit));
         if rule.shows_allows() {
-            pass.shown = Some(Arc::clone(rule));
+            pass.shown = Some((Arc::clone(rule), admission.decision));
             let each = rule.decisions(admission);
             if !each.is_empty() {
                 pass.more().each = each;
             }
         }
-        pass.decision = Some(admission.decision);
         pass
     }
 
@@ -87,7 +83,7 @@ impl<D: Door> Pass<D> {
     #[inline]
     pub(crate) fn undecided(head: &D::Head<'_>, rule: &Rule<D>, permit: Permit) -> Self {
         let (ending, manners, method) = (Ending::holding(permit), rule.manners, Kind::of(head.method()));
-        Self { ending, shown: None, decision: None, more: None, manners, method }
+        Self { ending, shown: None, more: None, manners, method }
     }
 
     fn more(&mut self) -> &mut More {
@@ -135,22 +131,24 @@ impl<D: Door> Pass<D> {
     }
 
     /// The service failed without a response.
-    pub fn fail(mut self) {
+    pub fn fail(&mut self) {
         self.ending.fail();
     }
 
     /// The service gave a response: tells the client, and gives what the body has to carry. That holds nothing if the
     /// server will send no body.
     #[inline]
-    pub fn finish(mut self, status: u16, headers: &mut D::HeaderMap) -> Ending {
-        if let (Some(rule), Some(decision)) = (&self.shown, &self.decision) {
+    pub fn finish(&mut self, status: u16, headers: &mut D::HeaderMap) -> Ending {
+        if let Some((rule, decision)) = &self.shown {
             let each = self.more.as_ref().map_or(&[][..], |more| &more.each);
             rule.write(decision, each, Present::Replace, headers);
         }
         if self.ending.is_held() {
             self.leave(status);
         }
-        self.ending
+        // What the service was given to keep counts from here on, not what is left of this.
+        self.more = None;
+        std::mem::take(&mut self.ending)
     }
 
     fn leave(&mut self, status: u16) {
@@ -167,6 +165,9 @@ impl<D: Door> Pass<D> {
 
 impl<D: Door> fmt::Debug for Pass<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pass").field("ending", &self.ending).field("decision", &self.decision).finish_non_exhaustive()
+        f.debug_struct("Pass")
+            .field("ending", &self.ending)
+            .field("shown", &self.shown.as_ref().map(|(_, decision)| decision))
+            .finish_non_exhaustive()
     }
 }

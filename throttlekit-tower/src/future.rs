@@ -81,10 +81,8 @@ where
         if let Some(pass) = &mut pass {
             begin(pass, &mut request);
         }
-        if pass.is_some() {
-            return Self { state: State::Carrying { future: service.call(request), pass } };
-        }
-        Self { state: State::Passed { future: service.call(request) } }
+        let future = service.call(request);
+        Self { state: if pass.is_some() { State::Carrying { future, pass } } else { State::Passed { future } } }
     }
 
     #[cold]
@@ -184,10 +182,8 @@ where
                     };
                 }
                 StateProjection::Carrying { future, pass } => {
-                    let response = ready!(future.poll(cx));
-                    let pass = pass.take();
-                    return Poll::Ready(match response {
-                        Ok(response) => Ok(finished(response, pass)),
+                    return Poll::Ready(match ready!(future.poll(cx)) {
+                        Ok(response) => Ok(finished(response, pass.as_mut())),
                         Err(error) => {
                             if let Some(pass) = pass {
                                 pass.fail();
@@ -217,7 +213,7 @@ where
 
 /// The response of the inner service with what we add.
 #[inline]
-fn finished<B: Body, F: Framework>(mut response: Response<B>, pass: Option<Pass<F>>) -> Response<ResponseBody<B>> {
+fn finished<B: Body, F: Framework>(mut response: Response<B>, pass: Option<&mut Pass<F>>) -> Response<ResponseBody<B>> {
     let status = response.status().as_u16();
     let ending = pass.map(|pass| pass.finish(status, response.headers_mut())).unwrap_or_default();
     response.map(|body| ResponseBody::passed(body, ending))
