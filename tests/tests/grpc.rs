@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::
 };
 use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
 use throttlekit::{Error, FailMode, FixedWindow, Guard, Limiter, ManualClock, Run, SystemClock};
-use throttlekit_tower::{Framework, FrameworkLayer, RequestHead};
+use throttlekit_tower::{Framework, FrameworkLayer, Plain, RequestHead};
 use tonic::transport::Server;
 use tonic::transport::server::{TcpConnectInfo, TcpIncoming};
 use tonic::{Code, Request, Response, Status};
@@ -19,6 +19,8 @@ use tonic::{Code, Request, Response, Status};
 struct Tonic;
 
 impl Framework for Tonic {
+    type Bodies = Plain;
+
     fn peer(request: &RequestHead<'_, Self>) -> Option<SocketAddr> {
         request.extensions().get::<TcpConnectInfo>()?.remote_addr()
     }

@@ -9,6 +9,8 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use throttlekit_http::Ending;
 
+use crate::request::Plain;
+
 pin_project! {
     /// The body of a response that went through [`Throttle`](crate::Throttle).
     ///
@@ -23,17 +25,41 @@ pin_project! {
 pin_project! {
     #[project = KindProjection]
     enum Kind<B> {
+        // Nothing is held.
+        Free { #[pin] body: B },
         Passed { #[pin] body: B, ending: Ending },
         Own { data: Option<Bytes> },
+    }
+}
+
+/// Makes the bodies of responses out of what a [`ResponseBody`] is, in a type that the framework around the service has a
+/// use for.
+///
+/// `B` is the body of the inner service. [`Plain`] leaves it a `ResponseBody`, which needs no allocation.
+pub trait Bodies<B> {
+    /// The body of the responses.
+    type Body;
+
+    /// `body` as such a body. It may be [taken apart](ResponseBody::try_into_inner) if it holds nothing.
+    fn finish(body: ResponseBody<B>) -> Self::Body;
+}
+
+impl<B> Bodies<B> for Plain {
+    type Body = ResponseBody<B>;
+
+    #[inline]
+    fn finish(body: ResponseBody<B>) -> ResponseBody<B> {
+        body
     }
 }
 
 impl<B: Body> ResponseBody<B> {
     /// A body of the inner service, which carries `ending`. If it has ended already, so has the work.
     pub(crate) fn passed(body: B, mut ending: Ending) -> Self {
-        if ending.is_held() {
-            ending.frame(ended(&body));
+        if !ending.is_held() {
+            return Self::free(body);
         }
+        ending.frame(ended(&body));
         Self { kind: Kind::Passed { body, ending } }
     }
 }
@@ -42,7 +68,20 @@ impl<B> ResponseBody<B> {
     /// A body of the inner service that holds nothing.
     #[inline]
     pub(crate) fn free(body: B) -> Self {
-        Self { kind: Kind::Passed { body, ending: Ending::none() } }
+        Self { kind: Kind::Free { body } }
+    }
+
+    /// The body of the inner service.
+    ///
+    /// # Errors
+    ///
+    /// `self` if it holds a permit, which has to go with the body, or if it answers a request that was rejected.
+    #[inline]
+    pub fn try_into_inner(self) -> Result<B, Self> {
+        match self.kind {
+            Kind::Free { body } => Ok(body),
+            kind => Err(Self { kind }),
+        }
     }
 
     /// A body of ours.
@@ -64,9 +103,10 @@ where
     type Data = B::Data;
     type Error = B::Error;
 
+    #[inline]
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         match self.project().kind.project() {
-            KindProjection::Passed { body, ending } if !ending.is_held() => body.poll_frame(cx),
+            KindProjection::Free { body } => body.poll_frame(cx),
             KindProjection::Passed { mut body, ending } => {
                 let polled = body.as_mut().poll_frame(cx);
                 match &polled {
@@ -84,14 +124,14 @@ where
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Passed { body, .. } => body.is_end_stream(),
+            Kind::Free { body } | Kind::Passed { body, .. } => body.is_end_stream(),
             Kind::Own { data } => data.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Passed { body, .. } => body.size_hint(),
+            Kind::Free { body } | Kind::Passed { body, .. } => body.size_hint(),
             Kind::Own { data } => SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64)),
         }
     }
@@ -107,6 +147,7 @@ impl<B> Default for ResponseBody<B> {
 impl<B> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
+            Kind::Free { .. } => f.debug_struct("Free").finish_non_exhaustive(),
             Kind::Passed { ending, .. } => f.debug_struct("Passed").field("ending", ending).finish_non_exhaustive(),
             Kind::Own { data } => f.debug_struct("Own").field("data", data).finish(),
         }

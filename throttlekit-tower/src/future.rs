@@ -14,7 +14,7 @@ use pin_project_lite::pin_project;
 use throttlekit_http as door;
 use tower_service::Service;
 
-use crate::body::ResponseBody;
+use crate::body::{Bodies, ResponseBody};
 use crate::door::Tower;
 use crate::layer::Shared;
 use crate::request::{Framework, Plain, RequestHead};
@@ -163,11 +163,11 @@ where
 
 impl<S, B, F, ResBody> Future for ResponseFuture<S, B, F>
 where
-    F: Framework,
+    F: Framework<Bodies: Bodies<ResBody>>,
     S: Service<Request<B>, Response = Response<ResBody>>,
     ResBody: Body,
 {
-    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
+    type Output = Result<Response<<F::Bodies as Bodies<ResBody>>::Body>, S::Error>;
 
     /// # Panics
     ///
@@ -177,7 +177,9 @@ where
             let next = match self.as_mut().project().state.project() {
                 StateProjection::Passed { future } => {
                     return match ready!(future.poll(cx)) {
-                        Ok(response) => Poll::Ready(Ok(response.map(ResponseBody::free))),
+                        Ok(response) => {
+                            Poll::Ready(Ok(response.map(|body| F::Bodies::finish(ResponseBody::free(body)))))
+                        }
                         Err(error) => Poll::Ready(Err(error)),
                     };
                 }
@@ -194,7 +196,7 @@ where
                 }
                 StateProjection::Rejected { response } => {
                     let response = response.take().expect("`ResponseFuture` polled after its response was taken");
-                    return Poll::Ready(Ok((*response).map(ResponseBody::own)));
+                    return Poll::Ready(Ok((*response).map(|body| F::Bodies::finish(ResponseBody::own(body)))));
                 }
                 StateProjection::Waiting { call } => {
                     let waiting = call.as_mut().expect("a waiting call is taken only to leave this state");
@@ -213,10 +215,14 @@ where
 
 /// The response of the inner service with what we add.
 #[inline]
-fn finished<B: Body, F: Framework>(mut response: Response<B>, pass: Option<&mut Pass<F>>) -> Response<ResponseBody<B>> {
+fn finished<B, F>(mut response: Response<B>, pass: Option<&mut Pass<F>>) -> Response<<F::Bodies as Bodies<B>>::Body>
+where
+    B: Body,
+    F: Framework<Bodies: Bodies<B>>,
+{
     let status = response.status().as_u16();
     let ending = pass.map(|pass| pass.finish(status, response.headers_mut())).unwrap_or_default();
-    response.map(|body| ResponseBody::passed(body, ending))
+    response.map(|body| F::Bodies::finish(ResponseBody::passed(body, ending)))
 }
 
 impl<S, B, F> fmt::Debug for ResponseFuture<S, B, F>

@@ -12,7 +12,7 @@ mod layer;
 mod request;
 mod service;
 
-pub use body::ResponseBody;
+pub use body::{Bodies, ResponseBody};
 pub use door::Tower;
 pub use future::ResponseFuture;
 pub use layer::{FrameworkLayer, ThrottleLayer};

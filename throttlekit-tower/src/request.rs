@@ -28,13 +28,15 @@ pub struct PeerAddr(pub SocketAddr);
 ///
 /// ```
 /// use std::net::SocketAddr;
-/// use throttlekit_tower::{Framework, RequestHead};
+/// use throttlekit_tower::{Framework, Plain, RequestHead};
 ///
 /// /// A server that puts the bare address into the extensions.
 /// #[derive(Debug)]
 /// struct Ours;
 ///
 /// impl Framework for Ours {
+///     type Bodies = Plain;
+///
 ///     fn peer(request: &RequestHead<'_, Self>) -> Option<SocketAddr> {
 ///         request.extensions().get::<SocketAddr>().copied()
 ///     }
@@ -46,6 +48,9 @@ pub struct PeerAddr(pub SocketAddr);
 /// assert_eq!(RequestHead::<Ours>::new(&request).peer(), Some(([203, 0, 113, 5], 41_000).into()));
 /// ```
 pub trait Framework: Sized + Send + Sync + 'static {
+    /// What the bodies of responses are: [`Plain`] leaves them of the type [`ResponseBody`](crate::ResponseBody).
+    type Bodies;
+
     /// What an application has to do where [`peer`](Self::peer) finds nothing, as the end of a sentence for its log.
     /// Unless told otherwise that is to put a [`PeerAddr`] there; whoever looks elsewhere should say where.
     const PEER_REMEDY: &'static str = "the server has to put a `PeerAddr` into the extensions of each request";
@@ -65,7 +70,9 @@ pub trait Framework: Sized + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plain;
 
-impl Framework for Plain {}
+impl Framework for Plain {
+    type Bodies = Self;
+}
 
 /// A request without its body, in the framework `F`.
 pub struct RequestHead<'a, F = Plain> {

@@ -7,7 +7,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use crate::body::ResponseBody;
+use crate::body::Bodies;
 use crate::future::ResponseFuture;
 use crate::layer::Shared;
 use crate::request::{Framework, Plain};
@@ -53,12 +53,12 @@ impl<S: Clone, F: Framework> Clone for Throttle<S, F> {
 
 impl<S, F, ReqBody, ResBody> Service<Request<ReqBody>> for Throttle<S, F>
 where
-    F: Framework,
+    F: Framework<Bodies: Bodies<ResBody>>,
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
     ResBody: Body,
     ResBody::Data: From<Bytes>,
 {
-    type Response = Response<ResponseBody<ResBody>>;
+    type Response = Response<<F::Bodies as Bodies<ResBody>>::Body>;
     type Error = S::Error;
     type Future = ResponseFuture<S, ReqBody, F>;
 

@@ -146,6 +146,8 @@ async fn another_framework_says_what_to_do_about_an_unknown_peer() {
     #[derive(Debug)]
     struct Theirs;
     impl Framework for Theirs {
+        type Bodies = Plain;
+
         const PEER_REMEDY: &'static str = "switch on `remote_address`";
     }
     let told = Arc::new(Mutex::new(String::new()));
