@@ -18,7 +18,7 @@ use throttlekit::headers::{HeaderFamily, HeaderSet};
 use throttlekit::{Guard, Limiter, SystemClock};
 use throttlekit_actix::Throttle;
 
-use crate::stacks::Stack;
+use crate::stacks::{Stack, shown};
 
 const BARE: &str = "actix bare";
 
@@ -73,17 +73,18 @@ where
 /// If a limit is refused.
 pub(crate) fn all() -> Result<Vec<Stack>, Box<dyn StdError>> {
     let slots = Throttle::builder_for(Guard::fixed(100)?, SystemClock::new()).headers(HeaderSet::EMPTY).build()?;
+    let headers = Throttle::builder(shown(SystemClock::new())?).headers(HeaderFamily::Draft).build()?;
     Ok(vec![
         door(BARE, Bare),
-        door("actix ThrottleKit", behind(&ours(HeaderSet::EMPTY)?)?),
-        door("actix ThrottleKit, headers", behind(&ours(HeaderFamily::Draft.into())?)?),
+        door("actix ThrottleKit", behind(&ours()?)?),
+        door("actix ThrottleKit, headers", behind(&headers)?),
         door("actix ThrottleKit, slots", behind(&slots)?),
     ])
 }
 
-fn ours(headers: HeaderSet) -> Result<Throttle, Box<dyn StdError>> {
+fn ours() -> Result<Throttle, Box<dyn StdError>> {
     let limiter = Limiter::builder(gcra(Limit::GENEROUS)?).clock(SystemClock::new()).build();
-    Ok(Throttle::builder(limiter).headers(headers).build()?)
+    Ok(Throttle::builder(limiter).headers(HeaderSet::EMPTY).build()?)
 }
 
 /// The middleware around [`Bare`].

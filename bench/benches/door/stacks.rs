@@ -4,6 +4,7 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -12,9 +13,10 @@ use bench::clock::TscClock;
 use bench::rival::{Limit, gcra};
 use governor::clock::QuantaInstant;
 use governor::middleware::RateLimitingMiddleware;
+use http::header::{HeaderName, HeaderValue};
 use http::{Extensions, Request, Response, StatusCode};
 use throttlekit::headers::{HeaderFamily, HeaderSet};
-use throttlekit::{Clock, DynLimiter, Guard, Limiter, SystemClock};
+use throttlekit::{Clock, DynLimiter, ExactGcra, Guard, Limiter, SystemClock};
 use throttlekit_tower::PeerAddr;
 use throttlekit_tower::{ThrottleLayer, ThrottleLayerBuilder};
 use tower::layer::util::Identity;
@@ -25,6 +27,32 @@ use tower_governor::key_extractor::PeerIpKeyExtractor;
 
 /// The name of the bare tower service.
 const BARE: &str = "bare";
+
+/// The bare service with three header fields that are there already: what nobody who writes three can go below.
+#[derive(Clone, Copy, Debug)]
+struct Fields;
+
+impl Service<Request<Body>> for Fields {
+    type Response = Response<Body>;
+    type Error = std::convert::Infallible;
+    type Future = std::future::Ready<Result<Response<Body>, Self::Error>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        const FIELDS: [(HeaderName, HeaderValue); 3] = [
+            (HeaderName::from_static("ratelimit-limit"), HeaderValue::from_static("5000")),
+            (HeaderName::from_static("ratelimit-remaining"), HeaderValue::from_static("4999")),
+            (HeaderName::from_static("ratelimit-reset"), HeaderValue::from_static("1")),
+        ];
+        let mut response = Response::new(Body::empty());
+        response.headers_mut().extend(FIELDS);
+        *response.extensions_mut() = request.into_parts().0.extensions;
+        std::future::ready(Ok(response))
+    }
+}
 
 /// The name of an axum router with a layer that does nothing: what a layer costs there whatever it does.
 const AXUM: &str = "axum, idle layer";
@@ -110,14 +138,21 @@ pub(crate) fn all() -> Result<Vec<Stack>, Box<dyn Error>> {
     let axum = |name, layer: throttlekit_axum::ThrottleLayer| door(name, AXUM, route().layer(layer));
     Ok(vec![
         door(BARE, BARE, Bare),
+        door("bare, three fields", BARE, Fields),
         tower("ThrottleKit", ours(SystemClock::new())?.headers(HeaderSet::EMPTY).build()?),
-        tower("ThrottleKit, headers", ours(SystemClock::new())?.headers(HeaderFamily::Draft).build()?),
+        tower(
+            "ThrottleKit, headers",
+            ThrottleLayer::builder(shown(SystemClock::new())?).headers(HeaderFamily::Draft).build()?,
+        ),
         tower(
             "ThrottleKit, slots",
             ThrottleLayer::builder_for(slots()?, SystemClock::new()).headers(HeaderSet::EMPTY).build()?,
         ),
         tower("ThrottleKit, shared clock", ours(TscClock::new())?.headers(HeaderSet::EMPTY).build()?),
-        tower("ThrottleKit, shared clock, headers", ours(TscClock::new())?.headers(HeaderFamily::Draft).build()?),
+        tower(
+            "ThrottleKit, shared clock, headers",
+            ThrottleLayer::builder(shown(TscClock::new())?).headers(HeaderFamily::Draft).build()?,
+        ),
         door("tower_governor", BARE, theirs(&mut config())?.layer(Bare)),
         door("tower_governor, headers", BARE, theirs(&mut config().use_headers())?.layer(Bare)),
         door(AXUM, AXUM, route().layer(Identity::new())),
@@ -127,7 +162,7 @@ pub(crate) fn all() -> Result<Vec<Stack>, Box<dyn Error>> {
         ),
         axum(
             "axum, ThrottleKit, headers",
-            throttlekit_axum::ThrottleLayer::builder(limiter(SystemClock::new())?)
+            throttlekit_axum::ThrottleLayer::builder(shown(SystemClock::new())?)
                 .headers(HeaderFamily::Draft)
                 .build()?,
         ),
@@ -152,11 +187,21 @@ fn ours(clock: impl Clock) -> Result<ThrottleLayerBuilder, Box<dyn Error>> {
     Ok(ThrottleLayer::builder(limiter(clock)?))
 }
 
+/// A limit that admits every request of a run too, of as many digits as limits in use have, since its numbers are shown.
+///
+/// # Errors
+///
+/// If the limit is refused.
+pub(crate) fn shown(clock: impl Clock) -> Result<impl DynLimiter, Box<dyn Error>> {
+    let limit = ExactGcra::builder().limit(10_000).period(Duration::from_millis(1)).burst(5_000).build()?;
+    Ok(Limiter::builder(limit).clock(clock).build())
+}
+
 type Config<M> = GovernorConfigBuilder<PeerIpKeyExtractor, M>;
 
 fn config() -> Config<governor::middleware::NoOpMiddleware<QuantaInstant>> {
     let mut config = GovernorConfigBuilder::default();
-    config.per_millisecond(1).burst_size(4_000_000_000);
+    config.per_nanosecond(100).burst_size(5_000);
     config
 }
 
