@@ -51,6 +51,8 @@ pub const FIELD_NAMES: [&str; Field::COUNT] = [
 #[derive(Clone, Debug)]
 pub(crate) struct FieldTexts {
     headers: Headers,
+    /// How many families the fields belong to.
+    families: usize,
     /// The text of the limit as it is usually shown.
     limit: (u64, Bytes),
 }
@@ -58,7 +60,9 @@ pub(crate) struct FieldTexts {
 impl FieldTexts {
     /// Texts for a policy whose limit is usually `limit`.
     pub(crate) fn new(headers: Headers, limit: u64) -> Self {
-        Self { headers, limit: (limit, Bytes::from(limit.to_string())) }
+        let set = headers.set();
+        let families = HeaderFamily::ALL.into_iter().filter(|family| set.contains(*family)).count();
+        Self { headers, families, limit: (limit, Bytes::from(limit.to_string())) }
     }
 
     /// Which fields are written.
@@ -69,7 +73,7 @@ impl FieldTexts {
 
     /// How many fields there may be at most, if they are more than an empty map has room for when it first grows.
     pub(crate) fn room(&self) -> Option<usize> {
-        Some(3 * self.families()).filter(|_| self.families() > 1)
+        (self.families > 1).then_some(3 * self.families)
     }
 
     /// Calls `put` with each field of `decision` at `now_ms` of the clock that decided: the place of its name in
@@ -77,7 +81,7 @@ impl FieldTexts {
     ///
     /// Numbers below 10,000 and the usual limit take no allocation; of the others one or two, or all together, take one.
     pub(crate) fn for_each(&self, decision: &Decision, now_ms: f64, mut put: impl FnMut(usize, Bytes)) {
-        let single = self.families() == 1;
+        let single = self.families == 1;
         let mut text = Text::default();
         let mut spans: ArrayVec<(usize, usize, usize), { Field::COUNT }> = ArrayVec::new();
         self.headers.for_each(decision, now_ms, |field, value| {
@@ -115,11 +119,6 @@ impl FieldTexts {
             let Some(name) = place(field) else { return };
             put(name, small_number(value).unwrap_or_else(|| Bytes::from(value.to_string())));
         });
-    }
-
-    fn families(&self) -> usize {
-        let set = self.headers.set();
-        HeaderFamily::ALL.into_iter().filter(|family| set.contains(*family)).count()
     }
 
     /// A text that needs no memory of its own.
