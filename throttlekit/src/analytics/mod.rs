@@ -12,8 +12,10 @@ mod admissions;
 mod builder;
 mod counts;
 mod decisions;
+mod few;
 mod index;
-mod order;
+mod many;
+mod rank;
 mod space_saving;
 
 pub use admissions::{AdmissionAnalytics, AdmissionSnapshot};

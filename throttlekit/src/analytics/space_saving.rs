@@ -2,16 +2,15 @@
 
 use std::fmt;
 
-use super::index::{Index, Vacant};
-use super::order::Order;
+use super::few::Few;
+use super::index::Vacant;
+use super::many::Many;
+use super::rank::Rank;
 use crate::concurrency::keys::Keys;
 use crate::error::BuildError;
 
 /// The most bytes of a key that a summary keeps. The text of a longer one is cut, and ends in its fingerprint.
 const MAX_KEY_BYTES: usize = 512;
-/// How many counters of the heap are below each. Four are next to each other, so few lines of the cache are read on the way
-/// down.
-const WIDTH: usize = 4;
 /// What of a longer key is kept.
 const CUT_BYTES: usize = 64;
 
@@ -30,8 +29,8 @@ const CUT_BYTES: usize = 64;
 /// and each key of a true weight above N / k has a counter. Sums are exact while they are whole and at most 2^53.
 ///
 /// An update costs one look-up, and O(log k) steps at worst: the counters are a heap, least first, and a key that is seen
-/// often is at its bottom, where there is no way to go. (Up to 16 counters are a sorted list instead.) Keys are told apart by keyed fingerprints of 64 bits, so two of k
-/// keys are taken for one with a probability below k^2 / 2^64. The text of a key is copied when it gets a counter; of a
+/// often is at its bottom, where there is no way to go. (Up to 16 counters are all looked at instead.) Keys are told apart by
+/// keyed fingerprints of 64 bits, so two of k keys are taken for one with a probability below k^2 / 2^64. The text of a key is copied when it gets a counter; of a
 /// text of more than 512 bytes only the beginning is, followed by `#` and its fingerprint, which differs between runs.
 ///
 /// ```
@@ -49,58 +48,24 @@ const CUT_BYTES: usize = 64;
 pub struct SpaceSaving {
     capacity: usize,
     hasher: Keys,
-    /// Where the entry of a fingerprint is.
-    slots: Index,
+    counters: Counters,
+    /// By slot.
     entries: Vec<Entry>,
-    /// The least counter first: a heap; or a few in the places of their entries.
-    heap: Vec<Counter>,
-    /// The order of a few.
-    order: Order,
-    /// How many keys ever got a counter.
+    /// The number of the next key that gets a counter.
     arrivals: u64,
     observed: f64,
 }
 
 #[derive(Clone)]
+enum Counters {
+    Few(Box<Few>),
+    Many(Many),
+}
+
+#[derive(Clone)]
 struct Entry {
     key: String,
-    fingerprint: u64,
     error: f64,
-    /// Where its counter is in the heap.
-    at: usize,
-}
-
-#[derive(Clone, Copy)]
-struct Counter {
-    rank: Rank,
-    /// Where its entry is.
-    slot: usize,
-}
-
-/// What counters are ordered by: the count, and among equals the number of the key's arrival. The bits of floats above 0 are
-/// in the order of the floats, so one comparison does, and needs no branch.
-#[derive(Clone, Copy, PartialEq, PartialOrd)]
-struct Rank(u128);
-
-impl Rank {
-    #[inline]
-    fn new(count: f64, arrival: u64) -> Self {
-        Self(u128::from(count.to_bits()) << 64 | u128::from(arrival))
-    }
-
-    #[inline]
-    fn count(self) -> f64 {
-        #[allow(clippy::cast_possible_truncation)] // the upper half
-        let bits = (self.0 >> 64) as u64;
-        f64::from_bits(bits)
-    }
-
-    #[inline]
-    fn plus(self, weight: f64) -> Self {
-        #[allow(clippy::cast_possible_truncation)] // the lower half
-        let arrival = self.0 as u64;
-        Self::new(self.count() + weight, arrival)
-    }
 }
 
 /// A key and how often it was seen, from [`SpaceSaving::top`].
@@ -151,10 +116,12 @@ impl SpaceSaving {
         Ok(Self {
             capacity,
             hasher,
-            slots: Index::new(),
+            counters: if capacity <= Few::MOST {
+                Counters::Few(Box::new(Few::new()))
+            } else {
+                Counters::Many(Many::new())
+            },
             entries: Vec::new(),
-            heap: Vec::new(),
-            order: Order::EMPTY,
             arrivals: 0,
             observed: 0.0,
         })
@@ -177,135 +144,51 @@ impl SpaceSaving {
             return;
         }
         self.observed += weight;
-        match self.slots.find(fingerprint) {
-            Ok(slot) => {
-                let is_few = self.is_few();
-                let at = if is_few { slot } else { self.entries[slot].at };
-                let rank = &mut self.heap[at].rank;
-                *rank = rank.plus(weight);
-                if is_few { self.move_up(slot) } else { self.sink(at) }
-            }
-            Err(vacant) if self.entries.len() < self.capacity => self.enter(vacant, fingerprint, key, weight),
-            Err(vacant) => self.replace(vacant, fingerprint, key, weight),
-        }
-    }
-
-    /// Whether the counters are too few for a heap.
-    #[inline]
-    fn is_few(&self) -> bool {
-        self.capacity <= Order::FEW
-    }
-
-    /// Where the least counter is, if there is one.
-    #[inline]
-    fn first(&self) -> usize {
-        if self.is_few() { self.order.at(0) } else { 0 }
-    }
-
-    /// Puts a counter of a few, which is not in the order, where it belongs among `others`. What is new is mostly near the
-    /// greatest: with each other or with few above it.
-    #[inline]
-    fn line_up(&mut self, slot: usize, others: usize) {
-        let rank = self.heap[slot].rank;
-        let mut place = others;
-        while place > 0 && self.heap[self.order.at(place - 1)].rank > rank {
-            place -= 1;
-        }
-        self.order.put(place, slot);
-    }
-
-    /// Moves a counter of a few up until none below it is greater. One that is seen often has no way to go.
-    #[inline]
-    fn move_up(&mut self, slot: usize) {
-        let rank = self.heap[slot].rank;
-        let from = self.order.place_of(slot);
-        let mut place = from;
-        while place + 1 < self.heap.len() && self.heap[self.order.at(place + 1)].rank < rank {
-            place += 1;
-        }
-        if place != from {
-            self.order.take(from);
-            self.order.put(place, slot);
-        }
+        let has_room = self.entries.len() < self.capacity;
+        let (slot, error) = match &mut self.counters {
+            Counters::Few(few) => match few.find(fingerprint) {
+                Some(slot) => return few.add(slot, weight),
+                None if has_room => return self.enter(None, fingerprint, key, weight),
+                None => few.replace(fingerprint, weight, self.arrivals),
+            },
+            Counters::Many(many) => match many.find(fingerprint) {
+                Ok(slot) => return many.add(slot, weight),
+                Err(vacant) if has_room => return self.enter(Some(vacant), fingerprint, key, weight),
+                Err(vacant) => many.replace(vacant, fingerprint, weight, self.arrivals),
+            },
+        };
+        // The buffer of the key that leaves is used again.
+        let entry = &mut self.entries[slot];
+        entry.error = error;
+        entry.key.clear();
+        keep(&mut entry.key, key, fingerprint);
+        self.arrived();
     }
 
     /// Gives a key a new counter.
     #[cold]
-    fn enter(&mut self, vacant: Vacant, fingerprint: u64, key: &str, weight: f64) {
-        let (slot, at) = (self.entries.len(), self.heap.len());
+    fn enter(&mut self, vacant: Option<Vacant>, fingerprint: u64, key: &str, weight: f64) {
+        match (&mut self.counters, vacant) {
+            (Counters::Many(many), Some(vacant)) => many.enter(vacant, fingerprint, weight, self.arrivals),
+            (Counters::Few(few), None) => few.enter(fingerprint, weight, self.arrivals),
+            _ => return,
+        }
         let mut text = String::new();
         keep(&mut text, key, fingerprint);
-        self.entries.push(Entry { key: text, fingerprint, error: 0.0, at });
-        self.heap.push(Counter { rank: Rank::new(weight, self.arrivals), slot });
-        self.slots.insert(vacant, slot);
+        self.entries.push(Entry { key: text, error: 0.0 });
+        self.arrived();
+    }
+
+    /// Goes on to the number of the next arrival.
+    #[inline]
+    fn arrived(&mut self) {
         self.arrivals += 1;
-        if self.is_few() { self.line_up(slot, at) } else { self.rise(at) }
-    }
-
-    /// Gives a key the least counter.
-    #[inline]
-    fn replace(&mut self, vacant: Vacant, fingerprint: u64, key: &str, weight: f64) {
-        let first = self.first();
-        let Some(least) = self.heap.get_mut(first) else { return };
-        let entry = &mut self.entries[least.slot];
-        self.slots.exchange(vacant, least.slot, entry.fingerprint);
-        entry.fingerprint = fingerprint;
-        entry.error = least.rank.count();
-        // The buffer of the key that leaves is used again.
-        entry.key.clear();
-        keep(&mut entry.key, key, fingerprint);
-        least.rank = Rank::new(entry.error + weight, self.arrivals);
-        self.arrivals += 1;
-        if self.is_few() {
-            self.order.take(0);
-            self.line_up(first, self.heap.len() - 1);
-        } else {
-            self.sink(first);
+        if self.arrivals == Rank::ARRIVALS {
+            self.arrivals = match &mut self.counters {
+                Counters::Few(few) => few.renumber(),
+                Counters::Many(many) => many.renumber(),
+            };
         }
-    }
-
-    /// Moves the counter at `at` down until none below it is less.
-    #[inline]
-    fn sink(&mut self, mut at: usize) {
-        let moved = self.heap[at];
-        loop {
-            let first = WIDTH * at + 1;
-            let below = self.heap.get(first..).unwrap_or_default();
-            let Some(mut least) = below.first().map(|counter| counter.rank) else { break };
-            let mut from = first;
-            for (place, counter) in (first..first + WIDTH).zip(below).skip(1) {
-                let is_less = counter.rank < least;
-                from = if is_less { place } else { from };
-                least = if is_less { counter.rank } else { least };
-            }
-            if least >= moved.rank {
-                break;
-            }
-            self.put(at, self.heap[from]);
-            at = from;
-        }
-        self.put(at, moved);
-    }
-
-    /// Moves the counter at `at` up until none above it is greater.
-    fn rise(&mut self, mut at: usize) {
-        let moved = self.heap[at];
-        while at > 0 {
-            let above = (at - 1) / WIDTH;
-            let counter = self.heap[above];
-            if moved.rank >= counter.rank {
-                break;
-            }
-            self.put(at, counter);
-            at = above;
-        }
-        self.put(at, moved);
-    }
-
-    #[inline]
-    fn put(&mut self, at: usize, counter: Counter) {
-        self.heap[at] = counter;
-        self.entries[counter.slot].at = at;
     }
 
     /// The keys that have counters, the greatest count first, and equal ones by key.
@@ -317,26 +200,36 @@ impl SpaceSaving {
 
     /// As [`top`](Self::top), in any order.
     pub(super) fn counted(&self) -> impl Iterator<Item = Counted> {
-        self.heap.iter().map(|counter| {
-            let Entry { key, error, .. } = &self.entries[counter.slot];
-            Counted { key: key.clone(), count: counter.rank.count(), error: *error }
-        })
+        let ranks = match &self.counters {
+            Counters::Few(few) => few.ranks(),
+            Counters::Many(many) => many.ranks(),
+        };
+        ranks.iter().map(|rank| self.told(*rank))
+    }
+
+    fn told(&self, rank: Rank) -> Counted {
+        let Entry { key, error } = &self.entries[rank.slot()];
+        Counted { key: key.clone(), count: rank.count(), error: *error }
     }
 
     /// What is known of `key`; `None` if it has no counter, so that it weighs at most the [least](Self::least) count.
     pub fn get(&self, key: &str) -> Option<Counted> {
         let fingerprint = self.hasher.of(key);
-        let entry = &self.entries[self.slots.get(fingerprint)?];
-        let count = self.heap[entry.at].rank.count();
-        Some(Counted { key: entry.key.clone(), count, error: entry.error })
+        let rank = match &self.counters {
+            Counters::Few(few) => few.rank(few.find(fingerprint)?),
+            Counters::Many(many) => many.rank(many.find(fingerprint).ok()?),
+        };
+        Some(self.told(rank))
     }
 
     /// The least count: no key without a counter weighs more. 0 while there are counters left.
     pub fn least(&self) -> f64 {
-        if self.heap.len() < self.capacity {
-            0.0
-        } else {
-            self.heap.get(self.first()).map_or(0.0, |counter| counter.rank.count())
+        if self.len() < self.capacity {
+            return 0.0;
+        }
+        match &self.counters {
+            Counters::Few(few) => few.least().count(),
+            Counters::Many(many) => many.least().count(),
         }
     }
 
@@ -362,10 +255,11 @@ impl SpaceSaving {
 
     /// Forgets all keys. Keeps the memory for the next ones.
     pub fn clear(&mut self) {
-        self.slots.clear();
+        match &mut self.counters {
+            Counters::Few(few) => few.clear(),
+            Counters::Many(many) => many.clear(),
+        }
         self.entries.clear();
-        self.heap.clear();
-        self.order = Order::EMPTY;
         self.arrivals = 0;
         self.observed = 0.0;
     }
@@ -400,5 +294,25 @@ impl fmt::Debug for SpaceSaving {
             .field("len", &self.len())
             .field("observed", &self.observed)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where arrivals are numbered from 0 again, the earliest is still forgotten first.
+    #[test]
+    fn arrivals_do_not_run_out() {
+        for capacity in [3, 16, 17, 40] {
+            let (mut heavy, mut expected) = (SpaceSaving::new(capacity).unwrap(), SpaceSaving::new(capacity).unwrap());
+            heavy.arrivals = Rank::ARRIVALS - 200;
+            for number in 0..2_000_u32 {
+                let key = (number.wrapping_mul(2_654_435_761) >> 26).to_string();
+                heavy.observe(&key);
+                expected.observe(&key);
+            }
+            assert!(heavy.arrivals < 10_000 && heavy.top() == expected.top(), "of {capacity}");
+        }
     }
 }
