@@ -219,3 +219,16 @@ pub(crate) async fn denials_can_be_problem_details<F: Framework>() {
         serde_json::from_str(&read(denied).await.expect("a whole body")).expect("it is JSON");
     assert_eq!(problem["status"], 429);
 }
+
+pub(crate) async fn who_only_knocks_is_refused_for_a_while<F: Framework>() {
+    let server = Server::<F>::start(Setup::rules()).await;
+    let mut client = server.client().await;
+    // The limit denies for a minute; after two denials the list refuses for an hour.
+    for (status, limit, wait) in [(200, "1", ""), (429, "1", "60"), (429, "1", "60"), (429, "0", "3600")] {
+        let response = client.get("/login/hello").await;
+        let fields = ["ratelimit-limit", "retry-after"].map(|name| field(&response, name));
+        assert_eq!((response.status().as_u16(), fields), (status, [limit, wait]));
+    }
+    assert_eq!(server.setup.heard.all(), ["limited login /login/hello"; 3]);
+    assert_eq!(server.client_from([127, 0, 0, 2]).await.get("/login/hello").await.status(), 200);
+}

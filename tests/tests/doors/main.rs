@@ -12,6 +12,7 @@
 mod client;
 mod limits;
 mod meters;
+mod plans;
 mod servers;
 mod setup;
 mod site;
@@ -32,7 +33,7 @@ macro_rules! suite {
     ($($module:ident: $framework:ident;)*) => {$(
         mod $module {
             use crate::servers::$framework;
-            use crate::{limits, meters, slots};
+            use crate::{limits, meters, plans, slots};
 
             cases! { $framework:
                 limits::admitted_responses_keep_what_they_are,
@@ -51,7 +52,12 @@ macro_rules! suite {
                 limits::clients_cannot_choose_their_address,
                 limits::shadows_refuse_nobody,
                 limits::denials_can_be_problem_details,
+                limits::who_only_knocks_is_refused_for_a_while,
                 meters::handlers_count_more_under_the_same_key,
+                plans::a_header_names_the_plan,
+                plans::a_key_has_a_plan,
+                plans::a_plan_may_hold_slots,
+                plans::an_unknown_plan_is_an_error_and_counts_on_the_rule,
                 slots::every_complete_response_counts_as_completed,
                 slots::a_stream_holds_its_slot_until_it_ends,
                 slots::a_declared_length_ends_the_response,

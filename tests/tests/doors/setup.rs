@@ -12,6 +12,8 @@ limiters:
   work: { concurrency: { limit: 2 } }
   rate: { strategy: fixedWindow, limit: 2, period: 1m }
   wide: { strategy: fixedWindow, limit: 1000, period: 1m }
+  pro: { strategy: fixedWindow, limit: 4, period: 1m }
+  login: { strategy: fixedWindow, limit: 1, period: 1m, denyList: { denials: 2, ttlMs: 3600000 } }
 http:
   rules:
     - { path: '/slots/{*rest}', policy: work }
@@ -29,6 +31,14 @@ http:
     - { path: '/problem/{*rest}', policy: rate, problemJson: true }
     - { path: '/failing/{*rest}', policy: work, dropOn5xx: true }
     - { path: '/patient/{*rest}', policy: work, onDisconnect: ignored }
+    - path: '/planned/{*rest}'
+      policy: rate
+      plans: { from: { trustedHeader: x-plan }, table: { pro: { policy: pro, cost: 2 }, slots: { policies: [pro, work] } } }
+    - path: '/customer/{*rest}'
+      policy: rate
+      key: { header: x-api-key }
+      plans: { from: key, table: { pro: { policy: pro, keys: [acme] } } }
+    - { path: '/login/{*rest}', policy: login }
 ";
 
 /// Which limits a server has.
