@@ -53,6 +53,7 @@ macro_rules! suite {
                 limits::shadows_refuse_nobody,
                 limits::denials_can_be_problem_details,
                 limits::who_only_knocks_is_refused_for_a_while,
+                meters::a_handler_that_refuses_says_when_to_come_back,
                 meters::handlers_count_more_under_the_same_key,
                 plans::a_header_names_the_plan,
                 plans::a_key_has_a_plan,

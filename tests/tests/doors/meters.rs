@@ -1,6 +1,6 @@
 //! Handlers that count more than the door did.
 
-use throttlekit_http::Admitted;
+use throttlekit_http::{Admitted, Refusal};
 
 use crate::client::field;
 use crate::servers::{Framework, Server};
@@ -23,6 +23,38 @@ pub(crate) async fn on_axum(throttled: throttlekit_axum::Throttled) -> http::Sta
 pub(crate) async fn on_actix(throttled: throttlekit_actix::Throttled) -> actix_web::HttpResponse {
     let status = actix_web::http::StatusCode::from_u16(debit(&throttled).await).expect("a status");
     actix_web::HttpResponse::new(status)
+}
+
+/// Takes two units more of each limit of the request, or refuses it.
+pub(crate) async fn refuse(admitted: &Admitted) -> Result<(), Refusal> {
+    for meter in admitted.meters() {
+        meter.debit(2.0).await?.into_result()?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn refuse_on_axum(throttled: throttlekit_axum::Throttled) -> Result<(), throttlekit_axum::Refusal> {
+    refuse(&throttled).await.map_err(throttlekit_axum::Refusal)
+}
+
+pub(crate) async fn refuse_on_actix(
+    throttled: throttlekit_actix::Throttled,
+) -> Result<actix_web::HttpResponse, throttlekit_actix::Refusal> {
+    let counted = refuse(&throttled).await.map_err(throttlekit_actix::Refusal);
+    counted.map(|()| actix_web::HttpResponse::Ok().finish())
+}
+
+/// The wait is that of the refusal; all other fields are those of the door's own decision.
+pub(crate) async fn a_handler_that_refuses_says_when_to_come_back<F: Framework>() {
+    let server = Server::<F>::start(Setup::sharing()).await;
+    let mut client = server.client().await;
+    for (path, limit, remaining) in [("/rate/refuse", "2", "1"), ("/silent/refuse", "", "")] {
+        let response = client.get(path).await;
+        let fields = ["ratelimit-limit", "ratelimit-remaining", "retry-after"].map(|name| field(&response, name));
+        assert_eq!((response.status().as_u16(), fields), (429, [limit, remaining, "60"]), "{path}");
+    }
+    assert_eq!(server.setup.heard.all(), [""; 0], "the door denied nothing");
+    assert_eq!(client.get("/wide/refuse").await.status(), 200);
 }
 
 pub(crate) async fn handlers_count_more_under_the_same_key<F: Framework>() {

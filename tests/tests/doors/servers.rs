@@ -12,6 +12,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use throttlekit_axum::Axum;
+use throttlekit_http::Door as _;
 use throttlekit_tower::{Admitted, PeerAddr, Plain, Tower};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -112,6 +113,13 @@ async fn tower(setup: &Setup, site: &Site, version: Version) -> (JoinSet<()>, So
                 let admitted = request.extensions().get::<Admitted>().expect("it is shared");
                 return answer(Reply::Answer(meters::debit(admitted).await, Parts::none())).await;
             }
+            if request.uri().path().ends_with("/refuse") {
+                let admitted = request.extensions().get::<Admitted>().expect("it is shared");
+                return Ok(match meters::refuse(admitted).await {
+                    Ok(()) => Response::new(Parts::none()),
+                    Err(refusal) => Tower::<Plain>::respond(refusal.answer()).map(|_| Parts::none()),
+                });
+            }
             // What frameworks do for their handlers: over HTTP/2 hyper would send the body.
             let head = request.method() == Method::HEAD;
             response.await.map(|response| response.map(|body| if head { Parts::none() } else { body }))
@@ -180,6 +188,7 @@ async fn axum(setup: &Setup, site: &Site) -> (JoinSet<()>, SocketAddr) {
     let app = Router::new()
         .route("/{rule}/socket", axum::routing::any(sockets::on_axum))
         .route("/{rule}/debit", axum::routing::get(meters::on_axum))
+        .route("/{rule}/refuse", axum::routing::get(meters::refuse_on_axum))
         .fallback(handler)
         .layer(setup.layer::<Tower<Axum>>());
     let service = app.into_make_service_with_connect_info::<SocketAddr>();
@@ -231,6 +240,7 @@ impl Actix {
                     .wrap(throttle.clone())
                     .route("/{rule}/socket", web::get().to(sockets::on_actix))
                     .route("/{rule}/debit", web::get().to(meters::on_actix))
+                    .route("/{rule}/refuse", web::get().to(meters::refuse_on_actix))
                     .default_service(web::to(handler))
             });
             // Otherwise it works on for clients that have gone away.

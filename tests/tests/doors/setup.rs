@@ -18,6 +18,7 @@ http:
   rules:
     - { path: '/slots/{*rest}', policy: work }
     - { path: '/rate/{*rest}', policy: rate }
+    - { path: '/wide/{*rest}', policy: wide }
     - { path: '/both/{*rest}', policies: [wide, rate] }
     - { path: '/all/{*rest}', policy: rate, headers: [draft, structured, legacy] }
     - { path: '/silent/{*rest}', policy: rate, headers: none }
