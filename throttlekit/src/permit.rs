@@ -112,6 +112,6 @@ impl Default for Permit {
 
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit").field("held", &self.is_held()).field("begun", &self.begun).finish()
+        f.debug_struct("Permit").field("held", &self.is_held()).field("begun", &self.begun).finish_non_exhaustive()
     }
 }

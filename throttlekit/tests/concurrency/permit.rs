@@ -102,5 +102,5 @@ fn an_empty_permit_settles_nothing() {
     permit.begin();
     permit.settle(Outcome::Completed);
     drop(permit);
-    assert_eq!(format!("{:?}", Permit::none()), "Permit { held: false, begun: false }");
+    assert_eq!(format!("{:?}", Permit::none()), "Permit { held: false, begun: false, .. }");
 }
