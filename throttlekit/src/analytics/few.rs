@@ -8,10 +8,10 @@ use super::rank::{Rank, renumber};
 pub(super) struct Few {
     len: usize,
     /// Of each fingerprint a part: all are compared in a few instructions.
-    tags: [u32; Few::MOST],
-    fingerprints: [u64; Few::MOST],
+    tags: [u32; Self::MOST],
+    fingerprints: [u64; Self::MOST],
     /// [`Rank::NONE`] where there is no counter.
-    ranks: [Rank; Few::MOST],
+    ranks: [Rank; Self::MOST],
 }
 
 /// How many counters are compared side by side.
