@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::error::Error;
 use crate::program::{Change, Formula, Program, State, Step};
+use crate::store::few::Few;
 use crate::store::script::{Cell, Script, ScriptRun, Task};
 
 /// What becomes of a call with several programs.
@@ -32,14 +33,14 @@ pub struct Write {
 pub struct Call {
     now_ms: f64,
     rule: Rule,
-    keys: Vec<String>,
-    parts: Vec<(usize, Box<dyn Part>)>,
+    keys: Few<String>,
+    parts: Few<(usize, Box<dyn Part>)>,
 }
 
 impl Call {
     /// A call at `now_ms`, the limiter's own time; a store with a clock of its own steps at that instead.
     pub fn new(now_ms: f64, rule: Rule) -> Self {
-        Self { now_ms, rule, keys: Vec::new(), parts: Vec::new() }
+        Self { now_ms, rule, keys: Few::new(), parts: Few::new() }
     }
 
     /// Adds a program on a key (prefix included). Programs on one key see each other's changes, in this order.
@@ -74,7 +75,7 @@ impl Call {
 
     /// The call in closed form, if it is a single program that has one.
     pub fn formula(&self) -> Option<Formula> {
-        match self.parts.as_slice() {
+        match &*self.parts {
             [(_, part)] => part.formula(),
             _ => None,
         }
@@ -101,7 +102,7 @@ impl Call {
         let mut states = states.to_vec();
         let mut writes: Vec<Option<Write>> = vec![None; states.len()];
         let mut all = true;
-        for (key, part) in &mut self.parts {
+        for (key, part) in self.parts.iter_mut() {
             let key = *key;
             match part.step(states[key].as_deref(), now_ms)? {
                 Effect::Keep => all = false,
@@ -158,7 +159,7 @@ impl Call {
     /// If a place has no cell.
     pub fn replay(&mut self, now_ms: f64, places: &[Option<usize>], cells: &mut [Cell]) -> Result<u64, Error> {
         let (mut changes, mut failed) = (0, None);
-        for (key, part) in &mut self.parts {
+        for (key, part) in self.parts.iter_mut() {
             let Some(place) = places.get(*key).copied().flatten() else { continue };
             let cell = &mut cells[place];
             match part.replay(cell, now_ms) {

@@ -3,6 +3,7 @@
 
 mod breaker;
 mod call;
+mod few;
 pub mod memory;
 mod remote;
 pub mod script;
