@@ -141,7 +141,9 @@ impl Package {
         fs::write(source.join("Cargo.toml"), manifest)?;
         let mut command = cargo();
         command.current_dir(&source).args(["build", "--quiet", "--release", "--target-dir"]).arg(&build);
-        run(command.env_remove("RUSTFLAGS"))?;
+        // The module is a dependency here, so that cargo would leave the standard library out of it, and the server finds it
+        // only where cargo started the server.
+        run(command.env("RUSTFLAGS", "-C prefer-dynamic=no"))?;
         let stem = self.proof.trim_end_matches(".so");
         for built in fs::read_dir(build.join("release/deps"))? {
             let built = built?.path();
