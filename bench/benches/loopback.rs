@@ -9,36 +9,46 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use actix_web::middleware::DefaultHeaders;
 use actix_web::{App, HttpServer, web};
 use axum::Router;
+use axum::response::Response;
 use axum::routing::get;
 use bench::args::Args;
 use bench::cores::pin;
 use bench::report::{self, Claims, Table, two};
-use bench::rival::{Limit, gcra};
+use bench::rival::{Limit, gcra, shown};
+use http::header::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use throttlekit::headers::{HeaderFamily, HeaderSet};
 use throttlekit::{DynLimiter, Guard, Limiter, SystemClock};
 use throttlekit_actix::Throttle;
 use throttlekit_axum::ThrottleLayer;
+use tower::util::MapResponseLayer;
 use tower_governor::GovernorLayer;
 use tower_governor::governor::GovernorConfigBuilder;
 
 /// Each stack with the place of the bare server that it is compared with.
-const STACKS: [(&str, usize); 10] = [
+const STACKS: [(&str, usize); 12] = [
     (AXUM, 0),
+    ("axum, three fields", 0),
     ("axum, ThrottleKit", 0),
     ("axum, ThrottleKit, headers", 0),
     ("axum, ThrottleKit, slots", 0),
     ("axum, tower_governor", 0),
     ("axum, tower_governor, headers", 0),
-    (ACTIX, 6),
-    ("actix, ThrottleKit", 6),
-    ("actix, ThrottleKit, headers", 6),
-    ("actix, ThrottleKit, slots", 6),
+    (ACTIX, 7),
+    ("actix, three fields", 7),
+    ("actix, ThrottleKit", 7),
+    ("actix, ThrottleKit, headers", 7),
+    ("actix, ThrottleKit, slots", 7),
 ];
 const AXUM: &str = "axum";
 const ACTIX: &str = "actix";
+
+/// Fields that are there already: what no layer that shows three can go below.
+const FIELDS: [(&str, &str); 3] =
+    [("ratelimit-limit", "5000"), ("ratelimit-remaining", "4999"), ("ratelimit-reset", "1")];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::from_env();
@@ -139,9 +149,11 @@ fn limiter() -> Result<impl DynLimiter, Box<dyn Error>> {
 
 fn serve_actix(stack: &str) -> Result<(), Box<dyn Error>> {
     let throttle = match stack {
-        ACTIX => None,
+        ACTIX | "actix, three fields" => None,
         "actix, ThrottleKit" => Some(Throttle::builder(limiter()?).headers(HeaderSet::EMPTY).build()?),
-        "actix, ThrottleKit, headers" => Some(Throttle::builder(limiter()?).headers(HeaderFamily::Draft).build()?),
+        "actix, ThrottleKit, headers" => {
+            Some(Throttle::builder(shown(SystemClock::new())?).headers(HeaderFamily::Draft).build()?)
+        }
         "actix, ThrottleKit, slots" => {
             let slots = Throttle::builder_for(Guard::fixed(10_000)?, SystemClock::new());
             Some(slots.headers(HeaderSet::EMPTY).build()?)
@@ -153,7 +165,11 @@ fn serve_actix(stack: &str) -> Result<(), Box<dyn Error>> {
     println!("{}", socket.local_addr()?);
     let app = || App::new().route("/", web::get().to(async || "hello"));
     let server = match throttle {
-        None => HttpServer::new(app).workers(1).listen(socket)?.run(),
+        None if stack == ACTIX => HttpServer::new(app).workers(1).listen(socket)?.run(),
+        None => {
+            let fields = || FIELDS.into_iter().fold(DefaultHeaders::new(), DefaultHeaders::add);
+            HttpServer::new(move || app().wrap(fields())).workers(1).listen(socket)?.run()
+        }
         Some(throttle) => HttpServer::new(move || app().wrap(throttle.clone())).workers(1).listen(socket)?.run(),
     };
     Ok(actix_web::rt::System::new().block_on(server)?)
@@ -164,9 +180,14 @@ fn serve_axum(stack: &str) -> Result<(), Box<dyn Error>> {
     let app = Router::new().route("/", get(|| async { "hello" }));
     let app = match stack {
         AXUM => app,
+        "axum, three fields" => app.layer(MapResponseLayer::new(|mut response: Response| {
+            let fields = FIELDS.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            response.headers_mut().extend(fields);
+            response
+        })),
         "axum, ThrottleKit" => app.layer(ThrottleLayer::builder(limiter()?).headers(HeaderSet::EMPTY).build()?),
         "axum, ThrottleKit, headers" => {
-            app.layer(ThrottleLayer::builder(limiter()?).headers(HeaderFamily::Draft).build()?)
+            app.layer(ThrottleLayer::builder(shown(SystemClock::new())?).headers(HeaderFamily::Draft).build()?)
         }
         "axum, ThrottleKit, slots" => {
             let slots = ThrottleLayer::builder_for(Guard::fixed(10_000)?, SystemClock::new());
@@ -179,7 +200,7 @@ fn serve_axum(stack: &str) -> Result<(), Box<dyn Error>> {
         }
         "axum, tower_governor, headers" => {
             let mut config = GovernorConfigBuilder::default();
-            config.per_millisecond(1).burst_size(4_000_000_000);
+            config.per_nanosecond(100).burst_size(5_000);
             let mut config = config.use_headers();
             app.layer(GovernorLayer::new(config.finish().ok_or("the quota is refused")?))
         }

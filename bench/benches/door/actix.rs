@@ -13,12 +13,12 @@ use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform as _};
 use actix_web::http::StatusCode;
 use actix_web::test::TestRequest;
 use actix_web::{Error, HttpResponse};
-use bench::rival::{Limit, gcra};
+use bench::rival::{Limit, gcra, shown};
 use throttlekit::headers::{HeaderFamily, HeaderSet};
 use throttlekit::{Guard, Limiter, SystemClock};
 use throttlekit_actix::Throttle;
 
-use crate::stacks::{Stack, shown};
+use crate::stacks::Stack;
 
 const BARE: &str = "actix bare";
 

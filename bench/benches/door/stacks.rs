@@ -4,19 +4,18 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use bench::clock::TscClock;
-use bench::rival::{Limit, gcra};
+use bench::rival::{Limit, gcra, shown};
 use governor::clock::QuantaInstant;
 use governor::middleware::RateLimitingMiddleware;
 use http::header::{HeaderName, HeaderValue};
 use http::{Extensions, Request, Response, StatusCode};
 use throttlekit::headers::{HeaderFamily, HeaderSet};
-use throttlekit::{Clock, DynLimiter, ExactGcra, Guard, Limiter, SystemClock};
+use throttlekit::{Clock, DynLimiter, Guard, Limiter, SystemClock};
 use throttlekit_tower::PeerAddr;
 use throttlekit_tower::{ThrottleLayer, ThrottleLayerBuilder};
 use tower::layer::util::Identity;
@@ -170,16 +169,6 @@ fn limiter(clock: impl Clock) -> Result<impl DynLimiter, Box<dyn Error>> {
 
 fn ours(clock: impl Clock) -> Result<ThrottleLayerBuilder, Box<dyn Error>> {
     Ok(ThrottleLayer::builder(limiter(clock)?))
-}
-
-/// A limit that admits every request of a run too, of as many digits as limits in use have, since its numbers are shown.
-///
-/// # Errors
-///
-/// If the limit is refused.
-pub(crate) fn shown(clock: impl Clock) -> Result<impl DynLimiter, Box<dyn Error>> {
-    let limit = ExactGcra::builder().limit(10_000).period(Duration::from_millis(1)).burst(5_000).build()?;
-    Ok(Limiter::builder(limit).clock(clock).build())
 }
 
 type Config<M> = GovernorConfigBuilder<PeerIpKeyExtractor, M>;

@@ -1,11 +1,13 @@
 //! This project, at each of its levels, over one table.
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use throttlekit::store::Keyspace;
 use throttlekit::store::memory::Table;
 use throttlekit::{
-    Admission, Admit, Ask, BuildError, Clock, Decision, Error, Gcra, Limiter, MAX_SAFE, Permit, Program, Run,
+    Admission, Admit, Ask, BuildError, Clock, Decision, DynLimiter, Error, ExactGcra, Gcra, Limiter, MAX_SAFE, Permit,
+    Program, Run,
 };
 
 use super::Rival;
@@ -21,6 +23,16 @@ pub type States = Table<<Gcra as Program>::State>;
 /// If it is not one that the strategy takes.
 pub fn gcra(limit: Limit) -> Result<Gcra, BuildError> {
     Gcra::builder().limit(1.0).period_ms(limit.interval_ms).burst(limit.burst).build()
+}
+
+/// A limit that admits every request of a run too, of as many digits as limits in use have: where its numbers are shown.
+///
+/// # Errors
+///
+/// If it is not one that the strategy takes.
+pub fn shown(clock: impl Clock) -> Result<impl DynLimiter, BuildError> {
+    let limit = ExactGcra::builder().limit(10_000).period(Duration::from_millis(1)).burst(5_000).build()?;
+    Ok(Limiter::builder(limit).clock(clock).build())
 }
 
 /// A table for `keys` keys: the default bound, or twice the keys where that is too small.
