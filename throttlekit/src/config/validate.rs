@@ -48,10 +48,15 @@ impl Findings<'_> {
         self.unread.iter().any(|unread| is_within(unread, path))
     }
 
+    /// Whether the value at `path` as a whole could not be read.
+    pub(super) fn is_unread_whole(&self, path: &str) -> bool {
+        self.unread.iter().any(|unread| unread == path)
+    }
+
     /// A problem with the value at the first of `paths` that is in the text. The last of them is the map around it.
     pub(super) fn add(&mut self, paths: &[String], message: impl Into<String>) {
         let Some((around, exact)) = paths.split_last() else { return };
-        if exact.iter().any(|path| self.is_unread(path)) || self.unread.contains(around) {
+        if exact.iter().any(|path| self.is_unread(path)) || self.is_unread_whole(around) {
             return;
         }
         let found = paths.iter().find_map(|path| Some((path, *self.positions.get(path)?)));
@@ -186,14 +191,23 @@ fn prefixes(config: &Config, findings: &mut Findings<'_>) {
     let shares = |limiter: &LimiterSpec| {
         config.shared_default_prefix && limiter.prefix.is_none() && config.default_prefix.is_some()
     };
+    let clean = |prefix: &str, at: &[String], findings: &mut Findings<'_>| {
+        if prefix.chars().any(char::is_control) {
+            findings.add(at, format!("the prefix must not contain control characters (found {})", quoted(prefix)));
+        }
+    };
+    if let Some(prefix) = &config.default_prefix {
+        clean(prefix, &["config.defaults.prefix".to_owned(), "config.defaults".to_owned()], findings);
+    }
     // Slots are kept nowhere.
     let stored: Vec<&LimiterSpec> = config.limiters.iter().filter(|limiter| limiter.is_stored()).collect();
     for (index, limiter) in stored.iter().enumerate() {
         let path = limiter_path(&limiter.name);
         let prefix = config.effective_prefix(limiter);
         let at = [format!("{path}.prefix"), format!("{path}.fleetBudget.prefix"), path];
-        if prefix.chars().any(char::is_control) {
-            findings.add(&at, format!("the prefix must not contain control characters (found {})", quoted(&prefix)));
+        // What else it is made of, the default and the name, is looked at by itself.
+        if let Some(own) = &limiter.prefix {
+            clean(own, &at, findings);
         }
         for earlier in &stored[..index] {
             // Names that are empty or given twice have been reported.

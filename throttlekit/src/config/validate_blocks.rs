@@ -7,6 +7,7 @@ use super::spec::{Config, LimiterSpec};
 use super::store::StoreKind;
 use super::strategy::build_strategy;
 use super::validate::Findings;
+use super::validate_store;
 use crate::error::BuildError;
 use crate::strategy::floor_f64;
 
@@ -99,7 +100,8 @@ pub(super) fn rule(rule: &HttpRule, path: &str, config: &Config, findings: &mut 
     let named = |name: &String| config.limiters.iter().find(|limiter| limiter.name == *name);
     let limiters = || rule.policies.iter().enumerate().filter_map(|(index, name)| Some((index, named(name)?)));
     if limiters().filter(|(_, limiter)| limiter.limits_units()).count() > 1 {
-        for (index, limiter) in limiters().filter(|(_, limiter)| decides_alone(limiter, config)) {
+        let in_memory = validate_store::is_memory(&config.store, findings);
+        for (index, limiter) in limiters().filter(|(_, limiter)| decides_alone(limiter, in_memory)) {
             let at = [format!("{path}.policies[{index}]"), format!("{path}.policy"), path.to_owned()];
             let message = format!(
                 "{} is a {}, which cannot be charged together with other limits, all or none: give it a rule of its own",
@@ -126,8 +128,7 @@ pub(super) fn rule(rule: &HttpRule, path: &str, config: &Config, findings: &mut 
 }
 
 /// Whether it takes no part in joint checks: its units are in this process, or on their way to it.
-fn decides_alone(limiter: &LimiterSpec, config: &Config) -> bool {
-    let in_memory = config.store.kind() == StoreKind::Memory;
+fn decides_alone(limiter: &LimiterSpec, in_memory: bool) -> bool {
     match &limiter.kind {
         LimiterKind::Plain => false,
         LimiterKind::FleetBudget(budget) => budget.leased.is_some() || in_memory,

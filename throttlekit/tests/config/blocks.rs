@@ -386,6 +386,20 @@ fn what_cannot_be_charged_with_others_has_a_rule_of_its_own() {
     assert_eq!(rule(&stored, "policies: [leased, api]"), alone(0, "leased", "fleetBudget"));
     assert_eq!(rule(&stored, "policies: [api, tokens]"), alone(1, "tokens", "tokenBudget"));
 
+    // A store that could not be read may be any.
+    for store in ["7", "redsi", "{}", "{ redis: 7 }", "{ redis: }", "{ memory: {}, redis: { url: redis://cache } }"] {
+        let unread = format!("{LIMITERS}\nstore: {store}");
+        let errors = rule(&unread, "policies: [api, fleet]").unwrap_err();
+        assert!(errors.starts_with("config.store") && errors.lines().count() == 1, "{store}: {errors}");
+        assert_eq!(rule(&unread, "policies: [api, tokens]").unwrap_err().lines().count(), 2, "{store}");
+    }
+    let timeout = format!("{LIMITERS}\nstore: {{ memory: {{}}, timeout: soon }}");
+    assert_eq!(
+        rule(&timeout, "policies: [api, fleet]").unwrap_err().lines().count(),
+        2,
+        "it is in memory for all that"
+    );
+
     for (name, kind) in [("tokens", "tokenBudget"), ("leased", "fleetBudget")] {
         let message = format!("cost: must be a whole number for the {kind} \"{name}\" (found 1.5)");
         assert_eq!(rule(LIMITERS, &format!("policy: {name}, cost: 1.5")), Err(message));

@@ -214,7 +214,6 @@ cost = inf_
             "5:10: config.limiters[a].period: expected a duration such as 30s or 1m, or a number of milliseconds, found a date or time",
             "7:1: config.limiters[a].offsetMinutes: not used by this strategy, only by: quota (calendar-month, calendar-week, calendar-day)",
             r"9:11: config.limiters[b\n]: the name must not contain control characters",
-            r#"9:11: config.limiters[b\n].prefix: the prefix must not contain control characters (found "b\n")"#,
             r"11:9: config.limiters[b\n].limit: must be at most 100000 (found 100001)",
             "17:8: config.http.rules[0].cost: must be a number above 0 and at most 9007199254740991 (found 10000000000000000)",
         ],
@@ -389,6 +388,12 @@ fn prefixes_must_not_meet() {
         errors(&namespace, Format::Yaml),
         "4:62: config.limiters[l1].prefix: the prefix \"tk:l0\" of the stored keys collides with \"tk:l0\" of limiter \
          \"l0\": one must not equal the other or continue it with a colon, and an empty one must be alone"
+    );
+    let unclean = format!("defaults: {{ prefix: \"t\\n\" }}\n{}", limiters(&[None, None, Some("x")]));
+    assert_eq!(
+        errors(&unclean, Format::Yaml),
+        r#"1:21: config.defaults.prefix: the prefix must not contain control characters (found "t\n")"#,
+        "once, and not for each limiter"
     );
     let shared = format!(
         "defaults: {{ prefix: tk }}\ncompat: {{ sharedDefaultsPrefix: true }}\n{}",
