@@ -7,7 +7,7 @@ use super::decode_http::http;
 use super::decode_sketches::{deny_list, screen};
 use super::decode_store::{Env, store};
 use super::error::Position;
-use super::fields::{Context, Converted, Fields, Leftover, boolean, number, one_of, positive, suggestion, text, whole};
+use super::fields::{Context, Converted, Fields, Leftover, REQUIRED, boolean, number, one_of, positive, text, whole};
 use super::limiter_path;
 use super::node::{Entry, Node, Value, number_text};
 use super::spec::{Config, LimiterSpec, QuotaPeriod, StrategySpec};
@@ -104,7 +104,7 @@ pub(super) fn prefix(value: &Value) -> Converted<String> {
 fn limiters(fields: &mut Fields<'_>, cx: &mut Context, config: &mut Config, broken: &mut Vec<String>) {
     const WHAT: &str = "a map from names to limiters";
     let Some(Entry { node, .. }) = fields.take("limiters") else {
-        fields.problem(cx, "limiters", format!("required: {WHAT}"));
+        fields.missing(cx, "limiters", format!("{REQUIRED}: {WHAT}"));
         return;
     };
     if !matches!(node.value, Value::Map(_)) {
@@ -166,8 +166,7 @@ fn limiter(name: &str, mut fields: Fields<'_>, cx: &mut Context) -> Option<Limit
             Leftover::Unknown if some_use().any(|field| field == name) => Leftover::Fine,
             Leftover::Unknown => {
                 let known = some_use().chain(["strategy", "prefix", "maxKeys", "failMode"]);
-                let known = known.chain(decode_blocks::BLOCKS).chain(["denyList"]);
-                Leftover::Because(format!("unknown field, {}", suggestion(name, known)))
+                Leftover::UnknownAmong(known.chain(decode_blocks::BLOCKS).chain(["denyList"]).collect())
             }
             other => other,
         });
@@ -221,7 +220,7 @@ pub(super) fn fail_mode(fields: &mut Fields<'_>, cx: &mut Context) -> Option<Fai
     }
     let mut mode = section(fields, cx, "failMode")?;
     if !mode.has("local") {
-        mode.missing(cx, "local");
+        mode.missing(cx, "local", REQUIRED);
     }
     let share = section(&mut mode, cx, "local").map(|mut local| {
         let share = local.optional(cx, "share", share);
@@ -335,7 +334,7 @@ fn required_span(fields: &mut Fields<'_>, cx: &mut Context, names: &[&'static st
         for name in names {
             fields.take(name);
         }
-        fields.problem(cx, "period", "required: a duration such as 30s or 1m");
+        fields.missing(cx, "period", format!("{REQUIRED}: a duration such as 30s or 1m"));
         return None;
     };
     let mut span = None;

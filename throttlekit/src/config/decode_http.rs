@@ -71,8 +71,17 @@ fn rule(mut fields: Fields<'_>, cx: &mut Context, env: Env<'_>, mut rule: HttpRu
     rule.methods = fields.texts(cx, "methods").unwrap_or_default();
     rule.policies = policies(&mut fields, cx);
     options(&mut fields, cx, env, &mut rule);
-    fields.finish(cx, |_| Leftover::Unknown);
+    finish(fields, cx);
     rule
+}
+
+/// Judges what is left of a rule or a plan.
+pub(super) fn finish(fields: Fields<'_>, cx: &mut Context) {
+    if fields.misspells(&["policy", "policies"]) {
+        // It has policies, whichever.
+        cx.unread.push(fields.path_of("policies"));
+    }
+    fields.finish(cx, |_| Leftover::Unknown);
 }
 
 /// The names under `policy` or `policies`.

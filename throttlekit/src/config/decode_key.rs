@@ -196,6 +196,7 @@ fn previous(fields: &mut Fields<'_>, cx: &mut Context, env: Env<'_>) -> Vec<(Str
 
 /// The `clientIp` of a rule or of the defaults; `None` if it is absent.
 pub(super) fn client_ip(fields: &mut Fields<'_>, cx: &mut Context) -> Option<ClientIpSpec> {
+    fields.know("clientIp");
     let at = fields.peek("clientIp")?.key_at;
     let path = fields.path_of("clientIp");
     let mut fields = section(fields, cx, "clientIp")?;

@@ -1,8 +1,8 @@
 //! From nodes to the plans of a rule.
 
 use super::decode::section;
-use super::decode_http::{PRIORITIES, policies};
-use super::fields::{Context, Converted, Fields, Leftover, number, one_of, text};
+use super::decode_http::{PRIORITIES, finish, policies};
+use super::fields::{Context, Converted, Fields, Leftover, REQUIRED, number, one_of, text};
 use super::node::{Entry, Value, shown_name};
 use super::plans::{PlanSource, PlanSpec, PlansSpec};
 
@@ -11,6 +11,7 @@ use super::plans::{PlanSource, PlanSpec, PlansSpec};
 #[allow(clippy::option_option)] // a rule may say that it has none of the defaults
 pub(super) fn plans(fields: &mut Fields<'_>, cx: &mut Context) -> Option<Option<PlansSpec>> {
     const FORMS: &str = "expected none, or a map with from and table";
+    fields.know("plans");
     let Entry { node, .. } = fields.peek("plans")?;
     if !matches!(node.value, Value::Map(_)) {
         return fields.optional(cx, "plans", |value| match value {
@@ -30,7 +31,7 @@ pub(super) fn plans(fields: &mut Fields<'_>, cx: &mut Context) -> Option<Option<
 fn source(block: &mut Fields<'_>, cx: &mut Context) -> Option<PlanSource> {
     const ONE: &str = "give one of claim and trustedHeader";
     if !block.has("from") {
-        block.missing(cx, "from");
+        block.missing(cx, "from", REQUIRED);
     }
     let map = block.peek("from").filter(|entry| matches!(entry.node.value, Value::Map(_)));
     if map.is_none() {
@@ -75,7 +76,7 @@ fn word(value: &Value) -> Converted<PlanSource> {
 
 fn table(block: &mut Fields<'_>, cx: &mut Context) -> Option<Vec<PlanSpec>> {
     if !block.has("table") {
-        block.missing(cx, "table");
+        block.missing(cx, "table", REQUIRED);
     }
     let Entry { node, .. } = block.take("table")?;
     let path = block.path_of("table");
@@ -94,7 +95,7 @@ fn plan(name: &str, mut fields: Fields<'_>, cx: &mut Context) -> PlanSpec {
     plan.priority = fields.optional(cx, "priority", one_of("priority", &PRIORITIES));
     let keys = fields.list(cx, "keys", key).unwrap_or_default();
     plan.keys = keys.into_iter().map(Option::unwrap_or_default).collect();
-    fields.finish(cx, |_| Leftover::Unknown);
+    finish(fields, cx);
     plan
 }
 

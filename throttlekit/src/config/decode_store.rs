@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::decode::{duration, section};
-use super::fields::{Context, Converted, Fields, Leftover, boolean, suggestion, whole};
+use super::fields::{Context, Converted, Fields, Leftover, REQUIRED, boolean, suggestion, whole};
 use super::node::{Entry, Node, Value, quoted};
 use super::secret::Secret;
 use super::store::{
@@ -57,10 +57,12 @@ pub(super) fn store(fields: &mut Fields<'_>, cx: &mut Context, env: Env<'_>) -> 
         breaker.finish(cx, |_| Leftover::Unknown);
     }
     set(&mut spec.require_at_start, fields.optional(cx, "requireAtStart", boolean));
-    fields.finish(cx, |_| Leftover::Unknown);
-    if given.is_empty() {
+    if given.is_empty() && fields.misspells(&KINDS) {
+        cx.unread.push(path);
+    } else if given.is_empty() {
         cx.problem(path, *key_at, "required: one of memory, redis, postgres and dynamodb");
     }
+    fields.finish(cx, |_| Leftover::Unknown);
     let backend = memory.map(|()| StoreBackend::Memory).or(redis).or(postgres).or(dynamodb);
     spec.backend = backend.unwrap_or_default();
     spec
@@ -77,7 +79,7 @@ fn redis(mut fields: Fields<'_>, cx: &mut Context, env: Env<'_>) -> StoreBackend
     if fields.has("url") && fields.has("urls") {
         fields.problem(cx, "urls", "give either url or urls, not both");
     } else if !fields.has("url") && !fields.has("urls") {
-        fields.missing(cx, "url");
+        fields.missing(cx, "url", REQUIRED);
     }
     let one = fields.optional(cx, "url", secret(env));
     let many = fields.list(cx, "urls", secret(env)).into_iter().flatten();

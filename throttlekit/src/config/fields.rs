@@ -1,6 +1,6 @@
 //! Reading the fields of a map, one by one, and saying what is wrong with those that are left over.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::error::{Position, Problem};
 use super::node::{Entry, Node, Value, number_text, quoted, shown_name};
@@ -11,6 +11,8 @@ pub(super) struct Context {
     pub(super) problems: Vec<Problem>,
     /// The paths of what could not be read. A field too many is no such thing: the others are still judged.
     pub(super) unread: Vec<String>,
+    /// The paths of fields that are required and not there, each with a problem of its own.
+    missing: HashSet<String>,
     /// Where each value is, by its path.
     pub(super) positions: HashMap<String, Position>,
 }
@@ -136,14 +138,22 @@ impl<'n> Fields<'n> {
         convert: impl FnOnce(&'n Value) -> Converted<T>,
     ) -> Option<T> {
         if !self.has(name) {
-            self.missing(cx, name);
+            self.missing(cx, name, REQUIRED);
         }
         self.optional(cx, name, convert)
     }
 
-    /// Reports the absence of a field.
-    pub(super) fn missing(&self, cx: &mut Context, name: &str) {
-        cx.problem(self.path_of(name), self.at, "required");
+    /// Reports the absence of a field, unless another one turns out to be a misspelling of it.
+    pub(super) fn missing(&mut self, cx: &mut Context, name: &'static str, message: impl Into<String>) {
+        self.know(name);
+        let path = self.path_of(name);
+        cx.missing.insert(path.clone());
+        cx.problem(path, self.at, message);
+    }
+
+    /// Whether a field that nobody took is a misspelling of one of `names`.
+    pub(super) fn misspells(&self, names: &[&'static str]) -> bool {
+        self.left.iter().any(|(_, entry)| nearest(&entry.key, names).is_some())
     }
 
     /// The converted items of a list, `None` for each that is wrong; `None` if it is absent or no list.
@@ -189,13 +199,21 @@ impl<'n> Fields<'n> {
     /// Judges every field that was not taken. An unknown one is reported with the nearest name that was asked for.
     pub(super) fn finish(self, cx: &mut Context, judge: impl Fn(&str) -> Leftover) {
         for (path, entry) in self.left {
-            let message = match judge(&entry.key) {
+            let known = match judge(&entry.key) {
                 Leftover::Fine => continue,
-                Leftover::Because(message) => message,
-                Leftover::Unknown => {
-                    format!("unknown field, {}", suggestion(&entry.key, self.known.iter().copied()))
+                Leftover::Because(message) => {
+                    cx.too_many(path, entry.key_at, message);
+                    continue;
                 }
+                Leftover::Unknown => self.known.clone(),
+                Leftover::UnknownAmong(known) => known,
             };
+            // What was misspelt is there.
+            let meant = nearest(&entry.key, &known).map(|meant| format!("{}.{meant}", self.path));
+            if let Some(meant) = meant.filter(|meant| cx.missing.remove(meant)) {
+                cx.problems.retain(|problem| problem.path != meant);
+            }
+            let message = format!("unknown field, {}", suggestion(&entry.key, known.into_iter()));
             cx.too_many(path, entry.key_at, message);
         }
     }
@@ -208,29 +226,37 @@ pub(super) enum Leftover {
     Fine,
     /// That it is unknown.
     Unknown,
+    /// That it is unknown, where these fields are known.
+    UnknownAmong(Vec<&'static str>),
     /// Something better than that.
     Because(String),
 }
 
+/// What is wrong with a field that is not there.
+pub(super) const REQUIRED: &str = "required";
+
 /// How many known words a message lists.
 const LISTED: usize = 20;
 
-/// For messages about an unknown word: the nearest known one, or all of them.
-pub(super) fn suggestion<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
+/// The known word that an unknown one was probably meant to be.
+fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     // Case and separators are how most names go wrong.
     let plain = |text: &str| text.replace(['_', '-', ' '], "").to_lowercase();
     let target = plain(word);
     let length = target.chars().count();
-    let known: Vec<&str> = known.collect();
     let distance = |candidate: &str| strsim::osa_distance(&target, &plain(candidate));
     let nearest = known.iter().map(|candidate| (distance(candidate), *candidate)).min_by_key(|(distance, _)| *distance);
-    match nearest {
-        Some((distance, nearest)) if distance <= (length / 3).max(1) && distance < length => {
-            format!("did you mean {}?", quoted(nearest))
-        }
-        Some(_) if known.len() > LISTED => format!("known are {}, ...", known[..LISTED].join(", ")),
-        Some(_) => format!("known are {}", known.join(", ")),
-        None => "there are none".to_owned(),
+    nearest.filter(|(distance, _)| *distance <= (length / 3).max(1) && *distance < length).map(|(_, nearest)| nearest)
+}
+
+/// For messages about an unknown word: the nearest known one, or all of them.
+pub(super) fn suggestion<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.collect();
+    match nearest(word, &known) {
+        Some(nearest) => format!("did you mean {}?", quoted(nearest)),
+        None if known.is_empty() => "there are none".to_owned(),
+        None if known.len() > LISTED => format!("known are {}, ...", known[..LISTED].join(", ")),
+        None => format!("known are {}", known.join(", ")),
     }
 }
 

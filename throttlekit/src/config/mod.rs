@@ -270,7 +270,7 @@ impl Config {
         decode_store::hide(&mut root);
         decode_key::hide(&mut root);
         let decode::Decoded { config, cx, broken } = decode::decode(&root, env);
-        let fields::Context { mut problems, positions, unread } = cx;
+        let fields::Context { mut problems, positions, unread, .. } = cx;
         problems.extend(validate::validate(&config, &broken, &positions, &unread));
         if problems.is_empty() { Ok(config) } else { Err(ConfigErrors::new(problems)) }
     }

@@ -64,7 +64,7 @@ pub(super) fn check_pattern(path: &str) -> Result<(), String> {
         return Err("must start with /".to_owned());
     }
     if let Some(segment) = path.split('/').find(|segment| segment.starts_with([':', '*'])) {
-        let name = &segment[1..];
+        let name = if segment.len() > 1 { &segment[1..] } else { "rest" };
         let now = if segment.starts_with(':') { format!("{{{name}}}") } else { format!("{{*{name}}}") };
         return Err(format!("a parameter is written {now}, not {segment}"));
     }

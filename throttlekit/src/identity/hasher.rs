@@ -14,7 +14,7 @@ use crate::error::BuildError;
 pub(super) const MAX_KEY_ID: usize = 16;
 
 /// How short a secret may be, in bytes: what is shorter than half the digest can be searched for.
-const MIN_SECRET: usize = 16;
+pub(crate) const MIN_SECRET: usize = 16;
 
 /// HMAC-SHA-256 of `raw` under `secret`, in 64 hex digits: the same in every language, for fleets that share keys.
 ///

@@ -38,5 +38,7 @@ pub use bounded::{BoundedKey, MAX_KEY_BYTES, PEER_MARK, join_key};
 pub use client_ip::ClientIp;
 pub use client_ip_builder::ClientIpBuilder;
 pub use hashed::HashedKey;
+#[cfg(feature = "config")]
+pub(crate) use hasher::MIN_SECRET;
 pub use hasher::{KeyHasher, KeyHasherBuilder, hash_key};
 pub use text::AddressText;

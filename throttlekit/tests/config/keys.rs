@@ -207,7 +207,7 @@ fn what_is_wrong_with_a_key_is_said_with_its_place() {
 
 #[test]
 fn what_is_wrong_with_an_api_key_shows_nothing_of_it() {
-    let short = "must have at least 16 bytes, unless short secrets are allowed";
+    let short = "must have at least 16 bytes";
     for (key, expected) in [
         ("hunter2", vec![": expected a map, found a text".to_owned()]),
         (
@@ -218,7 +218,7 @@ fn what_is_wrong_with_an_api_key_shows_nothing_of_it() {
                 ".secret: required".to_owned(),
             ],
         ),
-        ("{ bearer: true, keyId: k, secret: hunter2 }", vec![format!(".secret: {short} (found 7 bytes long)")]),
+        ("{ bearer: true, keyId: k, secret: hunter2 }", vec![format!(".secret: {short} (found 7)")]),
         (
             "{ bearer: true, keyId: k, secret: '${hunter2}' }",
             vec![".secret: the environment has no variable \"hunter2\"".to_owned()],
@@ -244,7 +244,7 @@ fn what_is_wrong_with_an_api_key_shows_nothing_of_it() {
             vec![
                 ".cookie: must be the name of a cookie".to_owned(),
                 ".previous[0].keyId: must not be given twice".to_owned(),
-                format!(".previous[0].secret: {short} (found 7 bytes long)"),
+                format!(".previous[0].secret: {short} (found 7)"),
                 ".previous[1]: expected a map, found a text".to_owned(),
             ],
         ),
@@ -253,12 +253,12 @@ fn what_is_wrong_with_an_api_key_shows_nothing_of_it() {
             vec![
                 ".cookie: must be the name of a cookie".to_owned(),
                 ".previous[0].keyId: must not be given twice".to_owned(),
-                format!(".previous[0].secret: {short} (found 7 bytes long)"),
+                format!(".previous[0].secret: {short} (found 7)"),
             ],
         ),
         (
             "{ bearer: true, keyId: k, secrte: hunter2 }",
-            vec![".secret: required".to_owned(), ".secrte: unknown field, did you mean \"secret\"?".to_owned()],
+            vec![".secrte: unknown field, did you mean \"secret\"?".to_owned()],
         ),
     ] {
         let mut found = errors(&format!("key: {{ apiKey: {key} }}"));
