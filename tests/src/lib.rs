@@ -16,25 +16,30 @@ pub mod proxy;
 pub mod redis;
 pub mod shared;
 
-/// The code in the guide for contributors compiles and runs.
-#[cfg(doctest)]
-#[doc = include_str!("../../CONTRIBUTING.md")]
-struct Contributing;
+/// Makes the code in documents tests: it compiles, and runs unless it says `no_run`.
+macro_rules! documents {
+    ($($name:ident: $file:literal;)*) => {$(
+        #[cfg(doctest)]
+        #[doc = include_str!(concat!("../../", $file))]
+        struct $name;
+    )*};
+}
 
-/// The code in the guide to outages compiles.
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/outages.md")]
-struct Outages;
-
-/// The code in the guide to overload compiles and runs.
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/overload.md")]
-struct Overload;
-
-/// The code in the core's introduction compiles and runs.
-#[cfg(doctest)]
-#[doc = include_str!("../../throttlekit/README.md")]
-struct Core;
+documents! {
+    Analytics: "docs/analytics.md";
+    Budgets: "docs/budgets.md";
+    Concurrency: "docs/concurrency.md";
+    Contributing: "CONTRIBUTING.md";
+    Core: "throttlekit/README.md";
+    Fairness: "docs/fairness.md";
+    Keys: "docs/keys.md";
+    Leasing: "docs/leasing.md";
+    LanguageModels: "docs/llm.md";
+    Observability: "docs/observability.md";
+    Outages: "docs/outages.md";
+    Overload: "docs/overload.md";
+    Unified: "docs/unified.md";
+}
 
 /// The path of something that `cargo xtask services` installs below its folder, such as `python`.
 ///

@@ -7,10 +7,13 @@ use std::path::Path;
 use throttlekit::FailMode;
 use throttlekit::config::{Config, ConfigErrors, Format, KeySource, LimiterKind, ScreenSpec, StoreKind, StoreSpec};
 
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
+}
+
 /// The code blocks of a guide: language and text.
 fn blocks(guide: &str) -> Vec<(String, String)> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(guide);
-    let guide = fs::read_to_string(path).unwrap();
+    let guide = read(&format!("docs/{guide}"));
     // Every second part between fences is a block; its first line is the language.
     let inside = guide.split("```").skip(1).step_by(2);
     inside.map(|block| block.split_once('\n').map(|(kind, text)| (kind.to_owned(), text.to_owned())).unwrap()).collect()
@@ -91,4 +94,36 @@ fn the_examples_of_outages_are_the_defaults_and_modes_that_they_show() {
 
     assert_eq!(store.store.kind(), StoreKind::Redis);
     assert_eq!(store.store, StoreSpec::new(store.store.backend.clone()), "the guide shows the defaults");
+}
+
+/// The front page shows the file of the quickstart but for some of its comments, and lines to put into it.
+#[test]
+fn the_front_page_shows_the_file_of_the_quickstart() {
+    let blocks = blocks("../README.md");
+    let examples: Vec<_> = blocks.iter().filter(|(kind, _)| kind == "yaml").map(|(_, text)| text).collect();
+    let [quickstart, store, gateway] = examples.as_slice() else { panic!("three examples") };
+    let file = read("examples/throttle.yaml");
+    assert_eq!(parse(quickstart).unwrap(), parse(&file).unwrap());
+    let strangers: Vec<_> = quickstart.lines().filter(|shown| !file.lines().any(|line| line == *shown)).collect();
+    assert!(strangers.is_empty(), "not in the file: {strangers:?}");
+    assert!(file.contains(store.trim()), "the file has the line that the page says to change it to");
+    let file = read("examples/llm-gateway.yaml");
+    assert_eq!(parse(gateway).unwrap().limiters, parse(&file).unwrap().limiters);
+}
+
+/// Also those that are commented out.
+#[test]
+fn stores_that_are_shown_are_ones_that_a_file_can_name() {
+    let examples = blocks("stores.md").into_iter().filter(|(kind, _)| kind == "yaml").map(|(_, text)| text);
+    let quickstart = read("examples/throttle.yaml");
+    let commented = quickstart.lines().filter_map(|line| line.strip_prefix("# store:"));
+    let mut kinds = Vec::new();
+    for text in examples.flat_map(|text| text.split("\n# ").map(str::to_owned).collect::<Vec<_>>()) {
+        kinds.push(parse(&format!("limiters: {{}}\n{text}")).unwrap().store.kind().as_str());
+    }
+    assert_eq!(kinds, ["memory", "redis", "postgres", "dynamodb", "dynamodb"]);
+    let kinds: Vec<_> = commented
+        .map(|store| parse(&format!("limiters: {{}}\nstore:{store}")).unwrap().store.kind().as_str())
+        .collect();
+    assert_eq!(kinds, ["redis", "postgres", "dynamodb"]);
 }

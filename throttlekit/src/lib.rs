@@ -52,7 +52,7 @@
 //!
 //! # Features
 //!
-//! None is on by default.
+//! All but `tsc` are off by default.
 //!
 //! | feature | adds |
 //! |---|---|
@@ -61,6 +61,7 @@
 //! | `identity` | who asks: the client's address behind proxies, and keyed hashes of what must not be stored |
 //! | `testkit` | the test that every store has to pass |
 //! | `tokio` | `TokioRuntime`: sleeping and background work on the current tokio runtime |
+//! | `tsc` (default) | [`SystemClock`] asks the operating system once in a millisecond and counts by the processor in between |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod admit;
