@@ -123,16 +123,7 @@ fn fair_escrow(mut fields: Fields<'_>, cx: &mut Context) -> Option<FairEscrowSpe
     let limit = fields.required(cx, "limit", number);
     let window_ms = fields.required(cx, "windowMs", number);
     let mut spec = FairEscrowSpec::new(limit.unwrap_or(1.0), window_ms.unwrap_or(1.0));
-    if let Some(Entry { node, .. }) = fields.take("weights") {
-        let path = fields.path_of("weights");
-        let members = cx.members(node, &path, |name| format!("{path}.{}", shown_name(name)));
-        for (path, Entry { key, node, .. }) in members.unwrap_or_default() {
-            match positive(&node.value) {
-                Ok(weight) => spec.weights.push((key.clone(), weight)),
-                Err(message) => cx.problem(path, node.at, message),
-            }
-        }
-    }
+    set(&mut spec.weights, by_name(&mut fields, cx, "weights"));
     set_keys(&mut spec.max_keys, &mut fields, cx);
     set(&mut spec.cost_room, fields.optional(cx, "costRoom", boolean));
     set(&mut spec.cost_room_max_keys, fields.optional(cx, "costRoomMaxKeys", whole(1, u32::MAX)));
@@ -140,6 +131,21 @@ fn fair_escrow(mut fields: Fields<'_>, cx: &mut Context) -> Option<FairEscrowSpe
     set(&mut spec.unit, fields.optional(cx, "unit", text).map(str::to_owned));
     fields.finish(cx, |_| Leftover::Unknown);
     (limit.is_some() && window_ms.is_some()).then_some(spec)
+}
+
+/// A map from names to numbers above 0, if it is there. What is wrong with it is reported, and left out.
+pub(super) fn by_name(fields: &mut Fields<'_>, cx: &mut Context, name: &'static str) -> Option<Vec<(String, f64)>> {
+    let Entry { node, .. } = fields.take(name)?;
+    let path = fields.path_of(name);
+    let members = cx.members(node, &path, |name| format!("{path}.{}", shown_name(name)))?;
+    let mut numbers = Vec::with_capacity(members.len());
+    for (path, Entry { key, node, .. }) in members {
+        match positive(&node.value) {
+            Ok(number) => numbers.push((key.clone(), number)),
+            Err(message) => cx.problem(path, node.at, message),
+        }
+    }
+    Some(numbers)
 }
 
 /// The block, if it is there. What is wrong with it is reported.

@@ -1,6 +1,7 @@
 //! From nodes to the `http` section.
 
 use super::decode::fail_mode;
+use super::decode_blocks::by_name;
 use super::decode_key::{client_ip, key_source};
 use super::decode_plans::plans;
 use super::decode_store::Env;
@@ -70,6 +71,7 @@ fn rule(mut fields: Fields<'_>, cx: &mut Context, env: Env<'_>, mut rule: HttpRu
     }
     rule.methods = fields.texts(cx, "methods").unwrap_or_default();
     rule.policies = policies(&mut fields, cx);
+    rule.costs = by_name(&mut fields, cx, "costs").unwrap_or_default();
     options(&mut fields, cx, env, &mut rule);
     finish(fields, cx);
     rule

@@ -1,6 +1,7 @@
 //! From nodes to the plans of a rule.
 
 use super::decode::section;
+use super::decode_blocks::by_name;
 use super::decode_http::{PRIORITIES, finish, policies};
 use super::fields::{Context, Converted, Fields, Leftover, REQUIRED, number, one_of, text};
 use super::node::{Entry, Value, shown_name};
@@ -92,6 +93,7 @@ fn table(block: &mut Fields<'_>, cx: &mut Context) -> Option<Vec<PlanSpec>> {
 fn plan(name: &str, mut fields: Fields<'_>, cx: &mut Context) -> PlanSpec {
     let mut plan = PlanSpec::new(name, policies(&mut fields, cx));
     plan.cost = fields.optional(cx, "cost", number);
+    plan.costs = by_name(&mut fields, cx, "costs");
     plan.priority = fields.optional(cx, "priority", one_of("priority", &PRIORITIES));
     let keys = fields.list(cx, "keys", key).unwrap_or_default();
     plan.keys = keys.into_iter().map(Option::unwrap_or_default).collect();

@@ -17,7 +17,7 @@ use crate::duration::parse_duration_ms;
 /// Looks up a variable of the environment.
 pub(super) type Env<'e> = &'e dyn Fn(&str) -> Option<String>;
 
-pub(super) const KINDS: [&str; 4] = ["memory", "redis", "postgres", "dynamodb"];
+const KINDS: [&str; 4] = ["memory", "redis", "postgres", "dynamodb"];
 const MODES: [(&str, PostgresMode); 2] = [("shared", PostgresMode::Shared), ("fast", PostgresMode::Fast)];
 
 /// Makes the texts of the block ones that no message may show. Wherever a secret was put by mistake, it is in there.

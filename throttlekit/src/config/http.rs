@@ -48,6 +48,9 @@ pub struct HttpRule {
     pub missing: MissingKey,
     /// What a request costs, in units: finite, above 0, at most 2^53 - 1.
     pub cost: f64,
+    /// Policies of which a request takes another number of units, in the same range: by name, each once. A plan has those of
+    /// its rule that name policies of the plan, unless it says so itself.
+    pub costs: Vec<(String, f64)>,
     /// How much its requests matter, where there are slots for some only.
     pub priority: Priority,
     /// What happens when the store is unavailable; `None` if each policy says so for itself.
@@ -78,6 +81,7 @@ impl HttpRule {
             plans: None,
             missing: MissingKey::default(),
             cost: 1.0,
+            costs: Vec::new(),
             priority: Priority::Normal,
             fail_mode: None,
             headers: HeaderSet::default(),
@@ -87,5 +91,10 @@ impl HttpRule {
             drop_on_5xx: false,
             on_disconnect: Outcome::Dropped,
         }
+    }
+
+    /// What a request costs on the policy called `name`, if that is not the [cost](Self::cost) of all.
+    pub(crate) fn cost_of(&self, name: &str) -> Option<f64> {
+        self.costs.iter().find(|(policy, _)| policy == name).map(|(_, units)| *units)
     }
 }

@@ -115,7 +115,8 @@
 //! ```
 //!
 //! `tokenBudget`, `fairEscrow` and `sketch` count in this process, whatever the store; a `screen` is for limiters in memory.
-//! Limiters whose units are in this process are not admitted together with other limits of units.
+//! Of those that take no units back (`twoTier`, `screen`, `sketch`, `fairEscrow`, leases, `slidingWindowLog`) a rule names at most
+//! one, or several that one place holds.
 //!
 //! A `denyList` may be beside any of them, and has the fields of [`DenyListSpec`]. The size of a sketch is `epsilon` and `delta`,
 //! or `width` and `depth`; see [`SketchSize`].
@@ -135,6 +136,7 @@
 //! | `plans` | other policies for some of the requests, see below; `none` | none |
 //! | `missing` | what happens without that key: `peer`, `shared`, `reject` or `skip` | `peer` |
 //! | `cost` | units per request | 1 |
+//! | `costs` | units per request of some of the policies: a map from their names | `cost` |
 //! | `priority` | how much its requests matter where slots are short: `critical`, `high`, `normal` or `low` | `normal` |
 //! | `failMode` | as that of a limiter, and before it | that of the limiters |
 //! | `headers` | `draft`, `structured`, `legacy`, `openai`, a list of these (`[]`: only `Retry-After` on a denial), or `none` | `draft` |
@@ -166,7 +168,7 @@
 //! | key | value | default |
 //! |---|---|---|
 //! | `policy`, `policies` | as in a rule: what counts in place of the rule's own | required |
-//! | `cost`, `priority` | as in a rule | those of the rule |
+//! | `cost`, `costs`, `priority` | as in a rule | those of the rule |
 //! | `keys` | with `from: key`: a list of the keys of its clients, as they are counted; of an API key that is `keyId:hash` | required there |
 //!
 //! # The store

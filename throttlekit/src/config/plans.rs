@@ -71,6 +71,8 @@ pub struct PlanSpec {
     pub policies: Vec<String>,
     /// What a request costs, in units; `None` for what the rule says.
     pub cost: Option<f64>,
+    /// Policies of which a request takes another number of units; `None` for what the rule says of them.
+    pub costs: Option<Vec<(String, f64)>>,
     /// How much its requests matter; `None` for what the rule says.
     pub priority: Option<Priority>,
     /// The keys of its clients, as requests count under them: of an API key that is the hash, after its key id. Only where
@@ -82,7 +84,7 @@ impl PlanSpec {
     /// A plan with the cost and the priority of its rule.
     pub fn new(name: impl Into<String>, policies: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let policies = policies.into_iter().map(Into::into).collect();
-        Self { name: name.into(), policies, cost: None, priority: None, keys: Vec::new() }
+        Self { name: name.into(), policies, cost: None, costs: None, priority: None, keys: Vec::new() }
     }
 }
 
@@ -92,6 +94,7 @@ impl fmt::Debug for PlanSpec {
             .field("name", &self.name)
             .field("policies", &self.policies)
             .field("cost", &self.cost)
+            .field("costs", &self.costs)
             .field("priority", &self.priority)
             .field("keys", &self.keys.len())
             .finish()
@@ -102,9 +105,14 @@ impl HttpRule {
     /// What the rule says about the requests of one of its plans. It has no plans of its own.
     #[must_use]
     pub fn under(&self, plan: &PlanSpec) -> Self {
+        let inherited = || {
+            let named = self.costs.iter().filter(|(policy, _)| plan.policies.contains(policy));
+            named.cloned().collect()
+        };
         Self {
             policies: plan.policies.clone(),
             cost: plan.cost.unwrap_or(self.cost),
+            costs: plan.costs.clone().unwrap_or_else(inherited),
             priority: plan.priority.unwrap_or(self.priority),
             plans: None,
             ..self.clone()

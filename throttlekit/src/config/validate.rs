@@ -7,7 +7,7 @@ use super::error::{Position, Problem};
 use super::fields::{is_within, suggestion};
 use super::http::HttpRule;
 use super::limiter_path;
-use super::node::{number_text, quoted};
+use super::node::{number_text, quoted, shown_name};
 use super::routes::{self, Routes};
 use super::spec::{Config, LimiterSpec};
 use super::strategy::build_strategy;
@@ -274,12 +274,22 @@ pub(super) fn applied(rule: &HttpRule, path: &str, config: &Config, names: &[&st
             findings.add(&at, format!("{} is given twice", quoted(name)));
         }
     }
-    #[allow(clippy::cast_precision_loss)] // 2^53 - 1 is exact
-    let most = MAX_SAFE as f64;
-    if !(rule.cost > 0.0 && rule.cost <= most) {
-        let shown = number_text(rule.cost);
-        let at = [format!("{path}.cost"), path.to_owned()];
-        findings.add(&at, format!("must be a number above 0 and at most {MAX_SAFE} (found {shown})"));
+    if let Some(message) = wrong_cost(rule.cost) {
+        findings.add(&[format!("{path}.cost"), path.to_owned()], message);
+    }
+    for (index, (name, units)) in rule.costs.iter().enumerate() {
+        let at = [format!("{path}.costs.{}", shown_name(name)), format!("{path}.costs"), path.to_owned()];
+        if !rule.policies.contains(name) {
+            let nearest = suggestion(name, rule.policies.iter().map(String::as_str));
+            findings.add(&at, format!("there is no policy {} here, {nearest}", quoted(name)));
+        } else if rule.costs[..index].iter().any(|(earlier, _)| earlier == name) {
+            findings.add(&at, format!("{} is given twice", quoted(name)));
+        } else if config.limiters.iter().any(|limiter| limiter.name == *name && !limiter.limits_units()) {
+            findings.add(&at, format!("not used: {} limits no units", quoted(name)));
+        }
+        if let Some(message) = wrong_cost(*units) {
+            findings.add(&at, message);
+        }
     }
     validate_blocks::rule(rule, path, config, findings);
     let named = config.limiters.iter().filter(|limiter| rule.policies.contains(&limiter.name));
@@ -287,6 +297,13 @@ pub(super) fn applied(rule: &HttpRule, path: &str, config: &Config, names: &[&st
     for limiter in named {
         share(limiter, rule.fail_mode.unwrap_or_default(), path, findings);
     }
+}
+
+fn wrong_cost(units: f64) -> Option<String> {
+    #[allow(clippy::cast_precision_loss)] // 2^53 - 1 is exact
+    let most = MAX_SAFE as f64;
+    let wrong = !(units > 0.0 && units <= most);
+    wrong.then(|| format!("must be a number above 0 and at most {MAX_SAFE} (found {})", number_text(units)))
 }
 
 fn check_method(method: &str) -> Result<(), String> {

@@ -2,12 +2,11 @@
 
 use super::blocks::LimiterKind;
 use super::http::HttpRule;
-use super::node::{number_text, quoted};
-use super::spec::{Config, LimiterSpec};
+use super::node::{number_text, quoted, shown_name};
+use super::spec::{Config, LimiterSpec, StrategySpec};
 use super::store::StoreKind;
 use super::strategy::build_strategy;
 use super::validate::Findings;
-use super::validate_store;
 use crate::error::BuildError;
 use crate::strategy::floor_f64;
 
@@ -95,47 +94,68 @@ fn refused(error: &BuildError, limiter: &LimiterSpec, path: &str, findings: &mut
     findings.add(&paths, format!("{subject}{}{found}", error.allowed()));
 }
 
-/// Whether a rule can apply its limiters together, at its cost.
+/// Whether a rule can apply its limiters together, at its costs.
 pub(super) fn rule(rule: &HttpRule, path: &str, config: &Config, findings: &mut Findings<'_>) {
     let named = |name: &String| config.limiters.iter().find(|limiter| limiter.name == *name);
     let limiters = || rule.policies.iter().enumerate().filter_map(|(index, name)| Some((index, named(name)?)));
-    if limiters().filter(|(_, limiter)| limiter.limits_units()).count() > 1 {
-        let in_memory = validate_store::is_memory(&config.store, findings);
-        for (index, limiter) in limiters().filter(|(_, limiter)| decides_alone(limiter, in_memory)) {
-            let at = [format!("{path}.policies[{index}]"), format!("{path}.policy"), path.to_owned()];
-            let message = format!(
-                "{} is a {}, which cannot be charged together with other limits, all or none: give it a rule of its own",
-                quoted(&limiter.name),
-                limiter.kind.name(),
-            );
-            findings.add(&at, message);
+    let mut last: Option<(&LimiterSpec, bool)> = None;
+    for (index, limiter) in limiters().filter(|(_, limiter)| limiter.limits_units() && !gives_back(limiter)) {
+        // Its units are in this process, or on their way to it: it takes no part in joint checks.
+        let alone = !matches!(limiter.kind, LimiterKind::Plain);
+        match last {
+            // Where one place holds both, it judges both before it charges either.
+            Some((_, false)) if !alone => {}
+            Some((other, _)) => {
+                let at = [format!("{path}.policies[{index}]"), format!("{path}.policy"), path.to_owned()];
+                let (one, other) = (shown(limiter), shown(other));
+                let message = format!(
+                    "{one} cannot be charged all or none beside {other}, since neither takes units back: give one of them a \
+                     rule of its own"
+                );
+                findings.add(&at, message);
+            }
+            None => last = Some((limiter, alone)),
         }
     }
     let counts_whole = |limiter: &LimiterSpec| {
         matches!(limiter.kind, LimiterKind::TokenBudget(_) | LimiterKind::FleetBudget(_) | LimiterKind::Sketch(_))
     };
-    if let Some((_, limiter)) = limiters().find(|(_, limiter)| counts_whole(limiter)) {
-        if rule.cost > 0.0 && floor_f64(rule.cost) != rule.cost {
+    // One message for the cost of all that have no other.
+    let mut of_all = false;
+    for (_, limiter) in limiters().filter(|(_, limiter)| counts_whole(limiter)) {
+        let own = rule.cost_of(&limiter.name);
+        let units = own.unwrap_or(rule.cost);
+        if units > 0.0 && floor_f64(units) != units && !(own.is_none() && of_all) {
+            of_all |= own.is_none();
+            let of_own = own.map(|_| format!("{path}.costs.{}", shown_name(&limiter.name)));
             let message = format!(
                 "must be a whole number for the {} {} (found {})",
                 limiter.kind.name(),
                 quoted(&limiter.name),
-                number_text(rule.cost),
+                number_text(units),
             );
-            findings.add(&[format!("{path}.cost"), path.to_owned()], message);
+            findings.add(&[of_own.unwrap_or_else(|| format!("{path}.cost")), path.to_owned()], message);
         }
     }
 }
 
-/// Whether it takes no part in joint checks: its units are in this process, or on their way to it.
-fn decides_alone(limiter: &LimiterSpec, in_memory: bool) -> bool {
-    match &limiter.kind {
-        LimiterKind::Plain => false,
-        LimiterKind::FleetBudget(budget) => budget.leased.is_some() || in_memory,
-        LimiterKind::TwoTier(_)
-        | LimiterKind::Screen(_)
-        | LimiterKind::TokenBudget(_)
-        | LimiterKind::FairEscrow(_)
-        | LimiterKind::Sketch(_) => true,
+/// A limiter with what it is, for a message.
+fn shown(limiter: &LimiterSpec) -> String {
+    let kind = match (&limiter.kind, &limiter.strategy) {
+        (LimiterKind::Plain, Some(strategy)) => strategy.name(),
+        (kind, _) => kind.name(),
+    };
+    format!("the {kind} {}", quoted(&limiter.name))
+}
+
+/// Whether units that were taken from it can be given back.
+fn gives_back(limiter: &LimiterSpec) -> bool {
+    match (&limiter.kind, &limiter.strategy) {
+        (LimiterKind::Plain, Some(strategy)) => !matches!(strategy, StrategySpec::SlidingWindowLog { .. }),
+        (LimiterKind::Plain | LimiterKind::TokenBudget(_), _) => true,
+        (LimiterKind::FleetBudget(budget), _) => budget.leased.is_none(),
+        (LimiterKind::TwoTier(_) | LimiterKind::Screen(_) | LimiterKind::FairEscrow(_) | LimiterKind::Sketch(_), _) => {
+            false
+        }
     }
 }

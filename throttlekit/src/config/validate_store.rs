@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::decode_store::KINDS;
 use super::secret::Secret;
-use super::store::{DynamoDbSpec, PostgresSpec, RedisSpec, RedisTopology, StoreBackend, StoreKind, StoreSpec, TlsSpec};
+use super::store::{DynamoDbSpec, PostgresSpec, RedisSpec, RedisTopology, StoreBackend, StoreSpec, TlsSpec};
 use super::validate::Findings;
 
 /// The path of the block.
@@ -12,12 +11,6 @@ const STORE: &str = "config.store";
 
 /// The longest span of time that anything in the block may take.
 const LONGEST: Duration = Duration::from_secs(60);
-
-/// Whether the states are known to be in memory. A block that could not be read counts as memory, and may be any other.
-pub(super) fn is_memory(spec: &StoreSpec, findings: &Findings<'_>) -> bool {
-    let unread = |path: &str| findings.is_unread_whole(path);
-    spec.kind() == StoreKind::Memory && !unread(STORE) && !KINDS.iter().any(|kind| unread(&format!("{STORE}.{kind}")))
-}
 
 pub(super) fn store(spec: &StoreSpec, findings: &mut Findings<'_>) {
     span(spec.timeout, "timeout", findings);

@@ -50,6 +50,8 @@ pub struct MultiBuilder<W = InMemory, C = SystemClock, O = ()> {
 struct Declared {
     name: String,
     weight: f64,
+    /// Whether it is asked for the weight, whatever the cost of a check.
+    fixed: bool,
     origin: Origin,
 }
 
@@ -99,9 +101,8 @@ impl<W, C, O> MultiBuilder<W, C, O> {
     ///
     /// Its `name` is not empty and differs from the others. Keep it free of colons: `a` with the key `b:c` is `a:b` with
     /// the key `c`, and a check that has both is refused.
-    pub fn dimension(mut self, name: impl Into<String>, strategy: impl Project, weight: f64) -> Self {
-        self.declared.push(Declared { name: name.into(), weight, origin: Origin::Strategy(Box::new(strategy)) });
-        self
+    pub fn dimension(self, name: impl Into<String>, strategy: impl Project, weight: f64) -> Self {
+        self.add(name.into(), weight, false, Origin::Strategy(Box::new(strategy)))
     }
 
     /// Adds a dimension that shares the keys of `limiter`: each sees what the other charges. It is asked for `weight`
@@ -109,8 +110,18 @@ impl<W, C, O> MultiBuilder<W, C, O> {
     ///
     /// The limiter's keys stay where they are, without the prefix and the name given here. Its clock and its observer
     /// are not asked.
-    pub fn limiter(mut self, name: impl Into<String>, limiter: &dyn DynLimiter, weight: f64) -> Self {
-        self.declared.push(Declared { name: name.into(), weight, origin: Origin::Limiter(limiter.dimension()) });
+    pub fn limiter(self, name: impl Into<String>, limiter: &dyn DynLimiter, weight: f64) -> Self {
+        self.add(name.into(), weight, false, Origin::Limiter(limiter.dimension()))
+    }
+
+    /// As [`limiter`](Self::limiter), asked for `units` whatever the cost of a check.
+    #[cfg(feature = "config")]
+    pub(crate) fn limiter_for(self, name: impl Into<String>, limiter: &dyn DynLimiter, units: f64) -> Self {
+        self.add(name.into(), units, true, Origin::Limiter(limiter.dimension()))
+    }
+
+    fn add(mut self, name: String, weight: f64, fixed: bool, origin: Origin) -> Self {
+        self.declared.push(Declared { name, weight, fixed, origin });
         self
     }
 
@@ -168,7 +179,7 @@ impl<W, C, O> MultiBuilder<W, C, O> {
         }
         let mut names: Vec<Named> = Vec::with_capacity(declared.len());
         let mut bound = Vec::with_capacity(declared.len());
-        for Declared { name, weight, origin } in declared {
+        for Declared { name, weight, fixed, origin } in declared {
             if name.is_empty() || names.iter().any(|named| named.name == name) {
                 return Err(refused(&name, "must be a name that is not empty and not taken"));
             }
@@ -187,7 +198,7 @@ impl<W, C, O> MultiBuilder<W, C, O> {
                 Origin::Limiter(Err(_)) => return Err(refused(&name, "must be in memory or on a remote store")),
             };
             bound.push(accept(&site, dimension.0).map_err(|allowed| refused(&name, allowed))?);
-            names.push(Named { name, weight, scope });
+            names.push(Named { name, weight, fixed, scope });
         }
         let watch = Watch::new(observer, name, mode.name());
         let may_meet = may_meet(&names);

@@ -92,7 +92,7 @@ impl<W, C, O> Multi<W, C, O> {
         for (index, (ask, named)) in asks.iter_mut().zip(&self.names).enumerate() {
             let key = request.key(index, &named.name).ok_or_else(|| no_key(&named.name))?;
             let weight = request.weight(index, &named.name).unwrap_or(named.weight);
-            *ask = (key, validate_cost(weight * cost)?);
+            *ask = (key, validate_cost(if named.fixed { weight } else { weight * cost })?);
         }
         if self.may_meet { self.refuse_meeting(asks) } else { Ok(()) }
     }

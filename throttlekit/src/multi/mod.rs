@@ -88,6 +88,8 @@ pub struct Multi<W = InMemory, C = SystemClock, O = ()> {
 struct Named {
     name: String,
     weight: f64,
+    /// Whether it is asked for the weight, whatever the cost of a check.
+    fixed: bool,
     /// What its keys are below, apart from the prefix: its name, and the key space of the strategy if that has one.
     /// `None` for a limiter that was added, whose keys are where the limiter put them.
     scope: Option<String>,

@@ -95,20 +95,9 @@ impl Guarded {
     ///
     /// Dropping the returned [`Run`] before it answers gives the slots back. A store may already have charged the request.
     pub fn enter(&self, ask: &Ask<'_>) -> Run<Entry> {
-        let Some(witness) = &self.parts.witness else { return Parts::decide(&self.parts, ask) };
-        let case = witness.begin(ask);
-        match Parts::decide(&self.parts, &ask.as_part()).now() {
-            Ok(entry) => {
-                witness.tell(case, &entry.result);
-                Run::ready(entry)
-            }
-            Err(waiting) => {
-                let (witness, key, case) = (witness.clone(), Box::<str>::from(ask.key), case.with_key(""));
-                waiting.map(move |entry| {
-                    witness.tell(case.with_key(&key), &entry.result);
-                    entry
-                })
-            }
+        match &self.parts.witness {
+            Some(witness) => witness.follow(ask, |part| Parts::decide(&self.parts, part), |entry| &entry.result),
+            None => Parts::decide(&self.parts, ask),
         }
     }
 }

@@ -55,6 +55,7 @@ mod rule;
 mod set;
 mod slots;
 mod store;
+mod together;
 mod whole;
 
 pub use connect::Connect;

@@ -8,6 +8,7 @@ use super::options::LoadOptions;
 use super::partly::Partly;
 use super::policy::Policy;
 use super::store::OpenStore;
+use super::together::{Charged, all_or_none};
 use super::whole::Witness;
 use crate::admit::Admit;
 use crate::clock::Clock;
@@ -15,8 +16,6 @@ use crate::config::HttpRule;
 use crate::error::{BuildError, Error};
 use crate::fallback::{FailMode, Standby};
 use crate::limiter::DynLimiter;
-use crate::multi::{InMemory, Multi, MultiBuilder};
-use crate::observe::Observer;
 
 /// A rule of the `http` section with its policies.
 #[derive(Clone)]
@@ -24,6 +23,7 @@ pub struct Rule {
     spec: HttpRule,
     policies: Vec<Arc<Policy>>,
     limit: RuleLimit,
+    cost: f64,
     guarded: Option<Guarded>,
     fail_mode: FailMode,
     standby: Option<Arc<dyn Admit>>,
@@ -41,7 +41,8 @@ pub enum RuleLimit {
     None,
     /// The limiter of its only policy.
     One(Arc<dyn DynLimiter>),
-    /// All of its policies that limit units: each is charged, or none.
+    /// All of its policies that limit units: each is charged, or none. Where no one place holds them they are asked one
+    /// after the other, and a refusal gives back what others gave.
     Joint(Arc<dyn Admit>),
 }
 
@@ -52,12 +53,17 @@ impl Rule {
         store: Option<&OpenStore>,
         options: &LoadOptions,
     ) -> Result<Self, BuildError> {
-        let limiters: Vec<(&str, &Arc<dyn DynLimiter>)> =
-            policies.iter().filter_map(|policy| Some((policy.name(), policy.shared()?))).collect();
+        let limiters: Vec<Charged> =
+            policies.iter().filter_map(|policy| Some(charged(policy, policy.shared()?, &spec))).collect();
+        let of_units = limiters.len();
+        let cost = match limiters.as_slice() {
+            [only] => only.units.unwrap_or(spec.cost),
+            _ => spec.cost,
+        };
         let limit = match limiters.as_slice() {
             [] => RuleLimit::None,
-            [(_, limiter)] => RuleLimit::One(Arc::clone(limiter)),
-            _ => RuleLimit::Joint(joint(limiters.iter().copied(), store, options)?),
+            [only] => RuleLimit::One(Arc::clone(&only.limiter)),
+            _ => RuleLimit::Joint(all_or_none(limiters, store, options)?),
         };
         let guards: Vec<_> = policies.iter().filter_map(|policy| policy.guard().cloned()).collect();
         let witness = options.observer.clone().map(|observer| {
@@ -69,7 +75,7 @@ impl Rule {
             units().enumerate().filter_map(|(at, policy)| Some((at, policy.listed()?.clone()))).collect();
         // Without slots a request has one part, which tells of it.
         let witness = witness.filter(|_| !guards.is_empty());
-        let lists = Lists { of_units: limiters.len(), lists };
+        let lists = Lists { of_units, lists };
         let guarded = (!guards.is_empty() || !lists.lists.is_empty())
             .then(|| Guarded::new(lists, guards, limit.clone(), witness));
         let stored = || policies.iter().filter(|policy| policy.spec().is_stored());
@@ -78,16 +84,25 @@ impl Rule {
         // Without keys in a store there is none to be out.
         let fail_mode = modes().reduce(stricter).unwrap_or_default();
         let standby = match (fail_mode, store) {
-            (FailMode::Local(_), Some(store)) => {
-                let local = stand_in(stored().zip(modes()), store, options);
-                let is_local =
-                    |policy: &Policy| policy.spec().is_stored() && matches!(mode(policy), FailMode::Local(_));
-                Some(Partly::over(local, units().map(|policy| is_local(policy)).collect()))
+            (FailMode::Open | FailMode::Local(_), Some(store)) if stored().next().is_some() => {
+                let answers = |policy: &Policy| match (policy.spec().is_stored(), mode(policy)) {
+                    (false, _) => policy.limiter().cloned().map(Answering::Always),
+                    (true, FailMode::Local(share)) => policy.standby(share).map(Answering::InMemory),
+                    (true, _) => None,
+                };
+                let answering: Vec<_> = units().map(|policy| answers(policy)).collect();
+                let places = answering.iter().map(Option::is_some).collect();
+                let answering = units().zip(answering).filter_map(|(policy, answering)| {
+                    Some((policy.name().into(), spec.cost_of(policy.name()), answering?))
+                });
+                let answering: Vec<_> = answering.collect();
+                // With nobody to answer the mode alone decides.
+                (!answering.is_empty()).then(|| Partly::over(stand_in(answering, store, options), places))
             }
             _ => None,
         };
         let clock = options.clock_of_all();
-        Ok(Self { spec, policies, limit, guarded, fail_mode, standby, clock, plans: Vec::new() })
+        Ok(Self { spec, policies, limit, cost, guarded, fail_mode, standby, clock, plans: Vec::new() })
     }
 
     /// The same rule with plans: what counts for the requests of each, in place of the rule itself.
@@ -108,6 +123,12 @@ impl Rule {
     /// Who decides, deny lists and slots aside.
     pub fn limit(&self) -> &RuleLimit {
         &self.limit
+    }
+
+    /// What its requests ask for, in units. Who decides about several policies knows which of them are asked for
+    /// [something else](HttpRule::costs).
+    pub fn cost(&self) -> f64 {
+        self.cost
     }
 
     /// Who decides if the rule limits the work in flight, or if a deny list is in front of one of its policies: lists,
@@ -133,8 +154,9 @@ impl Rule {
         self.fail_mode
     }
 
-    /// Who decides while the store is out, if the [fail mode](Self::fail_mode) is local: the policies that are local, all
-    /// or none charged. Those that are open have no say in it. Its answers are ready.
+    /// Who decides while the store is out, unless the [fail mode](Self::fail_mode) is closed: the policies that are local and
+    /// those that do not need the store, all or none charged; `None` if there are none. Those that are open have no say in
+    /// it. Its answers are ready.
     pub fn standby(&self) -> Option<&Arc<dyn Admit>> {
         self.standby.as_ref()
     }
@@ -149,55 +171,40 @@ fn stricter(one: FailMode, other: FailMode) -> FailMode {
     }
 }
 
-/// One decision, and so one event, under the names of all.
-fn joint<'a>(
-    limiters: impl Iterator<Item = (&'a str, &'a Arc<dyn DynLimiter>)> + Clone,
-    store: Option<&OpenStore>,
-    options: &LoadOptions,
-) -> Result<Arc<dyn Admit>, BuildError> {
-    let names: Vec<&str> = limiters.clone().map(|(name, _)| name).collect();
-    let mut together: MultiBuilder = Multi::all().name(names.join("+")).keep_each(true);
-    for (name, limiter) in limiters {
-        together = together.limiter(name, &**limiter, 1.0);
-    }
-    let together = together.clock(options.clock_of_all());
-    // Nobody to tell: compiled without the calls.
-    match &options.observer {
-        Some(observer) => placed(together.observer(Arc::clone(observer)), store),
-        None => placed(together, store),
-    }
+fn charged(policy: &Policy, limiter: &Arc<dyn DynLimiter>, spec: &HttpRule) -> Charged {
+    let name = policy.name();
+    Charged { name: name.into(), limiter: Arc::clone(limiter), units: spec.cost_of(name) }
 }
 
-fn placed<C: Clock, O: Observer + Clone>(
-    together: MultiBuilder<InMemory, C, O>,
-    store: Option<&OpenStore>,
-) -> Result<Arc<dyn Admit>, BuildError> {
-    Ok(match store {
-        Some(store) => Arc::new(together.store(store.keys().clone()).build()?),
-        None => Arc::new(together.build()?),
-    })
+/// Who answers for a policy while the store is out.
+enum Answering {
+    /// Its own limiter, which does not need the store.
+    Always(Arc<dyn DynLimiter>),
+    /// What stands in for it.
+    InMemory(Arc<Standby<dyn DynLimiter>>),
 }
 
-/// The policies that are local, in memory.
-fn stand_in<'a>(
-    policies: impl Iterator<Item = (&'a Arc<Policy>, FailMode)>,
+/// Those who answer, in memory: all or none charged. With their names, and what a request costs there.
+fn stand_in(
+    answering: Vec<(Arc<str>, Option<f64>, Answering)>,
     store: &OpenStore,
     options: &LoadOptions,
 ) -> Arc<dyn Admit> {
-    let local = policies.filter_map(|(policy, mode)| match mode {
-        FailMode::Local(share) => Some((policy.name().to_owned(), policy.standby(share)?)),
-        FailMode::Open | FailMode::Closed => None,
-    });
-    let local: Vec<_> = local.collect();
-    if let [(_, standby)] = local.as_slice() {
+    if let [(_, None, Answering::InMemory(standby))] = answering.as_slice() {
         return standby.clone();
     }
     let options = options.clone();
     Standby::new(store.outage(), move || {
-        let limiters = local.iter().map(|(name, standby)| Ok((name.as_str(), standby.current()?)));
-        let limiters = limiters.collect::<Result<Vec<_>, Error>>()?;
-        let limiters = limiters.iter().map(|(name, limiter)| (*name, limiter));
-        joint(limiters, None, &options).map_err(|error| Error::store_unavailable(error.to_string()).with_source(error))
+        let current = |(name, units, answering): &(Arc<str>, Option<f64>, Answering)| {
+            let limiter = match answering {
+                Answering::Always(limiter) => Arc::clone(limiter),
+                Answering::InMemory(standby) => standby.current()?,
+            };
+            Ok(Charged { name: Arc::clone(name), limiter, units: *units })
+        };
+        let limiters = answering.iter().map(current).collect::<Result<_, Error>>()?;
+        all_or_none(limiters, None, &options)
+            .map_err(|error| Error::store_unavailable(error.to_string()).with_source(error))
     })
 }
 

@@ -358,48 +358,79 @@ fn rule(limiters: &str, rule: &str) -> Result<(), String> {
     })
 }
 
-#[test]
-fn what_cannot_be_charged_with_others_has_a_rule_of_its_own() {
-    const LIMITERS: &str = "  api: { strategy: gcra, limit: 5, period: 1s }
+const LIMITERS: &str = "  api: { strategy: gcra, limit: 5, period: 1s }
+  log: { strategy: slidingWindowLog, limit: 5, period: 1s }
+  logs: { strategy: slidingWindowLog, limit: 9, period: 1m }
   slots: { concurrency: {} }
   tiers: { strategy: gcra, limit: 5, period: 1s, twoTier: { mode: strict } }
   tokens: { tokenBudget: { budget: 5, windowMs: 1 } }
   fleet: { fleetBudget: { budget: 5, windowMs: 1 } }
   leased: { fleetBudget: { budget: 5, windowMs: 1, leased: { batch: 2 } } }
   fair: { fairEscrow: { limit: 5, windowMs: 9 } }";
-    let alone = |index: usize, name: &str, kind: &str| {
+
+#[test]
+fn what_takes_units_back_is_charged_with_anything() {
+    let stored = format!("{LIMITERS}\nstore: {{ redis: {{ url: redis://cache }} }}");
+    for limiters in [LIMITERS, &stored] {
+        for name in ["api", "log", "tiers", "tokens", "fleet", "leased", "fair"] {
+            for policies in [format!("[{name}]"), format!("[{name}, slots]")] {
+                assert_eq!(rule(limiters, &format!("policies: {policies}")), Ok(()));
+            }
+            for other in ["api", "tokens", "fleet"].into_iter().filter(|other| *other != name) {
+                assert_eq!(rule(limiters, &format!("policies: [{name}, slots, {other}]")), Ok(()));
+            }
+        }
+        assert_eq!(rule(limiters, "policies: [log, logs, tokens, api, fleet]"), Ok(()), "one place holds both");
+    }
+}
+
+#[test]
+fn of_two_that_take_no_units_back_one_has_a_rule_of_its_own() {
+    let refused = |index: usize, one: &str, other: &str| {
         Err(format!(
-            "policies[{index}]: \"{name}\" is a {kind}, which cannot be charged together with other limits, all or none: give \
-             it a rule of its own"
+            "policies[{index}]: the {one} cannot be charged all or none beside the {other}, since neither takes units back: \
+             give one of them a rule of its own"
         ))
     };
-    for (name, kind) in
-        [("tiers", "twoTier"), ("tokens", "tokenBudget"), ("fleet", "fleetBudget"), ("fair", "fairEscrow")]
-    {
-        assert_eq!(rule(LIMITERS, &format!("policy: {name}")), Ok(()));
-        assert_eq!(rule(LIMITERS, &format!("policies: [{name}, slots]")), Ok(()), "slots are no units");
-        assert_eq!(rule(LIMITERS, &format!("policies: [api, {name}]")), alone(1, name, kind));
-    }
-    // Over a store the keys of a budget are where those of others are, unless they are leased.
-    let stored = format!("{LIMITERS}\nstore: {{ redis: {{ url: redis://cache }} }}");
-    assert_eq!(rule(&stored, "policies: [api, fleet]"), Ok(()));
-    assert_eq!(rule(&stored, "policies: [leased, api]"), alone(0, "leased", "fleetBudget"));
-    assert_eq!(rule(&stored, "policies: [api, tokens]"), alone(1, "tokens", "tokenBudget"));
+    let (tiers, fair, log) = ("twoTier \"tiers\"", "fairEscrow \"fair\"", "slidingWindowLog \"log\"");
+    assert_eq!(rule(LIMITERS, "policies: [tiers, fair]"), refused(1, fair, tiers));
+    assert_eq!(rule(LIMITERS, "policies: [api, tiers, tokens, log]"), refused(3, log, tiers));
+    assert_eq!(rule(LIMITERS, "policies: [log, slots, leased]"), refused(2, "fleetBudget \"leased\"", log));
+}
 
-    // A store that could not be read may be any.
+#[test]
+fn a_store_that_could_not_be_read_makes_no_other_problem() {
     for store in ["7", "redsi", "{}", "{ redis: 7 }", "{ redis: }", "{ memory: {}, redis: { url: redis://cache } }"] {
         let unread = format!("{LIMITERS}\nstore: {store}");
         let errors = rule(&unread, "policies: [api, fleet]").unwrap_err();
         assert!(errors.starts_with("config.store") && errors.lines().count() == 1, "{store}: {errors}");
-        assert_eq!(rule(&unread, "policies: [api, tokens]").unwrap_err().lines().count(), 2, "{store}");
     }
-    let timeout = format!("{LIMITERS}\nstore: {{ memory: {{}}, timeout: soon }}");
-    assert_eq!(
-        rule(&timeout, "policies: [api, fleet]").unwrap_err().lines().count(),
-        2,
-        "it is in memory for all that"
-    );
+}
 
+#[test]
+fn a_policy_may_cost_something_else() {
+    assert_eq!(rule(LIMITERS, "policies: [api, tokens], costs: { tokens: 3, api: 0.5 }"), Ok(()));
+    assert_eq!(rule(LIMITERS, "policies: [api, tokens], cost: 0.5, costs: { tokens: 3 }"), Ok(()));
+    for (rest, problem) in [
+        ("costs: { token: 3 }", "costs.token: there is no policy \"token\" here, did you mean \"tokens\"?"),
+        ("costs: { fleet: 3 }", "costs.fleet: there is no policy \"fleet\" here, known are api, tokens, slots"),
+        ("costs: { slots: 3 }", "costs.slots: not used: \"slots\" limits no units"),
+        ("costs: { tokens: 1.5 }", "costs.tokens: must be a whole number for the tokenBudget \"tokens\" (found 1.5)"),
+        ("cost: 1.5, costs: { api: 2 }", "cost: must be a whole number for the tokenBudget \"tokens\" (found 1.5)"),
+        ("costs: { tokens: 0 }", "costs.tokens: must be a finite number above 0 (found 0)"),
+        (
+            "costs: { tokens: 1e300 }",
+            "costs.tokens: must be a number above 0 and at most 9007199254740991 (found 1e300)",
+        ),
+        ("costs: { tokens: many }", "costs.tokens: expected a number, found the text \"many\""),
+        ("costs: 5", "costs: expected a map, found the number 5"),
+    ] {
+        assert_eq!(rule(LIMITERS, &format!("policies: [api, tokens, slots], {rest}")), Err(problem.to_owned()));
+    }
+}
+
+#[test]
+fn budgets_count_whole_units() {
     for (name, kind) in [("tokens", "tokenBudget"), ("leased", "fleetBudget")] {
         let message = format!("cost: must be a whole number for the {kind} \"{name}\" (found 1.5)");
         assert_eq!(rule(LIMITERS, &format!("policy: {name}, cost: 1.5")), Err(message));

@@ -9,6 +9,8 @@ const LIMITERS: &str = "limiters:
   pro: { strategy: fixedWindow, limit: 3, period: 1h }
   month: { strategy: fixedWindow, limit: 2, period: 1h }
   tokens: { tokenBudget: { budget: 10, windowMs: 1000 } }
+  fair: { fairEscrow: { limit: 10, windowMs: 1000 } }
+  log: { strategy: slidingWindowLog, limit: 3, period: 1h }
 ";
 
 fn read(http: &str) -> Vec<HttpRule> {
@@ -26,7 +28,7 @@ fn errors(options: &str) -> Vec<String> {
     let env = |_: &str| Some("sixteen bytes or more".to_owned());
     let errors = Config::parse_with(&text, Format::Yaml, &env).unwrap_err();
     let shown = |problem: &throttlekit::config::Problem| {
-        assert_eq!(problem.position.map(|at| at.line), Some(6), "{problem}");
+        assert_eq!(problem.position.map(|at| at.line), Some(8), "{problem}");
         let path = problem.path.strip_prefix("config.http.rules[0]").unwrap();
         format!("{path}: {}", problem.message)
     };
@@ -135,10 +137,18 @@ fn what_is_wrong_with_plans_is_said_where_it_is() {
             ".plans.table.pro.policies[1]: \"pro\" is given twice".to_owned(),
         ),
         (
-            table("{ pro: { policies: [pro, tokens] } }"),
-            ".plans.table.pro.policies[1]: \"tokens\" is a tokenBudget, which cannot be charged together with other limits, \
-             all or none: give it a rule of its own"
+            table("{ pro: { policies: [fair, tokens, log] } }"),
+            ".plans.table.pro.policies[2]: the slidingWindowLog \"log\" cannot be charged all or none beside the fairEscrow \
+             \"fair\", since neither takes units back: give one of them a rule of its own"
                 .to_owned(),
+        ),
+        (
+            table("{ pro: { policy: tokens, costs: { tokens: 0.5 } } }"),
+            ".plans.table.pro.costs.tokens: must be a whole number for the tokenBudget \"tokens\" (found 0.5)".to_owned(),
+        ),
+        (
+            table("{ pro: { policy: pro, costs: { free: 2 } } }"),
+            ".plans.table.pro.costs.free: there is no policy \"free\" here, known are pro".to_owned(),
         ),
         (
             table("{ pro: { policy: tokens, cost: 0.5 } }"),
@@ -154,7 +164,7 @@ fn what_is_wrong_with_plans_is_said_where_it_is() {
         ),
         (
             table("{ pro: { policy: pro, path: / } }"),
-            ".plans.table.pro.path: unknown field, known are policy, policies, cost, priority, keys".to_owned(),
+            ".plans.table.pro.path: unknown field, known are policy, policies, cost, costs, priority, keys".to_owned(),
         ),
         (keys("[]"), ".plans.table.pro.keys: keys are required where plans are found by key".to_owned()),
         (keys("[a, '']"), ".plans.table.pro.keys[1]: must have 1 to 512 bytes".to_owned()),
@@ -167,14 +177,14 @@ fn what_is_wrong_with_plans_is_said_where_it_is() {
 
 #[test]
 fn a_source_that_is_wrong_hides_nothing_in_the_table() {
-    let table = "table: { pro: { policy: por, cost: 0 }, two: { policies: [pro, 7, tokens], keys: [a] }, '': 5 }";
+    let table = "table: { pro: { policy: por, cost: 0 }, two: { policies: [fair, 7, log], keys: [a] }, '': 5 }";
     let rest = [
         ".plans.table.: expected a map, found the number 5",
         ".plans.table.pro.cost: must be a number above 0 and at most 9007199254740991 (found 0)",
         ".plans.table.pro.policy: there is no limiter \"por\", did you mean \"pro\"?",
         ".plans.table.two.policies[1]: expected a text, found the number 7; a text that looks like something else needs quotes",
-        ".plans.table.two.policies[2]: \"tokens\" is a tokenBudget, which cannot be charged together with other limits, all or \
-         none: give it a rule of its own",
+        ".plans.table.two.policies[2]: the slidingWindowLog \"log\" cannot be charged all or none beside the fairEscrow \
+         \"fair\", since neither takes units back: give one of them a rule of its own",
     ];
     for (from, expected) in [
         ("", ".plans.from: required"),

@@ -217,7 +217,7 @@ fn a_screen_needs_its_keys_in_memory() {
 }
 
 #[test]
-fn rules_apply_them_alone_and_at_whole_costs() {
+fn rules_apply_them_beside_others_and_at_whole_costs() {
     let text = |policies: &str, cost: &str| {
         format!(
             "limiters:
@@ -233,12 +233,15 @@ http: {{ rules: [{{ path: /, policies: {policies}, cost: {cost} }}] }}
     for policies in ["[api, more]", "[behind, slots]", "[flood, slots]", "[api, more, slots]"] {
         assert!(Config::from_yaml(&text(policies, "2")).is_ok(), "{policies}");
     }
-    let message = |what: &str| {
-        format!("{what}, which cannot be charged together with other limits, all or none: give it a rule of its own")
-    };
-    let first = "config.http.rules[0].policies[0]";
-    is_of(&text("[behind, api]", "2"), first, &message("\"behind\" is a screen"));
-    is_of(&text("[flood, api]", "2"), first, &message("\"flood\" is a sketch"));
+    for policies in ["[behind, api]", "[flood, api, more]"] {
+        assert!(Config::from_yaml(&text(policies, "2")).is_ok(), "the others take units back: {policies}");
+    }
+    is_of(
+        &text("[flood, api, behind]", "2"),
+        "config.http.rules[0].policies[2]",
+        "the screen \"behind\" cannot be charged all or none beside the sketch \"flood\", since neither takes units back: \
+         give one of them a rule of its own",
+    );
     is_of(
         &text("[flood]", "0.5"),
         "config.http.rules[0].cost",

@@ -9,3 +9,4 @@ mod sketches;
 mod store;
 #[path = "../support/mod.rs"]
 mod support;
+mod together;
