@@ -1,9 +1,9 @@
 //! What the inner service may know of its admission.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use throttlekit::{Axes, Decision, DynLimiter, Error, Meter, Run};
+use throttlekit::{Admission, Ask, Axes, Decision, DynLimiter, Error, Meter, Refund, Run};
 
 /// How a request was admitted: its decision, and the meters that it counted on, to count more.
 ///
@@ -16,14 +16,41 @@ struct Inner {
     axes: Axes,
     key: Box<str>,
     meters: Meters,
+    /// What the request asked for where a meter knows of nothing else.
+    cost: f64,
+    /// The decision of each meter; empty if nothing was taken.
+    each: Box<[Decision]>,
+    /// What the service said to show instead, by meter.
+    told: Mutex<Vec<(usize, Decision)>>,
 }
 
-/// Limits by the names of their policies.
-pub(crate) type Meters = Arc<[(Box<str>, Arc<dyn DynLimiter>)]>;
+/// The limits of a rule that limit units.
+pub(crate) type Meters = Arc<[Metered]>;
+
+pub(crate) struct Metered {
+    pub(crate) policy: Box<str>,
+    pub(crate) limiter: Arc<dyn DynLimiter>,
+    /// What a request takes of it, if that is not the cost of all.
+    pub(crate) units: Option<f64>,
+}
 
 impl Admitted {
-    pub(crate) fn new(decision: Decision, axes: Axes, key: &str, meters: Meters) -> Self {
-        Self(Arc::new(Inner { decision, axes, key: key.into(), meters }))
+    pub(crate) fn new(admission: &Admission, ask: &Ask<'_>, meters: Meters) -> Self {
+        let &Admission { decision, axes, ref each, .. } = admission;
+        let each = match each {
+            _ if !decision.allowed => Box::default(),
+            Some(each) => each.clone(),
+            None => axes.rate.or(axes.cost).into_iter().collect(),
+        };
+        Self(Arc::new(Inner {
+            decision,
+            axes,
+            key: ask.key.into(),
+            meters,
+            cost: ask.cost,
+            each,
+            told: Mutex::default(),
+        }))
     }
 
     /// The joint decision.
@@ -46,6 +73,11 @@ impl Admitted {
     pub fn meters(&self) -> impl Iterator<Item = KeyMeter> + '_ {
         (0..self.0.meters.len()).map(|index| KeyMeter { inner: Arc::clone(&self.0), index })
     }
+
+    /// What the service said to show of its meters, by their places.
+    pub(crate) fn told(&self) -> Vec<(usize, Decision)> {
+        std::mem::take(&mut *self.0.told())
+    }
 }
 
 impl fmt::Debug for Admitted {
@@ -58,6 +90,13 @@ impl fmt::Debug for Admitted {
     }
 }
 
+impl Inner {
+    fn told(&self) -> MutexGuard<'_, Vec<(usize, Decision)>> {
+        // Entries are changed and added as a whole.
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A limit under the key of one request, to count what becomes known late.
 #[derive(Clone)]
 pub struct KeyMeter {
@@ -66,24 +105,41 @@ pub struct KeyMeter {
 }
 
 impl KeyMeter {
-    fn limiter(&self) -> &(Box<str>, Arc<dyn DynLimiter>) {
+    fn metered(&self) -> &Metered {
         // `Admitted::meters` gives an index for each of them, and none is ever removed.
         &self.inner.meters[self.index]
     }
 
     /// The name of the policy.
     pub fn policy(&self) -> &str {
-        &self.limiter().0
+        &self.metered().policy
     }
 
     /// The limit itself, for whoever needs it whole; its key is [`key`](Self::key).
     pub fn meter(&self) -> Arc<dyn DynLimiter> {
-        Arc::clone(&self.limiter().1)
+        Arc::clone(&self.metered().limiter)
     }
 
     /// The key that the request counted under. It may be a secret or an address: think before logging it.
     pub fn key(&self) -> &str {
         &self.inner.key
+    }
+
+    /// What the admission of the request took from it, as it can be given back; `None` if it took nothing, since a limit that
+    /// is only tried out has refused, or the store was out and nobody counted.
+    pub fn taken(&self) -> Option<Refund> {
+        let decision = self.inner.each.get(self.index).filter(|decision| decision.has_limit())?;
+        Some(Refund::new(self.metered().units.unwrap_or(self.inner.cost)).of(decision))
+    }
+
+    /// Shows `decision` in the fields of the response, instead of what the admission found of this limit: after the service
+    /// took more, or gave some back. The last one counts.
+    pub fn show(&self, decision: Decision) {
+        let mut told = self.inner.told();
+        match told.iter_mut().find(|(index, _)| *index == self.index) {
+            Some((_, known)) => *known = decision,
+            None => told.push((self.index, decision)),
+        }
     }
 
     /// Takes `units` if they are there; a denial takes nothing.
@@ -92,7 +148,7 @@ impl KeyMeter {
     ///
     /// `invalid_argument` for bad units; `store_unavailable` and `state_invalid` from the store.
     pub fn debit(&self, units: f64) -> Run<Result<Decision, Error>> {
-        self.limiter().1.debit(self.key(), units)
+        self.metered().limiter.debit(self.key(), units)
     }
 
     /// Counts work that already happened, into bounded debt where the limit is passed.
@@ -101,7 +157,7 @@ impl KeyMeter {
     ///
     /// `throttlekit_error` where the limit has no debt; otherwise as [`debit`](Self::debit).
     pub fn charge(&self, units: f64) -> Run<Result<Decision, Error>> {
-        Meter::charge(&*self.limiter().1, self.key(), units)
+        Meter::charge(&*self.metered().limiter, self.key(), units)
     }
 
     /// Gives back units that were taken and not used.
@@ -110,7 +166,7 @@ impl KeyMeter {
     ///
     /// `throttlekit_error` where the limit cannot take units back; otherwise as [`debit`](Self::debit).
     pub fn refund(&self, units: f64) -> Run<Result<Decision, Error>> {
-        Meter::refund(&*self.limiter().1, self.key(), units)
+        Meter::refund(&*self.metered().limiter, self.key(), units)
     }
 }
 

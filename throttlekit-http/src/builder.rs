@@ -6,6 +6,7 @@ use std::sync::Arc;
 use throttlekit::headers::{HeaderSet, Headers};
 use throttlekit::{Admit, BuildError, Clock, DynLimiter, FailMode, MAX_SAFE, MissingKey, Outcome, Priority};
 
+use crate::admitted::Metered;
 use crate::door::Door;
 use crate::key::{ClientIp, KeyExtractor, KeyFn, PeerIp};
 use crate::limits::Limits;
@@ -287,7 +288,7 @@ impl<D: Door> Builder<D> {
                 standby: None,
                 options,
                 manners,
-                meters: limiter.map(|limiter| (name, limiter)).into_iter().collect(),
+                meters: limiter.map(|limiter| Metered { policy: name, limiter, units: None }).into_iter().collect(),
                 resolver: None,
                 plans: Vec::new(),
             }

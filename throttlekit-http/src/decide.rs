@@ -250,8 +250,7 @@ impl<D: Door> Shared<D> {
 
     /// What the service is to know of its admission, if anything.
     fn shared_with(&self, rule: &Rule<D>, ask: &Ask<'_>, admission: &Admission) -> Option<Admitted> {
-        let meters = || Arc::clone(&rule.meters);
-        self.hooks.share.then(|| Admitted::new(admission.decision, admission.axes, ask.key, meters()))
+        self.hooks.share.then(|| Admitted::new(admission, ask, Arc::clone(&rule.meters)))
     }
 
     fn equip(&self, pass: &mut Pass<D>, rule: &Arc<Rule<D>>, shared: Option<Admitted>) {

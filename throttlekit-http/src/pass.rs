@@ -33,6 +33,20 @@ struct More {
     slot: Option<UpgradeSlot>,
 }
 
+impl More {
+    /// The decision of each limit, of several, with what the service said of them; of one that is `decision`.
+    fn told<D: Door>(&mut self, rule: &Rule<D>, decision: &mut Decision) -> &[Decision] {
+        for (meter, told) in self.admitted.as_ref().map(Admitted::told).unwrap_or_default() {
+            if self.each.is_empty() {
+                *decision = told;
+            } else if let Some(place) = rule.place_of_units(meter).and_then(|place| self.each.get_mut(place)) {
+                *place = told;
+            }
+        }
+        &self.each
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Usual,
@@ -139,8 +153,11 @@ impl<D: Door> Pass<D> {
     /// server will send no body.
     #[inline]
     pub fn finish(&mut self, status: u16, headers: &mut D::HeaderMap) -> Ending {
-        if let Some((rule, decision)) = &self.shown {
-            let each = self.more.as_ref().map_or(&[][..], |more| &more.each);
+        if let Some((rule, decision)) = &mut self.shown {
+            let each = match &mut self.more {
+                Some(more) => more.told(rule, decision),
+                None => &[],
+            };
             rule.write(decision, each, Present::Replace, headers);
         }
         if self.ending.is_held() {

@@ -9,6 +9,7 @@ use throttlekit::config::{ApiKeySource, ApiKeySpec, HttpRule, KeySource};
 use throttlekit::headers::Headers;
 use throttlekit::policy::{self, Policies, Policy, PolicySet, RuleLimit};
 
+use crate::admitted::Metered;
 use crate::door::{Door, Head as _};
 use crate::key::{
     AllKeys, ApiKey, ClaimKey, ConstantKey, CookieKey, HeaderKey, KeyExtractor, PathParam, PeerIp, QueryKey,
@@ -112,7 +113,10 @@ fn compile<D: Door>(rule: &policy::Rule) -> Result<Rule<D>, BuildError> {
         drop_on_5xx: spec.drop_on_5xx,
         on_disconnect: spec.on_disconnect,
     };
-    let meters = rule.policies().iter().filter_map(|policy| Some((policy.name().into(), policy.limiter()?.clone())));
+    let meters = rule.policies().iter().filter_map(|policy| {
+        let units = spec.costs.iter().find(|(name, _)| name == policy.name()).map(|(_, units)| *units);
+        Some(Metered { policy: policy.name().into(), limiter: policy.limiter()?.clone(), units })
+    });
     let limits = rule.policies().iter().map(|policy| limit(policy, spec)).collect();
     let resolver = match &spec.plans {
         Some(plans) => Some(Arc::new(Plans::new(plans)?) as Arc<dyn Resolve<D>>),
@@ -126,7 +130,7 @@ fn compile<D: Door>(rule: &policy::Rule) -> Result<Rule<D>, BuildError> {
         key: source(spec)?,
         missing: spec.missing,
         client: spec.client_ip.build()?,
-        cost: Cost::Fixed(spec.cost),
+        cost: Cost::Fixed(rule.cost()),
         priority: Urgency::Fixed(spec.priority),
         fail_mode: rule.fail_mode(),
         standby: rule.standby().cloned(),

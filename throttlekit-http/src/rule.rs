@@ -273,6 +273,11 @@ impl<D: Door> Rule<D> {
         self.limits.iter().map(decision).collect()
     }
 
+    /// Where among its limits the one is that is the meter at `index`.
+    pub(crate) fn place_of_units(&self, index: usize) -> Option<usize> {
+        self.limits.iter().enumerate().filter(|(_, limit)| limit.units).map(|(place, _)| place).nth(index)
+    }
+
     /// The name of the limit that matters most among those that decided.
     pub(crate) fn binding(&self, decisions: &[Decision]) -> &str {
         let index = headers::binding(decisions).unwrap_or(0);

@@ -90,6 +90,31 @@ pub(crate) async fn several_policies_are_charged_together_or_not<F: Framework>()
     assert_eq!(server.setup.heard.all(), ["limited rate /both/hello"]);
 }
 
+pub(crate) async fn requests_tokens_and_slots_are_charged_together_or_not<F: Framework>() {
+    const LEFT: [&str; 2] = ["x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens"];
+    let server = Server::<F>::start(Setup::rules()).await;
+    let mut client = server.client().await;
+    // The budget refuses, and the requests and the slot are not taken.
+    for (status, left) in
+        [(200, ["999", "6"]), (200, ["998", "2"]), (200, ["997", "0"]), (429, ["", "0"]), (429, ["", "0"])]
+    {
+        let response = client.get("/chat/hello").await;
+        assert_eq!((response.status().as_u16(), LEFT.map(|name| field(&response, name))), (status, left));
+        read(response).await.expect("a whole body");
+        server.settles_at(0, 0).await;
+    }
+    assert_eq!(field(&client.get("/wide/hello").await, "ratelimit-remaining"), "996");
+    assert_eq!(server.setup.heard.all(), ["limited tokens /chat/hello"; 2]);
+
+    // The rate refuses, and the tokens are not taken.
+    let mut other = server.client_from([127, 0, 0, 2]).await;
+    for (status, left) in [(200, ["1", "8"]), (200, ["0", "6"]), (429, ["0", "6"]), (429, ["0", "6"])] {
+        let response = other.get("/talk/hello").await;
+        assert_eq!((response.status().as_u16(), LEFT.map(|name| field(&response, name))), (status, left));
+    }
+    assert_eq!(field(&other.get("/chat/hello").await, LEFT[1]), "2");
+}
+
 pub(crate) async fn all_connections_of_a_peer_count_together<F: Framework>() {
     let server = Server::<F>::start(Setup::rules()).await;
     let mut statuses = Vec::new();

@@ -44,6 +44,35 @@ pub(crate) async fn refuse_on_actix(
     counted.map(|()| actix_web::HttpResponse::Ok().finish())
 }
 
+/// Gives back all but one of the tokens that the admission took, and shows what is left then.
+pub(crate) async fn settle(admitted: &Admitted) {
+    let meter = admitted.meter("tokens").expect("the policy decided");
+    let mut taken = meter.taken().expect("it took some");
+    taken.units -= 1.0;
+    meter.show(meter.meter().give_back(meter.key(), taken).await.expect("an answer"));
+}
+
+pub(crate) async fn settle_on_axum(throttled: throttlekit_axum::Throttled) {
+    settle(&throttled).await;
+}
+
+pub(crate) async fn settle_on_actix(throttled: throttlekit_actix::Throttled) -> actix_web::HttpResponse {
+    settle(&throttled).await;
+    actix_web::HttpResponse::Ok().finish()
+}
+
+pub(crate) async fn handlers_settle_what_the_admission_took<F: Framework>() {
+    const TOKENS: &str = "x-ratelimit-remaining-tokens";
+    let server = Server::<F>::start(Setup::sharing()).await;
+    let mut client = server.client().await;
+    for left in ["9", "8"] {
+        let response = client.get("/chat/settle").await;
+        assert_eq!((response.status().as_u16(), field(&response, TOKENS)), (200, left));
+        assert_eq!(field(&response, "x-ratelimit-limit-requests"), "1000", "the others are shown as they were");
+    }
+    assert_eq!(field(&client.get("/talk/hello").await, TOKENS), "6");
+}
+
 /// The wait is that of the refusal; all other fields are those of the door's own decision.
 pub(crate) async fn a_handler_that_refuses_says_when_to_come_back<F: Framework>() {
     let server = Server::<F>::start(Setup::sharing()).await;

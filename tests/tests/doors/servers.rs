@@ -113,6 +113,11 @@ async fn tower(setup: &Setup, site: &Site, version: Version) -> (JoinSet<()>, So
                 let admitted = request.extensions().get::<Admitted>().expect("it is shared");
                 return answer(Reply::Answer(meters::debit(admitted).await, Parts::none())).await;
             }
+            if request.uri().path().ends_with("/settle") {
+                let admitted = request.extensions().get::<Admitted>().expect("it is shared");
+                meters::settle(admitted).await;
+                return answer(Reply::Answer(200, Parts::none())).await;
+            }
             if request.uri().path().ends_with("/refuse") {
                 let admitted = request.extensions().get::<Admitted>().expect("it is shared");
                 return Ok(match meters::refuse(admitted).await {
@@ -189,6 +194,7 @@ async fn axum(setup: &Setup, site: &Site) -> (JoinSet<()>, SocketAddr) {
         .route("/{rule}/socket", axum::routing::any(sockets::on_axum))
         .route("/{rule}/debit", axum::routing::get(meters::on_axum))
         .route("/{rule}/refuse", axum::routing::get(meters::refuse_on_axum))
+        .route("/{rule}/settle", axum::routing::get(meters::settle_on_axum))
         .fallback(handler)
         .layer(setup.layer::<Tower<Axum>>());
     let service = app.into_make_service_with_connect_info::<SocketAddr>();
@@ -241,6 +247,7 @@ impl Actix {
                     .route("/{rule}/socket", web::get().to(sockets::on_actix))
                     .route("/{rule}/debit", web::get().to(meters::on_actix))
                     .route("/{rule}/refuse", web::get().to(meters::refuse_on_actix))
+                    .route("/{rule}/settle", web::get().to(meters::settle_on_actix))
                     .default_service(web::to(handler))
             });
             // Otherwise it works on for clients that have gone away.

@@ -13,6 +13,7 @@ limiters:
   rate: { strategy: fixedWindow, limit: 2, period: 1m }
   wide: { strategy: fixedWindow, limit: 1000, period: 1m }
   pro: { strategy: fixedWindow, limit: 4, period: 1m }
+  tokens: { tokenBudget: { budget: 10, windowMs: 60000 } }
   login: { strategy: fixedWindow, limit: 1, period: 1m, denyList: { denials: 2, ttlMs: 3600000 } }
 http:
   rules:
@@ -20,6 +21,8 @@ http:
     - { path: '/rate/{*rest}', policy: rate }
     - { path: '/wide/{*rest}', policy: wide }
     - { path: '/both/{*rest}', policies: [wide, rate] }
+    - { path: '/chat/{*rest}', policies: [wide, work, tokens], costs: { tokens: 4 }, headers: openai }
+    - { path: '/talk/{*rest}', policies: [tokens, rate], costs: { tokens: 2 }, headers: openai }
     - { path: '/all/{*rest}', policy: rate, headers: [draft, structured, legacy] }
     - { path: '/silent/{*rest}', policy: rate, headers: none }
     - { path: '/options/{*rest}', policy: rate, options: true }

@@ -155,3 +155,41 @@ http: { rules: [{ path: /, policies: [both, other], key: { constant: all }, head
     drop((response, get().await));
     assert_eq!(field(&get().await, "ratelimit"), "\"other\";r=0;t=60, \"both\";r=5;t=60");
 }
+
+const CHAT: &str = "
+store: { redis: { url: redis://cache }, breaker: { failures: 100 } }
+limiters:
+  requests: { strategy: fixedWindow, limit: 3, period: 1m }
+  tokens: { tokenBudget: { budget: 10, windowMs: 60000 } }
+http:
+  defaults: { key: { header: x-tenant }, headers: structured }
+  rules:
+    - { path: /chat, policies: [requests, tokens], costs: { tokens: 4 } }
+    - { path: /closed, policies: [requests, tokens], failMode: closed }
+    - { path: /trial, policies: [requests, tokens], costs: { tokens: 4 }, shadow: true }
+";
+
+#[tokio::test]
+async fn a_budget_beside_a_rate_in_the_store_counts_also_while_that_is_out() {
+    let opener = Opener::new(&ManualClock::new(600_000.0));
+    let options = LoadOptions::new().clock(ManualClock::new(600_000.0)).connector(opener.clone());
+    let policies = Policies::load(CHAT, options).expect("a good text");
+    let (service, hello) = around(&ThrottleLayer::from_config(&policies).expect("rules"));
+    let get = async |path: &str, tenant: &'static str| {
+        let mut request = Request::builder().uri(path).body(()).expect("a good request");
+        request.headers_mut().insert("x-tenant", HeaderValue::from_static(tenant));
+        let response = send(&service, request).await;
+        let shown = response.headers().get("ratelimit").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        (response.status().as_u16(), shown.to_owned())
+    };
+    let seen = |status: u16, shown: &str| (status, shown.to_owned());
+    assert_eq!(get("/chat", "a").await, seen(201, "\"tokens\";r=6;t=60, \"requests\";r=2;t=60"));
+    opener.store.set(Mood::Down);
+    assert_eq!(get("/chat", "a").await, seen(201, "\"tokens\";r=2;t=60"), "the rate is open");
+    assert_eq!(get("/closed", "a").await, seen(503, ""));
+    assert_eq!(get("/chat", "a").await, seen(201, "\"tokens\";r=0;t=60"), "what was refused took nothing");
+    assert_eq!(get("/chat", "a").await, seen(429, "\"tokens\";r=0;t=60"));
+    opener.store.set(Mood::Up);
+    assert_eq!(get("/chat", "a").await.0, 429);
+    assert_eq!((get("/trial", "a").await.0, hello.calls()), (201, 4), "a rule that only tries its limits out");
+}
