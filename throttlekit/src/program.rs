@@ -222,6 +222,9 @@ pub trait Strategy: Program<Request = f64, Reply = Decision> {
         now_ms
     }
 
+    /// Whether it counts whole units only. A [lease](crate::lease) is then of whole units too.
+    const WHOLE_UNITS: bool = false;
+
     /// Whether [`refund`](Self::refund) gives back what was taken.
     const REFUNDS: bool = false;
 

@@ -188,6 +188,8 @@ impl Strategy for Budget {
         state.filter(|_| !self.carry).map_or(now_ms, |state| state.start.max(now_ms))
     }
 
+    const WHOLE_UNITS: bool = true;
+
     const REFUNDS: bool = true;
 
     /// Takes whole units out of the count of the window, if they are of this window.

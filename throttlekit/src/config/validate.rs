@@ -49,7 +49,7 @@ impl Findings<'_> {
     }
 
     /// Whether the value at `path` as a whole could not be read.
-    pub(super) fn is_unread_whole(&self, path: &str) -> bool {
+    fn is_unread_whole(&self, path: &str) -> bool {
         self.unread.iter().any(|unread| unread == path)
     }
 

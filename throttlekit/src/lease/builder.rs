@@ -20,7 +20,7 @@ use crate::program::Strategy;
 use crate::runtime::Runtime;
 use crate::store::Keyspace;
 use crate::store::memory::Table;
-use crate::strategy::MAX;
+use crate::strategy::{MAX, floor_f64};
 
 /// Keys that are known in process, unless told otherwise. Each takes a few hundred bytes.
 const DEFAULT_MAX_KEYS: usize = 100_000;
@@ -183,8 +183,8 @@ impl<S, K, C, O> TwoTierBuilder<S, K, C, O> {
         self
     }
 
-    /// Units of a lease: finite, at least 1, may be fractional. A lease takes more where a request costs more. With
-    /// [`adaptive`](Self::adaptive), the size to start with.
+    /// Units of a lease: finite, at least 1, fractional only if the strategy counts [fractions](Strategy::WHOLE_UNITS). A lease
+    /// takes more where a request costs more. With [`adaptive`](Self::adaptive), the size to start with.
     pub fn batch(mut self, units: f64) -> Self {
         self.options.batch = Some(units);
         self
@@ -325,6 +325,10 @@ impl<S, K, C, O> TwoTierBuilder<S, K, C, O> {
             let allowed = format!("must be a finite number of at least 1 and at most {MAX}");
             return Err(BuildError::new("twoTier.batch", batch, allowed));
         }
+        if let Some(batch) = self.options.batch.filter(|batch| S::WHOLE_UNITS && floor_f64(*batch) != *batch) {
+            let allowed = format!("must be a whole number for a {}", self.strategy.name());
+            return Err(BuildError::new("twoTier.batch", batch, allowed));
+        }
         let sizers = match &self.options.sizing {
             Sizing::None if self.options.batch.is_none() => return Err(BuildError::required("twoTier.batch", NO_SIZE)),
             Sizing::None => None,
@@ -353,6 +357,7 @@ impl<S, K, C, O> TwoTierBuilder<S, K, C, O> {
             sizers,
             low_water: self.options.low_water,
             limit: self.strategy.limit(),
+            whole: S::WHOLE_UNITS,
         })
     }
 }

@@ -12,6 +12,7 @@ use super::grant::{GrantForm, Granted, Wanted};
 use super::sizing::Sizer;
 use crate::decision::{Decision, ceil_ms, floor_units};
 use crate::program::Refund;
+use crate::strategy::floor_f64;
 
 /// Makes a sizer for each key.
 pub(super) type SizerFactory = Arc<dyn Fn() -> Box<dyn Sizer> + Send + Sync>;
@@ -27,6 +28,8 @@ pub(super) struct Terms {
     pub(super) low_water: f64,
     /// The ceiling of the strategy, as it is shown.
     pub(super) limit: u64,
+    /// Whether units are whole.
+    pub(super) whole: bool,
 }
 
 /// How a lease ended.
@@ -344,6 +347,7 @@ impl Holding {
         match &mut self.learning {
             Some(learning) => {
                 let size = learning.sizer.size();
+                let size = if terms.whole { floor_f64(size) } else { size };
                 if size.is_finite() { size.max(1.0) } else { 1.0 }
             }
             None => terms.batch,

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use throttlekit::budget::{Budget, Served, TokenBudget};
-use throttlekit::lease::TwoTier;
+use throttlekit::lease::{Sizer, TwoTier};
 use throttlekit::store::Remote;
 use throttlekit::store::memory::Table;
 use throttlekit::{ManualClock, Meter};
@@ -48,6 +48,26 @@ fn a_chunk_never_crosses_the_budget() {
     assert!(!debit(&leased, 7), "6 are left");
     assert!(debit(&leased, 6), "and are there for a smaller one");
     assert!(!debit(&leased, 1));
+}
+
+#[test]
+fn leases_are_of_whole_tokens() {
+    let error = budget(20).leased().batch(1.5).build().unwrap_err();
+    assert_eq!(error.to_string(), "twoTier.batch is 1.5: must be a whole number for a tokenBudget");
+
+    struct Half;
+    impl Sizer for Half {
+        fn size(&mut self) -> f64 {
+            2.5
+        }
+
+        fn observe(&mut self, _demand: f64) {}
+    }
+    let (keys, clock) = (Table::new(), ManualClock::new(0.0));
+    let leased = budget(20).leased().sizer(|| Half).keyspace(keys.clone()).clock(clock.clone()).build().unwrap();
+    assert!(debit(&leased, 1));
+    let plain = TokenBudget::builder(budget(20)).keyspace(keys).clock(clock).build();
+    assert_eq!(plain.usage("k").unwrap().served, 2);
 }
 
 #[tokio::test]

@@ -130,9 +130,10 @@ fn every_misspelt_field_is_told_the_right_one_and_is_not_missing() {
     for (block, fields) in KNOWN {
         for field in fields.split_whitespace() {
             let end = if block.starts_with('@') { "\n" } else { "" };
-            let text = block.replace('@', &format!("{field}_x: 1{end}"));
+            let misspelt = format!("{}{field}", &field[..1]);
+            let text = block.replace('@', &format!("{misspelt}: 1{end}"));
             let errors = errors(&text, Format::Yaml);
-            let expected = format!("{field}_x: unknown field, did you mean {field:?}?");
+            let expected = format!("{misspelt}: unknown field, did you mean {field:?}?");
             assert!(errors.contains(&expected), "{text}\n{errors}");
             assert!(!errors.contains(&format!("{field}: required")), "{text}\n{errors}");
         }
