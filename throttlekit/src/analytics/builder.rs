@@ -40,7 +40,7 @@ impl AnalyticsBuilder {
 impl<C> AnalyticsBuilder<C> {
     /// How many of the heaviest keys are told, 1 to 1,000,000. Default: 10.
     ///
-    /// Each place in a list takes about 120 bytes and the text of its key, of which at most 512 bytes are kept. Counts
+    /// Each place in a list takes about 170 bytes (of up to 16, about 70) and the text of its key, of which at most 512 bytes are kept. Counts
     /// are off by at most the decisions in the window divided by this number.
     pub fn top_k(mut self, top_k: usize) -> Self {
         self.top_k = top_k;

@@ -56,6 +56,11 @@ impl Rank {
     pub(super) fn lesser(self, other: Self) -> Self {
         if other < self { other } else { self }
     }
+
+    #[inline]
+    pub(super) fn greater(self, other: Self) -> Self {
+        if other < self { self } else { other }
+    }
 }
 
 /// Numbers the arrivals from 0 again, in their order, and answers how many there are.

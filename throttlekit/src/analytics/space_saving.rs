@@ -28,10 +28,13 @@ const CUT_BYTES: usize = 64;
 ///
 /// and each key of a true weight above N / k has a counter. Sums are exact while they are whole and at most 2^53.
 ///
-/// An update costs one look-up, and O(log k) steps at worst: the counters are a heap, least first, and a key that is seen
-/// often is at its bottom, where there is no way to go. (Up to 16 counters are all looked at instead.) Keys are told apart by
-/// keyed fingerprints of 64 bits, so two of k keys are taken for one with a probability below k^2 / 2^64. The text of a key is copied when it gets a counter; of a
-/// text of more than 512 bytes only the beginning is, followed by `#` and its fingerprint, which differs between runs.
+/// An update costs one look-up, and O(log k) steps at worst. A key that comes and is not seen again costs no more than that
+/// look-up: its counter waits in a queue, least first, until it is taken over. The other counters are a heap, and a key that
+/// is seen often is at its bottom, where there is no way to go. (Up to 16 counters are all looked at instead.)
+///
+/// Keys are told apart by keyed fingerprints of 64 bits, so two of k keys are taken for one with a probability below
+/// k^2 / 2^64. The text of a key is copied when it gets a counter; of a text of more than 512 bytes only the beginning is,
+/// followed by `#` and its fingerprint, which differs between runs.
 ///
 /// ```
 /// use throttlekit::analytics::SpaceSaving;
@@ -138,7 +141,7 @@ impl SpaceSaving {
     }
 
     /// Adds to a key whose fingerprint is known.
-    #[inline]
+    #[inline(always)]
     pub(super) fn add(&mut self, fingerprint: u64, key: &str, weight: f64) {
         if !(weight.is_finite() && weight > 0.0) {
             return;
@@ -151,13 +154,28 @@ impl SpaceSaving {
                 None if has_room => return self.enter(None, fingerprint, key, weight),
                 None => few.replace(fingerprint, weight, self.arrivals),
             },
-            Counters::Many(many) => match many.find(fingerprint) {
-                Ok(slot) => return many.add(slot, weight),
-                Err(vacant) if has_room => return self.enter(Some(vacant), fingerprint, key, weight),
-                Err(vacant) => many.replace(vacant, fingerprint, weight, self.arrivals),
-            },
+            Counters::Many(_) => return self.add_to_many(fingerprint, key, weight),
         };
-        // The buffer of the key that leaves is used again.
+        self.replaced(slot, error, fingerprint, key);
+    }
+
+    /// As [`add`](Self::add), among many counters.
+    #[inline(never)]
+    fn add_to_many(&mut self, fingerprint: u64, key: &str, weight: f64) {
+        let has_room = self.entries.len() < self.capacity;
+        let Counters::Many(many) = &mut self.counters else { return };
+        let (slot, error) = match many.find(fingerprint) {
+            Ok(slot) => return many.add(slot, weight),
+            Err(vacant) if has_room => return self.enter(Some(vacant), fingerprint, key, weight),
+            Err(vacant) => many.replace(vacant, fingerprint, weight, self.arrivals),
+        };
+        self.replaced(slot, error, fingerprint, key);
+    }
+
+    /// Notes which key a counter is of.
+    #[inline(always)]
+    fn replaced(&mut self, slot: usize, error: f64, fingerprint: u64, key: &str) {
+        // The buffer of the key that left is used again.
         let entry = &mut self.entries[slot];
         entry.error = error;
         entry.key.clear();

@@ -193,4 +193,24 @@ proptest! {
             prop_assert_eq!(top(&heavy), model.top());
         }
     }
+
+    /// The same where all weigh the same, and many keys come once: with a long queue, and a heap of some levels.
+    #[test]
+    fn it_is_the_slow_model_of_a_crowd(
+        capacity in prop_oneof![1_usize..7, 10_usize..22, 40_usize..90],
+        stream in prop::collection::vec(prop_oneof![2 => 0_u16..12, 1 => 12_u16..80, 1 => 80_u16..2_000], 0..900),
+    ) {
+        let mut heavy = SpaceSaving::new(capacity).unwrap();
+        let mut model = Model { capacity, entries: Vec::new() };
+        for (step, key) in stream.into_iter().enumerate() {
+            let key = key.to_string();
+            heavy.observe(&key);
+            model.observe(&key, 1.0);
+            prop_assert_eq!(heavy.get(&key).map(|counted| counted.count), model.entries.iter().find(|entry| entry.0 == key).map(|entry| entry.1));
+            if step % 16 == 0 {
+                prop_assert_eq!(top(&heavy), model.top());
+            }
+        }
+        prop_assert_eq!(top(&heavy), model.top());
+    }
 }
