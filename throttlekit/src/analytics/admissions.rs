@@ -8,6 +8,7 @@ use super::decisions::Analytics;
 use super::space_saving::{Counted, SpaceSaving};
 use crate::clock::{Clock, SystemClock};
 use crate::observe::{AdmissionEvent, Event, Lane, Observer};
+use crate::store::Mark;
 
 /// As [`Analytics`], for whole admissions, also by the lane that denied: each denied admission has exactly one. It is the
 /// [`Observer`] of a [`Unified`](crate::Unified), or counts what a [`Tap`](crate::unified::Tap) shows. A clone is a handle to
@@ -107,7 +108,7 @@ impl<C: Clock> AdmissionAnalytics<C> {
     /// Counts an admission.
     pub fn record(&self, event: &AdmissionEvent<'_>) {
         let parts = &*self.parts;
-        let (fingerprint, weight) = (parts.hasher.of(event.key()), parts.weight(event.cost));
+        let (fingerprint, weight) = (parts.fingerprint(event.key(), Mark::default()), parts.weight(event.cost));
         let mut part = parts.of(fingerprint);
         let counts = &mut part.0;
         // Read under the lock: of two readings the later one must not come first.
@@ -157,7 +158,7 @@ impl<C: Clock> AdmissionAnalytics<C> {
 impl<C: Clock> Observer for AdmissionAnalytics<C> {
     fn observe(&self, event: &Event<'_>) {
         if event.result.is_err() {
-            let fingerprint = self.parts.hasher.of(event.key());
+            let fingerprint = self.parts.fingerprint(event.key(), event.mark);
             self.parts.of(fingerprint).0.overall.totals.failed += 1;
         }
     }

@@ -1,13 +1,12 @@
 //! Settings of analytics.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::admissions::{AdmissionAnalytics, AdmissionCounts};
 use super::counts::{Counts, Part, Parts};
 use super::decisions::Analytics;
 use super::space_saving::SpaceSaving;
 use crate::clock::{Clock, SystemClock};
-use crate::concurrency::keys::Keys;
 use crate::error::BuildError;
 use crate::observe::window;
 
@@ -40,8 +39,8 @@ impl AnalyticsBuilder {
 impl<C> AnalyticsBuilder<C> {
     /// How many of the heaviest keys are told, 1 to 1,000,000. Default: 10.
     ///
-    /// Each place in a list takes about 170 bytes (of up to 16, about 70) and the text of its key, of which at most 512 bytes are kept. Counts
-    /// are off by at most the decisions in the window divided by this number.
+    /// Each place in a list takes about 170 bytes (of up to 16, about 70) and the text of its key, of which at most 512 bytes
+    /// are kept. Counts are off by at most the decisions in the window divided by this number.
     pub fn top_k(mut self, top_k: usize) -> Self {
         self.top_k = top_k;
         self
@@ -101,10 +100,9 @@ impl<C> AnalyticsBuilder<C> {
         if !(1..=MAX_SHARDS).contains(&shards) {
             return Err(BuildError::new("analytics.shards", shards, "must be a whole number from 1 to 1,024"));
         }
-        let hasher = Keys::new();
-        let list = SpaceSaving::with_hasher("analytics.topK", top_k, hasher)?;
+        let list = SpaceSaving::named("analytics.topK", top_k)?;
         let part = |_| Mutex::new(Part(part(window_ms, &list)));
         let all = (0..shards.next_power_of_two()).map(part).collect();
-        Ok(Parts { clock, trusts_decisions, weighted, window_ms, top_k, hasher, all })
+        Ok(Parts { clock, trusts_decisions, weighted, window_ms, top_k, keys: OnceLock::new(), all })
     }
 }

@@ -1,11 +1,12 @@
 //! What is counted, and where: the parts that keys are split into.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::space_saving::{Counted, SpaceSaving, sort};
 use crate::concurrency::keys::Keys;
 use crate::observe::window::Window;
+use crate::store::Mark;
 
 /// What was counted since the beginning. Never goes down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,7 +60,8 @@ pub(super) struct Parts<C, P> {
     pub(super) weighted: bool,
     pub(super) window_ms: f64,
     pub(super) top_k: usize,
-    pub(super) hasher: Keys,
+    /// Made for the first key: with the secret of the store that knows it, so that what is known need not be hashed again.
+    pub(super) keys: OnceLock<Keys>,
     /// As many as a power of two.
     pub(super) all: Box<[Mutex<Part<P>>]>,
 }
@@ -69,6 +71,13 @@ pub(super) struct Parts<C, P> {
 pub(super) struct Part<P>(pub(super) P);
 
 impl<C, P> Parts<C, P> {
+    /// The fingerprint of a key that a store may know by `mark`.
+    #[inline]
+    pub(super) fn fingerprint(&self, key: &str, mark: Mark) -> u64 {
+        let keys = self.keys.get_or_init(|| mark.0.map_or_else(Keys::new, |marked| Keys::with_secret(marked.secret)));
+        keys.of_marked(key, mark)
+    }
+
     /// The part of a key.
     #[inline]
     pub(super) fn of(&self, fingerprint: u64) -> MutexGuard<'_, Part<P>> {

@@ -7,6 +7,7 @@ use super::builder::AnalyticsBuilder;
 use super::counts::{Counts, Parts, Snapshot, Totals};
 use crate::clock::{Clock, SystemClock};
 use crate::observe::{AdmissionEvent, Event, Observer};
+use crate::store::Mark;
 
 /// Counts the decisions of a limiter, and the keys that ask most and are denied most, in windows that are aligned to the
 /// Unix epoch. When a window begins, also one in the past because a clock was set back, its counts begin at 0; what was
@@ -74,7 +75,7 @@ impl<C: Clock> Analytics<C> {
     /// # Ok::<(), throttlekit::BuildError>(())
     /// ```
     pub fn record(&self, key: &str, cost: f64, allowed: bool) {
-        self.count(key, cost, allowed, self.parts.clock.now_ms());
+        self.count(key, Mark::default(), cost, allowed, self.parts.clock.now_ms());
     }
 
     /// What was counted in the window of now.
@@ -101,9 +102,9 @@ impl<C: Clock> Analytics<C> {
 
     /// Counts a decision of the time `now_ms`.
     #[inline]
-    fn count(&self, key: &str, cost: f64, allowed: bool, now_ms: f64) {
+    fn count(&self, key: &str, mark: Mark, cost: f64, allowed: bool, now_ms: f64) {
         let parts = &*self.parts;
-        let (fingerprint, weight) = (parts.hasher.of(key), parts.weight(cost));
+        let (fingerprint, weight) = (parts.fingerprint(key, mark), parts.weight(cost));
         let mut part = parts.of(fingerprint);
         let counts = &mut part.0;
         if !counts.window.holds(now_ms) {
@@ -119,14 +120,14 @@ impl<C: Clock> Observer for Analytics<C> {
     fn observe(&self, event: &Event<'_>) {
         match event.result {
             Err(_) => {
-                let fingerprint = self.parts.hasher.of(event.key());
+                let fingerprint = self.parts.fingerprint(event.key(), event.mark);
                 self.parts.of(fingerprint).0.totals.failed += 1;
             }
             // The whole request is told as well.
             Ok(_) if event.part => {}
             Ok(decision) => {
                 let now_ms = if self.parts.trusts_decisions { event.now_ms } else { self.parts.clock.now_ms() };
-                self.count(event.key(), event.cost, decision.allowed, now_ms);
+                self.count(event.key(), event.mark, event.cost, decision.allowed, now_ms);
             }
         }
     }

@@ -108,17 +108,17 @@ impl SpaceSaving {
     ///
     /// `spaceSaving.capacity` if it is out of its range.
     pub fn new(capacity: usize) -> Result<Self, BuildError> {
-        Self::with_hasher("spaceSaving.capacity", capacity, Keys::new())
+        Self::named("spaceSaving.capacity", capacity)
     }
 
-    /// As [`new`](Self::new), for an option of another name and for keys that are hashed outside.
-    pub(super) fn with_hasher(option: &'static str, capacity: usize, hasher: Keys) -> Result<Self, BuildError> {
+    /// As [`new`](Self::new), for an option of another name.
+    pub(super) fn named(option: &'static str, capacity: usize) -> Result<Self, BuildError> {
         if !(1..=Self::MAX_CAPACITY).contains(&capacity) {
             return Err(BuildError::new(option, capacity, "must be a whole number from 1 to 1,000,000"));
         }
         Ok(Self {
             capacity,
-            hasher,
+            hasher: Keys::new(),
             counters: if capacity <= Few::MOST {
                 Counters::Few(Box::new(Few::new()))
             } else {

@@ -4,6 +4,8 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 
 use siphasher::sip::SipHasher13;
 
+use crate::store::{Mark, Marked};
+
 /// Makes the fingerprints.
 #[derive(Clone, Copy)]
 pub(crate) struct Keys {
@@ -14,7 +16,21 @@ impl Keys {
     /// With a secret that the process draws from the system's entropy.
     pub(crate) fn new() -> Self {
         let state = RandomState::new();
-        Self { hasher: SipHasher13::new_with_keys(state.hash_one(0_u8), state.hash_one(1_u8)) }
+        Self::with_secret([state.hash_one(0_u8), state.hash_one(1_u8)])
+    }
+
+    /// With the secret of others.
+    pub(crate) fn with_secret([a, b]: [u64; 2]) -> Self {
+        Self { hasher: SipHasher13::new_with_keys(a, b) }
+    }
+
+    /// The fingerprint of a key that a store may know by `mark`, which is the same if it is keyed by the same secret.
+    #[inline]
+    pub(crate) fn of_marked(&self, key: &str, mark: Mark) -> u64 {
+        match mark.0 {
+            Some(Marked { fingerprint, secret }) if self.hasher.keys() == secret.into() => fingerprint,
+            _ => self.of(key),
+        }
     }
 
     #[inline]

@@ -210,8 +210,9 @@ impl<S: Strategy, C: Clock, O: Observer> Limiter<S, Table<S::State>, C, O> {
     #[inline(always)]
     fn decide(&self, key: &str, cost: f64) -> Result<Decision, Error> {
         let made = self.begin(CallKind::CheckSync, cost);
-        let result = self.keys.apply(key, made.now_ms, &self.strategy, &cost);
-        self.watch.tell(key, made, &result);
+        let mark = self.keys.mark(key);
+        let result = self.keys.apply_marked(key, mark, made.now_ms, &self.strategy, &cost);
+        self.watch.tell(key, made.marked(mark), &result);
         result
     }
 }
@@ -357,7 +358,9 @@ impl<S: Strategy, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> Limiter<
             Err(error) => return Run::ready(Err(self.refuse(key, CallKind::Check, cost, error))),
         };
         let made = self.begin(CallKind::Check, cost).of(ask);
-        self.watch.follow(key, made, self.keys.run(key, made.now_ms, &self.strategy, &cost))
+        let mark = self.keys.mark(key);
+        let run = self.keys.run_marked(key, mark, made.now_ms, &self.strategy, &cost);
+        self.watch.follow(key, made.marked(mark), run)
     }
 
     /// Takes `cost` units from each key, at one instant; decisions in the order of `keys`.

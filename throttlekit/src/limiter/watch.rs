@@ -8,6 +8,7 @@ use crate::decision::Decision;
 use crate::error::Error;
 use crate::observe::{Begun, CallKind, Event, LeaseEvent, Observer, is_blind, told};
 use crate::run::Run;
+use crate::store::Mark;
 
 /// An observer with the names that its events carry.
 #[derive(Clone)]
@@ -34,6 +35,12 @@ impl Made {
     #[inline(always)]
     pub(crate) fn of(self, ask: &Ask<'_>) -> Self {
         Self { begun: self.begun.of(ask), ..self }
+    }
+
+    /// The same, of a key that the store knows by `mark`.
+    #[inline(always)]
+    pub(crate) fn marked(self, mark: Mark) -> Self {
+        Self { begun: self.begun.marked(mark), ..self }
     }
 }
 
@@ -124,6 +131,7 @@ impl<O: Observer> Watch<O> {
         let mut event = Event::new(&self.policy, self.strategy, self.axis, cost, now_ms, result).with_key(key);
         (event.took_ms, event.kind, event.local) = (took_ms, kind, local);
         event.part = begun.part && result.is_ok();
+        event.mark = begun.mark();
         self.observer.observe(&event);
     }
 }

@@ -6,6 +6,7 @@ use crate::admit::Axis;
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::priority::Priority;
+use crate::store::Mark;
 
 /// How a limiter was called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -68,6 +69,8 @@ pub struct Event<'a> {
     pub took_ms: Option<f64>,
     /// How the limiter was called.
     pub kind: CallKind,
+    /// What the store knows the key by.
+    pub(crate) mark: Mark,
     key: &'a str,
 }
 
@@ -94,6 +97,7 @@ impl<'a> Event<'a> {
             part: false,
             took_ms: None,
             kind: CallKind::Check,
+            mark: Mark::default(),
             key: "",
         }
     }

@@ -14,6 +14,7 @@ pub use ends::{Disconnect, LeaseEvent, Stage, Wait, WaitOutcome};
 pub use event::{CallKind, Event};
 
 use crate::admit::Ask;
+use crate::store::Mark;
 use std::any::TypeId;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -229,6 +230,8 @@ pub(crate) struct Begun {
     ns: Option<u64>,
     /// Whether the request is also told of as a whole, if it is decided.
     pub(crate) part: bool,
+    /// What the store knows the key by.
+    mark: Mark,
 }
 
 impl Begun {
@@ -236,13 +239,25 @@ impl Begun {
     #[inline(always)]
     pub(crate) fn now<O: Observer>(observer: &O) -> Self {
         let ns = if is_blind::<O>() { None } else { reading(observer) };
-        Self { ns, part: false }
+        Self { ns, part: false, mark: Mark::default() }
     }
 
     /// The same, of what `ask` asks for.
     #[inline(always)]
     pub(crate) fn of(self, ask: &Ask<'_>) -> Self {
         Self { part: ask.part, ..self }
+    }
+
+    /// The same, of a key that the store knows by `mark`.
+    #[inline(always)]
+    pub(crate) fn marked(self, mark: Mark) -> Self {
+        Self { mark, ..self }
+    }
+
+    /// What the store knows the key by.
+    #[inline(always)]
+    pub(crate) fn mark(self) -> Mark {
+        self.mark
     }
 
     /// The time since then in milliseconds, if the observer has a stopwatch. To be called where a panic of the observer is

@@ -4,12 +4,16 @@
 mod breaker;
 mod call;
 mod few;
+mod mark;
 pub mod memory;
 mod remote;
 pub mod script;
 
 pub use breaker::{BreakerState, BreakerStats, CircuitBreaker, CircuitBreakerBuilder};
 pub use call::{Call, Effect, Rule, Write};
+#[doc(hidden)]
+pub use mark::Mark;
+pub(crate) use mark::Marked;
 pub use remote::{DynStore, Remote, Store};
 
 use crate::error::Error;
@@ -40,6 +44,29 @@ pub trait Keyspace<S: State>: Clone + Send + Sync + 'static {
         program: &P,
         request: &P::Request,
     ) -> Run<Result<P::Reply, Error>>;
+
+    /// What the store knows `key` by, for [`run_marked`](Self::run_marked).
+    #[doc(hidden)]
+    #[inline(always)]
+    fn mark(&self, key: &str) -> Mark {
+        let _ = key;
+        Mark::default()
+    }
+
+    /// As [`run`](Self::run), with the [mark](Self::mark) of `key`.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn run_marked<P: Program<State = S>>(
+        &self,
+        key: &str,
+        mark: Mark,
+        now_ms: f64,
+        program: &P,
+        request: &P::Request,
+    ) -> Run<Result<P::Reply, Error>> {
+        let _ = mark;
+        self.run(key, now_ms, program, request)
+    }
 
     /// Runs `program` on each key, in order where the store is in process, so that a repeated key sees what came before
     /// it. The replies are in the order of `keys`.

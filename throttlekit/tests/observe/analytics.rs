@@ -4,6 +4,7 @@ use std::thread;
 
 use throttlekit::analytics::{AdmissionAnalytics, Analytics, Counted, Totals};
 use throttlekit::store::Remote;
+use throttlekit::store::memory::Table;
 use throttlekit::unified::{Prices, Tap};
 use throttlekit::{
     Admit, Ask, Error, Event, FixedWindow, Gcra, Guard, Lane, Limiter, ManualClock, Meter, Observer, TokenBucket,
@@ -170,6 +171,32 @@ fn failures_are_counted_apart() {
     let error = Error::store_unavailable("gone");
     failing(&Event::new("p", "s", throttlekit::Axis::Rate, 1.0, 0.0, Err(&error)).with_key("k"));
     assert_eq!((totals(&analytics), analytics.snapshot().total()), ((0, 0, 1), 0));
+}
+
+/// Stores know a key by fingerprints of their own, each with a secret of its own, or by none.
+#[test]
+fn a_key_is_the_same_whoever_decides_on_it() {
+    for shards in [1, 8] {
+        let clock = clock(0.0);
+        let analytics = Analytics::builder().shards(shards).clock(clock.clone()).build().unwrap();
+        let table = Table::new();
+        let limiter = |table: &Table<_>, prefix: &str| {
+            let builder = Limiter::builder(gcra(9.0, 1_000.0)).keyspace(table.clone()).prefix(prefix);
+            builder.clock(clock.clone()).observer(analytics.clone()).build()
+        };
+        let limiters = [limiter(&table, ""), limiter(&table, "other"), limiter(&Table::new(), ""), limiter(&table, "")];
+        for limiter in &limiters {
+            for key in ["a", "b", "a"] {
+                assert!(limiter.check(key).unwrap().allowed);
+            }
+            ask_often(limiter, "b", 1);
+            limiter.check_many(&["a", "c"], 1.0).unwrap();
+        }
+        analytics.record("a", 1.0, false);
+        let snapshot = analytics.snapshot();
+        assert_eq!(keys(&snapshot.top_requested), [("a", 13.0), ("b", 8.0), ("c", 4.0)]);
+        assert_eq!(keys(&snapshot.top_denied), [("a", 1.0)]);
+    }
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::hash::{BuildHasher, RandomState};
 
 use siphasher::sip::SipHasher13;
 
+use crate::store::{Mark, Marked};
+
 /// 64 bits that stand for a key.
 #[derive(Clone, Copy)]
 pub(super) struct Fingerprint(pub(super) u64);
@@ -34,6 +36,22 @@ impl HashKey {
             self.hasher.hash(&bytes)
         };
         Self::from_seed([derived(0), derived(1)])
+    }
+
+    /// The same everywhere for the same key under the same secret.
+    #[inline(always)]
+    pub(super) fn mark(&self, key: &str) -> Mark {
+        let (a, b) = self.hasher.keys();
+        Mark(Some(Marked { fingerprint: self.fingerprint(key).0, secret: [a, b] }))
+    }
+
+    /// The fingerprint of a key whose mark may be known.
+    #[inline(always)]
+    pub(super) fn fingerprint_of(&self, key: &str, mark: Mark) -> Fingerprint {
+        match mark.0 {
+            Some(marked) => Fingerprint(marked.fingerprint),
+            None => self.fingerprint(key),
+        }
     }
 
     #[inline(always)]

@@ -40,7 +40,7 @@ use self::layout::{Spared, sealed::Kind};
 use crate::error::{BuildError, Error};
 use crate::program::{Program, State};
 use crate::run::Run;
-use crate::store::Keyspace;
+use crate::store::{Keyspace, Mark};
 
 type ShapeOf<S> = <<S as State>::Layout as Kind<S>>::Shape;
 
@@ -200,7 +200,20 @@ impl<S: State> Table<S> {
         program: &P,
         request: &P::Request,
     ) -> Result<P::Reply, Error> {
-        let place = self.core.place(self.key.fingerprint(key));
+        self.apply_marked(key, Mark::default(), now_ms, program, request)
+    }
+
+    /// As [`apply`](Self::apply), with the [mark](Self::mark) of `key`, or none.
+    #[inline(always)]
+    pub(crate) fn apply_marked<P: Program<State = S>>(
+        &self,
+        key: &str,
+        mark: Mark,
+        now_ms: f64,
+        program: &P,
+        request: &P::Request,
+    ) -> Result<P::Reply, Error> {
+        let place = self.core.place(self.key.fingerprint_of(key, mark));
         // The reply is made here, once, from an outcome that fits registers: made further down, it would be copied.
         match <S::Layout as Kind<S>>::apply(&self.core, place, now_ms, program, request) {
             Ok(outcome) => Ok(program.reply(now_ms, request, outcome)),
@@ -295,6 +308,23 @@ impl<S: State> Keyspace<S> for Table<S> {
         request: &P::Request,
     ) -> Run<Result<P::Reply, Error>> {
         Run::ready(self.apply(key, now_ms, program, request))
+    }
+
+    #[inline(always)]
+    fn mark(&self, key: &str) -> Mark {
+        self.key.mark(key)
+    }
+
+    #[inline(always)]
+    fn run_marked<P: Program<State = S>>(
+        &self,
+        key: &str,
+        mark: Mark,
+        now_ms: f64,
+        program: &P,
+        request: &P::Request,
+    ) -> Run<Result<P::Reply, Error>> {
+        Run::ready(self.apply_marked(key, mark, now_ms, program, request))
     }
 
     fn run_many<P: Program<State = S>>(
