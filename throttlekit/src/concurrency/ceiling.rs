@@ -20,6 +20,9 @@ pub struct GuardReport {
     pub in_flight: u32,
     /// The limit; a running probe admits less.
     pub limit: u32,
+    /// Whether the right to the slots is lost. `false` for a guard of one process, whose slots nobody can take away; who
+    /// reports of slots that several processes share sets it.
+    pub fenced: bool,
 }
 
 /// How a guard is doing.
@@ -76,7 +79,7 @@ impl<C> Ceiling<C> {
     /// Generation, slots in flight and limit at one instant.
     pub(super) fn report(&self) -> GuardReport {
         let view = self.word.view();
-        GuardReport { generation: view.generation(), in_flight: view.in_flight(), limit: view.limit() }
+        GuardReport { generation: view.generation(), in_flight: view.in_flight(), limit: view.limit(), fenced: false }
     }
 
     fn last_ms(&self) -> f64 {

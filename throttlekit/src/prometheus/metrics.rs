@@ -197,9 +197,9 @@ impl<C: Clock> Metrics<C> {
         };
         family("throttlekit_guard_inflight", "Work in flight.", |report| report.in_flight);
         family("throttlekit_guard_limit", "How much work may be in flight.", |report| report.limit);
-        // Slots of a guard are of one process, and nobody else can take them away: only slots that several processes share,
-        // by a coordinator, can be lost.
-        family("throttlekit_guard_fenced", "1 if the guard lost the right to its slots, else 0.", |_| 0);
+        family("throttlekit_guard_fenced", "1 if the guard lost the right to its slots, else 0.", |report| {
+            u32::from(report.fenced)
+        });
     }
 
     #[inline]

@@ -13,7 +13,7 @@
 //! | `throttlekit_latency_p50_ms`, `throttlekit_latency_p99_ms` | gauge | `policy` | quantiles of the last minute or two, in milliseconds |
 //! | `throttlekit_decision_latency_seconds` | histogram | `policy` | how long decisions took, in seconds |
 //! | `throttlekit_guard_inflight`, `throttlekit_guard_limit` | gauge | `guard` | work in flight, and how much may be |
-//! | `throttlekit_guard_fenced` | gauge | `guard` | 0: the slots of a guard in one process cannot be taken away |
+//! | `throttlekit_guard_fenced` | gauge | `guard` | 1 if the right to its slots is lost, as a [report](crate::GuardReport::fenced) says, else 0 |
 //! | `throttlekit_observer_panics_total` | counter | | panics that were contained, of the observers beside it |
 //!
 //! Counters count from the start of the process, so `rate()` is right. A request that is decided over several axes counts

@@ -225,6 +225,14 @@ fn guards_are_read_when_the_metrics_are() {
     is(&busy, "throttlekit_guard_fenced", &[("guard=db", 0.0), ("guard=disk", 0.0)]);
     drop(held);
     is(&scrape(&metrics), "throttlekit_guard_inflight", &[("guard=db", 0.0), ("guard=disk", 0.0)]);
+
+    // Slots that several processes share can be lost; who shares them reports so.
+    metrics.guards(move |tell| {
+        let mut report = db.report();
+        report.fenced = true;
+        tell("shared", report);
+    });
+    is(&scrape(&metrics), "throttlekit_guard_fenced", &[("guard=db", 0.0), ("guard=disk", 0.0), ("guard=shared", 1.0)]);
 }
 
 /// Tells of one decision that took so long.
