@@ -37,7 +37,7 @@ pub mod metric {
     pub const LEASES: &str = "throttlekit.leases";
     /// Histogram, milliseconds: time until a lease was answered, by [`STRATEGY`](super::label::STRATEGY).
     pub const LEASE_LATENCY: &str = "throttlekit.lease.latency";
-    /// Observable counter: panics of observers that were contained, in the whole process.
+    /// Observable counter: panics of observers that were contained, of the one that records this and of those beside it.
     pub const OBSERVER_PANICS: &str = "throttlekit.observer.panics";
 
     /// The instruments that do not change.

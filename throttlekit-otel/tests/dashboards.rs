@@ -61,7 +61,7 @@ fn over_otel(sdk: &Sdk) -> Exported {
         let labels: BTreeSet<_> = labels.collect();
         let suffixes: &[&str] = match () {
             () if !series.bounds.is_empty() => &["_bucket", "_sum", "_count"],
-            () if series.monotonic => &["_total"],
+            () if series.kind == "counter" => &["_total"],
             () => &[""],
         };
         for suffix in suffixes {

@@ -21,7 +21,6 @@ fn checks_count_with_what_is_left_and_how_long_they_took() {
     let series = sdk.collect();
     let checks = of(&series, metric::CHECKS);
     assert_eq!(checks, [(r#"allowed="false" strategy="gcra""#, 1.0), (r#"allowed="true" strategy="gcra""#, 2.0)]);
-    assert!(series.iter().filter(|series| series.name == metric::CHECKS).all(|series| series.monotonic));
     let remaining = one(&series, metric::REMAINING);
     assert_eq!((remaining.attributes.as_str(), remaining.count, remaining.value), (r#"strategy="gcra""#, 3, 1.0));
     assert_eq!((remaining.unit.as_str(), &remaining.bounds[..]), ("", &buckets::REMAINING[..]));
@@ -104,6 +103,17 @@ fn a_batch_has_equal_shares_of_its_time() {
 }
 
 #[test]
+fn the_bounds_of_buckets_are_these() {
+    let latency = [
+        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0,
+        1_000.0, 2_500.0,
+    ];
+    assert_eq!(buckets::LATENCY_MS, latency);
+    let to_thousands = [0, 1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 100_000, 1_000_000];
+    assert_eq!(buckets::REMAINING, to_thousands.map(f64::from));
+}
+
+#[test]
 fn looks_are_not_measured() {
     let sdk = Sdk::new();
     let limiter = Limiter::builder(gcra(3.0)).clock(ManualClock::new(0.0)).observer(telemetry(&sdk)).build();
@@ -146,6 +156,18 @@ fn leases_count_by_what_became_of_them() {
     let latency = one(&series, metric::LEASE_LATENCY);
     assert_eq!((latency.unit.as_str(), latency.attributes.as_str()), ("ms", r#"strategy="fixedWindow""#));
     assert_eq!(latency.count, 3);
+}
+
+#[tokio::test]
+async fn a_lease_that_nobody_answers_has_failed() {
+    let sdk = Sdk::new();
+    let window = FixedWindow::builder().limit(6.0).window_ms(60_000.0).build().unwrap();
+    let builder = TwoTier::builder(window).batch(4.0).keyspace(Remote::new(Gone)).clock(ManualClock::new(0.0));
+    let leased = builder.observer(telemetry(&sdk)).build().unwrap();
+    leased.run_check("k", 1.0).await.unwrap_err();
+    let series = sdk.collect();
+    assert_eq!(of(&series, metric::LEASES), [(r#"outcome="failed" strategy="fixedWindow""#, 1.0)]);
+    assert_eq!(of(&series, metric::CHECK_ERRORS), [(r#"kind="store_unavailable" strategy="fixedWindow""#, 1.0)]);
 }
 
 #[test]

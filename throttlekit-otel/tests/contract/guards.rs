@@ -138,6 +138,25 @@ async fn waits_for_a_slot_are_measured_by_their_outcome() {
     assert_eq!((wait.unit.as_str(), &wait.bounds[..]), ("ms", &buckets::WAIT_MS[..]));
 }
 
+#[tokio::test(start_paused = true)]
+async fn waits_in_vain_are_told_apart() {
+    let sdk = Sdk::new();
+    let builder = Guard::builder().fixed(1).clock(ManualClock::new(0.0)).observer(telemetry(&sdk));
+    let guard = builder.queue(throttlekit::Queue::new(1, 1_000.0), throttlekit::TokioRuntime).build().unwrap();
+    let _held = guard.acquire();
+    let ask = |priority| guard.admit(&Ask::new("k").priority(priority));
+    let (low, high) = (ask(Priority::Low), ask(Priority::High));
+    // The queue has one place: who matters more takes it. Nobody gets the slot in time.
+    for waiting in [low, high] {
+        assert!(!waiting.await.unwrap().decision.allowed);
+    }
+    let series = sdk.collect();
+    let waits = series.iter().filter(|series| series.name == metric::CONCURRENCY_QUEUE_WAIT);
+    let waits: Vec<_> = waits.map(|series| (series.attributes.as_str(), series.count)).collect();
+    assert_eq!(waits, [(r#"outcome="displaced""#, 1), (r#"outcome="timed_out""#, 1)]);
+    assert_eq!(of(&series, metric::CONCURRENCY_SHED), [(r#"priority="high""#, 1.0), (r#"priority="low""#, 1.0)]);
+}
+
 #[cfg(feature = "config")]
 #[test]
 fn the_guards_of_policies_are_shown_by_their_names() {

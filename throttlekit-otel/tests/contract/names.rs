@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use opentelemetry::KeyValue;
 use throttlekit::lease::TwoTier;
 use throttlekit::{Admit, Ask, Disconnect, FixedWindow, Guard, Observer, Stage};
-use throttlekit_otel::Reading;
 use throttlekit_otel::names::{attribute, metric};
+use throttlekit_otel::{Reading, Telemetry};
 
 use crate::admissions::{ask, unified};
 use crate::support::Sdk;
-use crate::telemetry;
 
 #[test]
 fn the_frozen_names_are_these() {
@@ -50,10 +50,30 @@ fn the_added_names_are_these() {
     assert_eq!(metric::ADDED, added);
 }
 
+/// What each is, and its unit: of the frozen ones as much a part of the contract as the name.
+const KINDS: [(&str, &str, &str); 16] = [
+    (metric::CHECKS, "counter", ""),
+    (metric::REMAINING, "histogram", ""),
+    (metric::STORE_LATENCY, "histogram", "ms"),
+    (metric::CONCURRENCY_LIMIT, "gauge", ""),
+    (metric::CONCURRENCY_INFLIGHT, "gauge", ""),
+    (metric::CONCURRENCY_RTT_NOLOAD, "gauge", "ms"),
+    (metric::DENIES_BY_AXIS, "counter", ""),
+    (metric::CHECK_ERRORS, "counter", ""),
+    (metric::CONCURRENCY_DROPPED, "counter", ""),
+    (metric::CONCURRENCY_FENCED, "gauge", ""),
+    (metric::CONCURRENCY_QUEUE_WAIT, "histogram", "ms"),
+    (metric::CONCURRENCY_SHED, "counter", ""),
+    (metric::CLIENT_DISCONNECTS, "counter", ""),
+    (metric::LEASES, "counter", ""),
+    (metric::LEASE_LATENCY, "histogram", "ms"),
+    (metric::OBSERVER_PANICS, "counter", ""),
+];
+
 #[test]
 fn every_exported_name_is_documented_and_every_name_is_exported() {
     let sdk = Sdk::new();
-    let telemetry = telemetry(&sdk);
+    let telemetry = Telemetry::builder(&sdk.meter()).attribute(KeyValue::new("region", "eu-1")).build();
     let stats = Guard::fixed(3).unwrap().stats();
     let _shown = telemetry.guard(move || Some(Reading::new(stats).fenced(false)));
     let guard = Guard::builder().fixed(1).observer(telemetry.clone()).build().unwrap();
@@ -74,9 +94,16 @@ fn every_exported_name_is_documented_and_every_name_is_exported() {
         let _held = guard.acquire();
         drop(guard.admit(&Ask::new("k")));
     });
-    let exported: BTreeSet<_> = sdk.collect().into_iter().map(|series| series.name).collect();
+    let series = sdk.collect();
+    let exported: BTreeSet<_> = series.iter().map(|series| series.name.clone()).collect();
     let known: BTreeSet<_> = metric::FROZEN.iter().chain(&metric::ADDED).map(|name| (*name).to_owned()).collect();
     assert_eq!(exported, known);
+    let kinds: BTreeSet<_> =
+        series.iter().map(|series| (series.name.as_str(), series.kind, series.unit.as_str())).collect();
+    assert_eq!(kinds, BTreeSet::from(KINDS));
+    for series in &series {
+        assert!(series.attributes.contains(r#"region="eu-1""#), "{} lacks a static attribute", series.name);
+    }
     let (page, readme) = (include_str!("../../../docs/observability.md"), include_str!("../../README.md"));
     for name in &known {
         assert!(page.contains(&format!("`{name}`")), "docs/observability.md lacks {name}");

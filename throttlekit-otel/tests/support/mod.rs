@@ -23,6 +23,8 @@ pub(crate) struct Sdk {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Series {
     pub(crate) name: String,
+    /// `counter`, `gauge`, `histogram`, or `sum` of what may go down.
+    pub(crate) kind: &'static str,
     pub(crate) unit: String,
     /// `key=value`, in the order of keys; texts in quotes.
     pub(crate) attributes: String,
@@ -34,7 +36,6 @@ pub(crate) struct Series {
     pub(crate) bounds: Vec<f64>,
     /// What the buckets of a histogram count.
     pub(crate) buckets: Vec<u64>,
-    pub(crate) monotonic: bool,
 }
 
 impl Sdk {
@@ -99,24 +100,25 @@ fn series_in<T: Copy + Display>(metric: &Metric, data: &MetricData<T>) -> Vec<Se
     let number = |value: T| value.to_string().parse().unwrap();
     let series = |attributes, value| Series {
         name: metric.name().to_owned(),
+        kind: match data {
+            MetricData::Gauge(_) => "gauge",
+            MetricData::Sum(sum) if sum.is_monotonic() => "counter",
+            MetricData::Sum(_) => "sum",
+            MetricData::Histogram(_) | MetricData::ExponentialHistogram(_) => "histogram",
+        },
         unit: metric.unit().to_owned(),
         attributes,
         value,
         count: 0,
         bounds: Vec::new(),
         buckets: Vec::new(),
-        monotonic: false,
     };
     match data {
         MetricData::Gauge(gauge) => {
             gauge.data_points().map(|point| series(text_of(point.attributes()), number(point.value()))).collect()
         }
         MetricData::Sum(sum) => {
-            let point = |point: &opentelemetry_sdk::metrics::data::SumDataPoint<T>| Series {
-                monotonic: sum.is_monotonic(),
-                ..series(text_of(point.attributes()), number(point.value()))
-            };
-            sum.data_points().map(point).collect()
+            sum.data_points().map(|point| series(text_of(point.attributes()), number(point.value()))).collect()
         }
         MetricData::Histogram(histogram) => {
             let point = |point: &opentelemetry_sdk::metrics::data::HistogramDataPoint<T>| Series {
