@@ -301,6 +301,41 @@ async fn checks_that_meet_decide_as_one_after_the_other() {
     }
 }
 
+/// Many keys in one run, each asked once: those that hold nothing, those that hold the same, and one that holds a list.
+async fn keys_meet_as_in_memory<S: Project>(name: &'static str, strategy: S) {
+    let server = SERVER.get(Redis::start);
+    let clock = ManualClock::new(THEN);
+    let here = Limiter::builder(strategy.clone()).clock(clock.clone()).build();
+    let there = Limiter::builder(strategy).clock(clock.clone()).prefix(name).keyspace(Remote::new(store(&server)));
+    let (there, mut draws) = (there.build(), Mulberry::new(815));
+    there.peek("first").await.unwrap();
+    server.cli(&["RPUSH", &format!("{name}:17"), "not a state of any limit"]);
+    for round in 0..25 {
+        clock.advance(draws.below(300.0).floor());
+        let keys: Vec<_> = (0..40).filter(|_| draws.below(2.0) < 1.0).map(|key| key.to_string()).collect();
+        let found = join_all(keys.iter().map(|key| there.check(key))).await;
+        for (key, found) in keys.iter().zip(found) {
+            let at = format!("{name}, round {round}, key {key}");
+            match found {
+                Ok(decision) => assert_eq!(decision, here.check(key).unwrap(), "{at}"),
+                Err(error) => assert_eq!((key.as_str(), error.code()), ("17", "state_invalid"), "{at}"),
+            }
+        }
+        assert_eq!(server.cli(&["TYPE", &format!("{name}:17")]), "list", "{name}, after round {round}");
+    }
+}
+
+#[tokio::test]
+async fn keys_that_meet_decide_each_for_itself() {
+    tokio::join!(
+        keys_meet_as_in_memory("kg", gcra(3.0, 1_000.0, 4.0)),
+        keys_meet_as_in_memory("ke", exact(3, 1_000, 4)),
+        keys_meet_as_in_memory("kb", bucket(4.0, 3.0)),
+        keys_meet_as_in_memory("kl", log(4.0, 1_000.0)),
+        keys_meet_as_in_memory("kf", fixed(4.0, 1_000.0)),
+    );
+}
+
 /// What scripts write is what the server's own `%.17g` gives, digit for digit, since others read it.
 #[test]
 fn numbers_are_written_with_seventeen_digits() {

@@ -8,14 +8,16 @@
 //! # The Lua side
 //!
 //! The text returns a table of functions. `state` is whatever `load` makes of a stored state, `nil` for none; no function
-//! may change one, since a step in a joint run may come to nothing.
+//! may change one, since a step in a joint run may come to nothing, and keys that hold the same text, or nothing, share what
+//! one step made of it.
 //!
 //! | function | what it does |
 //! |---|---|
-//! | `read(raw, first, last, now, a, pure)` | puts what is stored under `KEYS[first..last]` into `raw[first..last]`: a text, a list, or `false` for nothing; writes nothing if `pure` |
+//! | `read(raw, first, last, now, a, pure)` | puts what is stored under `KEYS[first..last]` into `raw[first..last]`: a text, a list, or `false` for nothing; writes nothing if `pure`; may return a table to take the place of `raw`, with all that was in it |
 //! | `load(raw, now, a)` | the state that a stored value means; a second value that is not `nil` says that it means none |
 //! | `step(state, now, a, r)` | `nil` to keep it, or the new state and how long it lives in milliseconds; `false` to forget the key |
-//! | `save(key, state, ttl, now)` | stores a state; `ttl` is a whole number of at least 1, as text |
+//! | `show(state)` | of a key that holds nothing but a text: that text |
+//! | `save(key, state, ttl, now, a)` | in place of `show`, for every other key: stores a state; `ttl` is a whole number of at least 1, as text |
 //! | `tell(key, raw, now, a)` | optional: completes `raw`, before anything is written, by what the answer needs beside |
 //!
 //! `now` is in whole milliseconds since the Unix epoch, `a` holds the numbers of the program and `r` those of the request.
@@ -168,8 +170,7 @@ pub type ReadState<P> = fn(&P, &Raw) -> Result<Option<<P as Program>::State>, Er
 ///               if next > a[1] then return nil end
 ///               return next, 60000
 ///             end
-///             local function save(key, count, ttl) call('SET', key, text(count), 'PX', ttl) end
-///             return {read = strings, load = load, step = step, save = save}";
+///             return {read = strings, load = load, step = step, show = text}";
 ///         Some(Twin::new(LUA, |up_to: &Self| [up_to.0].into(), |()| [].into(), |_, raw| match raw.number() {
 ///             Some(count) => Ok(Some(count)),
 ///             None => Err(Error::state_invalid("not a count")),

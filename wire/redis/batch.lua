@@ -45,24 +45,25 @@ local function reply(raw, first, last, command, ...)
   end
 end
 
--- Reads KEYS[first..last], which hold texts.
+-- Reads KEYS[first..last], which hold texts. What comes first is given back as it was read, since there may be a lot of it.
 local function strings(raw, first, last)
   if first == last then return reply(raw, first, last, 'GET') end
-  local got, before, none = call('MGET', unpack(KEYS, first, last)), first - 1, nil
-  for i = 1, last - before do
-    local value = got[i]
-    raw[before + i] = value
-    if not value then
-      none = none or {}
-      none[#none + 1] = KEYS[before + i]
-    end
+  local got, count, there = call('MGET', unpack(KEYS, first, last)), last - first + 1, 0
+  for i = 1, count do
+    if got[i] then there = there + 1 end
+  end
+  if first > 1 then
+    for i = 1, count do raw[first - 1 + i] = got[i] end
+  else
+    raw = got
   end
   -- To MGET a key of another type is a key that is not there.
-  if none and call('EXISTS', unpack(none)) > 0 then
+  if there < count and call('EXISTS', unpack(KEYS, first, last)) > there then
     for i = first, last do
       if not raw[i] then reply(raw, i, i, 'GET') end
     end
   end
+  return raw
 end
 
 -- What the second number of a request makes of a step: a lease, or units that come back from one.
@@ -94,6 +95,15 @@ local function lifetime(ttl)
     latest, shown = ttl, format('%d', whole < least and least or whole)
   end
   return shown
+end
+
+-- Writes a state of a twin: all that its key holds is a text, or the twin knows better.
+local function write(t, key, state, ttl, now, a)
+  if t.show then
+    call('SET', key, t.show(state), 'PX', lifetime(ttl))
+  else
+    t.save(key, state, lifetime(ttl), now, a)
+  end
 end
 
 local twins = {}
@@ -169,11 +179,7 @@ local function step(tat, now, a, r)
   return new, new - now
 end
 
-local function save(key, tat, ttl)
-  call('SET', key, text(tat), 'PX', ttl)
-end
-
-return {read = strings, load = load, step = step, save = save}
+return {read = strings, load = load, step = step, show = text}
 end)()
 twins[3] = (function()
 -- State: when the next unit departs, a text of its own. Numbers: ms for a unit, longest wait. Request: cost.
@@ -189,11 +195,7 @@ local function step(departure, now, a, r)
   return next, next - now
 end
 
-local function save(key, departure, ttl)
-  call('SET', key, text(departure), 'PX', ttl)
-end
-
-return {read = strings, load = load, step = step, save = save}
+return {read = strings, load = load, step = step, show = text}
 end)()
 twins[4] = (function()
 -- State: {start of the window, count}, the hash fields s and c. Request: cost; or of a lease or refund.
@@ -472,11 +474,11 @@ local function step(tat, now, a, r)
   return {now + ms, rest}, rest > 0 and ms + 1 or ms
 end
 
-local function save(key, tat, ttl)
-  call('SET', key, format('%.0f:%.0f', tat[1], tat[2]), 'PX', ttl)
+local function show(tat)
+  return format('%.0f:%.0f', tat[1], tat[2])
 end
 
-return {read = strings, load = load, step = step, save = save}
+return {read = strings, load = load, step = step, show = show}
 end)()
 
 -- Any steps on any keys. Arguments: instant, least life, then all that `take` takes below.
@@ -510,33 +512,44 @@ if count == 0 then
       often[k] = take()
     end
     spans[#spans + 1] = {t = t, a = a, r = r, first = first, last = last, pure = pure, often = often}
-    t.read(raw, first, last, now, a, pure)
+    raw = t.read(raw, first, last, now, a, pure) or raw
   end
   for _, span in ipairs(spans) do
     local t, a, r, pure, often = span.t, span.a, span.r, span.pure, span.often
-    local load, step, save, tell = t.load, t.step, t.save, t.tell
+    local load, step, show, save, tell = t.load, t.step, t.show, t.save, t.tell
+    -- Keys that hold the same come to the same, those that hold nothing above all.
+    local seen, bad, new, as_text, life, more
     for k = span.first, span.last do
-      local found, bad, state, new, ttl = raw[k], nil, nil, nil, nil
-      if found then
-        bad = broken[k]
-        if not pure and not bad then state, bad = load(found, now, a) end
-      end
-      if not pure and not bad then
-        new, ttl = step(state, now, a, r)
-        if new ~= nil then changes = changes + 1 end
-        for _ = 2, new ~= nil and often and often[k] or 1 do
-          local newer, life = step(new or nil, now, a, r)
-          if newer == nil then break end
-          new, ttl, changes = newer, life, changes + 1
+      local found = raw[k]
+      if found ~= seen or often then
+        local state, ttl
+        seen, bad, new, more = found, found and broken[k], nil, 0
+        if found and not pure and not bad then state, bad = load(found, now, a) end
+        if not pure and not bad then
+          new, ttl = step(state, now, a, r)
+          if new ~= nil then more = 1 end
+          for _ = 2, new ~= nil and often and often[k] or 1 do
+            local newer, later = step(new or nil, now, a, r)
+            if newer == nil then break end
+            new, ttl, more = newer, later, more + 1
+          end
+          if new then
+            life, as_text = lifetime(ttl), show and show(new)
+          end
         end
       end
       -- What an answer needs is told before its key is written.
       if tell and found and not bad then tell(KEYS[k], found, now, a) end
       if new then
-        save(KEYS[k], new, lifetime(ttl), now, a)
+        if show then
+          call('SET', KEYS[k], as_text, 'PX', life)
+        else
+          save(KEYS[k], new, life, now, a)
+        end
       elseif new == false then
         call('DEL', KEYS[k])
       end
+      changes = changes + more
     end
   end
   raw[last + 1], raw[last + 2] = now, changes
@@ -550,7 +563,7 @@ for s = 1, count do
   local a, first = numbers(take()), last + 1
   last = last + count
   spans[s] = {t = t, a = a, first = first, last = last}
-  t.read(raw, first, last, now, a, pure)
+  raw = t.read(raw, first, last, now, a, pure) or raw
   if not pure then
     local load = t.load
     for k = first, last do
@@ -608,13 +621,12 @@ if conflict then
   changes = -1
 else
   for _, span in ipairs(spans) do
-    local save, a = span.t.save, span.a
     for k = span.first, span.last do
       if life[k] then
         if state[k] == nil then
           call('DEL', KEYS[k])
         else
-          save(KEYS[k], state[k], lifetime(life[k]), now, a)
+          write(span.t, KEYS[k], state[k], life[k], now, span.a)
         end
       end
     end

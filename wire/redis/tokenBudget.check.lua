@@ -45,24 +45,25 @@ local function reply(raw, first, last, command, ...)
   end
 end
 
--- Reads KEYS[first..last], which hold texts.
+-- Reads KEYS[first..last], which hold texts. What comes first is given back as it was read, since there may be a lot of it.
 local function strings(raw, first, last)
   if first == last then return reply(raw, first, last, 'GET') end
-  local got, before, none = call('MGET', unpack(KEYS, first, last)), first - 1, nil
-  for i = 1, last - before do
-    local value = got[i]
-    raw[before + i] = value
-    if not value then
-      none = none or {}
-      none[#none + 1] = KEYS[before + i]
-    end
+  local got, count, there = call('MGET', unpack(KEYS, first, last)), last - first + 1, 0
+  for i = 1, count do
+    if got[i] then there = there + 1 end
+  end
+  if first > 1 then
+    for i = 1, count do raw[first - 1 + i] = got[i] end
+  else
+    raw = got
   end
   -- To MGET a key of another type is a key that is not there.
-  if none and call('EXISTS', unpack(none)) > 0 then
+  if there < count and call('EXISTS', unpack(KEYS, first, last)) > there then
     for i = first, last do
       if not raw[i] then reply(raw, i, i, 'GET') end
     end
   end
+  return raw
 end
 
 -- What the second number of a request makes of a step: a lease, or units that come back from one.
@@ -94,6 +95,15 @@ local function lifetime(ttl)
     latest, shown = ttl, format('%d', whole < least and least or whole)
   end
   return shown
+end
+
+-- Writes a state of a twin: all that its key holds is a text, or the twin knows better.
+local function write(t, key, state, ttl, now, a)
+  if t.show then
+    call('SET', key, t.show(state), 'PX', lifetime(ttl))
+  else
+    t.save(key, state, lifetime(ttl), now, a)
+  end
 end
 
 local twins = {}
@@ -162,7 +172,7 @@ for i = 4, last do a[i - 3] = tonumber(ARGV[i]) end
 for i = last + 1, #ARGV do r[i - last] = tonumber(ARGV[i]) end
 
 local t, key, raw, state, bad, new, ttl = twins[1], KEYS[1], {}, nil, false, nil, nil
-t.read(raw, 1, 1, now, a, false)
+raw = t.read(raw, 1, 1, now, a, false) or raw
 local found = raw[1]
 if broken[1] then
   bad = true
@@ -172,7 +182,7 @@ end
 if not bad then new, ttl = t.step(state, now, a, r) end
 if found and t.tell and not broken[1] then t.tell(key, found, now, a) end
 if new then
-  t.save(key, new, lifetime(ttl), now, a)
+  write(t, key, new, ttl, now, a)
 elseif new == false then
   call('DEL', key)
 end

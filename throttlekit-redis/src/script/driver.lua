@@ -29,33 +29,44 @@ if count == 0 then
       often[k] = take()
     end
     spans[#spans + 1] = {t = t, a = a, r = r, first = first, last = last, pure = pure, often = often}
-    t.read(raw, first, last, now, a, pure)
+    raw = t.read(raw, first, last, now, a, pure) or raw
   end
   for _, span in ipairs(spans) do
     local t, a, r, pure, often = span.t, span.a, span.r, span.pure, span.often
-    local load, step, save, tell = t.load, t.step, t.save, t.tell
+    local load, step, show, save, tell = t.load, t.step, t.show, t.save, t.tell
+    -- Keys that hold the same come to the same, those that hold nothing above all.
+    local seen, bad, new, as_text, life, more
     for k = span.first, span.last do
-      local found, bad, state, new, ttl = raw[k], nil, nil, nil, nil
-      if found then
-        bad = broken[k]
-        if not pure and not bad then state, bad = load(found, now, a) end
-      end
-      if not pure and not bad then
-        new, ttl = step(state, now, a, r)
-        if new ~= nil then changes = changes + 1 end
-        for _ = 2, new ~= nil and often and often[k] or 1 do
-          local newer, life = step(new or nil, now, a, r)
-          if newer == nil then break end
-          new, ttl, changes = newer, life, changes + 1
+      local found = raw[k]
+      if found ~= seen or often then
+        local state, ttl
+        seen, bad, new, more = found, found and broken[k], nil, 0
+        if found and not pure and not bad then state, bad = load(found, now, a) end
+        if not pure and not bad then
+          new, ttl = step(state, now, a, r)
+          if new ~= nil then more = 1 end
+          for _ = 2, new ~= nil and often and often[k] or 1 do
+            local newer, later = step(new or nil, now, a, r)
+            if newer == nil then break end
+            new, ttl, more = newer, later, more + 1
+          end
+          if new then
+            life, as_text = lifetime(ttl), show and show(new)
+          end
         end
       end
       -- What an answer needs is told before its key is written.
       if tell and found and not bad then tell(KEYS[k], found, now, a) end
       if new then
-        save(KEYS[k], new, lifetime(ttl), now, a)
+        if show then
+          call('SET', KEYS[k], as_text, 'PX', life)
+        else
+          save(KEYS[k], new, life, now, a)
+        end
       elseif new == false then
         call('DEL', KEYS[k])
       end
+      changes = changes + more
     end
   end
   raw[last + 1], raw[last + 2] = now, changes
@@ -69,7 +80,7 @@ for s = 1, count do
   local a, first = numbers(take()), last + 1
   last = last + count
   spans[s] = {t = t, a = a, first = first, last = last}
-  t.read(raw, first, last, now, a, pure)
+  raw = t.read(raw, first, last, now, a, pure) or raw
   if not pure then
     local load = t.load
     for k = first, last do
@@ -127,13 +138,12 @@ if conflict then
   changes = -1
 else
   for _, span in ipairs(spans) do
-    local save, a = span.t.save, span.a
     for k = span.first, span.last do
       if life[k] then
         if state[k] == nil then
           call('DEL', KEYS[k])
         else
-          save(KEYS[k], state[k], lifetime(life[k]), now, a)
+          write(span.t, KEYS[k], state[k], life[k], now, span.a)
         end
       end
     end

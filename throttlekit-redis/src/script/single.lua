@@ -4,7 +4,7 @@ for i = 4, last do a[i - 3] = tonumber(ARGV[i]) end
 for i = last + 1, #ARGV do r[i - last] = tonumber(ARGV[i]) end
 
 local t, key, raw, state, bad, new, ttl = twins[1], KEYS[1], {}, nil, false, nil, nil
-t.read(raw, 1, 1, now, a, false)
+raw = t.read(raw, 1, 1, now, a, false) or raw
 local found = raw[1]
 if broken[1] then
   bad = true
@@ -14,7 +14,7 @@ end
 if not bad then new, ttl = t.step(state, now, a, r) end
 if found and t.tell and not broken[1] then t.tell(key, found, now, a) end
 if new then
-  t.save(key, new, lifetime(ttl), now, a)
+  write(t, key, new, ttl, now, a)
 elseif new == false then
   call('DEL', key)
 end

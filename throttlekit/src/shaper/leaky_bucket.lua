@@ -11,8 +11,4 @@ local function step(departure, now, a, r)
   return next, next - now
 end
 
-local function save(key, departure, ttl)
-  call('SET', key, text(departure), 'PX', ttl)
-end
-
-return {read = strings, load = load, step = step, save = save}
+return {read = strings, load = load, step = step, show = text}

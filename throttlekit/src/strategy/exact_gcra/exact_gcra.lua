@@ -35,8 +35,8 @@ local function step(tat, now, a, r)
   return {now + ms, rest}, rest > 0 and ms + 1 or ms
 end
 
-local function save(key, tat, ttl)
-  call('SET', key, format('%.0f:%.0f', tat[1], tat[2]), 'PX', ttl)
+local function show(tat)
+  return format('%.0f:%.0f', tat[1], tat[2])
 end
 
-return {read = strings, load = load, step = step, save = save}
+return {read = strings, load = load, step = step, show = show}

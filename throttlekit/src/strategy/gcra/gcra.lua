@@ -19,8 +19,4 @@ local function step(tat, now, a, r)
   return new, new - now
 end
 
-local function save(key, tat, ttl)
-  call('SET', key, text(tat), 'PX', ttl)
-end
-
-return {read = strings, load = load, step = step, save = save}
+return {read = strings, load = load, step = step, show = text}
