@@ -126,7 +126,7 @@ impl Inner {
                 let effect = call.step_one(task, text.as_deref(), now_ms)?;
                 judged.insert(task, Judged { expected: text, effect });
             }
-            let mut planner = Planner::new(&self.link, &self.options.prefix);
+            let mut planner = Planner::new(&self.link, &self.options.prefix, tasks.len());
             planner.add(0, call, &tasks, &judged, |_| true)?;
             let (runs, sent) = planner.finish(&self.scripts, terms);
             let reply = self.link.send(runs).await.pop();
@@ -144,7 +144,7 @@ impl Inner {
 
     /// The texts under the names, and when they were read.
     async fn look(&self, names: &[&str], terms: Terms) -> Vec<Result<Seen, Error>> {
-        let mut planner = Planner::new(&self.link, "");
+        let mut planner = Planner::new(&self.link, "", names.len());
         for (index, name) in names.iter().enumerate() {
             planner.look(index, name);
         }
@@ -165,7 +165,7 @@ impl Inner {
 
     /// Makes writes that do not depend on each other, and says of each whether its text was still the expected one.
     async fn write(&self, writes: Vec<(&str, Judged)>, terms: Terms) -> Vec<(String, Result<bool, Error>)> {
-        let mut planner = Planner::new(&self.link, "");
+        let mut planner = Planner::new(&self.link, "", writes.len());
         for (index, (name, judged)) in writes.iter().enumerate() {
             planner.write(index, name, judged);
         }

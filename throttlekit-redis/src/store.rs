@@ -333,7 +333,7 @@ impl Inner {
         errors: &mut [Option<Error>],
         terms: Terms,
     ) -> (Vec<ScriptRun>, Vec<Sent>, Vec<usize>) {
-        let mut planner = Planner::new(&self.link, &self.options.prefix);
+        let mut planner = Planner::new(&self.link, &self.options.prefix, calls.len());
         let (nothing, mut tasks, mut bare) = (HashMap::new(), Vec::new(), Vec::new());
         for index in indices {
             let call = &calls[index];

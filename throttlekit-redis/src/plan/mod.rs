@@ -22,6 +22,9 @@ use words::Words;
 const MOST_KEYS: usize = 128;
 const MOST_STEPS: usize = 1_024;
 
+/// Of the names of one run. There are so few that names that collide on purpose cost little.
+type Hasher = foldhash::fast::RandomState;
+
 /// What holds for all runs of a batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
@@ -93,10 +96,10 @@ struct Group {
 }
 
 /// One run in the making.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Draft<'a> {
     keys: Vec<Key<'a>>,
-    by_name: HashMap<&'a str, usize>,
+    by_name: HashMap<&'a str, usize, Hasher>,
     groups: Vec<Group>,
     members: Vec<Member>,
     steps: usize,
@@ -115,6 +118,8 @@ struct Item<'a> {
 pub(crate) struct Planner<'a> {
     link: &'a Link,
     prefix: &'a str,
+    /// How many calls there are to plan.
+    calls: usize,
     drafts: Vec<Draft<'a>>,
     /// The draft that takes on more, for each slot of a cluster, or the one of a single server.
     open: HashMap<Option<u16>, usize>,
@@ -123,8 +128,9 @@ pub(crate) struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    pub(crate) fn new(link: &'a Link, prefix: &'a str) -> Self {
-        Self { link, prefix, drafts: Vec::new(), open: HashMap::new(), last: None }
+    /// A planner of so many calls.
+    pub(crate) fn new(link: &'a Link, prefix: &'a str, calls: usize) -> Self {
+        Self { link, prefix, calls, drafts: Vec::new(), open: HashMap::new(), last: None }
     }
 
     /// Adds those `tasks` of the call at `index` of the batch whose positions `takes` accepts. `judged` has an entry for
@@ -211,7 +217,9 @@ impl<'a> Planner<'a> {
         };
         let at = open.filter(|&open| accepts(&self.drafts[open])).unwrap_or(self.drafts.len());
         if at == self.drafts.len() {
-            self.drafts.push(Draft::default());
+            // The calls of a slot are few.
+            let keys = if slot.is_none() { self.calls.min(MOST_KEYS) } else { 1 };
+            self.drafts.push(Draft::with_capacity(keys));
             self.open.insert(slot, at);
         }
         self.last = Some((slot, at));
@@ -249,6 +257,16 @@ fn asked(script: Option<&Script>, judged: Option<&Judged>) -> (Program, Ask) {
 }
 
 impl<'a> Draft<'a> {
+    fn with_capacity(keys: usize) -> Self {
+        Self {
+            keys: Vec::with_capacity(keys),
+            by_name: HashMap::with_capacity_and_hasher(keys, Hasher::default()),
+            groups: Vec::with_capacity(1),
+            members: Vec::with_capacity(keys),
+            steps: 0,
+        }
+    }
+
     fn has_room(&self, more: usize) -> bool {
         self.keys.len() + more <= MOST_KEYS && self.steps + more <= MOST_STEPS
     }
@@ -279,7 +297,8 @@ impl<'a> Draft<'a> {
             self.members.push(Member { call, places: Places::of(keys) });
         }
         if all || self.groups.last().is_none_or(|group| group.all) {
-            self.groups.push(Group { all, asks: Vec::new() });
+            let asks = if self.groups.is_empty() { self.keys.capacity() } else { 0 };
+            self.groups.push(Group { all, asks: Vec::with_capacity(asks) });
         }
     }
 
