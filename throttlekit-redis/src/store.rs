@@ -2,8 +2,10 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::future::poll_fn;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use throttlekit::store::{Call, Rule, Store, prefixed};
@@ -60,6 +62,8 @@ struct Queue {
     batches: usize,
     /// The calls of these.
     flying: usize,
+    /// Whether answers were given out since the latest batch began.
+    given: bool,
 }
 
 /// Where an answer is awaited.
@@ -285,6 +289,7 @@ impl Inner {
             queue.flights -= 1;
             return None;
         }
+        queue.given = false;
         queue.batches += 1;
         queue.flying += calls.len();
         Some((calls, answers))
@@ -384,13 +389,37 @@ impl Flight {
         let inner = Arc::clone(&self.inner);
         while let Some((calls, answers)) = inner.next_batch(mem::take(&mut self.calls)) {
             self.calls = calls.len();
-            for (answer, call) in answers.into_iter().zip(inner.fly(calls).await) {
+            let calls = inner.fly(calls).await;
+            // The server answers at once what came to it at once. If all of that were given out now, all would be asked again
+            // at once, and server and process would work by turns. So the callers of the other flight go first, once to ask
+            // again and once to have it sent.
+            for _ in 0..2 {
+                if !inner.queue().given {
+                    break;
+                }
+                step_back().await;
+            }
+            inner.queue().given = true;
+            for (answer, call) in answers.into_iter().zip(calls) {
                 // The caller may have gone.
                 let _ = answer.send(call);
             }
         }
         self.landed = true;
     }
+}
+
+/// Lets the tasks run that are ready. Unlike tokio's own way to yield it does not ask the system for news before.
+async fn step_back() {
+    let mut back = false;
+    poll_fn(|context| {
+        if mem::replace(&mut back, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 impl Drop for Flight {
