@@ -22,7 +22,7 @@ limiters:
   tokens: { tokenBudget: { budget: 100000, windowMs: 86400000 } }
 http:
   defaults: { key: { header: x-client }, headers: openai }
-  rules: [ { path: '/v1/{*path}', policy: requests } ]
+  rules: [ { path: '/v1/{*path}', policies: [requests, tokens] } ]
 ";
 
 fn chat(model: &str, question: &str, stream: bool) -> String {
@@ -164,7 +164,7 @@ fn who_asks_is_the_api_key_and_nothing_else() {
 #[test]
 fn metrics_are_on_an_address_of_their_own() {
     let upstream = upstream(&[]);
-    let limits = LIMITS.replace("limit: 1000", "limit: 2").replace("policy: requests", "policies: [requests, flights]");
+    let limits = LIMITS.replace("limit: 1000", "limit: 2").replace("[requests,", "[requests, flights,");
     let mut gateway = gateway_with(&format!("http://{}", upstream.address), &limits, |command| {
         command.args(["--metrics", "127.0.0.1:0"])
     });
@@ -182,8 +182,8 @@ fn metrics_are_on_an_address_of_their_own() {
         line.unwrap_or_else(|| panic!("{series} is not in {metrics}")).parse::<f64>().expect("a number")
     };
     for (series, expected) in [
-        ("throttlekit_allowed_total{policy=\"requests+flights\"}", 2.0),
-        ("throttlekit_denied_total{policy=\"requests+flights\"}", 1.0),
+        ("throttlekit_allowed_total{policy=\"requests+flights+tokens\"}", 2.0),
+        ("throttlekit_denied_total{policy=\"requests+flights+tokens\"}", 1.0),
         ("throttlekit_guard_limit{guard=\"flights\"}", 8.0),
         ("throttlekit_guard_inflight{guard=\"flights\"}", 0.0),
     ] {
@@ -242,7 +242,7 @@ fn a_slot_is_held_until_the_client_has_its_answer_or_is_gone() {
     let upstream = upstream(&[]);
     let gateway = gateway_before(
         &upstream.address,
-        &LIMITS.replace("limit: 8", "limit: 1").replace("policy: requests", "policies: [requests, flights]"),
+        &LIMITS.replace("limit: 8", "limit: 1").replace("[requests,", "[requests, flights,"),
     );
     // More than all buffers on the way hold.
     let mut unread = gateway.open(COMPLETIONS, "alice", "", &chat("fake", "Say 100000 words", true));

@@ -23,7 +23,7 @@ limiters:
   requests: { strategy: fixedWindow, limit: 1000, period: 1d }
 http:
   defaults: { key: { header: x-client }, headers: openai }
-  rules: [ { path: '/v1/{*path}', policy: requests } ]
+  rules: [ { path: '/v1/{*path}', policies: [requests, tokens] } ]
 ";
 
 const QUESTION: &str = r#"{"model":"fake","stream":true,"messages":[{"role":"user","content":"Say 20 words"}]}"#;

@@ -20,7 +20,7 @@ limiters:
   tokens: {{ tokenBudget: {{ budget: {tokens}, windowMs: 86400000 }} }}
 http:
   defaults: {{ key: {{ header: x-client }}, headers: openai }}
-  rules: [ {{ path: '/v1/{{*path}}', policy: requests }} ]
+  rules: [ {{ path: '/v1/{{*path}}', policies: [requests, tokens] }} ]
 "
     )
 }

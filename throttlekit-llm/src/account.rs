@@ -59,7 +59,8 @@ pub struct MeterAccount {
 #[derive(Clone, Copy, Debug, Default)]
 struct Taken {
     tokens: u64,
-    reset_at_ms: i64,
+    /// `None` if nothing was counted, or it is not known when.
+    reset_at_ms: Option<i64>,
 }
 
 /// The answer to a [`MeterAccount::reserve`].
@@ -76,6 +77,52 @@ impl MeterAccount {
     /// An account from which nothing is gone yet.
     pub fn new(meter: Arc<dyn Meter>, key: impl Into<Arc<str>>) -> Self {
         Self { meter, key: key.into(), current: Taken::default(), earlier: Taken::default() }
+    }
+
+    /// An account from which `taken` is gone already: by the admission of the request, for instance, which took it together
+    /// with other limits. It is settled as what the account takes itself.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use throttlekit::Refund;
+    /// use throttlekit::budget::{Budget, TokenBudget};
+    /// use throttlekit_llm::{Account, MeterAccount};
+    ///
+    /// let budget = Budget::builder().budget(1_000.0).window_ms(60_000.0).build()?;
+    /// let meter = Arc::new(TokenBudget::new(budget));
+    /// let admitted = meter.debit("key-1", 400)?;
+    /// let account = MeterAccount::with_taken(meter.clone(), "key-1", Refund::new(400.0).of(&admitted));
+    /// Box::new(account).settle(150).now().expect("in process nothing waits")?;
+    /// assert_eq!(meter.remaining("key-1")?, 850);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_taken(meter: Arc<dyn Meter>, key: impl Into<Arc<str>>, taken: Refund) -> Self {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates; a part of a token is none
+        let tokens = taken.units as u64;
+        let current = Taken { tokens, reset_at_ms: taken.reset_at_ms };
+        Self { current, ..Self::new(meter, key) }
+    }
+
+    /// Takes `tokens` more, for an answer that is to come, so that those that are taken come to `tokens` in all. Answers the
+    /// decision; `None` if so many are taken already, and nobody was asked. A denial takes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Meter::debit`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`reserve`](Self::reserve).
+    pub async fn reserve_up_to(&mut self, tokens: u64) -> Result<Option<Decision>, Error> {
+        let more = tokens.saturating_sub(self.prepaid());
+        if more == 0 {
+            return Ok(None);
+        }
+        let decision = self.debit(more).await?;
+        if decision.allowed {
+            self.counted(more, &decision);
+        }
+        Ok(Some(decision))
     }
 
     /// Takes `tokens` now, for an answer that is to come: those of the request, and those that the answer may have. What
@@ -127,7 +174,7 @@ impl MeterAccount {
             return None;
         }
         let mut refund = Refund::new(units(tokens));
-        refund.reset_at_ms = Some(taken.reset_at_ms);
+        refund.reset_at_ms = taken.reset_at_ms;
         Some(self.meter.refund_of(&self.key, refund))
     }
 }
@@ -155,12 +202,12 @@ impl Account for MeterAccount {
     }
 
     fn counted(&mut self, tokens: u64, decision: &Decision) {
-        if decision.reset_at_ms != self.current.reset_at_ms {
+        if self.current.reset_at_ms != Some(decision.reset_at_ms) {
             // Where these are windows, what is earlier is of a window that is over, and will not be given back. Where a
             // reset moves with each decision, the last one before this is as good as those before it.
             self.earlier.tokens = self.earlier.tokens.saturating_add(self.current.tokens);
             self.earlier.reset_at_ms = self.current.reset_at_ms;
-            self.current = Taken { tokens: 0, reset_at_ms: decision.reset_at_ms };
+            self.current = Taken { tokens: 0, reset_at_ms: Some(decision.reset_at_ms) };
         }
         self.current.tokens = self.current.tokens.saturating_add(tokens);
     }

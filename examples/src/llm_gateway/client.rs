@@ -25,10 +25,6 @@ pub(crate) fn hasher(secret: Option<&str>) -> Result<KeyHasher, String> {
     hasher.map_err(|error| format!("GATEWAY_KEY_SECRET cannot be used: {error}"))
 }
 
-/// Who asks, as a request shows it to what comes after.
-#[derive(Clone, Debug)]
-pub(crate) struct Client(pub(crate) Arc<str>);
-
 /// Finds out who asks. Without an API key a request goes no further.
 pub(crate) async fn identify(State(hasher): State<Arc<KeyHasher>>, mut request: Request, next: Next) -> Response {
     let Some(key) = api_key(request.headers()) else {
@@ -39,7 +35,6 @@ pub(crate) async fn identify(State(hasher): State<Arc<KeyHasher>>, mut request: 
     let Ok(value) = HeaderValue::from_str(key.as_str()) else {
         return ApiError::unavailable(StatusCode::INTERNAL_SERVER_ERROR).into_response();
     };
-    request.extensions_mut().insert(Client(key.as_str().into()));
     request.headers_mut().insert(CLIENT, value);
     next.run(request).await
 }

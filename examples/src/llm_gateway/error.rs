@@ -61,6 +61,7 @@ pub(crate) fn refusal(rejection: &Rejection<'_>) -> Response<Bytes> {
         Rejection::Limited(limited) => {
             let what = match limited.admission.binding {
                 Some(Axis::Concurrency) => "requests in flight",
+                Some(Axis::Cost) => "tokens",
                 _ => "requests",
             };
             ApiError::limited(what, &limited.admission.decision)

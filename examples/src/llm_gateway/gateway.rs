@@ -8,13 +8,13 @@ use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header, request};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use axum::{Extension, Router, middleware};
+use axum::{Router, middleware};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use throttlekit::identity::KeyHasher;
 use throttlekit::policy::Policies;
-use throttlekit_axum::ThrottleLayer;
+use throttlekit_axum::{Admitted, ThrottleLayer, Throttled};
 
-use crate::client::{self, Client};
+use crate::client;
 use crate::error::{self, ApiError};
 use crate::forward::Upstream;
 use crate::serve::ErrorLog;
@@ -39,6 +39,8 @@ pub(crate) fn router(
 ) -> Result<Router, Box<dyn Error>> {
     let errors = ErrorLog::new();
     let limits = ThrottleLayer::from_config(policies)?
+        // What the tokens of an answer are counted on, once they are known.
+        .share(true)
         .reject(error::refusal)
         .on_error(move |failure| errors.write(failure.policy, failure.error));
     let gateway = Arc::new(Gateway { upstream, tokens: Tokens::new(policies, include_usage)? });
@@ -51,17 +53,15 @@ pub(crate) fn router(
         .with_state(gateway))
 }
 
-async fn forward(
-    State(gateway): State<Arc<Gateway>>,
-    Extension(client): Extension<Client>,
-    request: Request,
-) -> Response {
+async fn forward(State(gateway): State<Arc<Gateway>>, throttled: Option<Throttled>, request: Request) -> Response {
+    let admitted = throttled.as_deref();
     let (mut head, body) = request.into_parts();
     head.headers.remove(client::CLIENT);
     // Whatever makes a model work is posted.
     let answered = if head.method == Method::POST {
-        gateway.metered(&client, head, body).await
+        gateway.metered(admitted, head, body).await
     } else {
+        gateway.tokens.spare(admitted).await;
         gateway.upstream.send(head, body).await.map(|response| response.map(Body::new))
     };
     answered.unwrap_or_else(IntoResponse::into_response)
@@ -86,30 +86,42 @@ async fn whole(body: Body) -> Result<Bytes, ApiError> {
 }
 
 impl Gateway {
-    async fn metered(&self, client: &Client, mut head: request::Parts, body: Body) -> Result<Response, ApiError> {
+    async fn metered(
+        &self,
+        admitted: Option<&Admitted>,
+        mut head: request::Parts,
+        body: Body,
+    ) -> Result<Response, ApiError> {
         let (asked, body) = if brings_files(&head) {
             (Asked::FILES, body)
         } else {
-            let (asked, body) = self.tokens.read(head.uri.path(), whole(body).await?);
+            let body = match whole(body).await {
+                Ok(body) => body,
+                Err(error) => {
+                    self.tokens.spare(admitted).await;
+                    return Err(error);
+                }
+            };
+            let (asked, body) = self.tokens.read(head.uri.path(), body);
             // It may have another length now.
             head.headers.remove(header::CONTENT_LENGTH);
             (asked, Body::from(body))
         };
         // A compressed answer cannot be read on its way.
         head.headers.remove(header::ACCEPT_ENCODING);
-        let reserved = match self.tokens.reserve(client, asked).await {
+        let reserved = match self.tokens.reserve(admitted, asked).await {
             Ok(reserved) => reserved,
             Err(refusal) => return Ok(refusal),
         };
         match (self.upstream.send(head, body).await, reserved) {
             (Ok(response), Some(reserved)) => Ok(reserved.meter(response)),
             (Ok(response), None) => Ok(response.map(Body::new)),
-            (Err(error), Some(reserved)) => {
-                let mut response = error.into_response();
-                reserved.give_back(response.headers_mut()).await;
-                Ok(response)
+            (Err(error), reserved) => {
+                if let Some(reserved) = reserved {
+                    reserved.give_back().await;
+                }
+                Err(error)
             }
-            (Err(error), None) => Err(error),
         }
     }
 }

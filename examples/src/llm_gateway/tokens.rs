@@ -3,19 +3,18 @@
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
-use throttlekit::headers::{HeaderFamily, Headers, Unit};
-use throttlekit::policy::{Policies, Policy};
-use throttlekit::{BuildError, Decision, DynLimiter, FailMode, Meter, TokioRuntime};
+use throttlekit::policy::Policies;
+use throttlekit::{BuildError, FailMode, Meter, TokioRuntime};
+use throttlekit_axum::{Admitted, KeyMeter};
 use throttlekit_llm::{Account as _, BytesPerToken, Dialect, Exhausted, MeterAccount, ModelRequest, StreamPolicy};
 
-use crate::client::Client;
 use crate::error::ApiError;
 use crate::serve::ErrorLog;
 
-/// The limiter of the file that counts tokens. Without it they are not counted.
+/// The limiter of the file that counts tokens. A rule that does not name it counts none.
 const LIMITER: &str = "tokens";
 
 /// What a token is reckoned with in bytes, before anybody has counted it.
@@ -24,7 +23,6 @@ const BYTES_PER_TOKEN: u64 = 4;
 /// Counts the tokens of all clients.
 pub(crate) struct Tokens {
     policies: Policies,
-    headers: Headers,
     /// While a store is out: answers pass uncounted, or are cut.
     open: StreamPolicy,
     closed: StreamPolicy,
@@ -48,7 +46,6 @@ pub(crate) struct Reserved {
     /// The tokens of the question.
     input: u64,
     policy: StreamPolicy,
-    fields: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Tokens {
@@ -59,7 +56,6 @@ impl Tokens {
         };
         Ok(Self {
             policies: policies.clone(),
-            headers: Headers::new(HeaderFamily::OpenAi).unit(Unit::Tokens).policy(LIMITER),
             open: stream(FailMode::Open)?,
             closed: stream(FailMode::Closed)?,
             errors: ErrorLog::new(),
@@ -82,29 +78,32 @@ impl Tokens {
         (Asked { input, most }, body)
     }
 
-    /// Takes the tokens of a request from `client`. `None` if nobody counts tokens.
-    pub(crate) async fn reserve(&self, client: &Client, asked: Asked) -> Result<Option<Reserved>, Response> {
-        let Some(policy) = self.policies.get(LIMITER) else { return Ok(None) };
-        let Some(limiter) = policy.limiter() else { return Ok(None) };
-        let meter: Arc<dyn Meter> = Arc::new(Arc::clone(limiter));
-        match MeterAccount::reserve(meter, Arc::clone(&client.0), asked.most).await {
-            Ok(opened) => {
-                let fields = self.fields(&opened.decision, limiter.as_ref());
-                if let Some(account) = opened.account {
-                    let policy = self.stream_policy(&policy).clone();
-                    Ok(Some(Reserved { account, input: asked.input, policy, fields }))
-                } else {
-                    let mut response = ApiError::limited("tokens", &opened.decision).into_response();
-                    response.headers_mut().extend(fields);
-                    Err(response)
+    /// Takes the tokens of a request, beyond those that its admission took. `None` if nobody counts tokens.
+    pub(crate) async fn reserve(
+        &self,
+        admitted: Option<&Admitted>,
+        asked: Asked,
+    ) -> Result<Option<Reserved>, Response> {
+        let Some(meter) = admitted.and_then(|admitted| admitted.meter(LIMITER)) else { return Ok(None) };
+        let policy = self.stream_policy().clone();
+        let mut account = account(&meter);
+        match account.reserve_up_to(asked.most).await {
+            Ok(decision) => {
+                if let Some(decision) = decision {
+                    meter.show(decision);
+                    if !decision.allowed {
+                        settle(account).await;
+                        return Err(ApiError::limited(LIMITER, &decision).into_response());
+                    }
                 }
+                Ok(Some(Reserved { account, input: asked.input, policy }))
             }
             Err(error) => {
                 self.errors.write(LIMITER, &error);
                 if !error.is_store_unavailable() {
                     return Err(ApiError::unavailable(StatusCode::INTERNAL_SERVER_ERROR).into_response());
                 }
-                match policy.spec().fail_mode {
+                match self.fail_mode() {
                     FailMode::Closed => Err(ApiError::unavailable(StatusCode::SERVICE_UNAVAILABLE).into_response()),
                     _ => Ok(None),
                 }
@@ -112,23 +111,38 @@ impl Tokens {
         }
     }
 
-    fn stream_policy(&self, policy: &Policy) -> &StreamPolicy {
-        match policy.spec().fail_mode {
+    /// Gives back what the admission of a request took that needs no tokens.
+    pub(crate) async fn spare(&self, admitted: Option<&Admitted>) {
+        if let Some(meter) = admitted.and_then(|admitted| admitted.meter(LIMITER)) {
+            settle(account(&meter)).await;
+        }
+    }
+
+    fn fail_mode(&self) -> FailMode {
+        self.policies.get(LIMITER).map_or(FailMode::Open, |policy| policy.spec().fail_mode)
+    }
+
+    fn stream_policy(&self) -> &StreamPolicy {
+        match self.fail_mode() {
             FailMode::Closed => &self.closed,
             _ => &self.open,
         }
     }
+}
 
-    fn fields(&self, decision: &Decision, limiter: &dyn DynLimiter) -> Vec<(HeaderName, HeaderValue)> {
-        let mut fields = Vec::new();
-        self.headers.for_each(decision, limiter.now_ms(), |field, value| {
-            let name = HeaderName::from_bytes(field.as_str().as_bytes());
-            if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value.to_string())) {
-                fields.push((name, value));
-            }
-        });
-        fields
+/// The account of a request, with what its admission took.
+fn account(meter: &KeyMeter) -> MeterAccount {
+    let limiter: Arc<dyn Meter> = Arc::new(meter.meter());
+    match meter.taken() {
+        Some(taken) => MeterAccount::with_taken(limiter, meter.key(), taken),
+        None => MeterAccount::new(limiter, meter.key()),
     }
+}
+
+/// Gives everything back: there is no answer.
+async fn settle(account: MeterAccount) {
+    // If the store is out now, the tokens stay counted until their window is over.
+    let _ = Box::new(account).settle(0).await;
 }
 
 impl Asked {
@@ -137,17 +151,13 @@ impl Asked {
 }
 
 impl Reserved {
-    /// Counts the answer as it passes. Its header tells what was left when it began.
+    /// Counts the answer as it passes.
     pub(crate) fn meter(self, response: Response<Incoming>) -> Response {
-        let mut response = self.policy.wrap(response, self.account, Some(self.input)).map(Body::new);
-        response.headers_mut().extend(self.fields);
-        response
+        self.policy.wrap(response, self.account, Some(self.input)).map(Body::new)
     }
 
     /// Gives everything back: there was no answer.
-    pub(crate) async fn give_back(self, headers: &mut HeaderMap) {
-        // If the store is out now, the tokens stay counted until their window is over.
-        let _ = Box::new(self.account).settle(0).await;
-        headers.extend(self.fields);
+    pub(crate) async fn give_back(self) {
+        settle(self.account).await;
     }
 }
