@@ -71,8 +71,8 @@ fn rule(mut fields: Fields<'_>, cx: &mut Context, env: Env<'_>, mut rule: HttpRu
     }
     rule.methods = fields.texts(cx, "methods").unwrap_or_default();
     rule.policies = policies(&mut fields, cx);
-    rule.costs = by_name(&mut fields, cx, "costs").unwrap_or_default();
     options(&mut fields, cx, env, &mut rule);
+    rule.costs = by_name(&mut fields, cx, "costs").unwrap_or_default();
     finish(fields, cx);
     rule
 }

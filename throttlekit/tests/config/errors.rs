@@ -79,7 +79,7 @@ fn a_value_that_could_not_be_read_does_not_make_others_wrong() {
 }
 
 /// A block, with `@` where its fields are, and the fields that it may have.
-const KNOWN: [(&str, &str); 24] = [
+const KNOWN: [(&str, &str); 25] = [
     ("@limiters: {}", "version defaults compat store http"),
     ("@limiter: {}", "limiters"),
     ("defaults: { @ }\nlimiters: {}", "prefix"),
@@ -114,7 +114,7 @@ const KNOWN: [(&str, &str); 24] = [
     ),
     (
         "limiters: {}\nhttp: { rules: [ { @ } ] }",
-        "path methods policy policies key clientIp plans missing cost priority failMode headers options shadow problemJson \
+        "path methods policy policies key clientIp plans missing cost costs priority failMode headers options shadow problemJson \
          dropOn5xx onDisconnect",
     ),
     ("limiters: {}\nhttp: { rules: [ { clientIp: { @ } } ] }", "trustProxy header ipv6Prefix lenient unwrapNat64"),
@@ -123,6 +123,10 @@ const KNOWN: [(&str, &str); 24] = [
         "bearer header query cookie keyId secret previous truncated",
     ),
     ("limiters: {}\nhttp: { rules: [ { plans: { @ } } ] }", "from table"),
+    (
+        "limiters: {}\nhttp: { rules: [ { plans: { table: { a: { @ } } } } ] }",
+        "policy policies cost costs priority keys",
+    ),
 ];
 
 #[test]
