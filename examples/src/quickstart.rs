@@ -64,8 +64,9 @@ async fn main() -> ExitCode {
 async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
     let policies = serve::load(&options.config, LoadOptions::new()).await?;
     let errors = ErrorLog::new();
-    let limits =
-        ThrottleLayer::from_config(&policies)?.on_error(move |failure| errors.write(failure.policy, failure.error));
+    let limits = ThrottleLayer::from_config(&policies)
+        .map_err(|error| format!("{}: {error}", options.config.display()))?
+        .on_error(move |failure| errors.write(failure.policy, failure.error));
     let app = Router::new()
         .route("/api/hello", get(|| async { "hello\n" }))
         .route("/api/upload", post(|body: Bytes| async move { format!("stored {} bytes\n", body.len()) }))
@@ -74,15 +75,17 @@ async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
     let listener = serve::listen(options.listen).await?;
     let address = listener.local_addr()?;
     let store = policies.current().config().store.kind().as_str();
-    println!("listening on http://{address}, limits from {}, counted in {store}", options.config.display());
-    println!("\nallowed, with the state of the limit in the header fields:");
-    println!("  curl -i http://{address}/api/hello");
-    println!("  curl -i -H 'x-api-key: alice' -d 'some data' http://{address}/api/upload");
-    println!("denied from the sixth on:");
-    println!(
-        "  for i in 1 2 3 4 5 6 7; do curl -s -o /dev/null -w '%{{http_code}}\\n' -H 'x-api-key: bob' -d x \
-         http://{address}/api/upload; done\n"
-    );
+    serve::say(format_args!(
+        "listening on http://{address}, limits from {}, counted in {store}
+
+allowed, with the state of the limit in the header fields:
+  curl -i http://{address}/api/hello
+  curl -i -H 'x-api-key: alice' -d 'some data' http://{address}/api/upload
+denied from the sixth on:
+  for i in 1 2 3 4 5 6 7; do curl -s -o /dev/null -w '%{{http_code}}\\n' -H 'x-api-key: bob' -d x http://{address}/api/upload; done
+",
+        options.config.display()
+    ));
 
     serve::run(listener, app, policies).await
 }

@@ -1,6 +1,8 @@
 //! What a service does at its start and at its end, whatever it serves.
 
 use std::error::Error;
+use std::fmt::Display;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -36,9 +38,19 @@ fn stores(options: LoadOptions) -> LoadOptions {
 /// Warns if the store is not there; fails if the file says that it is required.
 async fn ready(policies: &Policies) -> Result<(), LimitError> {
     if let Some(error) = policies.ready().await? {
-        eprintln!("warning: {error}; until it is back the fail modes apply");
+        warn(format_args!("warning: {error}; until it is back the fail modes apply"));
     }
     Ok(())
+}
+
+/// Writes a line to standard output. That nobody reads it any more is no reason to stop serving.
+pub(crate) fn say(line: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// The same on standard error.
+fn warn(line: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Errors on standard error, at a bounded rate: during an outage there is one with every request.
@@ -58,8 +70,10 @@ impl ErrorLog {
     pub(crate) fn write(&self, policy: &str, error: &LimitError) {
         let gate = &self.gates[usize::from(error.is_store_unavailable())];
         match gate.pass(self.clock.now_ms()) {
-            Some(0) => eprintln!("{policy}: {error}"),
-            Some(others) => eprintln!("{policy}: {error} (and {others} more errors since the last line)"),
+            Some(0) => warn(format_args!("{policy}: {error}")),
+            Some(others) => {
+                warn(format_args!("{policy}: {error} (and {others} more errors since the last line)"));
+            }
             None => {}
         }
     }
@@ -74,7 +88,7 @@ pub(crate) async fn run(listener: TcpListener, app: Router, policies: Policies) 
         served = axum::serve(listener, service).with_graceful_shutdown(stop) => served?,
         () = abort => return Err("interrupted before all requests were finished".into()),
     }
-    println!("stopped");
+    say("stopped");
     Ok(())
 }
 
@@ -97,7 +111,7 @@ fn signals(
                 _ = hangup.recv() => reload(&policies).await,
             }
         }
-        println!("stopping: open requests are finished, a second Ctrl-C cuts them off");
+        say("stopping: open requests are finished, a second Ctrl-C cuts them off");
     };
     let abort = async move {
         again.recv().await;
@@ -124,11 +138,11 @@ fn signals(
 async fn reload(policies: &Policies) {
     match policies.reload_file() {
         Ok(report) => {
-            println!("reloaded: {report}");
+            say(format_args!("reloaded: {report}"));
             if let Err(error) = ready(policies).await {
-                eprintln!("warning: {error}; until it is back the fail modes apply");
+                warn(format_args!("warning: {error}; until it is back the fail modes apply"));
             }
         }
-        Err(errors) => eprintln!("not reloaded, the limits stay as they are:\n{errors}"),
+        Err(errors) => warn(format_args!("not reloaded, the limits stay as they are:\n{errors}")),
     }
 }

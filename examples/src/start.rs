@@ -25,7 +25,9 @@ pub(crate) async fn start<O>(
     match run(options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{name}: {error}");
+            // Of several lines, such as the problems of a file, each begins with its place.
+            let error = error.to_string();
+            eprintln!("{name}:{}{error}", if error.contains('\n') { '\n' } else { ' ' });
             ExitCode::FAILURE
         }
     }

@@ -2,7 +2,11 @@
 
 mod common;
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
 use common::{Server, refused};
+use tests::folder::Folder;
 
 #[test]
 fn two_routes_are_limited_and_others_are_not() {
@@ -23,11 +27,22 @@ fn two_routes_are_limited_and_others_are_not() {
     assert_eq!((status, response.contains("ratelimit")), (404, false));
 }
 
+/// Clients that know beforehand that it speaks HTTP/2 need no other version first.
+#[test]
+fn it_answers_in_http_2() {
+    let server = Server::start(&[]);
+    let mut stream = TcpStream::connect(&server.address).expect("a connection");
+    // The preface, and settings that set nothing: length 0, type 4, no flags, stream 0.
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").expect("it is read");
+    let mut frame = [0; 9];
+    stream.read_exact(&mut frame).expect("a frame");
+    assert_eq!((frame[3], &frame[5..]), (4, &[0; 4][..]), "the settings of the server");
+}
+
 #[test]
 #[cfg(unix)]
 fn it_reloads_on_hangup_and_stops_on_terminate() {
-    let folder = std::env::temp_dir().join(format!("quickstart-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a folder");
+    let folder = Folder::new("quickstart");
     let file = folder.join("limits.yaml");
     let limits = |limit: u32| {
         format!(
@@ -47,7 +62,17 @@ fn it_reloads_on_hangup_and_stops_on_terminate() {
     server.signal("TERM");
     assert_eq!(server.line("stopped"), "stopped");
     assert!(server.process.wait().expect("it ends").success());
-    std::fs::remove_dir_all(&folder).expect("the folder");
+}
+
+/// As behind `| head -1`.
+#[test]
+#[cfg(unix)]
+fn it_finishes_its_work_when_nobody_reads_its_output() {
+    let mut server = Server::start(&[]);
+    server.stop_listening();
+    assert_eq!(server.send("GET /api/hello HTTP/1.1").0, 200);
+    server.signal("TERM");
+    assert!(server.process.wait().expect("it ends").success());
 }
 
 #[test]
@@ -60,6 +85,18 @@ fn mistakes_are_clear_errors() {
     let (code, text) = refused(&["--config", "/nonexistent/limits.yaml"]);
     assert_eq!(code, Some(1));
     assert!(text.contains("/nonexistent/limits.yaml"), "{text}");
+
+    let folder = Folder::new("quickstart-mistakes");
+    let file = folder.join("limits.yaml");
+    let file = file.to_str().expect("text");
+    std::fs::write(file, "limiters: {}").expect("it is written");
+    assert_eq!(refused(&["--config", file]), (Some(1), format!("quickstart: {file}: http.rules: required\n")));
+    std::fs::write(file, "limiters: { a: 5, b: 6 }").expect("it is written");
+    let problem = |name: char, column, number| {
+        format!("{file}:1:{column}: config.limiters[{name}]: expected a map, found the number {number}\n")
+    };
+    let expected = format!("quickstart:\n{}{}", problem('a', 16, 5), problem('b', 22, 6));
+    assert_eq!(refused(&["--config", file]), (Some(1), expected), "each line begins with its place");
 
     let server = Server::start(&[]);
     let (code, text) = refused(&["--listen", &server.address]);

@@ -68,7 +68,8 @@ fn received(mut stream: TcpStream) -> (u16, String) {
 /// A running server; it is killed with the value.
 pub(crate) struct Server {
     pub(crate) process: Child,
-    output: BufReader<ChildStdout>,
+    /// What it says, as long as somebody reads it.
+    output: Option<BufReader<ChildStdout>>,
     pub(crate) address: String,
 }
 
@@ -86,7 +87,7 @@ impl Server {
         output.read_line(&mut line).expect("a line");
         let address = line.strip_prefix("listening on http://").and_then(|rest| rest.split(',').next());
         let address = address.expect("an address").to_owned();
-        Self { process, output, address }
+        Self { process, output: Some(output), address }
     }
 
     /// The status and the whole response.
@@ -119,8 +120,14 @@ impl Server {
 
     /// The next line that starts with `start`.
     pub(crate) fn line(&mut self, start: &str) -> String {
-        let lines = self.output.by_ref().lines().map(|line| line.expect("a line"));
+        let output = self.output.as_mut().expect("it is still listened to");
+        let lines = output.by_ref().lines().map(|line| line.expect("a line"));
         lines.into_iter().find(|line| line.starts_with(start)).expect("the line before the end")
+    }
+
+    /// Closes the end of the pipe at which its output was read.
+    pub(crate) fn stop_listening(&mut self) {
+        self.output = None;
     }
 }
 
