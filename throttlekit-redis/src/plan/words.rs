@@ -5,6 +5,9 @@ use throttlekit::twin::Numbers;
 use super::{Ask, Group, Key, Span, Steps, Terms};
 use crate::link::ScriptRun;
 
+/// Whole numbers below it are exact in an `f64`, and so in a script.
+const LARGEST_WHOLE: u64 = 1 << 53;
+
 /// The arguments of a run. Numbers are written with the fewest digits that read back exactly.
 pub(super) struct Words<'a>(pub(super) &'a mut ScriptRun);
 
@@ -15,7 +18,16 @@ impl Words<'_> {
     }
 
     pub(super) fn number(&mut self, number: f64) {
-        self.0.arg(number.to_string());
+        #[allow(clippy::cast_possible_truncation)] // the cast saturates, and what it changed is not taken
+        let whole = number as i64;
+        #[allow(clippy::cast_precision_loss)] // as above
+        let is_whole = whole as f64 == number && whole.unsigned_abs() < LARGEST_WHOLE;
+        // Most are whole, and cost a fifth to write as such. Negative zero is no whole number.
+        if is_whole && (whole != 0 || number.is_sign_positive()) {
+            self.0.arg(whole);
+        } else {
+            self.0.arg(number);
+        }
     }
 
     pub(super) fn count(&mut self, count: usize) {
