@@ -14,6 +14,9 @@ use crate::program::{Project, Refund, Strategy};
 use crate::store::memory::Table;
 use crate::store::{Keyspace, Remote};
 
+/// How many keys a table has room for.
+const MOST_KEYS: usize = 1_000;
+
 /// One limit in memory and on the store, with one clock.
 pub(super) struct Pair<S: Project> {
     name: String,
@@ -24,11 +27,13 @@ pub(super) struct Pair<S: Project> {
 
 impl<S: Project> Pair<S> {
     /// `name` also keeps its keys apart from those of others.
-    pub(super) fn new(cx: &Context<'_>, strategy: S, name: String) -> Self {
+    pub(super) fn new(cx: &Context<'_>, strategy: S, name: String) -> Result<Self, String> {
         let clock = ManualClock::new(START_MS);
         let stored = Limiter::builder(strategy.clone()).keyspace(cx.keys()).prefix(name.clone()).clock(clock.clone());
-        let memory = Limiter::builder(strategy).clock(clock.clone());
-        Self { name, clock, memory: memory.build(), stored: stored.build() }
+        // A few keys are used, and there are many tables.
+        let keys = Table::bounded(MOST_KEYS).map_err(built)?;
+        let memory = Limiter::builder(strategy).keyspace(keys).clock(clock.clone());
+        Ok(Self { name, clock, memory: memory.build(), stored: stored.build() })
     }
 
     pub(super) async fn check(&self, step: usize, key: &str, cost: f64) -> Result<Decision, String> {
@@ -189,7 +194,7 @@ pub(super) async fn with_memory(cx: &Context<'_>) -> Outcome {
         running.push(Box::pin(async move {
             with_strategy!(limit, strategy => {
                 let name = format!("{} {seed}", strategy.name());
-                compare(cx, &Pair::new(cx, strategy, name), max_delta, seed).await
+                compare(cx, &Pair::new(cx, strategy, name)?, max_delta, seed).await
             })
         }));
     }

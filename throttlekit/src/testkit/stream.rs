@@ -67,7 +67,7 @@ pub(super) async fn have_their_digests(cx: &Context<'_>) -> Outcome {
         running.push(Box::pin(async move {
             with_strategy!(stream.0, strategy => {
                 let name = format!("{} {}", strategy.name(), stream.1);
-                follow(cx, &Pair::new(cx, strategy, name), stream).await
+                follow(cx, &Pair::new(cx, strategy, name)?, stream).await
             })
         }));
     }

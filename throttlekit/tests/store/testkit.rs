@@ -1,13 +1,14 @@
 //! The kit for stores: it finds nothing wrong with a store that is right, and names what is wrong with one that is not.
 #![cfg(all(feature = "testkit", feature = "tokio"))]
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use throttlekit::store::{Call, Rule, Store, Write};
 use throttlekit::testkit::{Harness, Report, Time, conformance};
 use throttlekit::{Error, TokioRuntime};
+use tokio::sync::OwnedMutexGuard;
 
 use crate::support::{CasStore, DownStore, Mulberry};
 
@@ -68,7 +69,9 @@ enum Fault {
 struct Backend {
     rows: Mutex<HashMap<String, (String, f64)>>,
     first: Mutex<HashMap<String, Option<String>>>,
-    locked: Mutex<BTreeSet<String>>,
+    locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Locks that nobody will give back.
+    lost: Mutex<Vec<OwnedMutexGuard<()>>>,
 }
 
 /// A store of texts that locks keys, and has one fault at most.
@@ -80,20 +83,23 @@ struct Texts {
 
 /// Frees keys when dropped.
 struct Locks<'a> {
-    locked: &'a Mutex<BTreeSet<String>>,
-    keys: Vec<String>,
+    backend: &'a Backend,
+    held: Vec<OwnedMutexGuard<()>>,
     fault: Fault,
     done: bool,
+}
+
+impl Locks<'_> {
+    /// Never frees the keys.
+    fn lose(&mut self) {
+        self.backend.lost.lock().unwrap().append(&mut self.held);
+    }
 }
 
 impl Drop for Locks<'_> {
     fn drop(&mut self) {
         if self.fault == Fault::LocksAfterDrops && !self.done {
-            return;
-        }
-        let mut locked = self.locked.lock().unwrap();
-        for key in &self.keys {
-            locked.remove(key);
+            self.lose();
         }
     }
 }
@@ -113,13 +119,14 @@ impl Texts {
         }
         keys.dedup();
         let backend = if self.fault == Fault::LocksPerHandle { &self.own } else { &*self.backend };
-        let mut locks = Locks { locked: &backend.locked, keys: Vec::new(), fault: self.fault, done: false };
+        let mut locks = Locks { backend, held: Vec::new(), fault: self.fault, done: false };
+        if self.fault == Fault::LosesUpdates {
+            return locks;
+        }
         for key in keys {
-            while self.fault != Fault::LosesUpdates && !locks.locked.lock().unwrap().insert(key.clone()) {
-                // Waits for the clock to move, so that a deadlock lets the time limit pass.
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            locks.keys.push(key);
+            let lock = Arc::clone(backend.locks.lock().unwrap().entry(key).or_default());
+            // In a deadlock nothing moves but the clock, so that the time limit passes.
+            locks.held.push(lock.lock_owned().await);
             if self.fault == Fault::LocksInAnyOrder {
                 tokio::task::yield_now().await;
             }
@@ -200,7 +207,7 @@ impl Store for Texts {
             stepped = call.step(&vec![None; names.len()], now_ms);
         }
         if stepped.is_err() && self.fault == Fault::LocksAfterFailures {
-            locks.keys.clear();
+            locks.lose();
         }
         if stepped.is_err() && self.fault == Fault::WritesBeforeFailures && call.rule() == Rule::All {
             self.write(names[0].clone(), Some(("7".to_owned(), 1e6)), now_ms);
@@ -213,17 +220,21 @@ impl Store for Texts {
 }
 
 fn texts(fault: Fault) -> Harness {
+    texts_at(BY_CALL, fault)
+}
+
+fn texts_at(time: Time, fault: Fault) -> Harness {
     let backend = Arc::<Backend>::default();
-    Harness::new(move || Arc::new(Texts { backend: Arc::clone(&backend), own: Backend::default(), fault }), BY_CALL)
+    Harness::new(move || Arc::new(Texts { backend: Arc::clone(&backend), own: Backend::default(), fault }), time)
         .stream_steps(10)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_is_right_passes() {
-    run(texts(Fault::None).stream_steps(2_000)).await.unwrap();
+    run(texts(Fault::None)).await.unwrap();
 }
 
-/// Its answers are compared with those in memory, and both with the digests.
+/// For as long as the streams are: its answers are compared with those in memory, and both with the digests.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_compares_and_sets_passes() {
     let store = CasStore::default();
@@ -319,8 +330,7 @@ async fn a_store_with_a_time_of_its_own_passes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_believes_its_callers_has_no_time_of_its_own() {
-    let store = CasStore::default();
-    let report = run(Harness::new(move || Arc::new(store.clone()), Time::Store)).await.unwrap_err();
+    let report = run(texts_at(Time::Store, Fault::None)).await.unwrap_err();
     assert_eq!(report.failures()[0].case, "programs step at the store's time");
 }
 
