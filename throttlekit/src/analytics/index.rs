@@ -160,7 +160,7 @@ mod tests {
         #[test]
         fn it_is_a_map(steps in prop::collection::vec((0..3, 0_u64..6, 0_u64..15), 0..400)) {
             const CELLS: u64 = LEAST_CELLS as u64;
-            let of = |home: u64, rest: u64| (home + CELLS - 4) % CELLS + CELLS * (rest / 2) + (rest % 2 << 32);
+            let of = |home: u64, rest: u64| (home + CELLS - 4) % CELLS + CELLS * (rest / 2) + ((rest % 2) << 32);
             let mut index = Index::new();
             let mut model = HashMap::new();
             for (slot, (step, home, rest)) in steps.into_iter().enumerate() {
@@ -170,17 +170,13 @@ mod tests {
                 }
                 if let (1.., Err(vacant)) = (step, index.find(fingerprint, |_| false)) {
                     // Any one of those that are in it.
-                    match model.keys().min().copied().filter(|_| step == 2) {
-                        Some(leaves) => {
-                            let slot = model.remove(&leaves).unwrap();
-                            index.exchange(vacant, slot, leaves);
-                            model.insert(fingerprint, slot);
-                        }
-                        None => {
-                            index.insert(vacant, slot);
-                            model.insert(fingerprint, slot);
-                        }
+                    let leaves = model.keys().min().copied().filter(|_| step == 2);
+                    let slot = leaves.and_then(|leaves| model.remove(&leaves)).unwrap_or(slot);
+                    match leaves {
+                        Some(leaves) => index.exchange(vacant, slot, leaves),
+                        None => index.insert(vacant, slot),
                     }
+                    model.insert(fingerprint, slot);
                 }
                 for fingerprint in (0..15).flat_map(|rest| (0..12).map(move |home| of(home, rest))) {
                     let expected = model.get(&fingerprint).copied();
