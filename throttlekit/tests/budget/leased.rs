@@ -50,19 +50,22 @@ fn a_chunk_never_crosses_the_budget() {
     assert!(!debit(&leased, 1));
 }
 
+/// Sizes that are not whole.
+struct Half;
+
+impl Sizer for Half {
+    fn size(&mut self) -> f64 {
+        2.5
+    }
+
+    fn observe(&mut self, _demand: f64) {}
+}
+
 #[test]
 fn leases_are_of_whole_tokens() {
     let error = budget(20).leased().batch(1.5).build().unwrap_err();
     assert_eq!(error.to_string(), "twoTier.batch is 1.5: must be a whole number for a tokenBudget");
 
-    struct Half;
-    impl Sizer for Half {
-        fn size(&mut self) -> f64 {
-            2.5
-        }
-
-        fn observe(&mut self, _demand: f64) {}
-    }
     let (keys, clock) = (Table::new(), ManualClock::new(0.0));
     let leased = budget(20).leased().sizer(|| Half).keyspace(keys.clone()).clock(clock.clone()).build().unwrap();
     assert!(debit(&leased, 1));
