@@ -160,6 +160,9 @@ fn limiter(name: &str, mut fields: Fields<'_>, cx: &mut Context) -> Option<Limit
         return (cx.unread.len() == unread).then_some(listed(limiter));
     }
     let Some(decode) = fields.required(cx, "strategy", one_of("strategy", &STRATEGIES)) else {
+        if fields.misspells(&decode_blocks::INSTEAD_OF_STRATEGY) {
+            fields.not_missing(cx, "strategy");
+        }
         // Without a strategy nothing can be said about the fields that only some strategies use.
         let some_use = || USED_BY.iter().map(|(field, _)| *field);
         fields.finish(cx, |name| match foreign_or_unknown(name) {

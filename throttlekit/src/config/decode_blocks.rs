@@ -13,6 +13,9 @@ use crate::store::memory::TableBuilder;
 pub(super) const BLOCKS: [&str; 7] =
     ["tokenBudget", "fleetBudget", "fairEscrow", "sketch", "concurrency", "twoTier", "screen"];
 
+/// Those beside which a strategy may be missing.
+pub(super) const INSTEAD_OF_STRATEGY: [&str; 5] = ["tokenBudget", "fleetBudget", "fairEscrow", "sketch", "concurrency"];
+
 const MODES: [(&str, Mode); 3] =
     [("strict", Mode::Strict), ("cached-deny", Mode::CachedDeny), ("leased", Mode::Leased)];
 

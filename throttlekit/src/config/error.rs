@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use super::node::shown_name;
+use super::source::Format;
 use super::spec::LimiterSpec;
 use super::store::StoreKind;
 use crate::error::BuildError;
@@ -108,6 +109,16 @@ impl ConfigErrors {
     pub(crate) fn refused_store(kind: StoreKind, option: Option<&str>, message: String) -> Self {
         let option = option.map_or_else(String::new, |option| format!(".{option}"));
         Self::new(vec![Problem { path: format!("config.store.{}{option}", kind.as_str()), position: None, message }])
+    }
+
+    /// Of a text whose format was not known: what is wrong with it as a whole may be that.
+    pub(super) fn of_guessed(mut self, format: Format) -> Self {
+        for problem in self.problems.iter_mut().filter(|problem| problem.path == "config") {
+            problem.message += &format!(
+                "; read as {format:?}, since the name of the file ends in none of .yaml, .yml, .json and .toml",
+            );
+        }
+        self
     }
 
     pub(crate) fn in_file(mut self, file: impl Into<String>) -> Self {

@@ -151,6 +151,14 @@ impl<'n> Fields<'n> {
         cx.problem(path, self.at, message);
     }
 
+    /// Takes back that a field is missing.
+    pub(super) fn not_missing(&self, cx: &mut Context, name: &str) {
+        let path = self.path_of(name);
+        if cx.missing.remove(&path) {
+            cx.problems.retain(|problem| problem.path != path);
+        }
+    }
+
     /// Whether a field that nobody took is a misspelling of one of `names`.
     pub(super) fn misspells(&self, names: &[&'static str]) -> bool {
         self.left.iter().any(|(_, entry)| nearest(&entry.key, names).is_some())
@@ -166,7 +174,8 @@ impl<'n> Fields<'n> {
         let Entry { node, .. } = self.take(name)?;
         let path = self.path_of(name);
         let Value::List(items) = &node.value else {
-            cx.problem(path, node.at, format!("expected a list, found {}", node.value));
+            let brackets = if matches!(node.value, Value::Text(_)) { "; put it in brackets" } else { "" };
+            cx.problem(path, node.at, format!("expected a list, found {}{brackets}", node.value));
             return None;
         };
         let read = |(index, item): (usize, &'n Node)| {
@@ -198,7 +207,7 @@ impl<'n> Fields<'n> {
 
     /// Judges every field that was not taken. An unknown one is reported with the nearest name that was asked for.
     pub(super) fn finish(self, cx: &mut Context, judge: impl Fn(&str) -> Leftover) {
-        for (path, entry) in self.left {
+        for (path, entry) in &self.left {
             let known = match judge(&entry.key) {
                 Leftover::Fine => continue,
                 Leftover::Because(message) => {
@@ -209,9 +218,8 @@ impl<'n> Fields<'n> {
                 Leftover::UnknownAmong(known) => known,
             };
             // What was misspelt is there.
-            let meant = nearest(&entry.key, &known).map(|meant| format!("{}.{meant}", self.path));
-            if let Some(meant) = meant.filter(|meant| cx.missing.remove(meant)) {
-                cx.problems.retain(|problem| problem.path != meant);
+            if let Some(meant) = nearest(&entry.key, &known) {
+                self.not_missing(cx, meant);
             }
             let message = format!("unknown field, {}", suggestion(&entry.key, known.into_iter()));
             cx.too_many(path, entry.key_at, message);

@@ -311,10 +311,7 @@ impl Config {
     ///
     /// As [`parse`](Self::parse); also if the file cannot be read, is larger than [`MAX_CONFIG_BYTES`] or is not UTF-8.
     pub fn load_file(path: impl AsRef<Path>) -> Result<Self, ConfigErrors> {
-        let path = path.as_ref();
-        read_file(path, None)
-            .and_then(|(text, format)| Self::parse(&text, format))
-            .map_err(|errors| errors.in_file(path.display().to_string()))
+        read_file(path.as_ref(), None, Self::parse)
     }
 
     /// Checks a configuration that was made in code: names, ranges, prefixes, rules.

@@ -78,8 +78,23 @@ pub(super) fn parse(text: &str, format: Format) -> Result<Node, ConfigErrors> {
     .map_err(ConfigErrors::new)
 }
 
-/// The text of a file, and its format unless that is told.
-pub(crate) fn read_file(path: &Path, told: Option<Format>) -> Result<(String, Format), ConfigErrors> {
+/// What `parse` makes of the text of a file, whose name says the format unless that is told.
+pub(crate) fn read_file<T>(
+    path: &Path,
+    told: Option<Format>,
+    parse: impl FnOnce(&str, Format) -> Result<T, ConfigErrors>,
+) -> Result<T, ConfigErrors> {
+    let parsed = text_of(path).and_then(|text| {
+        let format = told.unwrap_or_else(|| Format::of_file(path, &text));
+        let errors = |errors: ConfigErrors| {
+            if told.is_some() || Format::of_path(path).is_some() { errors } else { errors.of_guessed(format) }
+        };
+        parse(&text, format).map_err(errors)
+    });
+    parsed.map_err(|errors| errors.in_file(path.display().to_string()))
+}
+
+fn text_of(path: &Path) -> Result<String, ConfigErrors> {
     let unreadable = |error: std::io::Error| ConfigErrors::single(None, format!("cannot read the file: {error}"));
     let mut bytes = Vec::new();
     let limit = u64::try_from(MAX_CONFIG_BYTES).unwrap_or(u64::MAX).saturating_add(1);
@@ -87,13 +102,11 @@ pub(crate) fn read_file(path: &Path, told: Option<Format>) -> Result<(String, Fo
     if bytes.len() > MAX_CONFIG_BYTES {
         return Err(too_large());
     }
-    let text = String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let position = std::str::from_utf8(good).ok().map(|good| Source::new(good).position(good.len()));
         ConfigErrors::single(position, "not UTF-8")
-    })?;
-    let format = told.unwrap_or_else(|| Format::of_file(path, &text));
-    Ok((text, format))
+    })
 }
 
 fn too_large() -> ConfigErrors {

@@ -222,7 +222,5 @@ impl Policies {
 }
 
 fn read(path: &Path, options: &LoadOptions) -> Result<Config, ConfigErrors> {
-    read_file(path, options.format)
-        .and_then(|(text, format)| options.parse(&text, format))
-        .map_err(|errors| errors.in_file(path.display().to_string()))
+    read_file(path, options.format, |text, format| options.parse(text, format))
 }

@@ -142,6 +142,8 @@ fn every_misspelt_field_is_told_the_right_one_and_is_not_missing() {
             assert!(!errors.contains(&format!("{field}: required")), "{text}\n{errors}");
         }
     }
+    let alone = errors("limiters: { a: { concurency: { limit: 4 } } }", Format::Yaml);
+    assert_eq!(alone, r#"1:18: config.limiters[a].concurency: unknown field, did you mean "concurrency"?"#);
     let named =
         "limiters: { a: { strategy: gcra, limit: 1, period: 1s } }\nhttp: { rules: [ { path: /, polcies: [a] } ] }";
     assert_eq!(
@@ -308,6 +310,10 @@ fn yaml_that_does_not_parse_says_where() {
         ("a: 1\n   b: 2", "2:5: config: mapping values are not allowed in this context"),
         ("a:\n    b: 1\n  c: 2", "3:3: config: while parsing a block mapping, did not find expected key"),
         ("- x: 3", "1:1: config: expected a map at the top level, found a list"),
+        (
+            "limiters: {}\nhttp: { rules: [{ path: /, policies: a }] }",
+            "2:38: config.http.rules[0].policies: expected a list, found the text \"a\"; put it in brackets",
+        ),
         ("missing-colon", "1:1: config: expected a map at the top level, found the text \"missing-colon\""),
         (
             "http:\n  rules:\n  - { path: /a/{id}, policy: a }",

@@ -433,6 +433,13 @@ fn the_name_of_a_file_tells_its_format() {
     let file = folder.write("c.toml", yaml);
     assert!(Policies::load_file(&file).is_err());
     assert!(Policies::load_file_with(&file, LoadOptions::new().format(Format::Yaml)).is_ok(), "told otherwise");
+
+    let file = folder.write("c.conf", toml);
+    let guessed = "; read as Yaml, since the name of the file ends in none of .yaml, .yml, .json and .toml";
+    assert!(Policies::load_file(&file).unwrap_err().to_string().ends_with(guessed));
+    let options = LoadOptions::new().format(Format::Yaml);
+    let told = Policies::load_file_with(&file, options).unwrap_err().to_string();
+    assert!(!told.contains(guessed), "it was no guess: {told}");
 }
 
 #[test]
