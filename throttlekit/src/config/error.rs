@@ -113,10 +113,10 @@ impl ConfigErrors {
 
     /// Of a text whose format was not known: what is wrong with it as a whole may be that.
     pub(super) fn of_guessed(mut self, format: Format) -> Self {
+        let guessed =
+            format!("; read as {format:?}, since the name of the file ends in none of .yaml, .yml, .json and .toml");
         for problem in self.problems.iter_mut().filter(|problem| problem.path == "config") {
-            problem.message += &format!(
-                "; read as {format:?}, since the name of the file ends in none of .yaml, .yml, .json and .toml",
-            );
+            problem.message.push_str(&guessed);
         }
         self
     }
