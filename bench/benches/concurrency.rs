@@ -25,6 +25,9 @@ use tokio::sync::Semaphore;
 use tower::limit::ConcurrencyLimit;
 use tower::{Service, service_fn};
 
+const FIXED: &str = "Guard::acquire, fixed";
+const CLOCK: &str = "clock, monotonic";
+
 /// Slots, more than are ever in flight.
 const SLOTS: u32 = 100;
 
@@ -120,9 +123,9 @@ fn turns() -> Result<Vec<Turn>, Box<dyn Error>> {
     let mut bare_context = Context::from_waker(Waker::noop());
     let (monotonic, wall) = (clock.clone(), clock.clone());
     Ok(vec![
-        Turn::new("clock, monotonic", move || black_box(&monotonic).monotonic_ns() > 0),
+        Turn::new(CLOCK, move || black_box(&monotonic).monotonic_ns() > 0),
         Turn::new("clock, wall", move || black_box(&wall).now_ms() > 0.0),
-        acquire("Guard::acquire, fixed", fixed()?),
+        acquire(FIXED, fixed()?),
         acquire("Guard::acquire, steady", adaptive(Algorithm::Steady)?),
         acquire("Guard::acquire, gradient2", adaptive(Algorithm::Gradient2)?),
         acquire("Guard::acquire, aimd", adaptive(Algorithm::Aimd)?),
@@ -160,7 +163,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::from_env();
     report::header("Concurrency");
     let figures = Figures::measure(turns()?, args.quick);
-    let ns = |name| figures.of(name);
     let mut table = Table::new(["take and give back", "ns"]);
     for (name, ns) in figures.iter() {
         table.row([name.to_owned(), one(ns)]);
@@ -168,18 +170,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     table.print();
 
     let mut claims = Claims::default();
-    let fixed = ns("Guard::acquire, fixed");
-    claims.at_most("fixed limit, ns", fixed, 25.0);
+    claims.at_most("fixed limit, ns", figures.of(FIXED), 25.0);
     for name in ["Guard::acquire, steady", "Guard::acquire, gradient2", "Guard::acquire, aimd"] {
-        let over = ns(name) - fixed - 2.0 * ns("clock, monotonic");
+        let over = figures.beyond(name, &[FIXED, CLOCK, CLOCK]);
         claims.at_most(format!("{name}: ns over fixed and two clock readings"), over, 20.0);
     }
-    let parts = ns("admit: guard, fixed") + ns("admit: limiter");
-    claims.at_most(
-        "unified guard and rate, by the sum of its parts",
-        ns("admit: unified, guard and rate") / parts,
-        1.3,
-    );
+    let unified = figures.times("admit: unified, guard and rate", &["admit: guard, fixed", "admit: limiter"]);
+    claims.at_most("unified guard and rate, by the sum of its parts", unified, 1.3);
     claims.print();
     let saved: Vec<_> = figures.iter().map(|(name, ns)| json!({ "name": name, "ns": ns })).collect();
     report::save("concurrency", json!({ "figures": saved, "claims": claims.json() }));

@@ -34,9 +34,9 @@ impl fmt::Debug for Turn {
     }
 }
 
-/// Nanoseconds by the names of the turns, in their order.
+/// Nanoseconds of each round by the names of the turns, in their order.
 #[derive(Clone, Debug)]
-pub struct Figures(Vec<(&'static str, f64)>);
+pub struct Figures(Vec<(&'static str, Vec<f64>)>);
 
 impl Figures {
     /// Lets them take turns.
@@ -64,16 +64,35 @@ impl Figures {
                 }
             }
         }
-        Self(turns.iter().map(|turn| turn.name).zip(ns.into_iter().map(median)).collect())
+        Self(turns.iter().map(|turn| turn.name).zip(ns).collect())
     }
 
     /// What `name` takes; NaN if nothing is called so.
     pub fn of(&self, name: &str) -> f64 {
-        self.iter().find(|(known, _)| *known == name).map_or(f64::NAN, |(_, ns)| ns)
+        self.compared(name, &[], |whole, _| whole)
+    }
+
+    /// What `name` takes beyond its `parts`, which may repeat. NaN if nothing is called so.
+    pub fn beyond(&self, name: &str, parts: &[&str]) -> f64 {
+        self.compared(name, parts, |whole, parts| whole - parts)
+    }
+
+    /// How many times what its `parts` take `name` takes. NaN if nothing is called so.
+    pub fn times(&self, name: &str, parts: &[&str]) -> f64 {
+        self.compared(name, parts, |whole, parts| whole / parts)
+    }
+
+    /// Compares `name` with the sum of `parts` within each round, since the machine may be slower in another.
+    fn compared(&self, name: &str, parts: &[&str], compare: impl Fn(f64, f64) -> f64) -> f64 {
+        let rounds = |name: &str| self.0.iter().find(|(known, _)| *known == name).map(|(_, ns)| ns);
+        let parts: Option<Vec<_>> = parts.iter().map(|part| rounds(part)).collect();
+        let (Some(whole), Some(parts)) = (rounds(name), parts) else { return f64::NAN };
+        let compared = |(round, whole): (usize, &f64)| compare(*whole, parts.iter().map(|part| part[round]).sum());
+        median(whole.iter().enumerate().map(compared).collect())
     }
 
     /// All names and figures.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, f64)> + '_ {
-        self.0.iter().copied()
+        self.0.iter().map(|(name, ns)| (*name, median(ns.clone())))
     }
 }
