@@ -49,7 +49,7 @@ pub(crate) fn say(line: impl Display) {
 }
 
 /// The same on standard error.
-fn warn(line: impl Display) {
+pub(crate) fn warn(line: impl Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 

@@ -12,6 +12,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::error::ApiError;
+use crate::serve;
 
 #[cfg(feature = "tls")]
 type Connector = hyper_rustls::HttpsConnector<HttpConnector>;
@@ -93,7 +94,7 @@ impl Upstream {
             }
             Ok(Err(error)) => {
                 // Its text names addresses of the inside, which are for the operator.
-                eprintln!("upstream: {}", with_causes(&error));
+                serve::warn(format_args!("upstream: {}", with_causes(&error)));
                 let message = "The upstream cannot be reached or broke off.";
                 Err(ApiError::new(StatusCode::BAD_GATEWAY, "upstream_error", "upstream_unavailable", message))
             }

@@ -121,10 +121,11 @@ async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
 
     let listener = serve::listen(options.listen).await?;
     let address = listener.local_addr()?;
-    println!("listening on http://{address}, limits from {}, upstream {}", options.config.display(), options.upstream);
+    let (config, upstream) = (options.config.display(), &options.upstream);
+    serve::say(format_args!("listening on http://{address}, limits from {config}, upstream {upstream}"));
     let metrics = serve_metrics(options.metrics, metrics).await?;
-    println!("\nfor OpenAI's SDKs:");
-    println!("  export OPENAI_BASE_URL=http://{address}/v1\n");
+    serve::say("\nfor OpenAI's SDKs:");
+    serve::say(format_args!("  export OPENAI_BASE_URL=http://{address}/v1\n"));
 
     tokio::select! {
         served = serve::run(listener, app, policies) => served,
@@ -141,7 +142,7 @@ async fn serve_metrics(
     let mut listener = None;
     if let Some(address) = address {
         let bound = serve::listen(address).await?;
-        println!("metrics on http://{}/metrics", bound.local_addr()?);
+        serve::say(format_args!("metrics on http://{}/metrics", bound.local_addr()?));
         listener = Some(bound);
     }
     Ok(async move {
