@@ -48,15 +48,10 @@ impl Findings<'_> {
         self.unread.iter().any(|unread| is_within(unread, path))
     }
 
-    /// Whether the value at `path` as a whole could not be read.
-    fn is_unread_whole(&self, path: &str) -> bool {
-        self.unread.iter().any(|unread| unread == path)
-    }
-
     /// A problem with the value at the first of `paths` that is in the text. The last of them is the map around it.
     pub(super) fn add(&mut self, paths: &[String], message: impl Into<String>) {
         let Some((around, exact)) = paths.split_last() else { return };
-        if exact.iter().any(|path| self.is_unread(path)) || self.is_unread_whole(around) {
+        if exact.iter().any(|path| self.is_unread(path)) || self.unread.contains(around) {
             return;
         }
         let found = paths.iter().find_map(|path| Some((path, *self.positions.get(path)?)));

@@ -2,11 +2,13 @@
 
 mod builder;
 mod dynamic;
+mod owed;
 mod programs;
 mod watch;
 
 pub use builder::LimiterBuilder;
 pub use dynamic::DynLimiter;
+pub(crate) use owed::Owed;
 pub(crate) use programs::{Ahead, Forget, GiveBack, Judge, Peek};
 pub(crate) use watch::{Made, Watch};
 

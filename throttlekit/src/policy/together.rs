@@ -11,7 +11,7 @@ use crate::admit::{Admission, Admit, Ask, Axes, Axis};
 use crate::clock::Clock;
 use crate::decision::Decision;
 use crate::error::{BuildError, Error};
-use crate::limiter::DynLimiter;
+use crate::limiter::{DynLimiter, Owed};
 use crate::multi::{InMemory, Multi, MultiBuilder, Site};
 use crate::observe::Observer;
 use crate::permit::Permit;
@@ -172,8 +172,8 @@ struct SoFar {
     /// All of what is asked but the key.
     rest: Ask<'static>,
     seen: Box<[Seen]>,
-    /// In the order in which it was taken.
-    owed: VecDeque<Owed>,
+    /// By the place of its limiter, in the order in which it was taken.
+    owed: VecDeque<(usize, Owed)>,
 }
 
 /// What one limiter has said.
@@ -182,32 +182,6 @@ struct Seen {
     decision: Decision,
     /// `None` if it was not asked.
     axis: Option<Axis>,
-}
-
-/// What was taken from a limiter for a request that is not admitted yet. Given back unless it is kept.
-struct Owed {
-    place: usize,
-    limiter: Arc<dyn DynLimiter>,
-    key: Arc<str>,
-    refund: Option<Refund>,
-}
-
-impl Owed {
-    fn keep(mut self) {
-        self.refund = None;
-    }
-
-    /// Gives it back. In memory that has happened when this returns.
-    fn give_back(&mut self) -> Option<Run<Result<Decision, Error>>> {
-        Some(self.limiter.give_back(&self.key, self.refund.take()?))
-    }
-}
-
-impl Drop for Owed {
-    /// The request was dropped, or something panicked. A store would have to be waited for.
-    fn drop(&mut self) {
-        drop(self.give_back());
-    }
 }
 
 /// Asks the parts from `next` on.
@@ -230,7 +204,7 @@ fn go_on(parts: &Arc<[Part]>, next: usize, mut so_far: SoFar) -> Run<Answer> {
             }
         }
     }
-    so_far.owed.drain(..).for_each(Owed::keep);
+    so_far.owed.drain(..).for_each(|(_, owed)| owed.keep());
     Run::ready(Ok(so_far.admission()))
 }
 
@@ -248,9 +222,9 @@ impl SoFar {
         for ((place, charged), decision) in part.members.iter().zip(decisions) {
             self.seen[*place] = Seen { decision: *decision, axis: Some(axis) };
             if admission.decision.allowed {
-                let refund = Some(Refund::new(charged.units.unwrap_or(self.rest.cost)).of(decision));
-                let (limiter, key) = (Arc::clone(&charged.limiter), Arc::clone(&self.key));
-                self.owed.push_back(Owed { place: *place, limiter, key, refund });
+                let refund = Refund::new(charged.units.unwrap_or(self.rest.cost)).of(decision);
+                let owed = Owed::new(Arc::clone(&charged.limiter), Arc::clone(&self.key), refund);
+                self.owed.push_back((*place, owed));
             }
         }
         if admission.decision.allowed { Ok(self) } else { Err(self.undo(None)) }
@@ -258,12 +232,11 @@ impl SoFar {
 
     /// Gives back what was taken, and answers.
     fn undo(mut self, failed: Option<Error>) -> Run<Answer> {
-        while let Some(mut owed) = self.owed.pop_front() {
+        while let Some((place, mut owed)) = self.owed.pop_front() {
             let Some(refund) = owed.give_back() else { continue };
             match refund.now() {
-                Ok(refunded) => self.returned(owed.place, &refunded),
+                Ok(refunded) => self.returned(place, &refunded),
                 Err(waiting) => {
-                    let place = owed.place;
                     return Run::wait(async move {
                         self.returned(place, &waiting.await);
                         self.undo(failed).await

@@ -8,7 +8,7 @@ use crate::admit::{Axes, Axis};
 use crate::clock::Clock;
 use crate::decision::Decision;
 use crate::error::Error;
-use crate::limiter::DynLimiter;
+use crate::limiter::{DynLimiter, Owed};
 use crate::multi::Site;
 use crate::program::Refund;
 use crate::run::Run;
@@ -39,31 +39,6 @@ impl Order {
             Self::RateFirst => (Axis::Rate, Axis::Cost),
             Self::CostFirst => (Axis::Cost, Axis::Rate),
         }
-    }
-}
-
-/// What was taken from one limit for a request that is not admitted yet. Given back unless it is kept.
-struct Owed {
-    limiter: Arc<dyn DynLimiter>,
-    key: String,
-    refund: Option<Refund>,
-}
-
-impl Owed {
-    fn keep(mut self) {
-        self.refund = None;
-    }
-
-    /// Gives it back. In memory that has happened when this returns.
-    fn give_back(&mut self) -> Option<Run<Result<Decision, Error>>> {
-        Some(self.limiter.give_back(&self.key, self.refund.take()?))
-    }
-}
-
-impl Drop for Owed {
-    /// The request was dropped, or something panicked. A store would have to be waited for.
-    fn drop(&mut self) {
-        drop(self.give_back());
     }
 }
 
@@ -99,8 +74,8 @@ impl<C: Clock> Parts<C> {
         let (Some(one), Some(other)) = (self.limiter(first).filter(|_| taken.allowed), self.limiter(second)) else {
             return Run::ready(Ok(self.answer(held, wish)));
         };
-        let refund = Some(Refund::new(units(first, wish)).of(&taken));
-        let owed = Owed { limiter: Arc::clone(one), key: key.to_owned(), refund };
+        let refund = Refund::new(units(first, wish)).of(&taken);
+        let owed = Owed::new(Arc::clone(one), key.into(), refund);
         match other.check(key, units(second, wish)).now() {
             Ok(result) => self.conclude(order, result, owed, held, wish),
             Err(waiting) => {

@@ -6,6 +6,7 @@ mod blocks;
 mod concurrency;
 mod errors;
 mod keys;
+mod misspelt;
 mod plans;
 mod read;
 mod routes;
