@@ -6,13 +6,12 @@
 mod support;
 
 use std::convert::Infallible;
-use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use http::{Request, Response};
 use opentelemetry::trace::{Span, Tracer, TracerProvider};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
-use support::Sdk;
+use support::{Lines, Sdk};
 use throttlekit::analytics::Analytics;
 use throttlekit::policy::{LoadOptions, Policies};
 use throttlekit::prometheus::Metrics;
@@ -21,7 +20,6 @@ use throttlekit_otel::{Telemetry, TracingObserver, record_decision, record_field
 use throttlekit_tower::{Admitted, PeerAddr, ThrottleLayer};
 use tower::{Layer, ServiceExt, service_fn};
 use tracing::field::Empty;
-use tracing_subscriber::fmt::MakeWriter;
 
 /// What clients send.
 const MARK: &str = "SENT-MARK";
@@ -49,28 +47,6 @@ http:
       key: { apiKey: { bearer: true, keyId: k1, secret: '${MARKED}' } }
     - { path: /costly, policy: api, key: { header: x-user }, missing: reject }
 ";
-
-/// What is written, as text.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Lines {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
 
 /// A request with marks wherever a key may come from.
 fn request(path: &str) -> Request<()> {
@@ -148,7 +124,7 @@ fn what_clients_send_is_on_no_surface() {
     assert!(known.iter().any(|key| key.contains(MARK)) && known.iter().any(|key| key.contains(ADDRESS)), "{known:?}");
 
     let spans = spans.get_finished_spans().unwrap();
-    let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let lines = lines.text();
     let surfaces = [
         ("metrics", sdk.text(), "throttlekit.denies_by_axis"),
         ("prometheus", metrics.render(), r#"throttlekit_denied_total{policy="api"}"#),

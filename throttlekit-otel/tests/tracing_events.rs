@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used)] // also in the helpers a failing unwrap is a failing test
 #![cfg(feature = "tracing")]
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+mod support;
 
+use std::sync::Arc;
+
+use support::Lines;
 use throttlekit::lease::TwoTier;
 use throttlekit::store::{Call, Remote, Store};
 use throttlekit::{
@@ -12,35 +14,6 @@ use throttlekit::{
 };
 use throttlekit_otel::{TracingObserver, record_fields};
 use tracing::field::Empty;
-use tracing_subscriber::fmt::MakeWriter;
-
-/// What is written, as text.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Lines {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Lines {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
 
 /// What `work` writes.
 fn written(work: impl FnOnce(Arc<TracingObserver>)) -> String {

@@ -1,17 +1,19 @@
-//! A meter whose measurements can be read, and a stopwatch that goes on by itself.
+//! A meter whose measurements can be read, a log that can, and a stopwatch that goes on by itself.
 
 #![allow(dead_code)] // each test file uses a part of it
 #![allow(clippy::unwrap_used)] // a helper of a test is a test too
 
 use std::fmt::Display;
-use std::sync::Arc;
+use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Meter, MeterProvider};
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, Metric, MetricData, ResourceMetrics, ScopeMetrics};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, SdkMeterProvider};
 use throttlekit::Clock;
+use tracing_subscriber::fmt::MakeWriter;
 
 /// An SDK in memory.
 pub(crate) struct Sdk {
@@ -153,5 +155,33 @@ impl Clock for Ticking {
 
     fn monotonic_ns(&self) -> u64 {
         self.readings.fetch_add(1, Ordering::Relaxed) * self.step_ns
+    }
+}
+
+/// What is written, as text.
+#[derive(Clone, Default)]
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
     }
 }
