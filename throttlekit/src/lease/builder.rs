@@ -326,7 +326,7 @@ impl<S, K, C, O> TwoTierBuilder<S, K, C, O> {
             return Err(BuildError::new("twoTier.batch", batch, allowed));
         }
         if let Some(batch) = self.options.batch.filter(|batch| S::WHOLE_UNITS && floor_f64(*batch) != *batch) {
-            let allowed = format!("must be a whole number for a {}", self.strategy.name());
+            let allowed = "must be a whole number, since nothing less than a unit is counted";
             return Err(BuildError::new("twoTier.batch", batch, allowed));
         }
         let sizers = match &self.options.sizing {

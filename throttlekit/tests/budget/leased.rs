@@ -64,7 +64,8 @@ impl Sizer for Half {
 #[test]
 fn leases_are_of_whole_tokens() {
     let error = budget(20).leased().batch(1.5).build().unwrap_err();
-    assert_eq!(error.to_string(), "twoTier.batch is 1.5: must be a whole number for a tokenBudget");
+    let allowed = "must be a whole number, since nothing less than a unit is counted";
+    assert_eq!(error.to_string(), format!("twoTier.batch is 1.5: {allowed}"));
 
     let (keys, clock) = (Table::new(), ManualClock::new(0.0));
     let leased = budget(20).leased().sizer(|| Half).keyspace(keys.clone()).clock(clock.clone()).build().unwrap();
