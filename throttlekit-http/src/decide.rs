@@ -118,7 +118,8 @@ impl<D: Door> Shared<D> {
         let Some(priority) = terms.priority.or_else(|| rule.priority_of(head)) else {
             return self.panicked(head, rule, "the priority function panicked");
         };
-        let ask = Ask::new(key).cost(cost).priority(priority);
+        // Put together where it is needed only: of a limiter in memory it is not.
+        let ask = || Ask::new(key).cost(cost).priority(priority);
         match &rule.asked {
             Asked::Limiter(limiter) => match limiter.check(key, cost) {
                 Run::Ready(Some(Ok(decision))) if decision.allowed && !self.hooks.share => {
@@ -129,12 +130,12 @@ impl<D: Door> Shared<D> {
                 }
                 answer => {
                     let answer = answer.map(|answer| answer.map(Admission::rate));
-                    self.answered(head, rule, &ask, answer, pass)
+                    self.answered(head, rule, &ask(), answer, pass)
                 }
             },
-            Asked::Admit(admit) => self.ask_all(head, rule, &**admit, &ask, pass),
+            Asked::Admit(admit) => self.ask_all(head, rule, &**admit, &ask(), pass),
             #[cfg(feature = "config")]
-            Asked::Guarded(guarded) => self.enter(head, rule, guarded, &ask, pass),
+            Asked::Guarded(guarded) => self.enter(head, rule, guarded, &ask(), pass),
         }
     }
 
@@ -242,9 +243,8 @@ impl<D: Door> Shared<D> {
         pass: &mut Option<Pass<D>>,
     ) {
         if admission.permit.is_held() || rule.shows_allows() || self.hooks.share {
-            let shared = self.shared_with(rule, ask, admission);
             let taken = pass.insert(Pass::admitted(head, rule, admission));
-            self.equip(taken, rule, shared);
+            self.equip(taken, rule, self.shared_with(rule, ask, admission));
         }
     }
 
@@ -253,6 +253,7 @@ impl<D: Door> Shared<D> {
         self.hooks.share.then(|| Admitted::new(admission, ask, Arc::clone(&rule.meters)))
     }
 
+    #[inline]
     fn equip(&self, pass: &mut Pass<D>, rule: &Arc<Rule<D>>, shared: Option<Admitted>) {
         if let Some(shared) = shared {
             pass.share(shared);

@@ -80,15 +80,17 @@ impl<D: Door> Pass<D> {
     }
 
     /// A request that was admitted; its permit is taken from `admission`.
-    #[inline]
+    #[inline(always)] // so that it is made where it is to be: moving it costs more than making it
     pub(crate) fn admitted(head: &D::Head<'_>, rule: &Arc<Rule<D>>, admission: &mut Admission) -> Self {
-        let mut pass = Self::undecided(head, rule, std::mem::take(&mut admission.permit));
-        if rule.shows_allows() {
-            pass.shown = Some((Arc::clone(rule), admission.decision));
-            let each = rule.decisions(admission);
-            if !each.is_empty() {
-                pass.more().each = each;
-            }
+        let mut pass = Self {
+            ending: Ending::holding(std::mem::take(&mut admission.permit)),
+            shown: rule.shows_allows().then(|| (Arc::clone(rule), admission.decision)),
+            more: None,
+            manners: rule.manners,
+            method: Kind::of(head.method()),
+        };
+        if rule.shows_allows() && rule.limits.len() > 1 {
+            pass.more().each = rule.decisions(admission);
         }
         pass
     }

@@ -230,7 +230,7 @@ impl<C: Clock, O> Guard<C, O> {
 
 impl<C: Clock, O: Observer + Clone> Guard<C, O> {
     /// What `taken` means for the caller, who is admitted if this is a shadow; the observer is told.
-    #[inline]
+    #[inline(always)] // a decision that is handed over in memory is waited for
     fn decide(&self, taken: Result<View, View>, share: Share, asked: Asked<'_>) -> Decision {
         let now_ms = self.shared.ceiling.clock.now_ms();
         let decision = self.shared.ceiling.decision(taken, share, now_ms);
