@@ -14,6 +14,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bench::args::Args;
+use bench::gauge::{FLOOR, Gauge, Goals};
 use bench::report::{self, Claims, Table, one};
 use bench::turns::{Figures, Turn};
 use serde_json::json;
@@ -123,6 +124,7 @@ fn turns() -> Result<Vec<Turn>, Box<dyn Error>> {
     let mut bare_context = Context::from_waker(Waker::noop());
     let (monotonic, wall) = (clock.clone(), clock.clone());
     Ok(vec![
+        Gauge::new().turn(),
         Turn::new(CLOCK, move || black_box(&monotonic).monotonic_ns() > 0),
         Turn::new("clock, wall", move || black_box(&wall).now_ms() > 0.0),
         acquire(FIXED, fixed()?),
@@ -169,11 +171,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     table.print();
 
+    let goals = Goals::at(figures.of(FLOOR));
+    println!("{goals}\n");
     let mut claims = Claims::default();
-    claims.at_most("fixed limit, ns", figures.of(FIXED), 25.0);
+    claims.at_most("fixed limit, ns", figures.of(FIXED), goals.ns(25.0));
     for name in ["Guard::acquire, steady", "Guard::acquire, gradient2", "Guard::acquire, aimd"] {
         let over = figures.beyond(name, &[FIXED, CLOCK, CLOCK]);
-        claims.at_most(format!("{name}: ns over fixed and two clock readings"), over, 20.0);
+        claims.at_most(format!("{name}: ns over fixed and two clock readings"), over, goals.ns(20.0));
     }
     let unified = figures.times("admit: unified, guard and rate", &["admit: guard, fixed", "admit: limiter"]);
     claims.at_most("unified guard and rate, by the sum of its parts", unified, 1.3);

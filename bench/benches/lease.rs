@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bench::args::Args;
 use bench::cores::pin;
+use bench::gauge::{FLOOR, Gauge, Goals};
 use bench::measure::median;
 use bench::report::{self, Claims, Table, one, two};
 use bench::turns::{Figures, Turn};
@@ -67,6 +68,7 @@ fn in_process() -> Result<Vec<Turn>, Box<dyn Error>> {
     let (asked, asked_names) = (leased(Keys::new(), 1e12, 0.0)?, names());
     let (plain, plain_names) = (Limiter::new(plenty()?), names());
     Ok(vec![
+        Gauge::new().turn(),
         Turn::new("clock, monotonic", move || black_box(&clock).monotonic_ns() > 0),
         Turn::new("LeaseSpender::spend", move || {
             black_box(&mut spender).spend(black_box(5.0), black_box(1.0)).is_ok_and(|decision| decision.is_some())
@@ -191,8 +193,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     table.row([name.to_owned(), one(beforehand / 1e3), two(server.ratios[1])]);
     table.print();
 
+    let goals = Goals::at(figures.of(FLOOR));
+    println!("{goals}\n");
     let mut claims = Claims::default();
-    claims.at_most("spending what a client holds, ns", figures.of("LeaseSpender::spend"), 12.0);
+    claims.at_most("spending what a client holds, ns", figures.of("LeaseSpender::spend"), goals.ns(12.0));
     let steady = 1e3 / figures.of("TwoTier, with a lease from memory for each 100");
     claims.at_least("steady state on one core, million checks a second", steady, 5.0);
     claims.at_least("leased over plain checks on Redis, asked for with 50 left", server.ratios[1], 50.0);

@@ -200,7 +200,7 @@ fn serve_axum(stack: &str) -> Result<(), Box<dyn Error>> {
         }
         "axum, tower_governor, headers" => {
             let mut config = GovernorConfigBuilder::default();
-            config.per_nanosecond(100).burst_size(5_000);
+            config.per_nanosecond(10).burst_size(5_000);
             let mut config = config.use_headers();
             app.layer(GovernorLayer::new(config.finish().ok_or("the quota is refused")?))
         }

@@ -4,6 +4,7 @@
 pub mod args;
 pub mod clock;
 pub mod cores;
+pub mod gauge;
 pub mod keys;
 pub mod measure;
 pub mod model;

@@ -175,7 +175,7 @@ type Config<M> = GovernorConfigBuilder<PeerIpKeyExtractor, M>;
 
 fn config() -> Config<governor::middleware::NoOpMiddleware<QuantaInstant>> {
     let mut config = GovernorConfigBuilder::default();
-    config.per_nanosecond(100).burst_size(5_000);
+    config.per_nanosecond(10).burst_size(5_000);
     config
 }
 

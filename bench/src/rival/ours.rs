@@ -1,13 +1,12 @@
 //! This project, at each of its levels, over one table.
 
 use std::hint::black_box;
-use std::time::Duration;
 
 use throttlekit::store::Keyspace;
 use throttlekit::store::memory::Table;
 use throttlekit::{
-    Admission, Admit, Ask, BuildError, Clock, Decision, DynLimiter, Error, ExactGcra, Gcra, Limiter, MAX_SAFE, Permit,
-    Program, Run,
+    Admission, Admit, Ask, BuildError, Clock, Decision, DynLimiter, Error, Gcra, Limiter, MAX_SAFE, Permit, Program,
+    Run, TokenBucket,
 };
 
 use super::Rival;
@@ -31,7 +30,7 @@ pub fn gcra(limit: Limit) -> Result<Gcra, BuildError> {
 ///
 /// If it is not one that the strategy takes.
 pub fn shown(clock: impl Clock) -> Result<impl DynLimiter, BuildError> {
-    let limit = ExactGcra::builder().limit(10_000).period(Duration::from_millis(1)).burst(5_000).build()?;
+    let limit = TokenBucket::builder().capacity(5_000.0).refill_per_sec(1e9).build()?;
     Ok(Limiter::builder(limit).clock(clock).build())
 }
 
