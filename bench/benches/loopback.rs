@@ -1,13 +1,13 @@
 //! What a layer takes from the throughput of a server: requests a second over loopback, by `wrk` with 64 connections.
 //!
-//! The server has one core and the load another, where there are two. All stacks serve in turn, in an order that changes
-//! with each round; what counts is the median of the rounds' shares of the bare server.
+//! The server has one core and the load another, where there are two. Machines change their speed within seconds, so each
+//! stack serves next to its bare server, before it in one round and after it in the next; what counts is the median of the
+//! rounds' shares of that.
 
 use std::error::Error;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use actix_web::middleware::DefaultHeaders;
 use actix_web::{App, HttpServer, web};
@@ -15,7 +15,8 @@ use axum::Router;
 use axum::response::Response;
 use axum::routing::get;
 use bench::args::Args;
-use bench::cores::pin;
+use bench::cores::{on, pin};
+use bench::measure::median;
 use bench::report::{self, Claims, Table, two};
 use bench::rival::{Limit, gcra, shown};
 use http::header::{HeaderName, HeaderValue};
@@ -55,29 +56,37 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some(stack) = &args.part {
         return serve(stack);
     }
-    let (rounds, seconds) = if args.quick { (3, 1) } else { (15, 2) };
+    // Even, so that as many go first as second.
+    let rounds = if args.quick { 4 } else { 16 };
     pin(&std::process::id().to_string(), 1);
     let mut servers = STACKS.iter().map(|(stack, _)| Server::start(stack)).collect::<Result<Vec<_>, _>>()?;
     for server in &servers {
-        server.load(Duration::from_secs(1))?;
+        server.load()?;
     }
-    let mut counts: Vec<Vec<f64>> = vec![Vec::new(); STACKS.len()];
+    let mut rates: Vec<Vec<f64>> = vec![Vec::new(); STACKS.len()];
+    let mut shares = rates.clone();
     for round in 0..rounds {
-        for turn in 0..STACKS.len() {
-            let index = (turn + round) % STACKS.len();
-            counts[index].push(servers[index].load(Duration::from_secs(seconds))?);
+        for (index, (_, bare)) in STACKS.iter().enumerate().filter(|(index, (_, bare))| index != bare) {
+            let (first, second) = if round % 2 == 0 { (index, *bare) } else { (*bare, index) };
+            for turn in [first, second] {
+                rates[turn].push(servers[turn].load()?);
+            }
+            let last = |stack: usize| rates[stack].last().copied().unwrap_or(f64::NAN);
+            shares[index].push(last(index) / last(*bare));
         }
     }
     servers.clear();
 
     report::header("loopback");
-    println!("One server on one core, `wrk -t1 -c64` on another; {rounds} rounds of {seconds} s for each stack.\n");
+    println!(
+        "One server on one core, `wrk -t1 -c64` on another; {rounds} rounds of a second for each stack and \
+         as many for its bare server next to it.\n"
+    );
     let mut table = Table::new(["stack", "requests a second", "of the bare server"]);
     let mut figures: Vec<Value> = Vec::new();
     let mut claims = Claims::default();
-    for ((stack, bare), mine) in STACKS.iter().zip(&counts) {
-        let share = median(mine.iter().zip(&counts[*bare]).map(|(mine, bare)| mine / bare).collect());
-        let rate = median(mine.clone());
+    for ((stack, _), (rates, shares)) in STACKS.iter().zip(rates.into_iter().zip(shares)) {
+        let (rate, share) = (median(rates), median(shares));
         table.row([(*stack).to_owned(), format!("{rate:.0}"), two(share)]);
         figures.push(json!({ "stack": stack, "perSecond": rate, "share": share }));
         match *stack {
@@ -104,19 +113,16 @@ struct Server {
 
 impl Server {
     fn start(stack: &str) -> Result<Self, Box<dyn Error>> {
-        let mut process =
-            Command::new(std::env::current_exe()?).args(["--part", stack]).stdout(Stdio::piped()).spawn()?;
-        pin(&process.id().to_string(), 0);
+        let mut process = on(0, std::env::current_exe()?).args(["--part", stack]).stdout(Stdio::piped()).spawn()?;
         let mut address = String::new();
         BufReader::new(process.stdout.take().ok_or("no output")?).read_line(&mut address)?;
         Ok(Self { process, address: address.trim().to_owned() })
     }
 
-    /// Requests a second.
-    fn load(&self, span: Duration) -> Result<f64, Box<dyn Error>> {
-        let span = format!("-d{}s", span.as_secs());
+    /// Requests a second, in one second.
+    fn load(&self) -> Result<f64, Box<dyn Error>> {
         let url = format!("http://{}/", self.address);
-        let output = Command::new("wrk").args(["-t1", "-c64", &span, &url]).output()?;
+        let output = Command::new("wrk").args(["-t1", "-c64", "-d1s", &url]).output()?;
         let text = String::from_utf8(output.stdout)?;
         if text.contains("Non-2xx") {
             return Err(format!("the server refused requests: {text}").into());
@@ -131,11 +137,6 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// Serves one stack until the process is killed.

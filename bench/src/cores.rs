@@ -1,11 +1,26 @@
 //! Which core runs what.
 
+use std::ffi::OsStr;
 use std::process::Command;
 
-/// Puts a process on one core, where there are two. A pinned process hands its core down to what it starts.
+fn is_there(core: usize) -> bool {
+    core < std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// A program that is on one core from the start, where there are two: a process that is put there later leaves behind the
+/// threads that it had.
+pub fn on(core: usize, program: impl AsRef<OsStr>) -> Command {
+    if !is_there(core) {
+        return Command::new(program);
+    }
+    let mut command = Command::new("taskset");
+    command.args(["--cpu-list", &core.to_string()]).arg(program);
+    command
+}
+
+/// Puts the first thread of a process on one core, where there are two. It hands its core down to what it starts.
 pub fn pin(process: &str, core: usize) {
-    let there = std::thread::available_parallelism().map_or(1, usize::from);
-    if core < there {
+    if is_there(core) {
         let _ = Command::new("taskset").args(["--pid", "--cpu-list", &core.to_string(), process]).output();
     }
 }
