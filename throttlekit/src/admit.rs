@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::decision::Decision;
 use crate::error::Error;
+use crate::observe::Observer;
 use crate::permit::Permit;
 use crate::priority::Priority;
 use crate::program::Refund;
@@ -227,6 +228,34 @@ pub trait Admit: Send + Sync + 'static {
     fn enter(&self, ask: &Ask<'_>) -> Run<Result<(Decision, Permit), Error>> {
         self.admit(ask).map(|answer| answer.map(|admission| (admission.decision, admission.permit)))
     }
+
+    /// The same limit with somebody to tell: a handle to the same keys and slots, of which `observer` is told as if the limit
+    /// had been built with it. What is asked without the handle is told to nobody, as before. A middleware asks its limits
+    /// for it, so that one call switches observation on.
+    ///
+    /// `None` leaves the limit as it is: it has an observer, which it keeps, or does not know how to tell one. The latter is
+    /// what is given here.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use throttlekit::prometheus::Metrics;
+    /// use throttlekit::{Admit, Ask, Gcra, Limiter, Observer};
+    ///
+    /// let limiter = Arc::new(Limiter::new(Gcra::per_second(5)?));
+    /// let metrics = Metrics::new();
+    /// let observer: Arc<dyn Observer> = Arc::new(metrics.clone());
+    /// let observed = Arc::clone(&limiter).observed(&observer).expect("it has no observer");
+    ///
+    /// let _ = observed.admit(&Ask::new("user-1")).now().expect("memory does not wait")?;
+    /// assert!(metrics.render().contains("throttlekit_allowed_total"));
+    /// assert_eq!(limiter.peek("user-1")?.remaining, 4);
+    /// assert!(observed.observed(&observer).is_none(), "it has one");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
+        let _ = observer;
+        None
+    }
 }
 
 impl<T: Admit + ?Sized> Admit for Arc<T> {
@@ -239,6 +268,15 @@ impl<T: Admit + ?Sized> Admit for Arc<T> {
     fn enter(&self, ask: &Ask<'_>) -> Run<Result<(Decision, Permit), Error>> {
         (**self).enter(ask)
     }
+
+    fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
+        T::observed(Self::clone(&self), observer)
+    }
+}
+
+/// `limit` with `observer` to tell, if it has none; else as it is.
+pub(crate) fn observed_or_same(limit: &Arc<dyn Admit>, observer: &Arc<dyn Observer>) -> Arc<dyn Admit> {
+    Arc::clone(limit).observed(observer).unwrap_or_else(|| Arc::clone(limit))
 }
 
 /// Takes units from one key, without a permit. Unified admission, dimensions and streaming debits are built from meters.

@@ -1,6 +1,7 @@
 //! A meter without its types.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use super::meter::{TokenBudget, whole_units};
 use super::rule::Served;
@@ -83,5 +84,9 @@ impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> DynLimiter for TokenBud
         } else {
             Err(Error::unsupported("a budget in a ledger takes no part in joint checks"))
         }
+    }
+
+    fn observed_limiter(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn DynLimiter>> {
+        Some(Arc::new(self.told_to(observer)?))
     }
 }

@@ -1,9 +1,10 @@
 //! The meter: a budget on a keyspace, with a clock.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::admit::{Admission, Admit, Ask, Axes, Axis, Meter};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SystemClock, clock_of};
 use crate::decision::{Decision, MAX_SAFE};
 use crate::error::Error;
 use crate::limiter::{Forget, Made, Watch};
@@ -437,6 +438,21 @@ impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> Admit for TokenBudget<K
             }
             Err(error) => Run::ready(Err(error)),
         }
+    }
+
+    fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
+        Some(Arc::new(self.told_to(observer)?))
+    }
+}
+
+/// A meter whose observer came later.
+type Observed<K> = TokenBudget<K, Arc<dyn Clock>, Arc<dyn Observer>>;
+
+impl<K: Keyspace<Served>, C: Clock, O: Observer> TokenBudget<K, C, O> {
+    /// A handle to the same keys that tells `observer`; `None` if it has an observer.
+    pub(super) fn told_to(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Observed<K>> {
+        let (keys, watch) = (self.keys.clone(), self.watch.told_to(observer)?);
+        Some(TokenBudget { budget: self.budget, keys, clock: clock_of(self, Self::clock), watch })
     }
 }
 

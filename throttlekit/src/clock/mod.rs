@@ -3,6 +3,7 @@
 #[cfg(feature = "coarse-clock")]
 mod coarse;
 mod guard;
+mod shared;
 mod stopwatch;
 mod system;
 mod ticks;
@@ -10,6 +11,7 @@ mod ticks;
 #[cfg(feature = "coarse-clock")]
 #[cfg_attr(docsrs, doc(cfg(feature = "coarse-clock")))]
 pub use coarse::CoarseClock;
+pub(crate) use shared::clock_of;
 pub use system::SystemClock;
 
 use std::sync::Arc;

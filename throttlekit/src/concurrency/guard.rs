@@ -229,6 +229,13 @@ impl<C: Clock, O> Guard<C, O> {
 }
 
 impl<C: Clock, O: Observer + Clone> Guard<C, O> {
+    /// A handle to the same slots that tells `observer`; `None` if it has an observer.
+    pub(crate) fn told_to(&self, observer: &Arc<dyn Observer>) -> Option<Guard<C, Arc<dyn Observer>>> {
+        let Self { shared, watch, observer: own, shadow } = self;
+        let (shared, watch) = (Arc::clone(shared), Arc::clone(watch));
+        own.is_blind().then(|| Guard { shared, watch, observer: Arc::clone(observer), shadow: *shadow })
+    }
+
     /// What `taken` means for the caller, who is admitted if this is a shadow; the observer is told.
     #[inline(always)] // a decision that is handed over in memory is waited for
     fn decide(&self, taken: Result<View, View>, share: Share, asked: Asked<'_>) -> Decision {
@@ -295,6 +302,10 @@ impl<C: Clock, O: Observer + Clone> Admit for Guard<C, O> {
             waiting.map(|answer| answer.map(|admission| (admission.decision, admission.permit)))
         };
         self.answer_by(ask, |decision, permit| (decision, permit), later)
+    }
+
+    fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
+        Some(Arc::new(self.told_to(observer)?))
     }
 }
 

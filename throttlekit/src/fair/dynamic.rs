@@ -1,11 +1,14 @@
 //! A fair escrow without its types.
 
+use std::sync::Arc;
+
 use super::escrow::{FAIR_ESCROW, FairEscrow};
 use crate::clock::Clock;
 use crate::decision::{Decision, Forecast, floor_units};
 use crate::error::Error;
 use crate::limiter::DynLimiter;
 use crate::multi::Dimension;
+use crate::observe::Observer;
 use crate::run::Run;
 
 /// The tenant is the key. What a tenant may take depends on what others ask for, so there is nothing to
@@ -62,5 +65,9 @@ impl<C: Clock> DynLimiter for FairEscrow<C> {
 
     fn dimension(&self) -> Result<Dimension, Error> {
         Err(Error::unsupported("a fair escrow takes no part in joint checks"))
+    }
+
+    fn observed_limiter(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn DynLimiter>> {
+        Some(Arc::new(self.told_to(observer)?))
     }
 }

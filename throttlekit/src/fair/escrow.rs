@@ -7,7 +7,7 @@ use crate::admit::{Admission, Admit, Ask, Meter};
 use crate::clock::{Clock, SystemClock};
 use crate::decision::Decision;
 use crate::error::Error;
-use crate::observe::Begun;
+use crate::observe::{Begun, Observer};
 use crate::run::Run;
 use crate::strategy::validate_cost;
 
@@ -15,6 +15,7 @@ use super::escrow_builder::FairEscrowBuilder;
 use super::leasing::{Attempt, Landing};
 use super::lending::{Shared, Wish};
 use super::stats::{FairStats, TenantStats};
+use super::watch::Watch;
 use super::weights::validate;
 
 /// The strategy name of its events.
@@ -62,6 +63,7 @@ const LATE: u32 = 2;
 /// A clone is a handle to the same tenants.
 pub struct FairEscrow<C = SystemClock> {
     pub(super) shared: Arc<Shared<C>>,
+    watch: Watch,
 }
 
 impl FairEscrow {
@@ -72,8 +74,13 @@ impl FairEscrow {
 }
 
 impl<C: Clock> FairEscrow<C> {
-    pub(super) fn new(shared: Shared<C>) -> Self {
-        Self { shared: Arc::new(shared) }
+    pub(super) fn new(shared: Shared<C>, watch: Watch) -> Self {
+        Self { shared: Arc::new(shared), watch }
+    }
+
+    /// A handle to the same tenants that tells `observer`; `None` if it has an observer.
+    pub(super) fn told_to(&self, observer: &Arc<dyn Observer>) -> Option<Self> {
+        Some(Self { shared: Arc::clone(&self.shared), watch: self.watch.told_to(observer)? })
     }
 
     /// Takes one unit for `tenant`.
@@ -124,33 +131,34 @@ impl<C: Clock> FairEscrow<C> {
 
     fn run(&self, ask: &Ask<'_>, weight: impl FnOnce() -> Result<f64, Error>) -> Run<Result<Decision, Error>> {
         let Ask { key: tenant, cost, .. } = *ask;
-        let begun =
-            self.shared.watch.as_ref().map_or_else(Begun::default, |(observer, _)| Begun::now(observer).of(ask));
+        let begun = self.watch.begin().of(ask);
         let wish = match wish(tenant, cost, weight) {
             Ok(wish) => Wish { begun, ..wish },
             Err(error) => {
                 let refused = Wish { tenant, cost, weight: f64::NAN, begun };
-                self.shared.tell_error(refused, &error);
+                self.watch.tell_error(&refused, &self.shared.clock, &error);
                 return Run::ready(Err(error));
             }
         };
-        let lease = match Shared::attempt(&self.shared, wish) {
+        let lease = match Shared::attempt(&self.shared, &self.watch, wish) {
             Attempt::Decided(decision) => return Run::ready(Ok(decision)),
             Attempt::Failed(error) => return Run::ready(Err(error)),
             Attempt::Wait(lease) => lease,
         };
-        let (shared, tenant, Wish { cost, weight, .. }) = (Arc::clone(&self.shared), tenant.to_owned(), wish);
+        let (escrow, tenant, Wish { cost, weight, .. }) = (self.clone(), tenant.to_owned(), wish);
         Run::wait(async move {
+            let Self { shared, watch } = &escrow;
             let wish = Wish { tenant: &tenant, cost, weight, begun };
             let (mut lease, mut late) = (lease, 0);
             loop {
-                let landing = lease.wait().await.inspect_err(|error| shared.tell_error(wish, error))?;
+                let told = |error: &Error| watch.tell_error(&wish, &shared.clock, error);
+                let landing = lease.wait().await.inspect_err(told)?;
                 late += u32::from(landing == Landing::Late);
                 if late > LATE {
-                    return Ok(shared.late(wish));
+                    return Ok(shared.late(watch, wish));
                 }
                 // A refusal of more than this request would have asked for says nothing: it asks for itself.
-                match Shared::attempt(&shared, wish) {
+                match Shared::attempt(shared, watch, wish) {
                     Attempt::Decided(decision) => return Ok(decision),
                     Attempt::Failed(error) => return Err(error),
                     Attempt::Wait(next) => lease = next,
@@ -208,6 +216,10 @@ impl<C: Clock> Admit for FairEscrow<C> {
     fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
         self.run_ask(ask).map(|result| result.map(Admission::rate))
     }
+
+    fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
+        Some(Arc::new(self.told_to(observer)?))
+    }
 }
 
 /// The tenant is the key.
@@ -219,7 +231,7 @@ impl<C: Clock> Meter for FairEscrow<C> {
 
 impl<C> Clone for FairEscrow<C> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self { shared: Arc::clone(&self.shared), watch: self.watch.clone() }
     }
 }
 

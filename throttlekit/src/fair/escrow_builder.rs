@@ -10,11 +10,12 @@ use crate::store::Keyspace;
 use crate::strategy::fixed_window::{Count, FixedWindow};
 use crate::strategy::{MAX, floor_f64};
 
-use super::escrow::FairEscrow;
+use super::escrow::{FAIR_ESCROW, FairEscrow};
 use super::leasing::Leasing;
 use super::lending::{Shared, State};
 use super::pool::{Pool, Window};
 use super::terms::{Names, Terms, terms_setters};
+use super::watch::Watch;
 
 /// The key of a pool unless another one is given, the same in every member of the family.
 const POOL_KEY: &str = "tk:wfe:pool";
@@ -109,9 +110,9 @@ impl<C> FairEscrowBuilder<C> {
             }
         };
         let Self { terms: Terms { max_tenants, weights, .. }, clock, observer, name, .. } = self;
-        let watch = observer.map(|observer| (observer, name.unwrap_or_else(|| Arc::from("fairEscrow"))));
+        let watch = Watch { observer, name: name.unwrap_or_else(|| FAIR_ESCROW.into()) };
         let state = Mutex::new(State::new(if pool.is_some() { 0.0 } else { limit }));
-        Ok(FairEscrow::new(Shared { limit, window_ms, max_tenants, weights, clock, pool, watch, state }))
+        Ok(FairEscrow::new(Shared { limit, window_ms, max_tenants, weights, clock, pool, state }, watch))
     }
 }
 

@@ -10,6 +10,7 @@ use crate::lease::flight::Flight;
 use super::lending::{Shared, State, Wish};
 use super::pool::Pool;
 use super::share::tenants_end;
+use super::watch::Watch;
 
 /// A pool, and the least to lease from it.
 pub(super) struct Leasing {
@@ -40,14 +41,14 @@ pub(super) enum Attempt {
 }
 
 impl<C: Clock> Shared<C> {
-    pub(super) fn attempt(this: &Arc<Self>, wish: Wish<'_>) -> Attempt {
+    pub(super) fn attempt(this: &Arc<Self>, watch: &Watch, wish: Wish<'_>) -> Attempt {
         let now_ms = this.clock.now_ms();
         let mut state = this.open();
         let attempt = Self::attempt_in(this, &mut state, wish, now_ms);
         drop(state);
         match &attempt {
-            Attempt::Decided(decision) => this.tell(wish, now_ms, Ok(*decision)),
-            Attempt::Failed(error) => this.tell(wish, now_ms, Err(error)),
+            Attempt::Decided(decision) => watch.tell(&wish, now_ms, Ok(*decision)),
+            Attempt::Failed(error) => watch.tell(&wish, now_ms, Err(error)),
             Attempt::Wait(_) => {}
         }
         attempt
@@ -144,13 +145,13 @@ impl<C: Clock> Shared<C> {
     }
 
     /// The denial of a request for which units came too late again and again.
-    pub(super) fn late(&self, wish: Wish<'_>) -> Decision {
+    pub(super) fn late(&self, watch: &Watch, wish: Wish<'_>) -> Decision {
         let now_ms = self.clock.now_ms();
         let mut state = self.open();
         self.roll(&mut state, now_ms);
         let decision = self.nothing(&state, wish.tenant, now_ms);
         drop(state);
-        self.tell(wish, now_ms, Ok(decision));
+        watch.tell(&wish, now_ms, Ok(decision));
         decision
     }
 }

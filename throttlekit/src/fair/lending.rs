@@ -1,15 +1,11 @@
 //! What a window has to share, and who gets it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::admit::Axis;
-use crate::clock::Clock;
 use crate::decision::{Decision, ceil_ms, ceil_wait, floor_units};
-use crate::error::Error;
-use crate::observe::{Begun, Event, Observer, told};
+use crate::observe::Begun;
 use crate::strategy::floor_f64;
 
-use super::escrow::FAIR_ESCROW;
 use super::leasing::{Lease, Leasing};
 use super::share::tenants_end;
 use super::tenants::Tenants;
@@ -23,7 +19,6 @@ pub(super) struct Shared<C> {
     pub(super) weights: Weights,
     pub(super) clock: C,
     pub(super) pool: Option<Leasing>,
-    pub(super) watch: Option<(Arc<dyn Observer>, Arc<str>)>,
     pub(super) state: Mutex<State>,
 }
 
@@ -117,26 +112,5 @@ impl<C> Shared<C> {
         state.tenants.take(number, cost);
         let remaining = floor_units(ceiling - (used + cost));
         Decision { allowed: true, limit: floor_units(ceiling), remaining, reset_at_ms, retry_after_ms: 0 }
-    }
-}
-
-impl<C: Clock> Shared<C> {
-    pub(super) fn tell(&self, wish: Wish<'_>, now_ms: f64, result: Result<Decision, &Error>) {
-        if let Some((observer, name)) = &self.watch {
-            told(observer, || {
-                let event = Event::new(name, FAIR_ESCROW, Axis::Rate, wish.cost, now_ms, result);
-                let mut event = event.with_key(wish.tenant);
-                event.took_ms = wish.begun.took_ms(observer);
-                event.part = wish.begun.part && result.is_ok();
-                observer.observe(&event);
-            });
-        }
-    }
-
-    pub(super) fn tell_error(&self, wish: Wish<'_>, error: &Error) {
-        // Without an observer a refused argument costs no reading of the clock.
-        if self.watch.is_some() {
-            self.tell(wish, self.clock.now_ms(), Err(error));
-        }
     }
 }

@@ -32,6 +32,7 @@ mod share;
 mod stats;
 mod tenants;
 mod terms;
+mod watch;
 mod weights;
 
 pub use escrow::FairEscrow;

@@ -8,8 +8,9 @@ use super::standby::Standby;
 use crate::admit::{Admission, Admit, Ask, Meter};
 use crate::decision::{Decision, Forecast};
 use crate::error::{BuildError, Error};
-use crate::limiter::DynLimiter;
+use crate::limiter::{DynLimiter, observed_or_same};
 use crate::multi::Dimension;
+use crate::observe::Observer;
 use crate::program::Refund;
 use crate::run::Run;
 
@@ -70,6 +71,14 @@ impl Fallback {
 
     pub(crate) fn over(shared: Arc<dyn DynLimiter>, standby: Arc<Standby<dyn DynLimiter>>) -> Self {
         Self { shared, standby }
+    }
+
+    /// The same limits with `observer` to tell; `None` if the shared one is left as it is.
+    fn told_to(&self, observer: &Arc<dyn Observer>) -> Option<Self> {
+        let shared = Arc::clone(&self.shared).observed_limiter(observer)?;
+        let (standby, observer) = (Arc::clone(&self.standby), Arc::clone(observer));
+        let local = move || Ok(observed_or_same(&standby.current()?, &observer));
+        Some(Self::over(shared, Standby::new(self.outage(), local)))
     }
 
     /// Whether the store is out.
@@ -197,6 +206,10 @@ impl DynLimiter for Fallback {
     fn dimension(&self) -> Result<Dimension, Error> {
         self.shared.dimension()
     }
+
+    fn observed_limiter(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn DynLimiter>> {
+        Some(Arc::new(self.told_to(observer)?))
+    }
 }
 
 impl Admit for Fallback {
@@ -204,6 +217,10 @@ impl Admit for Fallback {
         let answer = self.shared.admit(ask);
         let (key, rest) = (Box::<str>::from(ask.key), Ask { key: "", dimensions: &[], ..*ask });
         self.or_local(answer, move |local| local.admit(&Ask { key: &key, ..rest }))
+    }
+
+    fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
+        Some(Arc::new(self.told_to(observer)?))
     }
 }
 

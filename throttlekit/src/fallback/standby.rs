@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::outage::{Outage, StandIn};
 use crate::admit::{Admission, Admit, Ask};
 use crate::error::Error;
+use crate::observe::Observer;
 use crate::run::Run;
 
 type Make<L> = dyn Fn() -> Result<Arc<L>, Error> + Send + Sync;
@@ -63,6 +64,15 @@ impl<L: Admit + ?Sized> Admit for Standby<L> {
             Ok(limit) => limit.admit(ask),
             Err(error) => Run::ready(Err(error)),
         }
+    }
+
+    fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
+        let (outage, observer) = (self.outage.clone(), Arc::clone(observer));
+        let observed: Arc<Standby<dyn Admit>> = Standby::new(&outage, move || {
+            let limit = self.current()?;
+            Ok(Arc::clone(&limit).observed(&observer).unwrap_or_else(|| Arc::new(limit)))
+        });
+        Some(observed)
     }
 }
 

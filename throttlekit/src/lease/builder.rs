@@ -267,16 +267,15 @@ impl<S, K, C, O> TwoTierBuilder<S, K, C, O> {
             strategy,
             keys,
             clock,
-            watch,
             tier,
             answers: AtomicU64::new(0),
             me: Weak::clone(me),
         });
         if let (Tier::Leased(leases), Some(runtime)) = (&core.tier, runtime) {
-            let owner: Weak<Core<S, K, C, O>> = Arc::downgrade(&core);
+            let owner: Weak<Core<S, K, C>> = Arc::downgrade(&core);
             leases.start(Background::start(owner, &runtime, idle));
         }
-        Ok(TwoTier::from_core(core))
+        Ok(TwoTier::from_core(core, watch))
     }
 
     /// Whether it can be built.

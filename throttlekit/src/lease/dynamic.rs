@@ -1,5 +1,6 @@
 //! What doors and policies ask of a limiter in two tiers, without its types.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Mode;
@@ -26,6 +27,10 @@ where
 {
     fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
         self.run_ask(ask).map(|result| result.map(Admission::rate))
+    }
+
+    fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
+        Some(Arc::new(self.told_to(observer)?))
     }
 }
 
@@ -107,5 +112,9 @@ where
 
     fn store_answers(&self) -> Option<u64> {
         (self.mode() != Mode::Strict).then(|| self.core.answers.load(Ordering::Acquire))
+    }
+    /// Leases are told of to the handle that asked for them.
+    fn observed_limiter(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn DynLimiter>> {
+        Some(Arc::new(self.told_to(observer)?))
     }
 }

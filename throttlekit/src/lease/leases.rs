@@ -8,13 +8,13 @@ use super::background::{Background, Sweep};
 use super::book::{Book, Mark, Place};
 use super::grant::{Granted, Wanted};
 use super::holding::{Holding, Landed, Lease, Terms, Verdict};
-use super::two_tier::{Core, Tier};
+use super::two_tier::{Core, Tier, TwoTier};
 use super::waiting::{Deserting, Errand, all};
 use crate::clock::Clock;
 use crate::decision::Decision;
 use crate::error::Error;
-use crate::limiter::{GiveBack, Made};
-use crate::observe::{Begun, CallKind, LeaseEvent, Observer};
+use crate::limiter::{GiveBack, Made, Watch};
+use crate::observe::{Begun, CallKind, LeaseEvent, Observer, is_blind};
 use crate::program::{Refund, Strategy};
 use crate::run::Run;
 use crate::store::Keyspace;
@@ -100,7 +100,7 @@ impl Leases {
     }
 }
 
-impl<S, K, C, O> Core<S, K, C, O>
+impl<S, K, C, O> TwoTier<S, K, C, O>
 where
     S: Strategy,
     K: Keyspace<S::State>,
@@ -109,13 +109,8 @@ where
 {
     /// Decides from what is held, if that is possible, and says which flight should be driven on.
     #[inline]
-    pub(super) fn try_local(
-        self: &Arc<Self>,
-        leases: &Leases,
-        mark: Mark,
-        cost: f64,
-    ) -> Option<(Decision, Option<Arc<Lease>>)> {
-        let now_ns = self.clock.monotonic_ns();
+    pub(super) fn try_local(&self, leases: &Leases, mark: Mark, cost: f64) -> Option<(Decision, Option<Arc<Lease>>)> {
+        let now_ns = self.core.clock.monotonic_ns();
         let terms = &leases.terms;
         let (decision, new, stray) = leases.book.with(mark, |holding| {
             let decision = holding.try_local(terms, cost, now_ns)?;
@@ -129,14 +124,14 @@ where
 
     /// Asks for units before they are needed.
     #[cold]
-    fn refill(self: &Arc<Self>, leases: &Leases, mark: Mark, holding: &mut Holding) -> Arc<Lease> {
+    fn refill(&self, leases: &Leases, mark: Mark, holding: &mut Holding) -> Arc<Lease> {
         let key = Arc::clone(&holding.key);
         holding.start_refill(&leases.terms, |wanted| self.fly(leases, mark, key, wanted))
     }
 
     /// A check that may wait.
     pub(super) fn check_leased(
-        self: &Arc<Self>,
+        &self,
         leases: &Leases,
         key: &str,
         kind: CallKind,
@@ -162,7 +157,7 @@ where
                 })
             }
             None => {
-                let mut deciding = Box::pin(Arc::clone(self).decide(key.into(), mark, kind, cost, begun));
+                let mut deciding = Box::pin(self.clone().decide(key.into(), mark, kind, cost, begun));
                 if K::IMMEDIATE {
                     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
                     if let Poll::Ready(result) = deciding.as_mut().poll(&mut context) {
@@ -176,7 +171,7 @@ where
 
     /// Decides one request, by as many leases as it takes.
     async fn decide(
-        self: Arc<Self>,
+        self,
         key: Arc<str>,
         mark: Mark,
         kind: CallKind,
@@ -193,13 +188,13 @@ where
 
     /// The decision, and whether the store took part in it.
     async fn rounds(
-        self: &Arc<Self>,
+        &self,
         key: &Arc<str>,
         mark: Mark,
         cost: f64,
         errand: &mut Errand,
     ) -> (Result<Decision, Error>, bool) {
-        let Tier::Leased(leases) = &self.tier else { return (self.plain(key, cost).await, true) };
+        let Tier::Leased(leases) = &self.core.tier else { return (self.core.plain(key, cost).await, true) };
         let (mut late, mut denial) = (0, None);
         for round in 0..ROUNDS {
             let (verdict, started) = self.ask(leases, key, mark, cost, round == 0, denial.take(), errand);
@@ -222,14 +217,14 @@ where
                     denial = (mine || leases.terms.form == super::GrantForm::Whole).then_some(decision);
                 }
                 Ok(Landed::Late) if late + 1 < LATE_ROUNDS => late += 1,
-                Ok(Landed::Late) => return (Ok(self.too_late(leases)), true),
+                Ok(Landed::Late) => return (Ok(self.core.too_late(leases)), true),
                 Err(error) => return (Err(error), true),
             }
         }
-        let asked_ns = self.clock.monotonic_ns();
-        let result = self.plain(key, cost).await;
+        let asked_ns = self.core.clock.monotonic_ns();
+        let result = self.core.plain(key, cost).await;
         if result.is_ok() {
-            self.answered();
+            self.core.answered();
         }
         if let Ok(decision @ Decision { allowed: false, .. }) = &result {
             leases.book.with(mark, |holding| holding.refused(cost, asked_ns, decision));
@@ -240,7 +235,7 @@ where
     /// What to do with a request now, and the lease that it started.
     #[allow(clippy::too_many_arguments)] // one caller
     fn ask(
-        self: &Arc<Self>,
+        &self,
         leases: &Leases,
         key: &Arc<str>,
         mark: Mark,
@@ -250,7 +245,7 @@ where
         errand: &mut Errand,
     ) -> (Verdict, Option<u64>) {
         let terms = &leases.terms;
-        let now_ns = self.clock.monotonic_ns();
+        let now_ns = self.core.clock.monotonic_ns();
         let (mut started, mut gone) = (None, None);
         let fly = |wanted: Wanted| {
             let flight = self.fly(leases, mark, Arc::clone(key), wanted);
@@ -277,7 +272,7 @@ where
         );
         if let Some(mut gone) = gone {
             leases.edit().evicted += 1;
-            let errand_of = gone.unspent(now_ns).and_then(|unspent| self.send_back(leases, gone.key, unspent));
+            let errand_of = gone.unspent(now_ns).and_then(|unspent| self.core.send_back(leases, gone.key, unspent));
             if let Some(flight) = errand_of.and_then(|flight| leases.hand_over(flight)) {
                 errand.0 = Some(flight.wait());
             }
@@ -286,10 +281,12 @@ where
     }
 
     /// A lease that nobody has asked the store for yet: that happens when it is first polled.
-    fn fly(self: &Arc<Self>, leases: &Leases, mark: Mark, key: Arc<str>, wanted: Wanted) -> Arc<Lease> {
+    fn fly(&self, leases: &Leases, mark: Mark, key: Arc<str>, wanted: Wanted) -> Arc<Lease> {
         let id = leases.ids.fetch_add(1, Ordering::Relaxed);
         // Weak: the flight is held by what it would hold.
-        let core = Arc::downgrade(self);
+        let core = Arc::downgrade(&self.core);
+        // Nobody to tell: nothing to take along.
+        let watch = (!is_blind::<O>()).then(|| Arc::clone(&self.watch));
         let work = async move {
             let (running, asked_ns) = match core.upgrade() {
                 None => return Ok(Landed::Lost),
@@ -302,20 +299,28 @@ where
             let granted = running.await;
             match core.upgrade() {
                 None => Ok(Landed::Lost),
-                Some(core) => core.land(mark, id, &wanted, asked_ns, &granted),
+                Some(core) => core.land(mark, id, &wanted, asked_ns, &granted, watch.as_deref()),
             }
         };
         Lease::new(id, Box::pin(work))
     }
+}
 
-    /// Takes in the answer to a lease.
-    fn land(
+impl<S, K, C> Core<S, K, C>
+where
+    S: Strategy,
+    K: Keyspace<S::State>,
+    C: Clock,
+{
+    /// Takes in the answer to a lease, and tells of it.
+    fn land<O: Observer>(
         &self,
         mark: Mark,
         id: u64,
         wanted: &Wanted,
         asked_ns: u64,
         granted: &Result<Granted, Error>,
+        watch: Option<&Watch<O>>,
     ) -> Result<Landed, Error> {
         let Tier::Leased(leases) = &self.tier else { return Ok(Landed::Lost) };
         let now_ns = self.clock.monotonic_ns();
@@ -340,15 +345,16 @@ where
                 (Err(error.clone()), Err(error))
             }
         };
-        let spendable = matches!(result, Ok(Landed::Credited | Landed::Denied(_)));
-        self.watch.tell_lease(|policy, strategy| LeaseEvent {
-            policy,
-            strategy,
-            asked: wanted.units,
-            granted: units,
-            spendable,
-            took_ns: now_ns.saturating_sub(asked_ns),
-        });
+        if let Some(watch) = watch {
+            watch.tell_lease(|policy, strategy| LeaseEvent {
+                policy,
+                strategy,
+                asked: wanted.units,
+                granted: units,
+                spendable: matches!(result, Ok(Landed::Credited | Landed::Denied(_))),
+                took_ns: now_ns.saturating_sub(asked_ns),
+            });
+        }
         result
     }
 
@@ -424,12 +430,11 @@ where
     }
 }
 
-impl<S, K, C, O> Sweep for Core<S, K, C, O>
+impl<S, K, C> Sweep for Core<S, K, C>
 where
     S: Strategy,
     K: Keyspace<S::State>,
     C: Clock,
-    O: Observer + Clone,
 {
     fn sweep(&self) {
         let (Tier::Leased(leases), Some(core)) = (&self.tier, self.me.upgrade()) else { return };

@@ -59,16 +59,17 @@ use crate::strategy::validate_cost;
 /// A clone is a handle to the same units. What is still held when the last handle goes is lost to all until the window
 /// ends, unless [`close`](Self::close) gave it back.
 pub struct TwoTier<S: Strategy, K = Remote, C = SystemClock, O = ()> {
-    pub(super) core: Arc<Core<S, K, C, O>>,
+    pub(super) core: Arc<Core<S, K, C>>,
+    /// Shared, since each trip takes a handle along.
+    pub(super) watch: Arc<Watch<O>>,
 }
 
 /// What the handles share.
-pub(super) struct Core<S, K, C, O> {
+pub(super) struct Core<S, K, C> {
     pub(super) strategy: S,
     pub(super) grant: Grant<S>,
     pub(super) keys: K,
     pub(super) clock: C,
-    pub(super) watch: Watch<O>,
     pub(super) tier: Tier,
     /// How often the store answered.
     pub(super) answers: AtomicU64,
@@ -107,8 +108,13 @@ where
     C: Clock,
     O: Observer + Clone,
 {
-    pub(super) fn from_core(core: Arc<Core<S, K, C, O>>) -> Self {
-        Self { core }
+    pub(super) fn from_core(core: Arc<Core<S, K, C>>, watch: Watch<O>) -> Self {
+        Self { core, watch: Arc::new(watch) }
+    }
+
+    /// A handle to the same units that tells `observer`; `None` if it has an observer.
+    pub(super) fn told_to(&self, observer: &Arc<dyn Observer>) -> Option<TwoTier<S, K, C, Arc<dyn Observer>>> {
+        Some(TwoTier::from_core(Arc::clone(&self.core), self.watch.told_to(observer)?))
     }
 
     /// Takes one unit from `key`, if it is there.
@@ -173,17 +179,15 @@ where
     #[inline]
     pub fn try_check(&self, key: &str, cost: f64) -> Result<Option<Decision>, Error> {
         let cost = validate_cost(cost)?;
-        let begun = self.core.watch.begin();
+        let begun = self.watch.begin();
         let decision = match &self.core.tier {
             Tier::Strict => None,
             Tier::CachedDeny(denials) => denials.get(key, cost, self.core.clock.monotonic_ns()),
             // A flight that wants to be driven waits for a caller who may.
-            Tier::Leased(leases) => {
-                self.core.try_local(leases, leases.book.mark(key), cost).map(|(decision, _)| decision)
-            }
+            Tier::Leased(leases) => self.try_local(leases, leases.book.mark(key), cost).map(|(decision, _)| decision),
         };
         if let Some(decision) = decision {
-            self.core.tell_local(key, CallKind::CheckSync, cost, begun, decision);
+            self.tell_local(key, CallKind::CheckSync, cost, begun, decision);
         }
         Ok(decision)
     }
@@ -206,19 +210,19 @@ where
             Ok(cost) => cost,
             Err(error) => return Run::ready(Err(self.refuse(key, CallKind::Check, cost, error))),
         };
-        self.run(key, CallKind::Check, cost, self.core.watch.begin().of(ask))
+        self.run(key, CallKind::Check, cost, self.watch.begin().of(ask))
     }
 
     /// Decides; `cost` is legal.
     #[inline]
     fn run(&self, key: &str, kind: CallKind, cost: f64, begun: Begun) -> Run<Result<Decision, Error>> {
         match &self.core.tier {
-            Tier::Leased(leases) => self.core.check_leased(leases, key, kind, cost, begun),
-            Tier::CachedDeny(denials) => self.core.check_cached(denials, key, kind, cost, begun),
+            Tier::Leased(leases) => self.check_leased(leases, key, kind, cost, begun),
+            Tier::CachedDeny(denials) => self.check_cached(denials, key, kind, cost, begun),
             Tier::Strict => {
                 let made = Made { kind, cost, now_ms: self.core.clock.now_ms(), begun, local: false };
                 let run = self.core.keys.run(key, made.now_ms, &self.core.strategy, &cost);
-                self.core.watch.follow(key, made, run)
+                self.watch.follow(key, made, run)
             }
         }
     }
@@ -234,7 +238,7 @@ where
             Err(error) => return Run::ready(Err(self.refuse("", CallKind::CheckMany, cost, error))),
         };
         let mut runs: Vec<Result<Result<Decision, Error>, Run<_>>> =
-            keys.iter().map(|key| self.run(key, CallKind::CheckMany, cost, self.core.watch.begin()).now()).collect();
+            keys.iter().map(|key| self.run(key, CallKind::CheckMany, cost, self.watch.begin()).now()).collect();
         if runs.iter().all(Result::is_ok) {
             return Run::ready(runs.into_iter().filter_map(Result::ok).collect());
         }
@@ -257,7 +261,7 @@ where
     /// Tells of a cost that is refused.
     #[cold]
     fn refuse(&self, key: &str, kind: CallKind, cost: f64, error: Error) -> Error {
-        self.core.watch.refuse(key, kind, cost, || self.core.clock.now_ms(), error)
+        self.watch.refuse(key, kind, cost, || self.core.clock.now_ms(), error)
     }
 
     /// Forgets `key`: what is held for it here, and then what the store has of it. What others hold stays with them, and
@@ -347,46 +351,42 @@ where
 
     /// The name that its events carry.
     pub fn name(&self) -> &str {
-        self.core.watch.policy()
+        self.watch.policy()
     }
 }
 
-impl<S, K, C, O> Core<S, K, C, O>
+impl<S, K, C, O> TwoTier<S, K, C, O>
 where
     S: Strategy,
     K: Keyspace<S::State>,
     C: Clock,
     O: Observer + Clone,
 {
-    /// The decision of the store.
-    pub(super) fn plain(&self, key: &str, cost: f64) -> Run<Result<Decision, Error>> {
-        self.keys.run(key, self.clock.now_ms(), &self.strategy, &cost)
-    }
-
     fn check_cached(
-        self: &Arc<Self>,
+        &self,
         denials: &Denials,
         key: &str,
         kind: CallKind,
         cost: f64,
         begun: Begun,
     ) -> Run<Result<Decision, Error>> {
-        let asked_ns = self.clock.monotonic_ns();
+        let core = &self.core;
+        let asked_ns = core.clock.monotonic_ns();
         if let Some(decision) = denials.get(key, cost, asked_ns) {
             self.tell_local(key, kind, cost, begun, decision);
             return Run::ready(Ok(decision));
         }
-        let made = Made { kind, cost, now_ms: self.clock.now_ms(), begun, local: false };
-        let answer = match self.keys.run(key, made.now_ms, &self.strategy, &cost).now() {
+        let made = Made { kind, cost, now_ms: core.clock.now_ms(), begun, local: false };
+        let answer = match core.keys.run(key, made.now_ms, &core.strategy, &cost).now() {
             Ok(result) => {
                 if let Ok(decision) = &result {
-                    self.answered();
+                    core.answered();
                     denials.put(key, cost, asked_ns, *decision);
                 }
                 Run::ready(result)
             }
             Err(waiting) => {
-                let (core, key) = (Arc::clone(self), Box::<str>::from(key));
+                let (core, key) = (Arc::clone(core), Box::<str>::from(key));
                 Run::wait(async move {
                     let result = waiting.await;
                     if let (Ok(decision), Tier::CachedDeny(denials)) = (&result, &core.tier) {
@@ -400,29 +400,41 @@ where
         self.watch.follow(key, made, answer)
     }
 
-    /// The store has answered.
-    pub(super) fn answered(&self) {
-        self.answers.fetch_add(1, Ordering::AcqRel);
-    }
-
     /// Tells of a decision for which the store was not asked.
     #[inline]
     pub(super) fn tell_local(&self, key: &str, kind: CallKind, cost: f64, begun: Begun, decision: Decision) {
         if !is_blind::<O>() {
-            let made = Made { kind, cost, now_ms: self.clock.now_ms(), begun, local: true };
+            let made = Made { kind, cost, now_ms: self.core.clock.now_ms(), begun, local: true };
             self.watch.tell(key, made, &Ok(decision));
         }
     }
 
     /// The time for an event. Without an observer it need not be read.
     pub(super) fn event_now_ms(&self) -> f64 {
-        if is_blind::<O>() { 0.0 } else { self.clock.now_ms() }
+        if is_blind::<O>() { 0.0 } else { self.core.clock.now_ms() }
+    }
+}
+
+impl<S, K, C> Core<S, K, C>
+where
+    S: Strategy,
+    K: Keyspace<S::State>,
+    C: Clock,
+{
+    /// The decision of the store.
+    pub(super) fn plain(&self, key: &str, cost: f64) -> Run<Result<Decision, Error>> {
+        self.keys.run(key, self.clock.now_ms(), &self.strategy, &cost)
+    }
+
+    /// The store has answered.
+    pub(super) fn answered(&self) {
+        self.answers.fetch_add(1, Ordering::AcqRel);
     }
 }
 
 impl<S: Strategy, K, C, O> Clone for TwoTier<S, K, C, O> {
     fn clone(&self) -> Self {
-        Self { core: Arc::clone(&self.core) }
+        Self { core: Arc::clone(&self.core), watch: Arc::clone(&self.watch) }
     }
 }
 
@@ -430,7 +442,7 @@ impl<S: Strategy + fmt::Debug, K, C, O> fmt::Debug for TwoTier<S, K, C, O> {
     /// Shows no keys.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TwoTier")
-            .field("name", &self.core.watch.policy())
+            .field("name", &self.watch.policy())
             .field("strategy", &self.core.strategy)
             .field("mode", &self.core.tier.mode())
             .finish_non_exhaustive()

@@ -1,6 +1,7 @@
 //! The limiter without its types, for registries.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use super::Limiter;
 use crate::admit::{Admit, Meter};
@@ -107,6 +108,17 @@ pub trait DynLimiter: Admit + Meter {
     fn store_answers(&self) -> Option<u64> {
         None
     }
+
+    /// As [`Admit::observed`], for what is asked as a limiter.
+    fn observed_limiter(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn DynLimiter>> {
+        let _ = observer;
+        None
+    }
+}
+
+/// `limiter` with `observer` to tell, if it has none; else as it is.
+pub(crate) fn observed_or_same(limiter: &Arc<dyn DynLimiter>, observer: &Arc<dyn Observer>) -> Arc<dyn DynLimiter> {
+    Arc::clone(limiter).observed_limiter(observer).unwrap_or_else(|| Arc::clone(limiter))
 }
 
 impl<S: Project, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> DynLimiter for Limiter<S, K, C, O> {
@@ -165,5 +177,9 @@ impl<S: Project, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> DynLimite
         } else {
             Err(Error::unsupported("this keyspace takes no part in joint checks"))
         }
+    }
+
+    fn observed_limiter(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn DynLimiter>> {
+        Some(Arc::new(self.told_to(observer)?))
     }
 }

@@ -2,17 +2,20 @@
 
 mod builder;
 mod dynamic;
+mod observed;
 mod owed;
 mod programs;
 mod watch;
 
 pub use builder::LimiterBuilder;
 pub use dynamic::DynLimiter;
+pub(crate) use dynamic::observed_or_same;
 pub(crate) use owed::Owed;
 pub(crate) use programs::{Ahead, Forget, GiveBack, Judge, Peek};
 pub(crate) use watch::{Made, Watch};
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::admit::{Admission, Admit, Ask, Meter};
 use crate::clock::{Clock, SystemClock};
@@ -442,6 +445,10 @@ impl<S: Strategy, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> Admit fo
             Run::Ready(Some(Ok(decision))) => Run::Ready(Some(Ok(Admission::rate(decision)))),
             other => other.map(|result| result.map(Admission::rate)),
         }
+    }
+
+    fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
+        Some(Arc::new(self.told_to(observer)?))
     }
 }
 

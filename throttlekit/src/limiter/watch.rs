@@ -62,6 +62,22 @@ impl<O> Watch<O> {
 }
 
 impl<O: Observer> Watch<O> {
+    /// The same names with `observer` to tell; `None` if there is somebody to tell.
+    pub(crate) fn told_to(&self, observer: &Arc<dyn Observer>) -> Option<Watch<Arc<dyn Observer>>> {
+        self.is_blind().then(|| self.naming(Arc::clone(observer)))
+    }
+
+    /// Whether there is nobody to tell.
+    pub(crate) fn is_blind(&self) -> bool {
+        self.observer.is_blind()
+    }
+
+    /// The same names for another observer.
+    pub(crate) fn naming<P>(&self, observer: P) -> Watch<P> {
+        let Self { observer: _, policy, strategy, axis } = self;
+        Watch { observer, policy: Arc::clone(policy), strategy, axis: *axis }
+    }
+
     /// Before a decision: reads the stopwatch, if there is one.
     #[inline(always)]
     pub(crate) fn begin(&self) -> Begun {

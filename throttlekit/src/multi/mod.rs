@@ -3,6 +3,7 @@
 mod builder;
 mod dimension;
 mod keys;
+mod observed;
 mod select;
 
 pub use builder::MultiBuilder;
@@ -12,6 +13,7 @@ pub use keys::DimensionKeys;
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use crate::admit::{Admission, Admit, Ask};
 use crate::clock::{Clock, SystemClock};
@@ -22,6 +24,7 @@ use crate::observe::{CallKind, Observer};
 use crate::run::Run;
 use crate::store::{Call, Remote, Rule};
 use keys::{Asks, Same};
+use observed::Observed;
 use select::{Mode, Shown, Tally};
 
 /// The most dimensions of one [`Multi`]. Each of them is held while the others are judged.
@@ -257,12 +260,13 @@ impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
     /// As [`run_check`](Self::run_check); also if the request has no key for a dimension.
     pub fn run_check_for<X: DimensionKeys + ?Sized>(&self, request: &X, cost: f64) -> Run<Result<Decision, Error>> {
         let ask = Ask::new("").cost(cost);
-        self.run(request, &ask, Tally::new(self.mode)).map(|result| result.map(|shown| shown.decision))
+        self.run(&self.watch, request, &ask, Tally::new(self.mode)).map(|result| result.map(|shown| shown.decision))
     }
 
     /// Of `ask` only the cost counts: `request` knows the keys.
-    fn run<X: DimensionKeys + ?Sized>(
+    fn run<X: DimensionKeys + ?Sized, P: Observer + Clone>(
         &self,
+        watch: &Watch<P>,
         request: &X,
         ask: &Ask<'_>,
         mut tally: Tally,
@@ -273,11 +277,11 @@ impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
         }
         match &self.parts {
             Parts::Local { dimensions, order } => {
-                let made = self.begin(ask);
+                let made = self.begin(watch, ask);
                 let (now_ms, mode, keeps) = (made.now_ms, self.mode, tally.keeps());
                 let frames = Frames { dimensions, asks: &asks, now_ms, mode, keeps };
                 let result = frames.run(order, true, &mut tally).and_then(|_| tally.shown());
-                self.watch.tell_of("", made, result.as_ref().map(|shown| shown.decision));
+                watch.tell_of("", made, result.as_ref().map(|shown| shown.decision));
                 Run::ready(result)
             }
             Parts::Stored { dimensions, store } => {
@@ -285,7 +289,7 @@ impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
                     Ok(keys) => keys,
                     Err(error) => return Run::ready(Err(error)),
                 };
-                let made = self.begin(ask);
+                let made = self.begin(watch, ask);
                 let mut call = Call::new(made.now_ms, self.mode.rule());
                 let keeps = tally.keeps();
                 for ((dimension, key), (_, cost)) in dimensions.iter().zip(keys).zip(asks) {
@@ -295,7 +299,7 @@ impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
                         dimension.push(&mut call, key, cost);
                     }
                 }
-                let (running, watch) = (store.run_call(call), self.watch.clone());
+                let (running, watch) = (store.run_call(call), watch.clone());
                 Run::wait(async move {
                     let result = running.await.and_then(|call| tally.replies(call));
                     watch.tell_of("", made, result.as_ref().map(|shown| shown.decision));
@@ -307,8 +311,8 @@ impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
 
     /// Before a decision: reads the stopwatch of the observer, if it has one, and the clock.
     #[inline(always)]
-    fn begin(&self, ask: &Ask<'_>) -> Made {
-        let begun = self.watch.begin().of(ask);
+    fn begin<P: Observer>(&self, watch: &Watch<P>, ask: &Ask<'_>) -> Made {
+        let begun = watch.begin().of(ask);
         Made { kind: CallKind::Check, cost: ask.cost, now_ms: self.clock.now_ms(), begun, local: false }
     }
 
@@ -380,18 +384,30 @@ fn at_once<T>(run: Run<Result<T, Error>>) -> Result<T, Error> {
     run.now().unwrap_or_else(|_| Err(Error::unsupported("dimensions in memory never wait")))
 }
 
-impl<W: Send + Sync + 'static, C: Clock, O: Observer + Clone> Admit for Multi<W, C, O> {
-    fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
+impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
+    /// Decides, and tells as `watch` says.
+    fn admit_by<P: Observer + Clone>(&self, watch: &Watch<P>, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
         let tally = if self.keep_each { Tally::keeping(self.mode, self.names.len()) } else { Tally::new(self.mode) };
         let run = if ask.dimensions.is_empty() {
-            self.run(&Same(ask.key), ask, tally)
+            self.run(watch, &Same(ask.key), ask, tally)
         } else {
             match self.counted(ask.dimensions) {
-                Ok(keys) => self.run(&keys, ask, tally),
+                Ok(keys) => self.run(watch, &keys, ask, tally),
                 Err(error) => Run::ready(Err(error)),
             }
         };
         run.map(|result| result.map(|shown| Admission { each: shown.each, ..Admission::rate(shown.decision) }))
+    }
+}
+
+impl<W: Send + Sync + 'static, C: Clock, O: Observer + Clone> Admit for Multi<W, C, O> {
+    fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
+        self.admit_by(&self.watch, ask)
+    }
+
+    fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
+        let watch = self.watch.told_to(observer)?;
+        Some(Arc::new(Observed { multi: self, watch }))
     }
 }
 

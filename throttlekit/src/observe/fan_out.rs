@@ -40,6 +40,12 @@ macro_rules! hand_on {
         fn panicked(&$self) {
             $each(&mut |observer: &dyn Observer| tell_panic(observer));
         }
+
+        fn is_blind(&$self) -> bool {
+            let mut blind = true;
+            $each(&mut |observer: &dyn Observer| blind &= observer.is_blind());
+            blind
+        }
     };
 }
 

@@ -5,6 +5,7 @@ mod channel;
 mod ends;
 mod event;
 mod fan_out;
+mod parts;
 pub(crate) mod window;
 
 pub(crate) use admission::Asked;
@@ -12,6 +13,9 @@ pub use admission::{AdmissionEvent, Lane};
 pub use channel::{AdmissionRecord, DecisionRecord, EventReceiver, EventSender, Record, event_channel};
 pub use ends::{Disconnect, LeaseEvent, Stage, Wait, WaitOutcome};
 pub use event::{CallKind, Event};
+pub(crate) use parts::Asides;
+#[cfg(feature = "config")]
+pub(crate) use parts::Wholes;
 
 use crate::admit::Ask;
 use crate::store::Mark;
@@ -139,11 +143,23 @@ pub trait Observer: Send + Sync + 'static {
     /// ```
     #[inline]
     fn panicked(&self) {}
+
+    /// Whether it sees nothing, as `()` and `None` do. Whatever has such an observer has none: a middleware gives it
+    /// [its own](crate::Admit::observed).
+    #[inline]
+    fn is_blind(&self) -> bool {
+        false
+    }
 }
 
 impl Observer for () {
     #[inline]
     fn observe(&self, _event: &Event<'_>) {}
+
+    #[inline]
+    fn is_blind(&self) -> bool {
+        true
+    }
 }
 
 impl<O: Observer + ?Sized> Observer for Arc<O> {
@@ -180,6 +196,11 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
     #[inline]
     fn panicked(&self) {
         (**self).panicked();
+    }
+
+    #[inline]
+    fn is_blind(&self) -> bool {
+        (**self).is_blind()
     }
 }
 

@@ -10,6 +10,7 @@ use super::whole::Witness;
 use crate::admit::{Admission, Admit, Ask, Axes};
 use crate::decision::Decision;
 use crate::error::Error;
+use crate::observe::Observer;
 use crate::permit::{Outcome, Permit, Settle, Slot};
 use crate::run::Run;
 
@@ -28,7 +29,7 @@ struct Parts {
     lists: Lists,
     guards: Vec<Arc<dyn Slots>>,
     limit: RuleLimit,
-    witness: Option<Witness>,
+    witness: Witness,
 }
 
 /// The deny lists of a rule.
@@ -85,8 +86,23 @@ impl Entry {
 }
 
 impl Guarded {
-    pub(super) fn new(lists: Lists, guards: Vec<Arc<dyn Slots>>, limit: RuleLimit, witness: Option<Witness>) -> Self {
+    pub(super) fn new(lists: Lists, guards: Vec<Arc<dyn Slots>>, limit: RuleLimit, witness: Witness) -> Self {
+        // Without slots a request has one part, which tells of it.
+        let witness = if guards.is_empty() { witness.without_observer() } else { witness };
         Self { parts: Arc::new(Parts { lists, guards, limit, witness }) }
+    }
+
+    /// The same lists, slots and limits with `observer` to tell, as if the policies had been loaded with it. Those that
+    /// have an observer keep it.
+    #[must_use]
+    pub fn observed(&self, observer: &Arc<dyn Observer>) -> Self {
+        let Parts { lists: Lists { of_units, lists }, guards, limit, witness } = &*self.parts;
+        let lists = lists.iter().map(|(place, list)| (*place, Arc::new(list.observed_list(observer)))).collect();
+        let guard =
+            |guard: &Arc<dyn Slots>| Arc::clone(guard).observed_slots(observer).unwrap_or_else(|| Arc::clone(guard));
+        let guards = guards.iter().map(guard).collect();
+        let witness = witness.told_to(observer).unwrap_or_else(|| witness.clone());
+        Self::new(Lists { of_units: *of_units, lists }, guards, limit.observed(observer), witness)
     }
 
     /// Decides one request.
@@ -95,10 +111,7 @@ impl Guarded {
     ///
     /// Dropping the returned [`Run`] before it answers gives the slots back. A store may already have charged the request.
     pub fn enter(&self, ask: &Ask<'_>) -> Run<Entry> {
-        match &self.parts.witness {
-            Some(witness) => witness.follow(ask, |part| Parts::decide(&self.parts, part), |entry| &entry.result),
-            None => Parts::decide(&self.parts, ask),
-        }
+        self.parts.witness.follow(ask, |part| Parts::decide(&self.parts, part), |entry| &entry.result)
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::admit::{Admission, Admit, Ask};
 use crate::decision::Decision;
 use crate::error::Error;
+use crate::observe::Observer;
 use crate::run::Run;
 
 /// Decides by the policies that are local, and answers for all: whoever shows the answers knows them by their places.
@@ -25,6 +26,11 @@ impl Admit for Partly {
     fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
         let places = Arc::clone(&self.places);
         self.local.admit(ask).map(move |answer| answer.map(|admission| placed(&places, admission)))
+    }
+
+    fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
+        let local = Arc::clone(&self.local).observed(observer)?;
+        Some(Arc::new(Self { local, places: Arc::clone(&self.places) }))
     }
 }
 

@@ -9,7 +9,6 @@ use super::listed::{self, Listed};
 use super::options::LoadOptions;
 use super::slots::{self, Slots};
 use super::store::OpenStore;
-use super::whole::Wholes;
 use crate::admit::Admit;
 use crate::clock::Clock;
 use crate::concurrency::{GuardReport, GuardStats};
@@ -17,6 +16,7 @@ use crate::config::LimiterSpec;
 use crate::error::BuildError;
 use crate::fallback::{FailMode, Fallback, Outage, Share, Standby, standby};
 use crate::limiter::DynLimiter;
+use crate::observe::Wholes;
 use crate::sketch::DenyList;
 use crate::unified::Unified;
 
@@ -235,9 +235,9 @@ fn unified(
     guard: Option<&Arc<dyn Slots>>,
     options: &LoadOptions,
 ) -> Result<Unified<Arc<dyn Clock>>, BuildError> {
-    let mut builder = Unified::builder().rate_by_cost(true).name(name);
+    let mut builder = Unified::builder().rate_by_cost(true).name(name).parts_tell();
     if let Some(observer) = &options.observer {
-        builder = builder.observer(Wholes(Arc::clone(observer))).parts_tell();
+        builder = builder.observer(Wholes(Arc::clone(observer)));
     }
     if let Some(limiter) = limiter {
         builder = builder.shared_rate(Arc::clone(limiter));

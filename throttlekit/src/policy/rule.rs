@@ -10,12 +10,13 @@ use super::policy::Policy;
 use super::store::OpenStore;
 use super::together::{Charged, all_or_none};
 use super::whole::Witness;
-use crate::admit::Admit;
+use crate::admit::{self, Admit};
 use crate::clock::Clock;
 use crate::config::HttpRule;
 use crate::error::{BuildError, Error};
 use crate::fallback::{FailMode, Standby};
-use crate::limiter::DynLimiter;
+use crate::limiter::{self, DynLimiter};
+use crate::observe::Observer;
 
 /// A rule of the `http` section with its policies.
 #[derive(Clone)]
@@ -46,6 +47,17 @@ pub enum RuleLimit {
     Joint(Arc<dyn Admit>),
 }
 
+impl RuleLimit {
+    /// The same limits with `observer` to tell.
+    pub(super) fn observed(&self, observer: &Arc<dyn Observer>) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::One(limiter) => Self::One(limiter::observed_or_same(limiter, observer)),
+            Self::Joint(admit) => Self::Joint(admit::observed_or_same(admit, observer)),
+        }
+    }
+}
+
 impl Rule {
     pub(super) fn new(
         spec: HttpRule,
@@ -66,15 +78,11 @@ impl Rule {
             _ => RuleLimit::Joint(all_or_none(limiters, store, options)?),
         };
         let guards: Vec<_> = policies.iter().filter_map(|policy| policy.guard().cloned()).collect();
-        let witness = options.observer.clone().map(|observer| {
-            let names: Vec<&str> = policies.iter().map(|policy| policy.name()).collect();
-            Witness { observer, name: names.join("+").into() }
-        });
+        let names: Vec<&str> = policies.iter().map(|policy| policy.name()).collect();
+        let witness = Witness { observer: options.observer.clone(), name: names.join("+").into() };
         let units = || policies.iter().filter(|policy| policy.shared().is_some());
         let lists: Vec<_> =
             units().enumerate().filter_map(|(at, policy)| Some((at, policy.listed()?.clone()))).collect();
-        // Without slots a request has one part, which tells of it.
-        let witness = witness.filter(|_| !guards.is_empty());
         let lists = Lists { of_units, lists };
         let guarded = (!guards.is_empty() || !lists.lists.is_empty())
             .then(|| Guarded::new(lists, guards, limit.clone(), witness));

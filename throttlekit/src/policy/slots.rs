@@ -14,6 +14,8 @@ use crate::observe::Observer;
 pub(super) trait Slots: Admit {
     fn report(&self) -> GuardReport;
     fn stats(&self) -> GuardStats;
+    /// As [`Admit::observed`].
+    fn observed_slots(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Slots>>;
 }
 
 impl<C: Clock, O: Observer + Clone> Slots for Guard<C, O> {
@@ -24,6 +26,10 @@ impl<C: Clock, O: Observer + Clone> Slots for Guard<C, O> {
     fn stats(&self) -> GuardStats {
         self.stats()
     }
+
+    fn observed_slots(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Slots>> {
+        Some(Arc::new(self.told_to(observer)?))
+    }
 }
 
 impl<C: Clock, O: Observer + Clone> Slots for KeyedGuard<C, O> {
@@ -33,6 +39,10 @@ impl<C: Clock, O: Observer + Clone> Slots for KeyedGuard<C, O> {
 
     fn stats(&self) -> GuardStats {
         self.stats()
+    }
+
+    fn observed_slots(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Slots>> {
+        Some(Arc::new(self.told_to(observer)?))
     }
 }
 

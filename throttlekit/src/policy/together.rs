@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::options::LoadOptions;
 use super::store::OpenStore;
 use super::whole::Witness;
-use crate::admit::{Admission, Admit, Ask, Axes, Axis};
+use crate::admit::{Admission, Admit, Ask, Axes, Axis, observed_or_same};
 use crate::clock::Clock;
 use crate::decision::Decision;
 use crate::error::{BuildError, Error};
@@ -64,7 +64,7 @@ pub(super) fn all_or_none(
             return Err(BuildError::new("http.rules.policies", format!("{one:?} and {other:?}"), allowed));
         }
     }
-    let witness = options.observer.clone().map(|observer| Witness { observer, name: names.into() });
+    let witness = Witness { observer: options.observer.clone(), name: names.into() };
     Ok(Arc::new(Together { parts: parts.into(), places, witness }))
 }
 
@@ -115,6 +115,12 @@ impl Part {
         Self { admit: Arc::new(Arc::clone(limiter)), members: [member].into(), stored }
     }
 
+    /// The same with `observer` to tell. What is given back is told to nobody.
+    fn observed(&self, observer: &Arc<dyn Observer>) -> Self {
+        let (admit, members) = (observed_or_same(&self.admit, observer), self.members.clone());
+        Self { admit, members, stored: self.stored }
+    }
+
     /// The name of one that takes no units back.
     fn irrevocable(&self) -> Option<&str> {
         self.members.iter().find(|(_, charged)| !charged.limiter.refunds()).map(|(_, charged)| &*charged.name)
@@ -142,7 +148,7 @@ struct Together {
     parts: Arc<[Part]>,
     /// How many limiters there are.
     places: usize,
-    witness: Option<Witness>,
+    witness: Witness,
 }
 
 type Answer = Result<Admission, Error>;
@@ -150,10 +156,16 @@ type Answer = Result<Admission, Error>;
 /// Every limiter is asked for [`Ask::key`].
 impl Admit for Together {
     fn admit(&self, ask: &Ask<'_>) -> Run<Answer> {
-        match self.witness.as_ref().filter(|_| !ask.part) {
-            Some(witness) => witness.follow(ask, |part| self.decide(part), |answer| answer),
-            None => self.decide(ask),
+        if ask.part {
+            return self.decide(ask);
         }
+        self.witness.follow(ask, |part| self.decide(part), |answer| answer)
+    }
+
+    fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
+        let witness = self.witness.told_to(observer)?;
+        let parts = self.parts.iter().map(|part| part.observed(observer)).collect();
+        Some(Arc::new(Self { parts, places: self.places, witness }))
     }
 }
 

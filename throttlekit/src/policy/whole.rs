@@ -4,32 +4,14 @@ use std::sync::Arc;
 
 use crate::admit::{Admission, Ask};
 use crate::error::Error;
-use crate::observe::{AdmissionEvent, Asked, Begun, Event, Observer, told};
+use crate::observe::{Asked, Begun, Observer, told};
 use crate::run::Run;
-
-/// Hands on whole requests only. Their parts tell the observer themselves.
-pub(super) struct Wholes(pub(super) Arc<dyn Observer>);
-
-impl Observer for Wholes {
-    fn observe(&self, _event: &Event<'_>) {}
-
-    fn stopwatch_ns(&self) -> Option<u64> {
-        self.0.stopwatch_ns()
-    }
-
-    fn admitted(&self, admission: &AdmissionEvent<'_>) {
-        self.0.admitted(admission);
-    }
-
-    fn panicked(&self) {
-        self.0.panicked();
-    }
-}
 
 /// An observer of the requests of a rule, with the name that its events carry.
 #[derive(Clone)]
 pub(super) struct Witness {
-    pub(super) observer: Arc<dyn Observer>,
+    /// `None` if there is nobody to tell.
+    pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) name: Arc<str>,
 }
 
@@ -41,23 +23,38 @@ struct Case<'a> {
 }
 
 impl Witness {
-    /// Lets `decide` decide `ask` as a part, and tells of the whole, whose result is that in its answer.
+    /// The same name with `observer` to tell; `None` if there is somebody to tell.
+    pub(super) fn told_to(&self, observer: &Arc<dyn Observer>) -> Option<Self> {
+        let blind = self.observer.is_blind();
+        blind.then(|| Self { observer: Some(Arc::clone(observer)), name: Arc::clone(&self.name) })
+    }
+
+    /// The same name, and nobody to tell.
+    pub(super) fn without_observer(self) -> Self {
+        Self { observer: None, ..self }
+    }
+
+    /// Lets `decide` decide `ask` as a part, and tells of the whole, whose result is that in its answer. With nobody to
+    /// tell it is no part.
+    #[inline]
     pub(super) fn follow<T: Send + 'static>(
         &self,
         ask: &Ask<'_>,
         decide: impl FnOnce(&Ask<'_>) -> Run<T>,
         result: fn(&T) -> &Result<Admission, Error>,
     ) -> Run<T> {
-        let case = Case { asked: Asked::of(ask), begun: Begun::now(&self.observer) };
+        let Some(observer) = &self.observer else { return decide(ask) };
+        let case = Case { asked: Asked::of(ask), begun: Begun::now(observer) };
         match decide(&ask.as_part()).now() {
             Ok(answer) => {
-                self.tell(case, result(&answer));
+                self.tell(observer, case, result(&answer));
                 Run::ready(answer)
             }
             Err(waiting) => {
-                let (witness, key, case) = (self.clone(), Box::<str>::from(ask.key), case.with_key(""));
+                let (witness, observer) = (self.clone(), Arc::clone(observer));
+                let (key, case) = (Box::<str>::from(ask.key), case.with_key(""));
                 waiting.map(move |answer| {
-                    witness.tell(case.with_key(&key), result(&answer));
+                    witness.tell(&observer, case.with_key(&key), result(&answer));
                     answer
                 })
             }
@@ -65,11 +62,11 @@ impl Witness {
     }
 
     /// Tells of a request that was decided.
-    fn tell(&self, case: Case<'_>, result: &Result<Admission, Error>) {
+    fn tell(&self, observer: &Arc<dyn Observer>, case: Case<'_>, result: &Result<Admission, Error>) {
         if let Ok(admission) = result {
-            told(&self.observer, || {
-                let took_ms = case.begun.took_ms(&self.observer).unwrap_or(0.0);
-                self.observer.admitted(&case.asked.event(&self.name, admission, took_ms));
+            told(observer, || {
+                let took_ms = case.begun.took_ms(observer).unwrap_or(0.0);
+                observer.admitted(&case.asked.event(&self.name, admission, took_ms));
             });
         }
     }

@@ -7,7 +7,7 @@ use super::apart::Order;
 use super::joint::{Joint, apart, irrevocable};
 use super::price::{Prices, Pricing, Workload};
 use super::watch::Watch;
-use super::{Consume, First, Parts, Plan, UNIFIED, Unified};
+use super::{Consume, First, Parts, Plan, Told, UNIFIED, Unified};
 use crate::admit::Admit;
 use crate::clock::{Clock, SystemClock};
 use crate::error::BuildError;
@@ -47,16 +47,6 @@ struct Options {
     remember_last: bool,
     hash_tag: bool,
     rate_by_cost: bool,
-}
-
-/// Who tells the observer of the parts of a request.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Told {
-    #[default]
-    Here,
-    /// The parts, which have the same observer.
-    #[cfg(feature = "config")]
-    Themselves,
 }
 
 /// Where the prices come from.
@@ -161,8 +151,8 @@ impl<C> UnifiedBuilder<C> {
         self
     }
 
-    /// Says that guard and rate tell the same observer themselves, which is then told of wholes besides; without a cost
-    /// axis.
+    /// Says that guard and rate tell the same observer themselves, which is then told of wholes besides, now or
+    /// [later](Admit::observed); without a cost axis.
     #[cfg(feature = "config")]
     pub(crate) fn parts_tell(mut self) -> Self {
         self.options.told_by = Told::Themselves;
@@ -231,22 +221,22 @@ impl<C> UnifiedBuilder<C> {
                 Some(Pricing::from_workload(&workload, sample_window, horizon)?)
             }
         };
-        let watch = (observer.is_some() || remember_last)
-            .then(|| Watch::new(observer, name.unwrap_or_else(|| UNIFIED.into()), remember_last));
         let judges = cost.is_some() || rate_by_cost;
-        let first = match (&watch, judges) {
-            (Some(_), _) => First::Watch,
-            (None, true) => First::Judge,
-            (None, false) => First::Nothing,
+        let first = match (observer.is_some() || remember_last, judges) {
+            (true, _) => First::Watch,
+            (false, true) => First::Judge,
+            (false, false) => First::Nothing,
         };
+        let watch = Watch::new(observer, name.unwrap_or_else(|| UNIFIED.into()), remember_last);
         Ok(Unified {
             parts: Arc::new(Parts {
                 concurrency,
                 rate,
                 cost,
                 plan,
-                pricing,
+                pricing: pricing.map(Arc::new),
                 watch,
+                told_by,
                 hash_tag,
                 rate_by_cost,
                 judges,

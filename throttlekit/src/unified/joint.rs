@@ -3,6 +3,7 @@
 use super::Wish;
 use crate::decision::Decision;
 use crate::error::{BuildError, Error};
+use crate::limiter::DynLimiter;
 use crate::multi::{Dimension, Local, Site, Stored};
 use crate::run::BoxFuture;
 use crate::store::{Call, Remote, Rule};
@@ -57,6 +58,11 @@ impl Joint {
             _ => return Ok(None),
         };
         Ok(Some(Self { site, rule }))
+    }
+
+    /// The same for handles to both.
+    pub(super) fn again(&self, rate: &dyn DynLimiter, cost: &dyn DynLimiter) -> Option<Self> {
+        Self::new(rate.dimension().ok()?, cost.dimension().ok()?, self.rule).ok()?
     }
 
     /// In memory: at once. `None` if a store has to be asked.

@@ -42,6 +42,7 @@ mod builder;
 mod joint;
 mod lanes;
 mod lp;
+mod observed;
 mod price;
 mod tap;
 mod watch;
@@ -60,6 +61,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::limiter::DynLimiter;
+use crate::observe::Observer;
 use crate::permit::Permit;
 use crate::run::Run;
 use crate::strategy::validate_cost;
@@ -114,8 +116,9 @@ struct Parts<C> {
     rate: Option<Arc<dyn DynLimiter>>,
     cost: Option<Arc<dyn DynLimiter>>,
     plan: Plan,
-    pricing: Option<Pricing>,
-    watch: Option<Watch>,
+    pricing: Option<Arc<Pricing>>,
+    watch: Watch,
+    told_by: Told,
     /// Whether keys are put into braces.
     hash_tag: bool,
     /// Whether the rate is asked for the cost of a request.
@@ -124,6 +127,16 @@ struct Parts<C> {
     judges: bool,
     first: First,
     clock: C,
+}
+
+/// Who tells the observer of the parts of a request.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Told {
+    #[default]
+    Here,
+    /// The parts, which have the same observer.
+    #[cfg(feature = "config")]
+    Themselves,
 }
 
 /// What comes before a request is decided. All of it is one question, so that what is not there costs nothing.
@@ -181,13 +194,13 @@ impl Unified {
 impl<C> Unified<C> {
     /// The prices in force; `None` without prices.
     pub fn prices(&self) -> Option<Prices> {
-        self.parts.pricing.as_ref().map(Pricing::prices)
+        self.parts.pricing.as_deref().map(Pricing::prices)
     }
 
     /// The decisions of the request that was decided last, whichever that was: for a look from outside. A request's own
     /// are in its [`Admission::axes`]. `None` unless [`UnifiedBuilder::remember_last`] was asked for.
     pub fn last_axes(&self) -> Option<Axes> {
-        self.parts.watch.as_ref()?.last()
+        self.parts.watch.last()
     }
 }
 
@@ -328,10 +341,7 @@ impl<C: Clock> Unified<C> {
     /// Decides, and tells of it.
     #[inline(never)]
     fn watched(&self, ask: &Ask<'_>) -> Run<Answer> {
-        match &self.parts.watch {
-            Some(watch) => watch.follow(&self.parts, ask),
-            None => self.parts.judge(ask),
-        }
+        self.parts.watch.follow(&self.parts, ask)
     }
 }
 
@@ -381,6 +391,10 @@ impl<C: Clock> Admit for Unified<C> {
             First::Watch => return self.watched(ask),
         }
         self.parts.decide(ask)
+    }
+
+    fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
+        Some(Arc::new(self.told_to(observer)?))
     }
 }
 

@@ -8,7 +8,7 @@ use super::UNIFIED;
 use crate::admit::{Admission, Admit, Ask};
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
-use crate::observe::{AdmissionEvent, Asked, contained};
+use crate::observe::{AdmissionEvent, Asked, Observer, contained};
 use crate::run::Run;
 
 /// Passes requests on, and calls a function once with each that was decided. It sees a request as a whole, where an
@@ -37,7 +37,7 @@ use crate::run::Run;
 ///
 /// For an observer: `Tap::new(admit, move |event| observer.admitted(event))`.
 pub struct Tap<A, C = SystemClock> {
-    admit: A,
+    admit: Arc<A>,
     name: Arc<str>,
     shared: Arc<Shared<C>>,
 }
@@ -61,7 +61,7 @@ impl<A: Admit, C: Clock> Tap<A, C> {
     /// As [`new`](Tap::new), with a clock of your own for how long decisions take.
     pub fn with_clock(admit: A, clock: C, see: impl Fn(&AdmissionEvent<'_>) + Send + Sync + 'static) -> Self {
         Self {
-            admit,
+            admit: Arc::new(admit),
             name: UNIFIED.into(),
             shared: Arc::new(Shared { see: Box::new(see), clock, panics: AtomicU64::new(0) }),
         }
@@ -114,11 +114,17 @@ impl<A: Admit, C: Clock> Admit for Tap<A, C> {
             }
         }
     }
+
+    /// What is behind the tap tells the observer. The function goes on to see what it sees.
+    fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
+        let admit = Arc::new(Arc::clone(&self.admit).observed(observer)?);
+        Some(Arc::new(Tap { admit, name: Arc::clone(&self.name), shared: Arc::clone(&self.shared) }))
+    }
 }
 
-impl<A: Clone, C> Clone for Tap<A, C> {
+impl<A, C> Clone for Tap<A, C> {
     fn clone(&self) -> Self {
-        Self { admit: self.admit.clone(), name: Arc::clone(&self.name), shared: Arc::clone(&self.shared) }
+        Self { admit: Arc::clone(&self.admit), name: Arc::clone(&self.name), shared: Arc::clone(&self.shared) }
     }
 }
 

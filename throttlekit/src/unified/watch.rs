@@ -14,7 +14,7 @@ pub(super) struct Watch {
     observer: Option<Arc<dyn Observer>>,
     name: Arc<str>,
     /// The decisions of the request that was decided last.
-    last: Option<Mutex<Axes>>,
+    last: Option<Arc<Mutex<Axes>>>,
 }
 
 /// A request that is being decided, as its events will show it.
@@ -28,7 +28,13 @@ struct Made<'a> {
 
 impl Watch {
     pub(super) fn new(observer: Option<Arc<dyn Observer>>, name: Arc<str>, remember_last: bool) -> Self {
-        Self { observer, name, last: remember_last.then(Mutex::default) }
+        Self { observer, name, last: remember_last.then(Arc::default) }
+    }
+
+    /// The same with `observer` to tell; `None` if there is somebody to tell.
+    pub(super) fn told_to(&self, observer: Arc<dyn Observer>) -> Option<Self> {
+        let Self { observer: own, name, last } = self;
+        own.is_blind().then(|| Self { observer: Some(observer), name: Arc::clone(name), last: last.clone() })
     }
 
     /// The decisions of the request that was decided last, if they are remembered.
@@ -52,9 +58,8 @@ impl Watch {
                 let made = Made { asked: Asked { key: "", ..made.asked }, ..made };
                 Run::wait(async move {
                     let answer = waiting.await;
-                    if let Some(watch) = &parts.watch {
-                        watch.tell(Made { asked: Asked { key: &key, ..made.asked }, ..made }, &parts.clock, &answer);
-                    }
+                    let made = Made { asked: Asked { key: &key, ..made.asked }, ..made };
+                    parts.watch.tell(made, &parts.clock, &answer);
                     answer
                 })
             }

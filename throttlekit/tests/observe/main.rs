@@ -3,6 +3,7 @@
 
 mod analytics;
 mod channel;
+mod later;
 mod observers;
 mod prometheus;
 mod report;

@@ -12,6 +12,7 @@ pub(crate) mod outage;
 #[allow(unreachable_pub)]
 #[path = "../../src/testkit/random.rs"]
 mod random;
+pub(crate) mod story;
 pub(crate) mod waits;
 
 use std::collections::HashMap;

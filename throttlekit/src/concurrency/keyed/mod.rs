@@ -232,6 +232,13 @@ impl<C: Clock, O> KeyedGuard<C, O> {
 }
 
 impl<C: Clock, O: Observer + Clone> KeyedGuard<C, O> {
+    /// A handle to the same slots that tells `observer`; `None` if it has an observer.
+    pub(crate) fn told_to(&self, observer: &Arc<dyn Observer>) -> Option<KeyedGuard<C, Arc<dyn Observer>>> {
+        let Self { shared, watch, observer: own, shadow } = self;
+        let (shared, watch) = (Arc::clone(shared), Arc::clone(watch));
+        own.is_blind().then(|| KeyedGuard { shared, watch, observer: Arc::clone(observer), shadow: *shadow })
+    }
+
     /// The answer, and its event.
     fn decide(&self, taken: Result<View, View>, remaining: u32, permit: Permit, asked: Asked<'_>) -> Admission {
         let (Ok(view) | Err(view)) = taken;
@@ -255,6 +262,10 @@ impl<C: Clock, O: Observer + Clone> Admit for KeyedGuard<C, O> {
             (Some(ticket), Some(patience)) => Run::wait(Waiting::new(self.clone(), ticket, patience, asked)),
             _ => Run::ready(Ok(self.decide(taken, remaining, permit, asked))),
         }
+    }
+
+    fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
+        Some(Arc::new(self.told_to(observer)?))
     }
 }
 

@@ -147,7 +147,7 @@ impl<A, C, O> DenyListedBuilder<A, C, O> {
             None => Arc::new(DenyList::new(self.places)?),
         };
         let watch = Watch::new(self.observer, self.name, NAME);
-        Ok(DenyListed { inner: self.inner, list, offenders: Arc::new(offenders), clock: self.clock, watch })
+        Ok(DenyListed { inner: Arc::new(self.inner), list, offenders: Arc::new(offenders), clock: self.clock, watch })
     }
 }
 

@@ -11,7 +11,7 @@ pub use list::DenyList;
 
 use crate::admit::{Admission, Admit, Ask, Axis};
 use crate::analytics::SpaceSaving;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SystemClock, clock_of};
 use crate::decision::{Decision, ceil_ms, ceil_wait};
 use crate::error::Error;
 use crate::limiter::{Made, Watch};
@@ -57,7 +57,7 @@ const NAME: &str = "denyList";
 /// is on the list. Denials exclude each other while they are counted.
 #[derive(Clone)]
 pub struct DenyListed<A, C = SystemClock, O = ()> {
-    inner: A,
+    inner: Arc<A>,
     list: Arc<DenyList>,
     offenders: Arc<Offenders>,
     clock: C,
@@ -131,6 +131,29 @@ impl<A, C: Clock, O: Observer> DenyListed<A, C, O> {
     }
 }
 
+/// A list in front of a limit that is known at run time only.
+type Observed<O> = DenyListed<Arc<dyn Admit>, Arc<dyn Clock>, O>;
+
+impl<A: Admit, C: Clock, O: Observer + Clone> DenyListed<A, C, O> {
+    /// A handle to the same list, in front of what may have an observer.
+    fn before<P>(self: Arc<Self>, inner: Arc<dyn Admit>, watch: Watch<P>) -> Observed<P> {
+        let (list, offenders) = (Arc::clone(&self.list), Arc::clone(&self.offenders));
+        DenyListed { inner: Arc::new(inner), list, offenders, clock: clock_of(self, |listed| &listed.clock), watch }
+    }
+}
+
+#[cfg(feature = "config")]
+impl<A, C: Clone> DenyListed<A, C, Option<Arc<dyn Observer>>> {
+    /// A handle to the same list that tells `observer` of its refusals, if it has no observer. For whoever asks what is
+    /// behind it himself.
+    pub(crate) fn observed_list(&self, observer: &Arc<dyn Observer>) -> Self {
+        let Self { inner, list, offenders, clock, watch } = self;
+        let (inner, list, offenders) = (Arc::clone(inner), Arc::clone(list), Arc::clone(offenders));
+        let watch = if watch.is_blind() { watch.naming(Some(Arc::clone(observer))) } else { watch.clone() };
+        Self { inner, list, offenders, clock: clock.clone(), watch }
+    }
+}
+
 impl Offenders {
     /// Counts an answer about `key`.
     #[inline]
@@ -183,6 +206,21 @@ impl<A: Admit, C: Clock, O: Observer + Clone> Admit for DenyListed<A, C, O> {
     fn enter(&self, ask: &Ask<'_>) -> Run<Result<(Decision, Permit), Error>> {
         // The decision alone does not say which axis denied.
         self.admit(ask).map(|answer| answer.map(|admission| (admission.decision, admission.permit)))
+    }
+
+    fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
+        let inner = Arc::clone(&self.inner).observed(observer);
+        match (inner, self.watch.told_to(observer)) {
+            (None, None) => None,
+            (Some(inner), None) => {
+                let watch = self.watch.clone();
+                Some(Arc::new(self.before(inner, watch)))
+            }
+            (inner, Some(watch)) => {
+                let inner = inner.unwrap_or_else(|| Arc::<A>::clone(&self.inner));
+                Some(Arc::new(self.before(inner, watch)))
+            }
+        }
     }
 }
 

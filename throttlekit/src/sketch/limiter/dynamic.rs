@@ -1,5 +1,7 @@
 //! The limiter over a sketch as what doors and registries ask.
 
+use std::sync::Arc;
+
 use super::SketchLimiter;
 use crate::admit::{Admission, Admit, Ask, Meter};
 use crate::clock::Clock;
@@ -18,6 +20,10 @@ impl<C: Clock, O: Observer + Clone> Admit for SketchLimiter<C, O> {
     #[inline]
     fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
         Run::ready(self.decide(ask, CallKind::Check).map(Admission::rate))
+    }
+
+    fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
+        Some(Arc::new(self.told_to(observer)?))
     }
 }
 
@@ -68,5 +74,9 @@ impl<C: Clock, O: Observer + Clone> DynLimiter for SketchLimiter<C, O> {
 
     fn dimension(&self) -> Result<Dimension, Error> {
         Err(Error::unsupported("a sketch takes no part in joint checks"))
+    }
+
+    fn observed_limiter(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn DynLimiter>> {
+        Some(Arc::new(self.told_to(observer)?))
     }
 }

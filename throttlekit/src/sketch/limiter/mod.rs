@@ -12,7 +12,7 @@ use super::Accuracy;
 use super::hash::Columns;
 use super::windows::{Part, Windows, lock};
 use crate::admit::Ask;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SystemClock, clock_of};
 use crate::decision::{Decision, Forecast, ceil_ms, ceil_wait, floor_units};
 use crate::error::{BuildError, Error};
 use crate::limiter::{Made, Watch};
@@ -108,6 +108,15 @@ impl<C, O> SketchLimiter<C, O> {
 }
 
 impl<C: Clock, O: Observer> SketchLimiter<C, O> {
+    /// A handle to the same counters that tells `observer`; `None` if it has an observer.
+    fn told_to(
+        self: Arc<Self>,
+        observer: &Arc<dyn Observer>,
+    ) -> Option<SketchLimiter<Arc<dyn Clock>, Arc<dyn Observer>>> {
+        let (core, watch) = (Arc::clone(&self.core), self.watch.told_to(observer)?);
+        Some(SketchLimiter { core, clock: clock_of(self, Self::clock), watch })
+    }
+
     /// Takes one unit from `key`, if it is there.
     ///
     /// # Errors

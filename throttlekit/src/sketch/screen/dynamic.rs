@@ -1,5 +1,7 @@
 //! The limiter behind a sketch as what doors and registries ask.
 
+use std::sync::Arc;
+
 use super::{Carry, Screened};
 use crate::admit::{Admission, Admit, Ask, Meter};
 use crate::clock::Clock;
@@ -16,6 +18,10 @@ impl<S: Carry, C: Clock, O: Observer + Clone> Admit for Screened<S, C, O> {
     #[inline]
     fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
         Run::ready(self.decide(ask, CallKind::Check).map(Admission::rate))
+    }
+
+    fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
+        Some(Arc::new(self.told_to(observer)?))
     }
 }
 
@@ -66,5 +72,9 @@ impl<S: Carry, C: Clock, O: Observer + Clone> DynLimiter for Screened<S, C, O> {
 
     fn dimension(&self) -> Result<Dimension, Error> {
         Err(Error::unsupported("a limiter behind a sketch takes no part in joint checks"))
+    }
+
+    fn observed_limiter(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn DynLimiter>> {
+        Some(Arc::new(self.told_to(observer)?))
     }
 }

@@ -17,7 +17,7 @@ use super::hash::{Columns, Mark};
 use super::windows::{Part, Windows, lock};
 use super::{Accuracy, MAX_LIMIT};
 use crate::admit::Ask;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SystemClock, clock_of};
 use crate::decision::{Decision, Forecast, ceil_ms, ceil_wait, floor_units};
 use crate::error::{BuildError, Error};
 use crate::limiter::{Made, Watch};
@@ -155,7 +155,16 @@ impl<S: Carry, C, O> Screened<S, C, O> {
     }
 }
 
+/// A limiter whose observer came later.
+type Observed<S> = Screened<S, Arc<dyn Clock>, Arc<dyn Observer>>;
+
 impl<S: Carry, C: Clock, O: Observer> Screened<S, C, O> {
+    /// A handle to the same keys that tells `observer`; `None` if it has an observer.
+    fn told_to(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Observed<S>> {
+        let (core, watch) = (Arc::clone(&self.core), self.watch.told_to(observer)?);
+        Some(Screened { core, clock: clock_of(self, Self::clock), watch })
+    }
+
     /// Whether `key` has a state that counts.
     pub fn is_exact(&self, key: &str) -> bool {
         self.core.table.contains(key, self.clock.now_ms())
