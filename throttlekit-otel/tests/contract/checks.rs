@@ -170,6 +170,33 @@ async fn a_lease_that_nobody_answers_has_failed() {
     assert_eq!(of(&series, metric::CHECK_ERRORS), [(r#"kind="store_unavailable" strategy="fixedWindow""#, 1.0)]);
 }
 
+/// A store whose answers take longer than a window.
+struct Slow(ManualClock);
+
+impl Store for Slow {
+    async fn run(&self, call: &mut Call) -> Result<(), Error> {
+        let (states, now_ms) = (vec![None; call.keys().len()], call.now_ms());
+        call.step(&states, now_ms)?;
+        self.0.advance(2_000.0);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_lease_whose_window_is_over_when_it_comes_is_late() {
+    let (sdk, clock) = (Sdk::new(), ManualClock::new(0.0));
+    let window = FixedWindow::builder().limit(6.0).window_ms(1_000.0).build().unwrap();
+    let builder = TwoTier::builder(window).batch(4.0).window_coupled(true).keyspace(Remote::new(Slow(clock.clone())));
+    let leased = builder.clock(clock).observer(telemetry(&sdk)).build().unwrap();
+    assert!(!leased.run_check("k", 1.0).await.unwrap().allowed, "no unit ever came in time");
+    let late = leased.stats();
+    assert_eq!((late.granted, late.late), (12.0, 12.0));
+    let series = sdk.collect();
+    assert_eq!(of(&series, metric::LEASES), [(r#"outcome="late" strategy="fixedWindow""#, 3.0)]);
+    let latency = one(&series, metric::LEASE_LATENCY);
+    assert_eq!((latency.count, latency.value), (3, 6_000.0));
+}
+
 #[test]
 fn panics_of_observers_are_counted() {
     #[derive(Clone)]
