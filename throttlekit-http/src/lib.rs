@@ -12,6 +12,7 @@ mod forms;
 mod hooks;
 pub mod key;
 mod limits;
+mod observed;
 mod options;
 mod pass;
 #[cfg(feature = "config")]

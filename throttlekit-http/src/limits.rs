@@ -28,6 +28,8 @@ pub struct Limits<D: Door> {
 
 pub(crate) struct Shared<D: Door> {
     pub(crate) rules: Rules<D>,
+    /// The rules as they were built, without an observer of the middleware.
+    built: Rules<D>,
     pub(crate) hooks: Hooks<D>,
     /// Whether the hook was told that peers are not known.
     pub(crate) nobody_told: Arc<AtomicBool>,
@@ -69,7 +71,8 @@ impl<D: Door> Limits<D> {
     }
 
     fn with_rules(rules: Rules<D>) -> Self {
-        Self { shared: Arc::new(Shared { rules, hooks: Hooks::default(), nobody_told: Arc::default() }) }
+        let (built, hooks) = (rules.clone(), Hooks::default());
+        Self { shared: Arc::new(Shared { rules, built, hooks, nobody_told: Arc::default() }) }
     }
 
     /// Leaves requests alone for which `skip` says true: no store is asked, no header field written, no hook called.
@@ -112,12 +115,20 @@ impl<D: Door> Limits<D> {
         self.change(|hooks| hooks.hold_upgrades = hold)
     }
 
-    /// Tells `observer` of clients that go away while they wait for a decision or hold a slot. Decisions are told of by the
-    /// limits themselves, to the observer that they were built with. Rules from a file have theirs already: that of
-    /// the options that the file was loaded with.
+    /// Tells `observer` of every decision, wait, lease and admission of the limits, as if each had been built with it, and of
+    /// clients that go away while they wait for a decision or hold a slot. Rules that are loaded anew keep it.
+    ///
+    /// Limits that have an observer of their own keep that one, also those of a file that was loaded with one: what they
+    /// decide is told once, to it. What else asks a limit is told to nobody by this: the limit itself goes on as it was
+    /// built. Of several calls the last one counts. A limit of your own says by [`Admit::observed`] and
+    /// [`DynLimiter::observed_limiter`] how it tells somebody.
     #[must_use]
-    pub fn observer(self, observer: impl Observer) -> Self {
-        self.change(|hooks| hooks.observer = Some(Arc::new(observer)))
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        let observer: Arc<dyn Observer> = Arc::new(observer);
+        let shared = Arc::make_mut(&mut self.shared);
+        shared.rules = shared.built.observed(&observer);
+        shared.hooks.observer = Some(observer);
+        self
     }
 
     fn change(mut self, change: impl FnOnce(&mut Hooks<D>)) -> Self {
@@ -148,8 +159,9 @@ impl<D: Door> fmt::Debug for Rules<D> {
 
 impl<D: Door> Clone for Shared<D> {
     fn clone(&self) -> Self {
-        let Self { rules, hooks, nobody_told } = self;
-        Self { rules: rules.clone(), hooks: hooks.clone(), nobody_told: Arc::clone(nobody_told) }
+        let Self { rules, built, hooks, nobody_told } = self;
+        let nobody_told = Arc::clone(nobody_told);
+        Self { rules: rules.clone(), built: built.clone(), hooks: hooks.clone(), nobody_told }
     }
 }
 

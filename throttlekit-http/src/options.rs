@@ -57,8 +57,14 @@ macro_rules! options_of_limits {
             self.shared.hold_upgrades(hold).into()
         }
 
-        /// Tells `observer` of clients that go away while they wait for a decision or hold a slot. Decisions are told of by
-        /// the limits themselves, to the observer that they were built with.
+        /// Tells `observer` of every decision, wait, lease and admission of the limits, as if each had been built with it, and
+        /// of clients that go away while they wait for a decision or hold a slot. Rules that are loaded anew keep it.
+        ///
+        /// Limits that have an observer of their own keep that one, also those of a file that was loaded with one: what they
+        /// decide is told once, to it. What else asks a limit is told to nobody by this: the limit itself goes on as it
+        /// was built. Of several calls the last one counts. A limit of your own says by
+        /// [`Admit::observed`](::throttlekit::Admit::observed) and
+        /// [`DynLimiter::observed_limiter`](::throttlekit::DynLimiter::observed_limiter) how it tells somebody.
         #[must_use]
         pub fn observer(self, observer: impl ::throttlekit::Observer) -> Self {
             self.shared.observer(observer).into()

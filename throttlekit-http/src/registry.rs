@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
-use throttlekit::BuildError;
 use throttlekit::config::{ApiKeySource, ApiKeySpec, HttpRule, KeySource};
 use throttlekit::headers::Headers;
 use throttlekit::policy::{self, Policies, Policy, PolicySet, RuleLimit};
+use throttlekit::{BuildError, Observer};
 
 use crate::admitted::Metered;
 use crate::door::{Door, Head as _};
@@ -22,6 +22,8 @@ use crate::terms::Resolve;
 /// rules anew.
 pub(crate) struct Registry<D: Door> {
     policies: Policies,
+    /// Who is told, if the policies have nobody to tell.
+    observer: Option<Arc<dyn Observer>>,
     compiled: ArcSwap<Compiled<D>>,
     /// Held while rules are made, so that one request does it and not all.
     compiling: Mutex<()>,
@@ -48,7 +50,14 @@ impl<D: Door> Registry<D> {
             return Err(BuildError::missing("http.rules"));
         }
         let compiled = ArcSwap::from_pointee(compiled);
-        Ok(Self { policies: policies.clone(), compiled, compiling: Mutex::new(()) })
+        Ok(Self { policies: policies.clone(), observer: None, compiled, compiling: Mutex::new(()) })
+    }
+
+    /// The same policies with `observer` to tell, now and after each reload. Policies that have an observer keep it.
+    pub(crate) fn observed(&self, observer: &Arc<dyn Observer>) -> Self {
+        let observer = self.policies.observer().is_none_or(Observer::is_blind).then(|| Arc::clone(observer));
+        let compiled = ArcSwap::from_pointee(self.compiled.load().observed(observer.as_ref()));
+        Self { policies: self.policies.clone(), observer, compiled, compiling: Mutex::new(()) }
     }
 
     /// The rules that are in effect now.
@@ -67,7 +76,8 @@ impl<D: Door> Registry<D> {
         // Rules are made before they are put in place, so a panic in here leaves nothing half done.
         let _alone = self.compiling.lock().unwrap_or_else(PoisonError::into_inner);
         if self.compiled.load().version != self.policies.version() {
-            let compiled = Compiled::new(&self.policies).unwrap_or_else(|_| {
+            let compiled = Compiled::new(&self.policies).map(|compiled| compiled.observed(self.observer.as_ref()));
+            let compiled = compiled.unwrap_or_else(|_| {
                 // The registry has checked what can be wrong here. If it missed something the old rules go on: the
                 // alternative would be not to limit at all.
                 let old = self.compiled.load();
@@ -87,6 +97,15 @@ impl<D: Door> Compiled<D> {
         let set = policies.current();
         let rules = set.rules().iter().map(|rule| compile(rule).map(Arc::new)).collect::<Result<_, _>>()?;
         Ok(Self { version, set, rules })
+    }
+
+    /// The same rules with `observer` to tell, if there is one.
+    fn observed(&self, observer: Option<&Arc<dyn Observer>>) -> Self {
+        let rule = |rule: &Arc<Rule<D>>| match observer {
+            Some(observer) => Arc::new(rule.observed(observer)),
+            None => Arc::clone(rule),
+        };
+        Self { version: self.version, set: Arc::clone(&self.set), rules: self.rules.iter().map(rule).collect() }
     }
 
     /// The rule for a request; `None` if it is not limited.

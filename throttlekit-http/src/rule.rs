@@ -91,6 +91,7 @@ impl<D: Door> Source<D> {
 }
 
 /// What is shown of one limit of a rule.
+#[derive(Clone)]
 pub(crate) struct Limit {
     /// The name of the policy.
     pub(crate) name: Box<str>,

@@ -12,12 +12,16 @@
 mod client;
 mod limits;
 mod meters;
+mod observed;
 mod plans;
 mod servers;
 mod setup;
 mod site;
 mod slots;
 mod sockets;
+#[allow(dead_code)] // a part is used
+#[path = "../../../throttlekit/tests/support/story.rs"]
+mod story;
 
 /// Each case as a test.
 macro_rules! cases {
@@ -33,7 +37,7 @@ macro_rules! suite {
     ($($module:ident: $framework:ident;)*) => {$(
         mod $module {
             use crate::servers::$framework;
-            use crate::{limits, meters, plans, slots};
+            use crate::{limits, meters, observed, plans, slots};
 
             cases! { $framework:
                 limits::admitted_responses_keep_what_they_are,
@@ -57,6 +61,11 @@ macro_rules! suite {
                 meters::a_handler_that_refuses_says_when_to_come_back,
                 meters::handlers_count_more_under_the_same_key,
                 meters::handlers_settle_what_the_admission_took,
+                observed::a_limiter_tells_the_observer_of_its_door,
+                observed::a_guard_tells_of_those_who_wait,
+                observed::a_unified_admission_tells_of_its_parts_and_of_the_whole,
+                observed::a_file_tells_also_of_what_is_loaded_later,
+                observed::a_file_with_an_observer_tells_that_one_once,
                 plans::a_header_names_the_plan,
                 plans::a_key_has_a_plan,
                 plans::a_plan_may_hold_slots,

@@ -4,8 +4,14 @@ use std::sync::Arc;
 use std::sync::Mutex;
 
 use throttlekit::policy::{LoadOptions, Policies};
-use throttlekit::{Admission, Admit, Ask, Error, FailMode, GuardStats, ManualClock, Run};
+use throttlekit::store::memory::Table;
+use throttlekit::strategy::fixed_window::Count;
+use throttlekit::{
+    Admission, Admit, Ask, Error, FailMode, FixedWindow, Guard, GuardStats, Limiter, ManualClock, Run, Unified,
+};
 use throttlekit_http::{Door, Head as _, Limits, Rejection};
+
+use crate::story::Story;
 
 const RULES: &str = "
 limiters:
@@ -50,12 +56,40 @@ http:
 pub(crate) struct Setup {
     kind: Kind,
     pub(crate) heard: Heard,
+    /// Whom the middleware tells.
+    observer: Option<Story>,
+}
+
+/// What may be told to an observer, of each framework.
+pub(crate) trait Observed {
+    fn observed(self, observer: Story) -> Self;
+}
+
+impl<F: throttlekit_tower::Framework> Observed for throttlekit_tower::FrameworkLayer<F> {
+    fn observed(self, observer: Story) -> Self {
+        self.observer(observer)
+    }
+}
+
+impl Observed for throttlekit_actix::Throttle {
+    fn observed(self, observer: Story) -> Self {
+        self.observer(observer)
+    }
 }
 
 #[derive(Clone, Debug)]
 enum Kind {
     Rules { policies: Policies, options: Options },
+    Code(Code),
     Out(FailMode),
+}
+
+/// One limit for all requests.
+#[derive(Clone, Debug)]
+pub(crate) enum Code {
+    Limiter(Limiter<FixedWindow, Table<Count>, ManualClock>),
+    Guard(Guard<ManualClock>),
+    Unified(Unified<ManualClock>),
 }
 
 /// What a middleware is told beside its rules.
@@ -92,8 +126,39 @@ impl Admit for Out {
 impl Setup {
     /// The rules above, at a time that stands still.
     pub(crate) fn rules() -> Self {
-        let policies = Policies::load(RULES, LoadOptions::new().clock(ManualClock::new(0.0))).expect("a good text");
-        Self { kind: Kind::Rules { policies, options: Options::default() }, heard: Heard::default() }
+        Self::loaded(LoadOptions::new())
+    }
+
+    /// The same, loaded with an observer.
+    pub(crate) fn rules_told_to(observer: &Story) -> Self {
+        Self::loaded(LoadOptions::new().observer(observer.clone()))
+    }
+
+    fn loaded(options: LoadOptions) -> Self {
+        let policies = Policies::load(RULES, options.clock(ManualClock::new(0.0))).expect("a good text");
+        Self::of(Kind::Rules { policies, options: Options::default() })
+    }
+
+    /// One limit for all requests.
+    pub(crate) fn code(code: Code) -> Self {
+        Self::of(Kind::Code(code))
+    }
+
+    fn of(kind: Kind) -> Self {
+        Self { kind, heard: Heard::default(), observer: None }
+    }
+
+    /// The same, with a middleware that is given an observer.
+    pub(crate) fn observed(self, observer: &Story) -> Self {
+        Self { observer: Some(observer.clone()), ..self }
+    }
+
+    /// Loads the rules anew, with more of the rate.
+    pub(crate) fn reload(&self) {
+        let Kind::Rules { policies, .. } = &self.kind else { panic!("there are no rules") };
+        let text =
+            RULES.replace("rate: { strategy: fixedWindow, limit: 2,", "rate: { strategy: fixedWindow, limit: 3,");
+        assert!(policies.reload(&text).expect("a good text").is_changed());
     }
 
     /// The same, with denials of the application's own.
@@ -121,16 +186,33 @@ impl Setup {
 
     /// Limits whose store is out.
     pub(crate) fn out(mode: FailMode) -> Self {
-        Self { kind: Kind::Out(mode), heard: Heard::default() }
+        Self::of(Kind::Out(mode))
     }
 
     /// The middleware for a framework.
-    pub(crate) fn layer<D: Door>(&self) -> D::Layer {
+    pub(crate) fn layer<D: Door<Layer: Observed>>(&self) -> D::Layer {
+        let layer = self.layer_alone::<D>();
+        match &self.observer {
+            Some(observer) => layer.observed(observer.clone()),
+            None => layer,
+        }
+    }
+
+    fn layer_alone<D: Door>(&self) -> D::Layer {
         let (limited, failed) = (self.heard.clone(), self.heard.clone());
         let limits = match &self.kind {
             Kind::Out(mode) => {
                 let builder = Limits::<D>::builder_for(Out, ManualClock::new(0.0));
                 return builder.fail_mode(*mode).build().expect("good options");
+            }
+            Kind::Code(code) => {
+                let clock = ManualClock::new(0.0);
+                let builder = match code.clone() {
+                    Code::Limiter(limiter) => Limits::<D>::builder(limiter),
+                    Code::Guard(guard) => Limits::<D>::builder_for(guard, clock),
+                    Code::Unified(unified) => Limits::<D>::builder_for(unified, clock),
+                };
+                return builder.build().expect("good options");
             }
             Kind::Rules { policies, options } => {
                 let limits = Limits::<D>::from_config(policies).expect("rules");

@@ -3,6 +3,8 @@
 
 mod admissions;
 mod checks;
+#[cfg(feature = "config")]
+mod doors;
 mod guards;
 mod names;
 mod spans;

@@ -62,7 +62,8 @@ impl LoadOptions {
         self
     }
 
-    /// Who sees the decisions of all policies.
+    /// Who sees the decisions of all policies, whoever asks them. A middleware may also be given an observer of its own, where
+    /// there is none here.
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observer = Some(Arc::new(observer));
         self
