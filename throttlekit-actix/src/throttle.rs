@@ -102,7 +102,7 @@ impl Throttle {
     /// show the one that is [binding](throttlekit::headers::binding). A reload of `policies` takes effect with the next
     /// request; asking whether there was one costs an atomic read.
     ///
-    /// The path is the whole one, also within a scope.
+    /// The path is the whole one, also within a scope, however its letters are percent-encoded.
     ///
     /// # Errors
     ///

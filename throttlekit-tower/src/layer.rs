@@ -97,7 +97,7 @@ impl<F: Framework> FrameworkLayer<F> {
     /// show the one that is [binding](throttlekit::headers::binding). A reload of `policies` takes effect with the next
     /// request; asking whether there was one costs an atomic read.
     ///
-    /// The path is the one that the layer sees, undecoded. The peer's address is the extension
+    /// The path is the one that the layer sees, however its letters are percent-encoded. The peer's address is the extension
     /// [`PeerAddr`](crate::PeerAddr), unless the framework `F` says otherwise.
     ///
     /// # Errors

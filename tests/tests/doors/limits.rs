@@ -159,6 +159,15 @@ pub(crate) async fn skipped_requests_are_left_alone<F: Framework>() {
     assert_eq!(field(&client.get("/rate/hello").await, "ratelimit-remaining"), "1");
 }
 
+/// Some frameworks decode a path before they look for its handler.
+pub(crate) async fn rules_hold_however_a_path_is_spelt<F: Framework>() {
+    let server = Server::<F>::start(Setup::rules()).await;
+    let mut client = server.client().await;
+    for (path, status) in [("/rate/hello", 200), ("/r%61te/hello", 200), ("/%72%61%74%65/h%65llo", 429)] {
+        assert_eq!(client.get(path).await.status(), status, "{path}");
+    }
+}
+
 pub(crate) async fn keys_come_from_a_header_field<F: Framework>() {
     let server = Server::<F>::start(Setup::rules()).await;
     let mut client = server.client().await;

@@ -51,6 +51,7 @@ macro_rules! suite {
                 limits::a_connection_carries_many_requests,
                 limits::options_pass_unless_they_are_to_count,
                 limits::skipped_requests_are_left_alone,
+                limits::rules_hold_however_a_path_is_spelt,
                 limits::keys_come_from_a_header_field,
                 limits::the_fail_mode_decides_when_the_store_is_out,
                 limits::clients_of_one_ipv6_network_count_together,

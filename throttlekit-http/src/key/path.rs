@@ -1,5 +1,7 @@
 //! Parameters of the path.
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode_str;
 use throttlekit::BuildError;
 
@@ -14,8 +16,9 @@ use crate::door::{Door, Head as _};
 pub struct PathParam {
     /// How many slashes precede its segment.
     segment: usize,
-    prefix: Box<str>,
-    suffix: Box<str>,
+    /// What precedes and follows it there, decoded.
+    prefix: Box<[u8]>,
+    suffix: Box<[u8]>,
     /// Whether it stands for all segments from there on.
     rest: bool,
 }
@@ -45,7 +48,10 @@ impl PathParam {
             from = open + 2;
         };
         let (found, suffix) = segment.get(open + 1..)?.split_once('}')?;
-        let plain = |text: &str| text.replace("{{", "{").replace("}}", "}").into_boxed_str();
+        let plain = |text: &str| {
+            let text = text.replace("{{", "{").replace("}}", "}");
+            percent_decode_str(&text).collect()
+        };
         (found.trim_start_matches('*') == name).then(|| Self {
             segment: index,
             prefix: plain(&segment[..open]),
@@ -63,8 +69,15 @@ impl<D: Door> KeyExtractor<D> for PathParam {
         } else {
             path.split('/').nth(self.segment)?
         };
-        let text = segment.strip_prefix(&*self.prefix)?.strip_suffix(&*self.suffix)?;
         // Otherwise each way to write a letter would be another key.
-        (!text.is_empty()).then(|| value::bounded(percent_decode_str(text).into()))
+        let segment: Cow<'a, [u8]> = percent_decode_str(segment).into();
+        let end = segment.strip_suffix(&*self.suffix)?.len();
+        let text = match segment {
+            Cow::Borrowed(segment) => segment.get(..end)?.strip_prefix(&*self.prefix).map(Cow::Borrowed),
+            Cow::Owned(segment) => {
+                segment.get(..end)?.strip_prefix(&*self.prefix).map(|text| Cow::Owned(text.to_vec()))
+            }
+        };
+        text.filter(|text| !text.is_empty()).map(value::bounded)
     }
 }

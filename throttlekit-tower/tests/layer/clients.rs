@@ -144,7 +144,9 @@ fn a_path_parameter_is_one_key_however_it_is_written() {
     let rest = PathParam::of("/files/{*rest}", "rest").expect("a parameter");
     assert_eq!(key_of(&rest, &to("/files/a/b%2Fc")).as_deref(), Some("a/b/c"));
     let dated = PathParam::of("/{{v1}}/log-{day}.txt", "day").expect("a parameter");
-    assert_eq!(key_of(&dated, &to("/x/log-monday.txt")).as_deref(), Some("monday"));
+    for path in ["/x/log-monday.txt", "/x/%6cog-mond%61y%2etxt"] {
+        assert_eq!(key_of(&dated, &to(path)).as_deref(), Some("monday"), "{path}");
+    }
     assert_eq!(key_of(&dated, &to("/x/monday")), None);
     let error = PathParam::of("/users/{id}", "user").expect_err("another name");
     assert_eq!(error.to_string(), r#"pathParam.name is "user": must be a parameter of the path "/users/{id}""#);

@@ -1,6 +1,8 @@
 //! Which rule of the `http` section a request falls under.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
 
 use matchit::{InsertError, Router};
 
@@ -35,7 +37,7 @@ impl Routes {
                 if bad.contains(&index) {
                     continue;
                 }
-                if let Err(error) = router.insert(rules[index].path.as_str(), index) {
+                if let Err(error) = router.insert(Spelling::Pattern.of(&rules[index].path), index) {
                     bad.insert(index);
                     conflicts.push(Conflict { rule: index, message: describe(&error) });
                 }
@@ -50,12 +52,55 @@ impl Routes {
         (routes, conflicts)
     }
 
-    /// The index of the most specific rule for a request; `path` is the path of the URI as it was sent.
+    /// The index of the most specific rule for a request; `path` is the path of the URI as it was sent. However its letters
+    /// are written, the rule is the same.
     pub(crate) fn find(&self, method: &str, path: &str) -> Option<usize> {
         let named = self.named.iter().find(|(name, _)| name == method);
         let router = named.map_or(&self.other, |(_, router)| router);
-        router.at(path).ok().map(|found| *found.value)
+        router.at(&Spelling::Path.of(path)).ok().map(|found| *found.value)
     }
+}
+
+/// The one spelling in which patterns and paths are compared.
+///
+/// A path can be written in many ways, since any of its letters may be percent-encoded, and some servers decode it before they
+/// look for a handler. Compared as it was sent, a client could choose a spelling that no rule knows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spelling {
+    Path,
+    /// Where a brace that stands for itself is doubled.
+    Pattern,
+}
+
+impl Spelling {
+    /// `text` with printable ASCII as it is, but for an encoded slash or percent sign, which separate nothing and encode
+    /// nothing; and all else encoded, in capitals.
+    fn of(self, text: &str) -> Cow<'_, str> {
+        if text.is_ascii() && !text.as_bytes().contains(&b'%') {
+            return Cow::Borrowed(text);
+        }
+        let mut spelt = String::with_capacity(text.len());
+        let mut rest = text.as_bytes();
+        while let Some((&first, after)) = rest.split_first() {
+            let encoded = encoded(rest);
+            let (octet, after) = encoded.unwrap_or((first, after));
+            rest = after;
+            match octet {
+                b'{' | b'}' if encoded.is_some() && self == Self::Pattern => spelt.extend([char::from(octet); 2]),
+                b' '..=b'~' if encoded.is_none() || !matches!(octet, b'/' | b'%') => spelt.push(char::from(octet)),
+                // Writing to a `String` cannot fail.
+                _ => _ = write!(spelt, "%{octet:02X}"),
+            }
+        }
+        Cow::Owned(spelt)
+    }
+}
+
+/// The octet that is percent-encoded at the start of `text`, and what follows it.
+fn encoded(text: &[u8]) -> Option<(u8, &[u8])> {
+    let [b'%', high, low, after @ ..] = text else { return None };
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    Some((u8::try_from(digit(high)? << 4 | digit(low)?).ok()?, after))
 }
 
 /// What is wrong with one pattern by itself.

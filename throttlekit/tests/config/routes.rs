@@ -1,7 +1,9 @@
 //! Which rule of the `http` section a request falls under.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
+use proptest::prelude::*;
 use throttlekit::policy::{Policies, PolicySet};
 
 /// Policies with these rules over one limiter `x`; each rule is the fields before `policy`.
@@ -52,6 +54,9 @@ fn no_match_is_no_limit() {
     let set = rules(&["path: /a, methods: [GET]"]);
     assert_eq!((set.rule_for("POST", "/a"), set.rule_for("GET", "/b")), (None, None));
     assert_eq!(rules(&[]).rule_for("GET", "/"), None);
+    // As with axum, the rest is not empty.
+    let set = rules(&["path: '/{*rest}', methods: [GET]", "path: '/files/{*rest}', methods: [PUT]"]);
+    assert_eq!((set.rule_for("GET", "/"), set.rule_for("PUT", "/files/")), (None, None));
 }
 
 /// Frameworks answer HEAD with the handler of GET; a limit on GET that HEAD passes by would be none.
@@ -82,6 +87,73 @@ fn options_are_covered_only_where_asked() {
 fn patterns_of_different_methods_may_differ_in_names() {
     let set = rules(&["path: '/a/{id}', methods: [GET]", "path: '/a/{name}', methods: [POST]"]);
     assert_eq!((set.rule_for("GET", "/a/1"), set.rule_for("POST", "/a/1")), (Some(0), Some(1)));
+}
+
+/// Otherwise a client had a spelling that no rule knows, for each server that decodes paths.
+#[test]
+fn however_a_path_is_spelt_the_rule_is_the_same() {
+    let set = rules(&[
+        "path: /api/hello",
+        "path: '/a b/{id}'",
+        "path: /c%20d",
+        "path: '/gr\u{fc}n'",
+        "path: '/{{x}}/%7By%7d'",
+    ]);
+    for (path, rule) in [
+        ("/api/%68ello", Some(0)),
+        ("/%61%70%69/%68%65%6C%6c%6F", Some(0)),
+        ("/a%20b/%2F", Some(1)),
+        ("/c d", Some(2)),
+        ("/%63%20d", Some(2)),
+        ("/gr%C3%BCn", Some(3)),
+        ("/gr%c3%bc%6e", Some(3)),
+        ("/gr\u{fc}n", Some(3)),
+        ("/{x}/{y}", Some(4)),
+        ("/%7bx}/%7By%7D", Some(4)),
+        // An encoded slash separates nothing, and what is decoded once is not decoded again.
+        ("/api%2Fhello", None),
+        ("/api%2fhello", None),
+        ("/api/%2568ello", None),
+        ("/api/hello%", None),
+        ("/api/hello%2", None),
+        ("/api/%zzhello", None),
+        ("/api/hello%00", None),
+        ("/api/hello%FF", None),
+    ] {
+        assert_eq!(set.rule_for("GET", path), rule, "{path}");
+    }
+}
+
+#[test]
+fn patterns_that_differ_in_spelling_alone_match_the_same_requests() {
+    let text = "
+limiters: { x: { strategy: gcra, limit: 1, period: 1s } }
+http: { rules: [{ path: /api, policy: x }, { path: '/%61pi', policy: x }] }
+";
+    let errors = Policies::from_yaml(text).unwrap_err().to_string();
+    assert!(errors.contains("matches the same requests as the rule for /api"), "{errors}");
+}
+
+#[test]
+fn any_letters_may_be_encoded() {
+    let set = rules(&["path: '/{*rest}'", "path: /api/hello", "path: '/api/{id}'"]);
+    let segment = || prop_oneof![Just("api".to_owned()), Just("hello".to_owned()), "[ -$&-.0-~\u{e9}\u{1F600}]{1,6}"];
+    proptest!(|(
+        segments in proptest::collection::vec(segment(), 1..4),
+        choices in proptest::collection::vec(any::<bool>(), 1..40),
+    )| {
+        let path = format!("/{}", segments.join("/"));
+        let mut choices = choices.iter().cycle();
+        let mut spelt = String::new();
+        for byte in path.bytes() {
+            if byte != b'/' && (!byte.is_ascii() || choices.next() == Some(&true)) {
+                write!(spelt, "%{byte:02x}").unwrap();
+            } else {
+                spelt.push(char::from(byte));
+            }
+        }
+        prop_assert_eq!(set.rule_for("GET", &spelt), set.rule_for("GET", &path), "{}", spelt);
+    });
 }
 
 #[test]
