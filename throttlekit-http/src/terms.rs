@@ -64,7 +64,8 @@ pub trait Resolve<D: Door>: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// `store_unavailable` where the fail mode is to decide; anything else is answered as an error of the server.
+    /// `store_unavailable` where the fail mode is to decide; anything else is answered as an error of the server, and so is a
+    /// panic, also while it is waited for.
     fn resolve(&self, head: &D::Head<'_>, key: &str) -> Run<Result<Terms, Error>>;
 }
 
@@ -77,7 +78,7 @@ const DEFAULT_TTL: Duration = Duration::from_secs(60);
 /// Terms by key from an asynchronous function, such as a query for the plan of an API key, remembered for a while in
 /// bounded memory. Requests that ask for one key at a time share one call.
 ///
-/// An error is not remembered. The function sees the key as the request counts under it: of an API key that is the hash.
+/// An error is not remembered, nor is a panic. The function sees the key as the request counts under it: of an API key that is the hash.
 ///
 /// ```
 /// use throttlekit::Error;

@@ -13,6 +13,7 @@ use throttlekit::{Admission, Ask, Error, Observer, Permit, Priority, Run, Stage}
 use crate::decide::{Stop, Verdict};
 use crate::door::Door;
 use crate::ending::Watch;
+use crate::hooks::unwound;
 use crate::limits::Limits;
 use crate::pass::Pass;
 use crate::rule::Rule;
@@ -77,7 +78,10 @@ impl Future for Answering {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
         match self.get_mut() {
-            Self::Terms(run) => Pin::new(run).poll(cx).map(Reply::Terms),
+            // Whoever finds the terms is of the application, and what it does wrong must not take the request with it.
+            Self::Terms(run) => unwound(|| Pin::new(run).poll(cx))
+                .unwrap_or_else(|| Poll::Ready(Err(Error::invalid_argument("the function for terms panicked"))))
+                .map(Reply::Terms),
             Self::Limits(run) => Pin::new(run).poll(cx).map(|result| Reply::Limits(result.into())),
             #[cfg(feature = "config")]
             Self::Guarded(run) => Pin::new(run).poll(cx).map(|entry| Reply::Limits(entry.into())),

@@ -335,6 +335,33 @@ async fn a_lookup_that_fails_is_subject_to_the_fail_mode_and_asks_again() {
 }
 
 #[tokio::test]
+async fn a_lookup_that_panics_is_an_error_of_the_server_and_asks_again() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let lookup = Lookup::new(move |_| {
+        let asked = count.fetch_add(1, Ordering::SeqCst);
+        assert!(asked != 0, "before it waits");
+        async move {
+            tokio::task::yield_now().await;
+            assert!(asked != 1, "while it waits");
+            Ok(Terms::new().plan("pro"))
+        }
+    });
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&told);
+    let layer = tiered().terms(lookup).build().expect("good options").on_error(move |failure| {
+        log.lock().expect("no panic").push(failure.error.to_string());
+    });
+    let (service, inner) = around(&layer);
+    for _ in 0..2 {
+        assert_eq!(limits_of(&service, |_| ()).await.1, StatusCode::INTERNAL_SERVER_ERROR);
+    }
+    assert_eq!(inner.calls(), 0);
+    assert_eq!(*told.lock().expect("no panic"), ["the function for terms panicked"; 2]);
+    assert_eq!(limits_of(&service, |_| ()).await, ("3".to_owned(), StatusCode::CREATED));
+}
+
+#[tokio::test]
 async fn the_service_can_count_more_under_the_key_of_the_request() {
     let left = Arc::new(Mutex::new(None));
     let log = Arc::clone(&left);
