@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::{Path, State};
 use axum::response::IntoResponse as _;
 use axum::routing::get;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
-use throttlekit::{Error, FixedWindow, Gcra, Limiter, ManualClock};
+use throttlekit::store::memory::Table;
+use throttlekit::{Error, FixedWindow, Gcra, Limiter, ManualClock, Program};
 use throttlekit_axum::{PeerAddr, Refusal, RouterExt as _, ThrottleLayer, Throttled};
 use tower::ServiceExt as _;
 
@@ -72,6 +74,23 @@ async fn a_router_is_limited_as_far_as_it_has_got() {
         statuses.push(app.clone().oneshot(request).await.expect("a response").status().as_u16());
     }
     assert_eq!(statuses, [200, 429, 200]);
+}
+
+#[tokio::test]
+async fn a_limit_in_the_state_refuses_as_a_layer_does() {
+    type Invitations = Limiter<Gcra, Table<<Gcra as Program>::State>, ManualClock>;
+    async fn invite(State(invitations): State<Invitations>, Path(team): Path<String>) -> Result<&'static str, Refusal> {
+        invitations.check(&team)?.into_result()?;
+        Ok("invited")
+    }
+    let limiter = Limiter::builder(Gcra::per_second(1).expect("a rate")).clock(ManualClock::new(0.0)).build();
+    let app = Router::new().route("/{team}", get(invite)).with_state(limiter);
+    for (path, status, retry_after) in [("/a", 200, None), ("/a", 429, Some("1")), ("/b", 200, None)] {
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        let response = app.clone().oneshot(request).await.expect("a response");
+        let field = response.headers().get("retry-after").map(|value| value.to_str().expect("text"));
+        assert_eq!((response.status().as_u16(), field), (status, retry_after), "{path}");
+    }
 }
 
 #[tokio::test]
