@@ -62,11 +62,13 @@ impl Throttle {
     /// use throttlekit::headers::HeaderFamily;
     /// use throttlekit::{FailMode, Gcra, Limiter, MissingKey};
     /// use throttlekit_actix::Throttle;
-    /// use throttlekit_actix::key::HeaderKey;
+    /// use throttlekit_actix::key::{ApiKey, KeyHasher};
     ///
+    /// // Of the program's configuration.
+    /// let hasher = KeyHasher::new("2026-11", "16 bytes or more")?;
     /// let throttle = Throttle::builder(Limiter::new(Gcra::per_second(100)?))
     ///     .policy_name("uploads")
-    ///     .key(HeaderKey::named("x-api-key")?)
+    ///     .key(ApiKey::header("x-api-key", hasher)?)
     ///     .missing_key(MissingKey::Reject)
     ///     .cost_fn(|request| if request.method() == actix_web::http::Method::POST { 10.0 } else { 1.0 })
     ///     .fail_mode(FailMode::Closed)
@@ -119,7 +121,7 @@ impl Throttle {
     ///   api: { strategy: gcra, limit: 100, period: 1m, burst: 20 }
     /// http:
     ///   rules:
-    ///     - { path: '/api/{*rest}', policy: api, key: { header: x-api-key }, missing: reject }
+    ///     - { path: '/api/{*rest}', policy: api, key: { header: x-tenant }, missing: reject }
     /// ")?;
     /// let throttle = Throttle::from_config(&policies)?;
     /// # let _ = throttle;

@@ -67,11 +67,13 @@ impl<F: Framework> FrameworkLayer<F> {
     /// use throttlekit::headers::HeaderFamily;
     /// use throttlekit::{FailMode, Gcra, Limiter, MissingKey};
     /// use throttlekit_tower::ThrottleLayer;
-    /// use throttlekit_tower::key::HeaderKey;
+    /// use throttlekit_tower::key::{ApiKey, KeyHasher};
     ///
+    /// // Of the program's configuration.
+    /// let hasher = KeyHasher::new("2026-11", "16 bytes or more")?;
     /// let layer = ThrottleLayer::builder(Limiter::new(Gcra::per_second(100)?))
     ///     .policy_name("uploads")
-    ///     .key(HeaderKey::named("x-api-key")?)
+    ///     .key(ApiKey::header("x-api-key", hasher)?)
     ///     .missing_key(MissingKey::Reject)
     ///     .cost_fn(|request| if request.method() == http::Method::POST { 10.0 } else { 1.0 })
     ///     .fail_mode(FailMode::Closed)
@@ -115,7 +117,7 @@ impl<F: Framework> FrameworkLayer<F> {
     ///   api: { strategy: gcra, limit: 100, period: 1m, burst: 20 }
     /// http:
     ///   rules:
-    ///     - { path: '/api/{*rest}', policy: api, key: { header: x-api-key }, missing: reject }
+    ///     - { path: '/api/{*rest}', policy: api, key: { header: x-tenant }, missing: reject }
     /// ")?;
     /// let layer = ThrottleLayer::from_config(&policies)?;
     /// # let _ = layer;

@@ -20,7 +20,7 @@
 //! http:
 //!   defaults: { failMode: open }
 //!   rules:
-//!     - { path: "/api/{*rest}", policy: api, key: { header: x-api-key } }
+//!     - { path: "/api/{*rest}", policy: api, key: { header: x-tenant } }
 //!     - { path: /api/upload, methods: [POST], policies: [api, uploads], cost: 2 }
 //! "#,
 //! )?;
