@@ -1,5 +1,6 @@
 //! Routers in process.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -32,6 +33,29 @@ async fn without_connect_info_requests_share_a_key_and_one_is_reported() {
     }
     assert_eq!(statuses, [StatusCode::OK, StatusCode::OK, StatusCode::TOO_MANY_REQUESTS]);
     assert_eq!(told.load(Ordering::SeqCst), 1);
+}
+
+/// In a process of its own, whose standard error can be read.
+#[test]
+fn without_a_hook_it_is_on_standard_error() {
+    const OF_ITS_OWN: &str = "THROTTLEKIT_AXUM_TEST_WITHOUT_A_HOOK";
+    if std::env::var_os(OF_ITS_OWN).is_some() {
+        let limiter = Limiter::new(Gcra::per_second(2).expect("a rate"));
+        let app = Router::new().route("/", get(|| async { "hello" })).layer(ThrottleLayer::new(limiter));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        for _ in 0..3 {
+            let response = app.clone().oneshot(Request::new(Body::empty()));
+            runtime.block_on(response).expect("a response");
+        }
+        return;
+    }
+    let mut again = Command::new(std::env::current_exe().expect("this program"));
+    again.args(["--exact", "without_a_hook_it_is_on_standard_error"]).env(OF_ITS_OWN, "1");
+    let output = again.output().expect("it runs");
+    assert!(output.status.success());
+    let errors = String::from_utf8(output.stderr).expect("text");
+    let lines: Vec<_> = errors.lines().filter(|line| line.starts_with("throttlekit: ")).collect();
+    assert!(matches!(&*lines, [line] if line.contains("into_make_service_with_connect_info")), "{errors}");
 }
 
 #[tokio::test]

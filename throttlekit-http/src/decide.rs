@@ -360,7 +360,7 @@ impl<D: Door> Shared<D> {
         (!manners.shadow).then(|| Box::new(Stop::Answer(self.hooks.response(manners.problem_json, rejection))))
     }
 
-    /// Tells the hook, once in the life of the middleware, that no peer is known: the server is put together wrongly, and
+    /// Tells, once in the life of the middleware, that no peer is known: the server is put together wrongly, and
     /// saying so with each request would only fill the log.
     #[cold]
     fn tell_nobody(&self, head: &D::Head<'_>, rule: &Rule<D>) {
@@ -369,7 +369,7 @@ impl<D: Door> Shared<D> {
                 "the peer's address of a request is not known, so requests share the key `anon`: {}",
                 D::PEER_REMEDY
             ));
-            self.hooks.failed(&Failure { request: D::shorten(*head), policy: rule.first_name(), error: &error });
+            self.hooks.misconfigured(&Failure { request: D::shorten(*head), policy: rule.first_name(), error: &error });
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the user hangs onto a middleware. Nothing of it can leave a request unanswered.
 
 use std::fmt;
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -74,6 +75,17 @@ impl<D: Door> Hooks<D> {
     pub(crate) fn failed<'a>(&self, failure: &Failure<'a, D::Head<'a>>) {
         if let Some(hook) = &self.on_error {
             unwound(|| hook(failure));
+        }
+    }
+
+    /// Tells of a mistake in how the application is put together. Where there is no hook it is on standard error, since all goes
+    /// on as if nothing were wrong.
+    #[cold]
+    pub(crate) fn misconfigured<'a>(&self, failure: &Failure<'a, D::Head<'a>>) {
+        self.failed(failure);
+        if self.on_error.is_none() {
+            // If nobody reads that either, nobody wants to know.
+            let _ = writeln!(std::io::stderr(), "throttlekit: {}", failure.error);
         }
     }
 
