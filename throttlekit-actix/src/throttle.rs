@@ -82,7 +82,8 @@ impl Throttle {
     }
 
     /// Limits every request by anything that admits, such as a guard of concurrency. `clock` is the one that it decides
-    /// by; header fields tell spans from it.
+    /// by; header fields tell spans from it. The policy is called `default` unless it is
+    /// [named](ThrottleBuilder::policy_name).
     ///
     /// ```
     /// use throttlekit::{Guard, SystemClock};
@@ -90,6 +91,25 @@ impl Throttle {
     ///
     /// // 50 requests at a time, each until its response has been taken to the end.
     /// let throttle = Throttle::builder_for(Guard::fixed(50)?, SystemClock::new()).build()?;
+    /// # let _ = throttle;
+    /// # Ok::<(), throttlekit::BuildError>(())
+    /// ```
+    ///
+    /// Several limits that are all charged, or none, and that the client is told of by name:
+    ///
+    /// ```
+    /// use throttlekit::headers::HeaderFamily;
+    /// use throttlekit::{FixedWindow, Gcra, Limiter, Multi, SystemClock};
+    /// use throttlekit_actix::Throttle;
+    ///
+    /// let minute = Limiter::new(Gcra::per_minute(60)?);
+    /// let day = Limiter::new(FixedWindow::builder().limit(1_000.0).window_ms(86_400_000.0).build()?);
+    /// let both = Multi::all().limiter("minute", &minute, 1.0).limiter("day", &day, 1.0).keep_each(true).build()?;
+    /// let throttle = Throttle::builder_for(both, SystemClock::new())
+    ///     .limit("minute", minute)
+    ///     .limit("day", day)
+    ///     .headers(HeaderFamily::Structured)
+    ///     .build()?;
     /// # let _ = throttle;
     /// # Ok::<(), throttlekit::BuildError>(())
     /// ```

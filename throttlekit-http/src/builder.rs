@@ -17,6 +17,8 @@ use crate::terms::{AtOnce, Resolve, Terms};
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder<D: Door> {
     own: Subject,
+    /// What is shown in its place, of several that decide together.
+    parts: Vec<Subject>,
     set: HeaderSet,
     key: Source<D>,
     missing: MissingKey,
@@ -60,6 +62,17 @@ impl Subject {
         self.headers = self.headers.policy(name);
         self
     }
+
+    /// What responses show of it.
+    fn shown(&self, set: HeaderSet) -> Limit {
+        Limit::new(&self.name, self.headers.clone().families(set), self.limit)
+    }
+
+    /// It for handlers that count more, if it limits units.
+    fn meter(&self) -> Option<Metered> {
+        let limiter = Arc::clone(self.limiter.as_ref()?);
+        Some(Metered { policy: self.name.clone(), limiter, units: None })
+    }
 }
 
 impl<D: Door> Builder<D> {
@@ -81,6 +94,7 @@ impl<D: Door> Builder<D> {
     fn asking(own: Subject) -> Self {
         Self {
             own,
+            parts: Vec::new(),
             set: HeaderSet::default(),
             key: Source::Peer(PeerIp::default()),
             missing: MissingKey::default(),
@@ -167,6 +181,17 @@ impl<D: Door> Builder<D> {
         self
     }
 
+    /// Shows one of several limits that decide together, by the name of its policy; say it of each, in their order. For what
+    /// [`builder_for`](crate::Limits::builder_for) was given, such as a [`Multi`](throttlekit::Multi) that
+    /// [keeps each decision](throttlekit::MultiBuilder::keep_each).
+    ///
+    /// The structured header fields then list them all, the others show the [binding](throttlekit::headers::binding) one, hooks
+    /// hear which of them denied, and handlers find each as a [meter](crate::Admitted::meter).
+    pub fn limit(mut self, name: &str, limiter: impl DynLimiter) -> Self {
+        self.parts.push(Subject::of_limiter(limiter).named(name));
+        self
+    }
+
     /// Overrides the window of the structured family, in seconds.
     pub fn window_seconds(self, seconds: u64) -> Self {
         self.change_headers(|headers| headers.window_seconds(seconds))
@@ -241,8 +266,9 @@ impl<D: Door> Builder<D> {
     ///
     /// # Errors
     ///
-    /// If the cost is not finite, not above 0 or above 2^53 - 1, if the fail mode is local, if two plans have one name, or
-    /// if clients that go away count as completed.
+    /// If the cost is not finite, not above 0 or above 2^53 - 1, if the fail mode is local, if two plans or two limits that
+    /// decide together have one name, if a limiter that decides alone is to show others, or if clients that go away count as
+    /// completed.
     pub fn build(self) -> Result<D::Layer, BuildError> {
         if let Cost::Fixed(cost) = self.cost {
             #[allow(clippy::cast_precision_loss)] // 2^53 - 1 is exact
@@ -262,6 +288,16 @@ impl<D: Door> Builder<D> {
         if self.manners.on_disconnect == Outcome::Completed {
             return Err(BuildError::new("throttleLayer.onDisconnect", "completed", "must be dropped or ignored"));
         }
+        for (index, Subject { name, .. }) in self.parts.iter().enumerate() {
+            if self.own.limiter.is_some() {
+                let allowed = "must be one of several that `builder_for` was given; a limiter that decides alone is named by \
+                               `policy_name`";
+                return Err(BuildError::new("throttleLayer.limit", name, allowed));
+            }
+            if self.parts[..index].iter().any(|earlier| earlier.name == *name) {
+                return Err(BuildError::new("throttleLayer.limit", name, "must be a name of its own"));
+            }
+        }
         for (index, (name, _)) in self.plans.iter().enumerate() {
             if self.plans[..index].iter().any(|(earlier, _)| earlier == name) {
                 return Err(BuildError::new("throttleLayer.plan", name, "must be a name of its own"));
@@ -271,30 +307,45 @@ impl<D: Door> Builder<D> {
     }
 
     pub(crate) fn into_rule(self) -> Rule<D> {
-        let Self { own, set, key, missing, client, cost, priority, fail_mode, options, manners, resolver, plans } =
-            self;
-        let rule_of = |limit: Subject| {
-            let Subject { name, asked, clock, headers, limit, limiter } = limit;
-            Rule {
-                asked,
-                clock,
-                limits: vec![Limit::new(&name, headers.families(set), limit)],
-                key: key.clone(),
-                missing,
-                client: client.clone(),
-                cost: cost.clone(),
-                priority: priority.clone(),
-                fail_mode,
-                standby: None,
-                options,
-                manners,
-                meters: limiter.map(|limiter| Metered { policy: name, limiter, units: None }).into_iter().collect(),
-                resolver: None,
-                plans: Vec::new(),
-            }
+        let Self {
+            own,
+            parts,
+            set,
+            key,
+            missing,
+            client,
+            cost,
+            priority,
+            fail_mode,
+            options,
+            manners,
+            resolver,
+            plans,
+        } = self;
+        let rule_of = |limit: Subject| Rule {
+            limits: vec![limit.shown(set)],
+            meters: limit.meter().into_iter().collect(),
+            asked: limit.asked,
+            clock: limit.clock,
+            key: key.clone(),
+            missing,
+            client: client.clone(),
+            cost: cost.clone(),
+            priority: priority.clone(),
+            fail_mode,
+            standby: None,
+            options,
+            manners,
+            resolver: None,
+            plans: Vec::new(),
         };
         let plans = plans.into_iter().map(|(name, plan)| (name, Arc::new(rule_of(plan)))).collect();
-        Rule { resolver, plans, ..rule_of(own) }
+        let rule = Rule { resolver, plans, ..rule_of(own) };
+        if parts.is_empty() {
+            return rule;
+        }
+        let limits = parts.iter().map(|part| part.shown(set)).collect();
+        Rule { limits, meters: parts.iter().filter_map(Subject::meter).collect(), ..rule }
     }
 
     fn change_headers(mut self, change: impl FnOnce(Headers) -> Headers) -> Self {

@@ -87,7 +87,27 @@ impl<F: Framework> FrameworkLayer<F> {
     }
 
     /// Limits every request by anything that admits, such as a guard of concurrency. `clock` is the one that it decides
-    /// by; header fields tell spans from it.
+    /// by; header fields tell spans from it. The policy is called `default` unless it is
+    /// [named](ThrottleLayerBuilder::policy_name).
+    ///
+    /// Several limits that are all charged, or none, and that the client is told of by name:
+    ///
+    /// ```
+    /// use throttlekit::headers::HeaderFamily;
+    /// use throttlekit::{FixedWindow, Gcra, Limiter, Multi, SystemClock};
+    /// use throttlekit_tower::ThrottleLayer;
+    ///
+    /// let minute = Limiter::new(Gcra::per_minute(60)?);
+    /// let day = Limiter::new(FixedWindow::builder().limit(1_000.0).window_ms(86_400_000.0).build()?);
+    /// let both = Multi::all().limiter("minute", &minute, 1.0).limiter("day", &day, 1.0).keep_each(true).build()?;
+    /// let layer = ThrottleLayer::builder_for(both, SystemClock::new())
+    ///     .limit("minute", minute)
+    ///     .limit("day", day)
+    ///     .headers(HeaderFamily::Structured)
+    ///     .build()?;
+    /// # let _ = layer;
+    /// # Ok::<(), throttlekit::BuildError>(())
+    /// ```
     pub fn builder_for(admit: impl Admit, clock: impl Clock) -> ThrottleLayerBuilder<F> {
         Limits::builder_for(admit, clock)
     }

@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
 use throttlekit::headers::{HeaderFamily, HeaderSet};
-use throttlekit::{Admission, Decision, FixedWindow, Limiter, ManualClock, Run};
+use throttlekit::{Admission, Decision, FixedWindow, Limiter, ManualClock, Multi, Run};
 use throttlekit_tower::{Admitted, Rejection, ThrottleLayer};
 use tower::{Layer as _, service_fn};
 
@@ -146,6 +147,58 @@ async fn values_of_every_length_are_right() {
     let layer = ThrottleLayer::builder(gcra(1.0)).headers(HeaderFamily::Structured).policy_name(&name).build();
     let response = send(&around(&layer.expect("good options")).0, request()).await;
     assert_eq!(field(&response, "ratelimit"), format!(r#""{name}";r=0;t=1"#));
+}
+
+#[tokio::test]
+async fn several_limits_that_decide_together_are_all_told_of() {
+    let limiter = |limit, window_ms| {
+        let window = FixedWindow::builder().limit(limit).window_ms(window_ms).build().expect("good options");
+        Limiter::builder(window).clock(ManualClock::default()).build()
+    };
+    let (minute, day) = (limiter(2.0, 60_000.0), limiter(5.0, 86_400_000.0));
+    let both = Multi::all().limiter("minute", &minute, 1.0).limiter("day", &day, 1.0).keep_each(true);
+    let both = Arc::new(both.clock(ManualClock::default()).build().expect("good options"));
+    let builder = || {
+        let builder = ThrottleLayer::builder_for(Arc::clone(&both), ManualClock::default());
+        builder.limit("minute", minute.clone()).limit("day", day.clone())
+    };
+    let denied: Arc<Mutex<Vec<String>>> = Arc::default();
+    let told = Arc::clone(&denied);
+    let layer = builder().headers([HeaderFamily::Draft, HeaderFamily::Structured].into_iter().collect::<HeaderSet>());
+    let layer = layer.build().expect("good options").share(true);
+    let layer = layer.on_limited(move |limited| told.lock().expect("no panic").push(limited.policy.to_owned()));
+    let service = layer.layer(service_fn(|request: Request<()>| async move {
+        let admitted = request.extensions().get::<Admitted>().expect("it is shared");
+        let decision = admitted.meter("day").expect("its limit").debit(1.0).await.expect("a decision");
+        assert_eq!(admitted.meters().map(|meter| meter.policy().to_owned()).collect::<Vec<_>>(), ["minute", "day"]);
+        let left = Full::new(Bytes::from(decision.remaining.to_string()));
+        Ok::<_, std::convert::Infallible>(Response::new(left))
+    }));
+    let first = send(&service, request()).await;
+    assert_eq!(field(&first, "ratelimit"), r#""minute";r=1;t=60, "day";r=4;t=86400"#);
+    assert_eq!(field(&first, "ratelimit-policy"), r#""minute";q=2;w=60, "day";q=5;w=86400"#);
+    assert_eq!(field(&first, "ratelimit-limit"), "2", "the minute binds");
+    assert_eq!(text(first).await, "3");
+    send(&service, request()).await;
+    // The minute refuses, and nothing is taken of the day.
+    for _ in 0..2 {
+        let refused = send(&service, request()).await;
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(field(&refused, "ratelimit"), r#""minute";r=0;t=60, "day";r=1;t=86400"#);
+        assert_eq!(field(&refused, "retry-after"), "60");
+    }
+    assert_eq!(*denied.lock().expect("no panic"), ["minute"; 2]);
+
+    for (builder, why) in [
+        (builder().limit("day", day.clone()), "throttleLayer.limit is day: must be a name of its own"),
+        (
+            ThrottleLayer::builder(gcra(1.0)).limit("day", day.clone()),
+            "throttleLayer.limit is day: must be one of several",
+        ),
+    ] {
+        let error = builder.build().expect_err("not so").to_string();
+        assert!(error.starts_with(why), "{error}");
+    }
 }
 
 #[tokio::test]
