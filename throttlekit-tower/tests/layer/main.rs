@@ -6,6 +6,7 @@ mod common;
 mod failures;
 mod keys;
 mod layers;
+mod lifecycle;
 mod limits;
 mod options;
 mod permits;

@@ -19,7 +19,7 @@ use crate::common::{self, ALLOWED, DENIED, Script, request, scripted, send};
 
 /// Writes down how each slot was given back.
 #[derive(Default)]
-struct Ledger(Mutex<Vec<Outcome>>);
+pub(crate) struct Ledger(Mutex<Vec<Outcome>>);
 
 impl Settle for Ledger {
     fn settle(&self, _slot: Slot, outcome: Outcome) {
@@ -28,21 +28,21 @@ impl Settle for Ledger {
 }
 
 impl Ledger {
-    fn admission(self: &Arc<Self>) -> Admission {
+    pub(crate) fn admission(self: &Arc<Self>) -> Admission {
         let permit = Permit::new(self.clone(), Slot { taken_at: 0, detail: 0 });
         Admission::from_axes(Axes::rate(ALLOWED), permit)
     }
 
-    fn outcomes(&self) -> Vec<Outcome> {
+    pub(crate) fn outcomes(&self) -> Vec<Outcome> {
         self.0.lock().expect("no panic").clone()
     }
 }
 
 /// Frames, then a failure or the end; says nothing about its length.
-struct Frames {
-    left: usize,
-    fails: bool,
-    knows_its_end: bool,
+pub(crate) struct Frames {
+    pub(crate) left: usize,
+    pub(crate) fails: bool,
+    pub(crate) knows_its_end: bool,
 }
 
 impl Body for Frames {
