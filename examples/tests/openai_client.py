@@ -93,6 +93,23 @@ def retried():
     assert 1 <= wait_ms <= 1_000 and denial["retry-after"] == "1", denial
 
 
+def told_in_seconds():
+    """Where a denial says in seconds alone when to come back, the SDK waits for so long."""
+    waits = []
+    openai._base_client.time.sleep = waits.append
+    api = client("alice", max_retries=1).chat.completions
+    ask(api, 1)
+    try:
+        ask(api, 1)
+    except openai.RateLimitError:
+        pass
+    else:
+        raise AssertionError("it came back early, and was let in")
+    (_, denial), (status, _) = RESPONSES[-2:]
+    assert status == 429 and "retry-after-ms" not in denial, RESPONSES
+    assert waits == [int(denial["retry-after"])] and 50 <= waits[0] <= 60, (waits, denial)
+
+
 def denied():
     """A denial is the error that the SDK has for it, and says what is exhausted."""
     api = client("alice").chat.completions

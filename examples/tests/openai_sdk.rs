@@ -56,6 +56,12 @@ fn a_denial_is_retried_when_the_gateway_says() {
 }
 
 #[test]
+fn a_denial_that_says_only_seconds_is_waited_for_by_these() {
+    let limits = limits("{ strategy: gcra, limit: 1, period: 1m, burst: 1 }", 100_000);
+    runs("told_in_seconds", &limits.replace("headers: openai", "headers: draft"));
+}
+
+#[test]
 fn a_denial_is_a_rate_limit_error() {
     runs("denied", &limits("{ strategy: fixedWindow, limit: 1, period: 1d }", 100_000));
 }
