@@ -10,6 +10,7 @@
 //! | a WebSocket | | yes | yes | | a bare service speaks none; over HTTP/2 clients hardly do |
 
 mod client;
+mod keys;
 mod limits;
 mod meters;
 mod observed;
@@ -37,9 +38,11 @@ macro_rules! suite {
     ($($module:ident: $framework:ident;)*) => {$(
         mod $module {
             use crate::servers::$framework;
-            use crate::{limits, meters, observed, plans, slots};
+            use crate::{keys, limits, meters, observed, plans, slots};
 
             cases! { $framework:
+                keys::calls_of_grpc_are_refused_as_such,
+                keys::each_source_of_a_key_is_found,
                 limits::admitted_responses_keep_what_they_are,
                 limits::a_denial_says_when_to_come_back,
                 limits::a_denial_of_head_has_no_body,

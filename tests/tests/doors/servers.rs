@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::dev::{ServerHandle, Service as _};
+use actix_web::{App, HttpMessage as _, HttpRequest, HttpResponse, HttpServer, web};
 use axum::Router;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -21,7 +21,7 @@ use tower::{Layer as _, ServiceExt as _, service_fn};
 use crate::client::{Client, Version};
 use crate::setup::Setup;
 use crate::site::{Broken, Parts, Reply, Site};
-use crate::{meters, sockets};
+use crate::{keys, meters, sockets};
 
 /// How long a busy machine may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -92,6 +92,14 @@ async fn listener() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
+/// What a service of `http`'s types does before it is limited.
+fn with_claims<B>(mut request: Request<B>) -> Request<B> {
+    if let Some(claims) = keys::verified(request.headers()) {
+        request.extensions_mut().insert(claims);
+    }
+    request
+}
+
 /// What a service of `http`'s types answers.
 async fn answer(reply: Reply) -> Result<Response<Parts>, Broken> {
     let (status, body) = reply.outcome().await?;
@@ -137,6 +145,7 @@ async fn tower(setup: &Setup, site: &Site, version: Version) -> (JoinSet<()>, So
             let service = service.clone();
             let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
                 request.extensions_mut().insert(PeerAddr(peer));
+                request = with_claims(request);
                 service.clone().oneshot(request)
             });
             let io = TokioIo::new(stream);
@@ -196,7 +205,8 @@ async fn axum(setup: &Setup, site: &Site) -> (JoinSet<()>, SocketAddr) {
         .route("/{rule}/refuse", axum::routing::get(meters::refuse_on_axum))
         .route("/{rule}/settle", axum::routing::get(meters::settle_on_axum))
         .fallback(handler)
-        .layer(setup.layer::<Tower<Axum>>());
+        .layer(setup.layer::<Tower<Axum>>())
+        .layer(axum::middleware::map_request(async |request: axum::extract::Request| with_claims(request)));
     let service = app.into_make_service_with_connect_info::<SocketAddr>();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { axum::serve(listener, service).await.expect("it serves") });
@@ -244,6 +254,13 @@ impl Actix {
                 let handler = move |request: HttpRequest| reply(site.reply(request.path()));
                 App::new()
                     .wrap(throttle.clone())
+                    .wrap_fn(|request, next| {
+                        let user = request.headers().get("x-user").and_then(|user| user.to_str().ok());
+                        if let Some(claims) = keys::verified_user(user) {
+                            request.extensions_mut().insert(claims);
+                        }
+                        next.call(request)
+                    })
                     .route("/{rule}/socket", web::get().to(sockets::on_actix))
                     .route("/{rule}/debit", web::get().to(meters::on_actix))
                     .route("/{rule}/refuse", web::get().to(meters::refuse_on_actix))

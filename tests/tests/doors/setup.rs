@@ -49,6 +49,15 @@ http:
       key: { header: x-api-key }
       plans: { from: key, table: { pro: { policy: pro, keys: [acme] } } }
     - { path: '/login/{*rest}', policy: login }
+    - { path: '/claimed/{*rest}', policy: rate, key: { claim: sub }, missing: reject }
+    - { path: '/queried/{*rest}', policy: rate, key: { all: [{ constant: query }, { query: k }] }, missing: reject }
+    - { path: '/baked/{*rest}', policy: rate, key: { all: [{ constant: cookie }, { cookie: k }] }, missing: reject }
+    - { path: '/parts/{id}/{*rest}', policy: rate, key: { all: [{ constant: path }, { pathParam: id }] } }
+    - path: '/hashed/{*rest}'
+      policy: rate
+      key: { apiKey: { bearer: true, keyId: k1, secret: sixteen bytes or more } }
+      missing: reject
+    - { path: '/pairs/{*rest}', policy: rate, key: { all: [{ claim: sub }, { query: k }] }, missing: reject }
 ";
 
 /// Which limits a server has.
