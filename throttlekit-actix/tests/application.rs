@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 
 use actix_web::dev::{Service as _, ServiceRequest};
-use actix_web::middleware::{Compat, DefaultHeaders, Logger, NormalizePath};
+use actix_web::middleware::{Compat, Compress, Condition, DefaultHeaders, Logger, NormalizePath};
 use actix_web::test::{TestRequest, call_service, init_service};
 use actix_web::{App, HttpResponse, HttpServer, ResponseError as _, web};
 use common::{ALLOWED, DENIED, Ledger, asking, field, get, text};
@@ -92,6 +92,26 @@ async fn the_middleware_fits_between_others() {
     assert!(ledger.outcomes().is_empty(), "both hold their slots until the body is taken");
     assert_eq!(text(response).await, "hello");
     assert_eq!(ledger.outcomes(), [Outcome::Completed; 2]);
+}
+
+#[actix_web::test]
+async fn compressed_responses_hold_their_slot_too() {
+    async fn long() -> String {
+        "hello ".repeat(1_000)
+    }
+    for outside in [true, false] {
+        let ledger = Ledger::default();
+        let compress = |on| Condition::new(on, Compress::default());
+        let app = App::new().wrap(compress(!outside)).wrap(ledger.throttle()).wrap(compress(outside));
+        let app = init_service(app.route("/", web::get().to(long))).await;
+        let request = get("/").insert_header(("accept-encoding", "gzip")).to_request();
+        let response = call_service(&app, request).await;
+        assert_eq!((field(&response, "content-encoding"), field(&response, "ratelimit-remaining")), ("gzip", "50"));
+        assert!(ledger.outcomes().is_empty(), "nobody has read the body");
+        let bytes = actix_web::body::to_bytes(response.into_body()).await.expect("a whole body");
+        assert!((20..1_000).contains(&bytes.len()), "{} bytes", bytes.len());
+        assert_eq!(ledger.outcomes(), [Outcome::Completed]);
+    }
 }
 
 #[actix_web::test]
