@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use throttlekit::headers::{HeaderFamily, HeaderSet};
-use throttlekit::{Admission, Decision, FixedWindow, Limiter, ManualClock, Multi, Run};
+use throttlekit::{Admission, Algorithm, Decision, FixedWindow, Guard, Limiter, ManualClock, Multi, Run};
 use throttlekit_tower::{Admitted, Rejection, ThrottleLayer};
 use tower::{Layer as _, service_fn};
 
@@ -199,6 +199,32 @@ async fn several_limits_that_decide_together_are_all_told_of() {
         let error = builder.build().expect_err("not so").to_string();
         assert!(error.starts_with(why), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_learnt_limit_on_work_in_flight_is_shown_and_its_wait_is_the_last_latency() {
+    const FIELDS: [&str; 4] = ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "retry-after"];
+    let clock = ManualClock::default();
+    let service = |limit: f64, headers| {
+        let guard = Guard::builder().algorithm(Algorithm::Gradient2).min_limit(limit).max_limit(limit);
+        let guard = guard.clock(clock.clone()).build().expect("good options");
+        let layer = ThrottleLayer::builder_for(guard, clock.clone()).headers(headers).build();
+        around(&layer.expect("good options")).0
+    };
+    let first = send(&service(4.0, HeaderSet::default()), request()).await;
+    assert_eq!(FIELDS.map(|name| field(&first, name)), ["4", "3", "0", ""]);
+    let silent = send(&service(4.0, HeaderSet::NONE), request()).await;
+    assert_eq!(silent.headers().len(), 1);
+
+    let one = service(1.0, HeaderSet::default());
+    let first = send(&one, request()).await;
+    clock.advance(12.5);
+    assert_eq!(text(first).await, "hello");
+    let held = send(&one, request()).await;
+    let denied = send(&one, request()).await;
+    assert_eq!(FIELDS.map(|name| field(&denied, name)), ["1", "0", "0", "1"]);
+    assert_eq!(text(denied).await, r#"{"error":"Too Many Requests","retryAfterMs":13}"#);
+    drop(held);
 }
 
 #[tokio::test]

@@ -31,6 +31,23 @@ fn checks_keys_apart() {
     assert_eq!(limiter.check("a").unwrap(), allow(2, 0, 1_500));
 }
 
+/// And not one in so many seconds.
+#[test]
+fn a_number_per_second_is_so_many_in_each_second() {
+    let clock = ManualClock::new(0.0);
+    let limiter = Limiter::builder(Gcra::per_second(2).unwrap()).clock(clock.clone()).build();
+    for second in 1..=5_u32 {
+        let admitted = (0..10).filter(|_| limiter.check("a").unwrap().allowed).count();
+        assert_eq!(admitted, 2, "in second {second}");
+        clock.set(f64::from(second) * 1_000.0);
+    }
+    assert_eq!(limiter.check("a").unwrap(), allow(2, 1, 5_500));
+    for (gcra, ms) in [(Gcra::per_minute(2).unwrap(), 30_000), (Gcra::per_hour(2).unwrap(), 1_800_000)] {
+        let limiter = Limiter::builder(gcra).clock(ManualClock::new(0.0)).build();
+        assert_eq!(limiter.check("a").unwrap(), allow(2, 1, ms));
+    }
+}
+
 #[test]
 fn costs_are_validated_before_the_clock_is_read() {
     let clock = CountingClock::default();
