@@ -20,9 +20,10 @@ pub struct Builder<D: Door> {
     /// What is shown in its place, of several that decide together.
     parts: Vec<Subject>,
     set: HeaderSet,
-    key: Source<D>,
+    /// `None` unless it was chosen.
+    key: Option<Source<D>>,
     missing: MissingKey,
-    client: ClientIp,
+    client: Option<ClientIp>,
     cost: Cost<D>,
     priority: Urgency<D>,
     fail_mode: FailMode,
@@ -96,9 +97,9 @@ impl<D: Door> Builder<D> {
             own,
             parts: Vec::new(),
             set: HeaderSet::default(),
-            key: Source::Peer(PeerIp::default()),
+            key: None,
             missing: MissingKey::default(),
-            client: ClientIp::default(),
+            client: None,
             cost: Cost::Fixed(1.0),
             priority: Urgency::Fixed(Priority::Normal),
             fail_mode: FailMode::default(),
@@ -109,9 +110,10 @@ impl<D: Door> Builder<D> {
         }
     }
 
-    /// Takes the key from `extractor`; the peer's address by default.
+    /// Takes the key from `extractor`; by default from the client's address, which is the peer's unless
+    /// [`client_ip`](Self::client_ip) says otherwise.
     pub fn key(mut self, extractor: impl KeyExtractor<D>) -> Self {
-        self.key = Source::new(extractor);
+        self.key = Some(Source::new(extractor));
         self
     }
 
@@ -123,16 +125,16 @@ impl<D: Door> Builder<D> {
         self.key(key)
     }
 
-    /// Says what happens to a request without that key; by default it counts under its peer's address.
+    /// Says what happens to a request without that key; by default it counts under its client's address.
     pub fn missing_key(mut self, missing: MissingKey) -> Self {
         self.missing = missing;
         self
     }
 
-    /// Finds the address that stands in for a missing key as `client` says; that of the peer by default. Behind a proxy all
-    /// clients without a key count as one otherwise.
+    /// Finds the client's address as `client` says: the key, unless [another](Self::key) is chosen, and what stands in for that
+    /// where it is missing. By default it is the peer's address, which behind a proxy is the same for all.
     pub fn client_ip(mut self, client: ClientIp) -> Self {
-        self.client = client;
+        self.client = Some(client);
         self
     }
 
@@ -267,8 +269,8 @@ impl<D: Door> Builder<D> {
     /// # Errors
     ///
     /// If the cost is not finite, not above 0 or above 2^53 - 1, if the fail mode is local, if two plans or two limits that
-    /// decide together have one name, if a limiter that decides alone is to show others, or if clients that go away count as
-    /// completed.
+    /// decide together have one name, if there are plans and nothing says which requests have them, if a limiter that decides
+    /// alone is to show others, or if clients that go away count as completed.
     pub fn build(self) -> Result<D::Layer, BuildError> {
         if let Cost::Fixed(cost) = self.cost {
             #[allow(clippy::cast_precision_loss)] // 2^53 - 1 is exact
@@ -298,6 +300,10 @@ impl<D: Door> Builder<D> {
                 return Err(BuildError::new("throttleLayer.limit", name, "must be a name of its own"));
             }
         }
+        if let (Some((name, _)), None) = (self.plans.first(), &self.resolver) {
+            let allowed = "must be the plan of some requests: `terms` or `terms_fn` say of which";
+            return Err(BuildError::new("throttleLayer.plan", name, allowed));
+        }
         for (index, (name, _)) in self.plans.iter().enumerate() {
             if self.plans[..index].iter().any(|(earlier, _)| earlier == name) {
                 return Err(BuildError::new("throttleLayer.plan", name, "must be a name of its own"));
@@ -322,6 +328,11 @@ impl<D: Door> Builder<D> {
             resolver,
             plans,
         } = self;
+        let key = key.unwrap_or_else(|| match &client {
+            Some(client) => Source::new(client.clone()),
+            None => Source::Peer(PeerIp::default()),
+        });
+        let client = client.unwrap_or_default();
         let rule_of = |limit: Subject| Rule {
             limits: vec![limit.shown(set)],
             meters: limit.meter().into_iter().collect(),

@@ -8,7 +8,7 @@ use throttlekit_tower::key::{
     AllKeys, ApiKey, ClaimKey, Claims, ClientIp, ConstantKey, CookieKey, Hashed, HeaderKey, Key, KeyExtractor,
     KeyHasher, PathParam, PeerIp, QueryKey,
 };
-use throttlekit_tower::{Plain, Rejection, RequestHead, ThrottleLayer, Tower};
+use throttlekit_tower::{Plain, Rejection, RequestHead, ThrottleLayer, ThrottleLayerBuilder, Tower};
 
 use crate::common::{Script, around, from_peer, gcra, send};
 
@@ -71,6 +71,25 @@ async fn a_missing_key_counts_under_the_client_and_not_the_proxy() {
         send(&around(&layer).0, with(from_peer("10.0.0.1:80"), &[("x-forwarded-for", forwarded)])).await;
     }
     assert_eq!(script.keys(), ["peer:198.51.100.7", "peer:198.51.100.8", "peer:2001:db8::"]);
+}
+
+#[tokio::test]
+async fn behind_proxies_that_are_known_the_client_is_the_key() {
+    let client = || ClientIp::builder().trust_proxies(["10.0.0.0/8"]).build().expect("a network");
+    let builder = |script: &Script| ThrottleLayer::builder_for(script.clone(), ManualClock::default());
+    let keys = async |change: fn(ThrottleLayerBuilder, ClientIp) -> ThrottleLayerBuilder| {
+        let script = Script::default();
+        let layer = change(builder(&script), client()).build().expect("good options");
+        for forwarded in ["198.51.100.7", "2001:db8:1:2::3"] {
+            send(&around(&layer).0, with(from_peer("10.0.0.1:80"), &[("x-forwarded-for", forwarded)])).await;
+        }
+        script.keys()
+    };
+    assert_eq!(keys(|builder, _| builder).await, ["10.0.0.1"; 2]);
+    assert_eq!(keys(ThrottleLayerBuilder::client_ip).await, ["198.51.100.7", "2001:db8:1:2::"]);
+    assert_eq!(keys(ThrottleLayerBuilder::key).await, ["198.51.100.7", "2001:db8:1:2::"]);
+    let peer = keys(|builder, client| builder.client_ip(client).key(PeerIp::default())).await;
+    assert_eq!(peer, ["10.0.0.1"; 2], "it was asked for");
 }
 
 #[test]

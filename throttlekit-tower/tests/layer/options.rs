@@ -266,8 +266,19 @@ async fn an_unknown_plan_is_told_of_and_meets_the_limit_of_all() {
     assert_eq!(limits_of(&service, |_| ()).await, ("1".to_owned(), StatusCode::CREATED));
     assert_eq!(limits_of(&service, |_| ()).await, ("1".to_owned(), StatusCode::TOO_MANY_REQUESTS));
     assert_eq!(errors.load(Ordering::Relaxed), 2);
-    let twice = tiered().plan("pro", gcra(1.0)).build().expect_err("two plans of one name");
-    assert!(twice.to_string().contains("plan"), "{twice}");
+}
+
+#[test]
+fn plans_that_cannot_be_told_are_refused() {
+    let refused = |builder: throttlekit_tower::ThrottleLayerBuilder| builder.build().expect_err("refused").to_string();
+    let terms = |builder: throttlekit_tower::ThrottleLayerBuilder| builder.terms_fn(|_, _| Terms::new());
+    let error = refused(terms(tiered().plan("pro", gcra(1.0))));
+    assert_eq!(error, "throttleLayer.plan is pro: must be a name of its own");
+    let error = refused(tiered());
+    assert_eq!(
+        error,
+        "throttleLayer.plan is pro: must be the plan of some requests: `terms` or `terms_fn` say of which"
+    );
 }
 
 #[tokio::test]
