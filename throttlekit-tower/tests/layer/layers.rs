@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Full, Limited};
 use throttlekit::{Admission, Axes, Outcome, Permit, Run, Settle, Slot};
@@ -38,7 +38,7 @@ use tower_http::timeout::{RequestBodyTimeoutLayer, ResponseBodyTimeoutLayer, Tim
 use tower_http::trace::TraceLayer;
 use tower_http::validate_request::ValidateRequestHeaderLayer;
 
-use crate::common::{ALLOWED, Hello, Script, request, scripted};
+use crate::common::{ALLOWED, DENIED, Hello, Script, request, scripted};
 
 /// Writes down how the slot was given back.
 #[derive(Default)]
@@ -136,6 +136,39 @@ impl MakeRequestId for OneId {
     fn make_request_id<B>(&mut self, _: &Request<B>) -> Option<RequestId> {
         Some(RequestId::new(HeaderValue::from_static("1")))
     }
+}
+
+#[tokio::test]
+async fn scripts_in_browsers_can_read_refusals_through_cors() {
+    let denial = || Run::ready(Ok(Admission::rate(DENIED)));
+    let cors = CorsLayer::permissive().expose_headers([HeaderName::from_static("retry-after")]);
+    let service = ServiceBuilder::new().layer(cors).layer(scripted(&Script::new([denial()]))).service(Hello::default());
+    let asked = |method: Method| {
+        let mut request = request().map(|()| Full::<Bytes>::default());
+        *request.method_mut() = method;
+        request.headers_mut().insert("origin", HeaderValue::from_static("https://example.com"));
+        request.headers_mut().insert("access-control-request-method", HeaderValue::from_static("GET"));
+        request
+    };
+    // Which a browser sends on its own, and is answered in front of the limit.
+    let preflight = service.clone().oneshot(asked(Method::OPTIONS)).await.expect("a response");
+    assert_eq!((preflight.status(), preflight.headers().get("ratelimit-limit")), (StatusCode::OK, None));
+    let refused = service.oneshot(asked(Method::GET)).await.expect("a response");
+    let fields = ["access-control-allow-origin", "access-control-expose-headers", "retry-after"];
+    let fields = fields.map(|name| refused.headers().get(name).map_or("", |value| value.to_str().expect("text")));
+    assert_eq!((refused.status(), fields), (StatusCode::TOO_MANY_REQUESTS, ["*", "retry-after", "3"]));
+}
+
+#[tokio::test]
+async fn where_two_limit_a_request_the_outer_one_is_shown() {
+    let inner = scripted(&Script::new([Run::ready(Ok(Admission::rate(DENIED)))]));
+    let service = ServiceBuilder::new().layer(scripted(&Script::default())).layer(inner).service(Hello::default());
+    let response = service.oneshot(request()).await.expect("a response");
+    let fields = ["ratelimit-remaining", "retry-after"].map(|name| &response.headers()[name]);
+    assert_eq!(
+        (response.status(), fields),
+        (StatusCode::TOO_MANY_REQUESTS, ["50", "3"].map(HeaderValue::from_static).each_ref())
+    );
 }
 
 #[tokio::test]
