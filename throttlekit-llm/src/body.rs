@@ -70,7 +70,10 @@ impl StreamPolicy {
     ) -> Response<MeteredBody<B>> {
         let (mut head, body) = response.into_parts();
         let field = |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
-        let framing = Framing::of(field(CONTENT_TYPE), field(CONTENT_ENCODING));
+        let mut codings =
+            head.headers.get_all(CONTENT_ENCODING).iter().map(|value| value.to_str().unwrap_or("unknown"));
+        let coding = codings.find(|codings| !Framing::is_plain(codings));
+        let framing = Framing::of(field(CONTENT_TYPE), coding);
         let meter = self.start(framing, account);
         let meter = match input {
             _ if !head.status.is_success() => meter.free(),

@@ -34,12 +34,12 @@ impl Framing {
     /// use throttlekit_llm::Framing;
     ///
     /// assert_eq!(Framing::of(Some("text/event-stream; charset=utf-8"), None), Framing::Sse);
-    /// assert_eq!(Framing::of(Some("application/x-ndjson"), Some("identity")), Framing::Ndjson);
+    /// assert_eq!(Framing::of(Some("application/x-ndjson"), Some("Identity")), Framing::Ndjson);
     /// assert_eq!(Framing::of(Some("application/json"), None), Framing::Whole);
     /// assert_eq!(Framing::of(Some("text/event-stream"), Some("gzip")), Framing::Opaque);
     /// ```
     pub fn of(content_type: Option<&str>, content_encoding: Option<&str>) -> Self {
-        if content_encoding.is_some_and(|coding| !matches!(coding.trim(), "" | "identity")) {
+        if content_encoding.is_some_and(|codings| !Self::is_plain(codings)) {
             return Self::Opaque;
         }
         let kind = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
@@ -57,6 +57,12 @@ impl Framing {
         } else {
             Self::Opaque
         }
+    }
+
+    /// Whether content with these codings is as it was written.
+    pub(crate) fn is_plain(codings: &str) -> bool {
+        let mut codings = codings.split(',').map(str::trim);
+        codings.all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case("identity"))
     }
 
     /// Whether an answer consists of lines, so that it can end after any of them.
