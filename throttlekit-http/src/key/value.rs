@@ -69,7 +69,7 @@ pub(super) fn bearer<'a>(head: &impl Head<'a>) -> Option<&'a [u8]> {
 pub(super) fn token(option: &'static str, name: &str, allowed: &'static str) -> Result<Box<str>, BuildError> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.is_empty() || !name.bytes().all(legal) {
-        return Err(BuildError::new(option, name, allowed));
+        return Err(BuildError::new(option, format!("{name:?}"), allowed));
     }
     Ok(name.into())
 }

@@ -87,7 +87,10 @@ fn header_values_are_keys() {
         with(&["a".repeat(257).as_bytes()]).as_deref(),
         Some("sha256:e8d95cc2b4bc198c54b40bd214df958afb65f5e73d2c2eafe0593cf5c635c1f0")
     );
-    assert_eq!(HeaderKey::named("not a name").expect_err("bad").option(), "headerKey.name");
+    for name in ["not a name", ""] {
+        let error = HeaderKey::named(name).expect_err("bad").to_string();
+        assert_eq!(error, format!("headerKey.name is {name:?}: must be a header field name"));
+    }
 }
 
 #[test]
