@@ -7,13 +7,17 @@ use super::decode_http::http;
 use super::decode_sketches::{deny_list, screen};
 use super::decode_store::{Env, store};
 use super::error::Position;
-use super::fields::{Context, Converted, Fields, Leftover, REQUIRED, boolean, number, one_of, positive, text, whole};
+use super::fields::{
+    Context, Converted, Fields, Leftover, REQUIRED, Range, boolean, number, one_of, positive, text, whole,
+};
 use super::limiter_path;
 use super::node::{Entry, Node, Value, number_text};
 use super::spec::{Config, LimiterSpec, QuotaPeriod, StrategySpec};
+use super::strategy::{AT_LEAST_ONE, EXACT, LOG, POSITIVE, WINDOW};
 use crate::duration::parse_duration_ms;
 use crate::fallback::{FailMode, Share};
 use crate::store::memory::TableBuilder;
+use crate::strategy::sliding_window::MOST_BUCKETS;
 
 /// Blocks of a configuration that other members of the family know and this one does not.
 const FOREIGN_BLOCKS: [&str; 4] = ["federatedFairEscrow", "distributedConcurrency", "federated", "stores"];
@@ -239,43 +243,54 @@ fn share(value: &Value) -> Converted<Share> {
     Share::new(number).map_err(|error| format!("{} (found {})", error.allowed(), number_text(number)))
 }
 
+/// A number that is required.
+fn amount(fields: &mut Fields<'_>, cx: &mut Context, name: &'static str, range: Range) -> Option<f64> {
+    if !fields.has(name) {
+        fields.missing(cx, name, REQUIRED);
+    }
+    fields.ranged(cx, name, number, range)
+}
+
 fn gcra(fields: &mut Fields<'_>, cx: &mut Context) -> Option<StrategySpec> {
-    let limit = fields.required(cx, "limit", positive);
-    let period_ms = required_span(fields, cx, &["period", "periodMs", "windowMs"]);
-    let exact = fields.optional(cx, "exact", boolean).unwrap_or(false);
-    let burst = or_default(fields, cx, "burst", |value| positive(value).map(Some), None);
-    let limit = limit?;
-    Some(StrategySpec::Gcra { limit, period_ms: period_ms?, burst: burst?.unwrap_or(limit), exact })
+    // It comes after what it is about.
+    let exact = fields.peek("exact").is_some_and(|entry| matches!(entry.node.value, Value::Bool(true)));
+    let (amounts, at_once) = if exact { (EXACT, EXACT) } else { (POSITIVE, AT_LEAST_ONE) };
+    let limit = amount(fields, cx, "limit", amounts);
+    let period_ms = required_span(fields, cx, &["period", "periodMs", "windowMs"], amounts);
+    fields.optional(cx, "exact", boolean);
+    let given = fields.has("burst");
+    let burst = fields.ranged(cx, "burst", number, at_once);
+    let burst = if given { burst } else { limit };
+    Some(StrategySpec::Gcra { limit: limit?, period_ms: period_ms?, burst: burst?, exact })
 }
 
 fn token_bucket(fields: &mut Fields<'_>, cx: &mut Context) -> Option<StrategySpec> {
-    let capacity = fields.required(cx, "capacity", positive);
-    let refill_per_sec = fields.required(cx, "refillPerSec", positive);
+    let capacity = amount(fields, cx, "capacity", POSITIVE);
+    let refill_per_sec = amount(fields, cx, "refillPerSec", POSITIVE);
     Some(StrategySpec::TokenBucket { capacity: capacity?, refill_per_sec: refill_per_sec? })
 }
 
 fn fixed_window(fields: &mut Fields<'_>, cx: &mut Context) -> Option<StrategySpec> {
-    let (limit, window_ms) = limit_and_window(fields, cx);
+    let limit = amount(fields, cx, "limit", POSITIVE);
+    let window_ms = required_span(fields, cx, &["period", "windowMs"], WINDOW);
     Some(StrategySpec::FixedWindow { limit: limit?, window_ms: window_ms? })
 }
 
 fn sliding_window(fields: &mut Fields<'_>, cx: &mut Context) -> Option<StrategySpec> {
-    let (limit, window_ms) = limit_and_window(fields, cx);
+    let limit = amount(fields, cx, "limit", POSITIVE);
+    let window_ms = required_span(fields, cx, &["period", "windowMs"], POSITIVE);
     let buckets = buckets(fields, cx);
     Some(StrategySpec::SlidingWindow { limit: limit?, window_ms: window_ms?, buckets: buckets? })
 }
 
 fn sliding_window_log(fields: &mut Fields<'_>, cx: &mut Context) -> Option<StrategySpec> {
-    let (limit, window_ms) = limit_and_window(fields, cx);
+    let limit = amount(fields, cx, "limit", LOG);
+    let window_ms = required_span(fields, cx, &["period", "windowMs"], POSITIVE);
     Some(StrategySpec::SlidingWindowLog { limit: limit?, window_ms: window_ms? })
 }
 
-fn limit_and_window(fields: &mut Fields<'_>, cx: &mut Context) -> (Option<f64>, Option<f64>) {
-    (fields.required(cx, "limit", positive), required_span(fields, cx, &["period", "windowMs"]))
-}
-
 fn buckets(fields: &mut Fields<'_>, cx: &mut Context) -> Option<u32> {
-    or_default(fields, cx, "buckets", whole(1, u32::MAX), StrategySpec::DEFAULT_BUCKETS)
+    or_default(fields, cx, "buckets", whole(1, MOST_BUCKETS), StrategySpec::DEFAULT_BUCKETS)
 }
 
 type DecodePeriod = fn(&mut Fields<'_>, &mut Context) -> Option<QuotaPeriod>;
@@ -289,19 +304,19 @@ const CADENCES: [(&str, DecodePeriod); 5] = [
     }),
     ("calendar-day", |fields, cx| Some(QuotaPeriod::CalendarDay { offset_minutes: offset(fields, cx)? })),
     ("fixed", |fields, cx| {
-        let period_ms = required_span(fields, cx, &["period", "periodMs"]);
+        let period_ms = required_span(fields, cx, &["period", "periodMs"], WINDOW);
         let anchor_ms = or_default(fields, cx, "anchor", whole(-MAX_INSTANT, MAX_INSTANT), 0);
         Some(QuotaPeriod::Fixed { period_ms: period_ms?, anchor_ms: anchor_ms? })
     }),
     ("rolling", |fields, cx| {
-        let period_ms = required_span(fields, cx, &["period", "periodMs"]);
+        let period_ms = required_span(fields, cx, &["period", "periodMs"], POSITIVE);
         let buckets = buckets(fields, cx);
         Some(QuotaPeriod::Rolling { period_ms: period_ms?, buckets: buckets? })
     }),
 ];
 
 fn quota(fields: &mut Fields<'_>, cx: &mut Context) -> Option<StrategySpec> {
-    let limit = fields.required(cx, "limit", positive);
+    let limit = amount(fields, cx, "limit", POSITIVE);
     let Some(decode) = fields.required(cx, "resetCadence", one_of("cadence", &CADENCES)) else {
         // Of a cadence that could not be read nothing is known.
         for name in ["period", "periodMs", "buckets", "offsetMinutes", "weekStartsOn", "anchor"] {
@@ -331,7 +346,7 @@ fn or_default<'n, T>(
 }
 
 /// A span of time under one of several names. The first one that is there counts; the others must be right too.
-fn required_span(fields: &mut Fields<'_>, cx: &mut Context, names: &[&'static str]) -> Option<f64> {
+fn required_span(fields: &mut Fields<'_>, cx: &mut Context, names: &[&'static str], range: Range) -> Option<f64> {
     let given = names.iter().find(|name| fields.has(name));
     let Some(given) = given else {
         for name in names {
@@ -340,22 +355,27 @@ fn required_span(fields: &mut Fields<'_>, cx: &mut Context, names: &[&'static st
         fields.missing(cx, "period", format!("{REQUIRED}: a duration such as 30s or 1m"));
         return None;
     };
-    let mut span = None;
+    let mut counting = None;
     for name in names {
-        let value =
-            if *name == "period" { fields.optional(cx, name, duration) } else { fields.optional(cx, name, millis) };
+        let convert = if *name == "period" { span } else { millis };
+        let value = fields.ranged(cx, name, convert, range);
         if name == given {
-            span = value;
+            counting = value;
         }
     }
-    span
+    counting
 }
 
-/// A text with a unit, or a number of milliseconds.
+/// A text with a unit, or a number of milliseconds above 0.
 pub(super) fn duration(value: &Value) -> Converted<f64> {
+    if matches!(value, Value::Number(_)) { positive(value) } else { span(value) }
+}
+
+/// A text with a unit, or any number of milliseconds.
+fn span(value: &Value) -> Converted<f64> {
     match value {
         Value::Text(text) => parse_duration_ms(text).map_err(|error| error.to_string()),
-        Value::Number(_) => positive(value),
+        Value::Number(_) => number(value),
         _ => Err(format!("expected a duration such as 30s or 1m, or a number of milliseconds, found {value}")),
     }
 }
@@ -365,6 +385,6 @@ fn millis(value: &Value) -> Converted<f64> {
         Value::Text(_) => Err(format!(
             "expected a number of milliseconds, found {value}; a duration with a unit belongs into \"period\""
         )),
-        _ => positive(value),
+        _ => number(value),
     }
 }

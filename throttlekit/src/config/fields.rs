@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::error::{Position, Problem};
 use super::node::{Entry, Node, Value, number_text, quoted, shown_name};
+use crate::error::BuildError;
 
 /// What reading has found out so far.
 #[derive(Debug, Default)]
@@ -37,7 +38,11 @@ impl Context {
         path_of: impl Fn(&str) -> String,
     ) -> Option<Vec<(String, &'n Entry)>> {
         let Value::Map(entries) = &node.value else {
-            self.problem(path, node.at, format!("expected a map, found {}", node.value));
+            let name = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            let runs_on =
+                matches!(&node.value, Value::Text(text) if text.split_once(':').is_some_and(|(start, _)| name(start)));
+            let space = if runs_on { "; a field is written with a space behind its colon" } else { "" };
+            self.problem(path, node.at, format!("expected a map, found {}{space}", node.value));
             return None;
         };
         let mut first: HashMap<&str, Position> = HashMap::new();
@@ -68,6 +73,9 @@ pub(super) fn is_within(path: &str, outer: &str) -> bool {
 
 /// What a converter makes of a value: the result, or what is wrong with it.
 pub(super) type Converted<T> = Result<T, String>;
+
+/// What a builder checks of one number by itself.
+pub(super) type Range = fn(&'static str, f64) -> Result<f64, BuildError>;
 
 /// The fields of one map. Each is taken by its name; [`finish`](Self::finish) reports the others.
 #[derive(Debug)]
@@ -141,6 +149,30 @@ impl<'n> Fields<'n> {
             self.missing(cx, name, REQUIRED);
         }
         self.optional(cx, name, convert)
+    }
+
+    /// As [`optional`](Self::optional), for a number in the range that a builder gives it. One that is out of range is
+    /// reported in the builder's words, and is a number all the same: the rest of the map is still judged.
+    pub(super) fn ranged(
+        &mut self,
+        cx: &mut Context,
+        name: &'static str,
+        convert: impl FnOnce(&'n Value) -> Converted<f64>,
+        range: Range,
+    ) -> Option<f64> {
+        let Entry { node, .. } = self.take(name)?;
+        let path = self.path_of(name);
+        let number = match convert(&node.value) {
+            Ok(number) => number,
+            Err(message) => {
+                cx.problem(path, node.at, message);
+                return None;
+            }
+        };
+        if let Err(error) = range(name, number) {
+            cx.too_many(path, node.at, format!("{} (found {})", error.allowed(), number_text(number)));
+        }
+        Some(number)
     }
 
     /// Reports the absence of a field, unless another one turns out to be a misspelling of it.

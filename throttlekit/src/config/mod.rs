@@ -273,7 +273,12 @@ impl Config {
         decode_key::hide(&mut root);
         let decode::Decoded { config, cx, broken } = decode::decode(&root, env);
         let fields::Context { mut problems, positions, unread, .. } = cx;
-        problems.extend(validate::validate(&config, &broken, &positions, &unread));
+        for problem in validate::validate(&config, &broken, &positions, &unread) {
+            // What is out of range by itself was reported where it was read.
+            if !problems.contains(&problem) {
+                problems.push(problem);
+            }
+        }
         if problems.is_empty() { Ok(config) } else { Err(ConfigErrors::new(problems)) }
     }
 

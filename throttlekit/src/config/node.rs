@@ -137,9 +137,9 @@ impl<'t> Source<'t> {
         self.lines.get(line.saturating_sub(1)).copied().unwrap_or(self.text.len())
     }
 
-    /// How many lines there are, at least 1.
-    pub(super) fn line_count(&self) -> usize {
-        self.lines.len()
+    /// The position behind the last character.
+    pub(super) fn end(&self) -> Position {
+        self.position(self.text.len())
     }
 }
 

@@ -167,15 +167,20 @@ fn rank(rule: &HttpRule, method: Option<&str>) -> Option<u8> {
 /// Rules that repeat path and method of an earlier one.
 fn duplicates(rules: &[HttpRule]) -> Vec<Conflict> {
     const ALL: &str = "";
-    let mut seen: HashSet<(&str, &str)> = HashSet::new();
+    let mut seen: HashMap<(&str, &str), usize> = HashMap::new();
     let mut conflicts = Vec::new();
     for (index, rule) in rules.iter().enumerate() {
         let all = rule.methods.is_empty().then_some(ALL);
-        let methods = rule.methods.iter().map(String::as_str).chain(all);
-        let repeated: Vec<&str> = methods.filter(|method| !seen.insert((rule.path.as_str(), method))).collect();
-        if let Some(method) = repeated.first() {
-            let what = if *method == ALL { "all methods" } else { method };
-            let message = format!("{what} of {} already has a rule", rule.path);
+        let mut repeated = None;
+        for method in rule.methods.iter().map(String::as_str).chain(all) {
+            let first = *seen.entry((rule.path.as_str(), method)).or_insert(index);
+            if first != index {
+                repeated.get_or_insert((method, first));
+            }
+        }
+        if let Some((method, first)) = repeated {
+            let what = if method == ALL { "all methods" } else { method };
+            let message = format!("there is a rule for {what} of {} already, config.http.rules[{first}]", rule.path);
             conflicts.push(Conflict { rule: index, message });
         }
     }

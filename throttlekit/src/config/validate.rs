@@ -10,7 +10,7 @@ use super::limiter_path;
 use super::node::{number_text, quoted, shown_name};
 use super::routes::{self, Routes};
 use super::spec::{Config, LimiterSpec};
-use super::strategy::build_strategy;
+use super::strategy::{build_strategy, refusals};
 use super::{validate_blocks, validate_key, validate_plans, validate_store};
 use crate::decision::MAX_SAFE;
 use crate::error::BuildError;
@@ -115,9 +115,16 @@ fn limiters(config: &Config, findings: &mut Findings<'_>) {
             let allowed = format!("must be a whole number from 1 to {}", TableBuilder::MAX_KEYS);
             findings.add(&[format!("{path}.maxKeys"), path.clone()], format!("{allowed} (found {})", limiter.max_keys));
         }
-        if let Some(Err(error)) = limiter.strategy.as_ref().map(build_strategy) {
-            refused(&error, &path, findings);
-        } else {
+        let refusals = match &limiter.strategy {
+            Some(strategy) if findings.made_in_code() => refusals(strategy),
+            // Of a text each number was judged where it was read.
+            Some(strategy) => build_strategy(strategy).err().into_iter().collect(),
+            None => Vec::new(),
+        };
+        for error in &refusals {
+            refused(error, &path, findings);
+        }
+        if refusals.is_empty() {
             share(limiter, limiter.fail_mode, &path, findings);
         }
         if let Some(Err(error)) = limiter.concurrency.as_ref().map(ConcurrencySpec::check) {
@@ -167,16 +174,16 @@ fn refused(error: &BuildError, limiter: &str, findings: &mut Findings<'_>) {
         if matches!(option, "periodMs" | "windowMs") { &["period", "periodMs", "windowMs"] } else { &[option] };
     let mut paths: Vec<String> = names.iter().map(|name| format!("{limiter}.{name}")).collect();
     let given = findings.positions.is_empty() || paths.iter().any(|path| findings.positions.contains_key(path));
-    // What was left out follows from the limit.
-    let subject = if given { String::new() } else { format!("{option} ") };
+    // Only a burst may be left out and still be wrong.
+    let origin = if given { String::new() } else { format!(" as the {option}, which is the limit unless given") };
     paths.extend([format!("{limiter}.limit"), limiter.to_owned()]);
     let allowed = error.allowed();
     let message = match error.value() {
         Some(value) => {
             let shown = value.parse().map_or_else(|_| value.to_owned(), number_text);
-            format!("{subject}{allowed} (found {shown})")
+            format!("{allowed} (found {shown}{origin})")
         }
-        None => format!("{subject}{allowed}"),
+        None => allowed.to_owned(),
     };
     findings.add(&paths, message);
 }
@@ -273,7 +280,7 @@ pub(super) fn applied(rule: &HttpRule, path: &str, config: &Config, names: &[&st
         findings.add(&[format!("{path}.cost"), path.to_owned()], message);
     }
     for (index, (name, units)) in rule.costs.iter().enumerate() {
-        let at = [format!("{path}.costs.{}", shown_name(name)), format!("{path}.costs"), path.to_owned()];
+        let at = [format!("{path}.costs.{}", shown_name(name)), path.to_owned()];
         if !rule.policies.contains(name) {
             let nearest = suggestion(name, rule.policies.iter().map(String::as_str));
             findings.add(&at, format!("there is no policy {} here, {nearest}", quoted(name)));

@@ -13,7 +13,7 @@ const BRACES: &str = "; between { and } a text with braces needs quotes";
 
 /// Parses one document; an empty one is null.
 pub(super) fn parse(source: &Source<'_>) -> Result<Node, Problem> {
-    let mut events = Events { parser: Parser::new_from_str(source.text), lines: source.line_count() };
+    let mut events = Events { parser: Parser::new_from_str(source.text), end: source.end() };
     let mut root = None;
     loop {
         let (event, at) = events.next()?;
@@ -31,7 +31,7 @@ pub(super) fn parse(source: &Source<'_>) -> Result<Node, Problem> {
 
 struct Events<'t> {
     parser: Parser<'t, StrInput<'t>>,
-    lines: usize,
+    end: Position,
 }
 
 impl<'t> Events<'t> {
@@ -57,7 +57,7 @@ impl<'t> Events<'t> {
 
     /// The parser counts lines from 1 and columns from 0, and may report the line after the last.
     fn position(&self, line: usize, column: usize) -> Position {
-        Position::new(line.clamp(1, self.lines), column + 1)
+        if line > self.end.line { self.end } else { Position::new(line.max(1), column + 1) }
     }
 
     fn node(&mut self, event: Event<'t>, at: Position, depth: usize) -> Result<Node, Problem> {

@@ -20,6 +20,14 @@ pub(crate) fn positive(option: &'static str, value: Option<f64>) -> Result<f64, 
     at_most(option, value, MAX)
 }
 
+/// A given, finite number from 1 to 2^53 - 1.
+pub(crate) fn at_least_one(option: &'static str, value: f64) -> Result<f64, BuildError> {
+    if !value.is_finite() || value < 1.0 {
+        return Err(BuildError::new(option, value, "must be a finite number of at least 1"));
+    }
+    at_most(option, value, MAX)
+}
+
 /// `value` if it is at most `most`.
 pub(crate) fn at_most(option: &'static str, value: f64, most: f64) -> Result<f64, BuildError> {
     if value <= most { Ok(value) } else { Err(BuildError::new(option, value, format!("must be at most {most}"))) }

@@ -8,6 +8,7 @@ mod errors;
 mod keys;
 mod misspelt;
 mod plans;
+mod ranges;
 mod read;
 mod routes;
 mod sketches;

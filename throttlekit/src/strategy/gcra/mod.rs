@@ -38,7 +38,7 @@ use crate::decision::{Decision, Forecast, ceil_ms, ceil_wait, floor_units};
 use crate::error::{BuildError, Error};
 use crate::program::{Formula, Program, Project, Refund, State, Step, Strategy};
 use crate::store::memory::{AsInstant, Instant};
-use crate::strategy::options::{at_most, millis, positive};
+use crate::strategy::options::{at_least_one, millis, positive};
 use crate::strategy::text::{read_number, write_number};
 use crate::strategy::{MAX, ceil_f64};
 use crate::twin::{Twin, readable};
@@ -318,16 +318,14 @@ impl GcraBuilder {
     pub fn build(self) -> Result<Gcra, BuildError> {
         let limit = positive("gcra.limit", self.limit)?;
         let period_ms = positive("gcra.periodMs", self.period_ms)?;
-        let burst = self.burst.unwrap_or(limit);
-        if !burst.is_finite() || burst < 1.0 {
-            let allowed = if self.burst.is_some() {
-                "must be a finite number of at least 1"
-            } else {
-                "must be at least 1; it is the limit unless given"
-            };
-            return Err(BuildError::new("gcra.burst", burst, allowed));
-        }
-        at_most("gcra.burst", burst, MAX)?;
+        let burst = match self.burst {
+            Some(burst) => at_least_one("gcra.burst", burst)?,
+            None if limit < 1.0 => {
+                let allowed = "must be at least 1; it is the limit unless given";
+                return Err(BuildError::new("gcra.burst", limit, allowed));
+            }
+            None => limit,
+        };
         let interval = period_ms / limit;
         if interval > MAX {
             return Err(BuildError::new("gcra.limit", limit, format!("must be at least periodMs / {MAX}")));

@@ -9,7 +9,7 @@ use crate::strategy::sliding_window::SlidingWindow;
 const MIN_BUCKET_MS: f64 = 0.05;
 
 /// The most buckets unless told otherwise: a key then takes at most 16 kB.
-const MOST_BUCKETS: u32 = 1_000;
+pub(crate) const MOST_BUCKETS: u32 = 1_000;
 
 /// The most buckets in any case.
 const MOST_BUCKETS_EVER: u32 = 100_000;

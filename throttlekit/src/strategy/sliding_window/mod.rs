@@ -24,6 +24,8 @@
 mod builder;
 mod ring;
 
+#[cfg(feature = "config")]
+pub(crate) use builder::MOST_BUCKETS;
 pub use builder::SlidingWindowBuilder;
 pub use ring::{Bump, Ring};
 

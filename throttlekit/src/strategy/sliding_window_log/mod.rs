@@ -36,7 +36,7 @@ use crate::strategy::sliding_window_log::log::Live;
 use crate::twin::{Twin, readable};
 
 /// The largest limit unless told otherwise: a key then takes at most 1.6 MB.
-const MOST_UNITS: u32 = 100_000;
+pub(crate) const MOST_UNITS: u32 = 100_000;
 
 /// An exact log of the trailing window; see the [module](self) for rule and bound.
 #[derive(Clone, Copy, Debug, PartialEq)]
