@@ -111,10 +111,9 @@ impl ConfigErrors {
         Self::new(vec![Problem { path: format!("config.store.{}{option}", kind.as_str()), position: None, message }])
     }
 
-    /// Of a text whose format was not known: what is wrong with it as a whole may be that.
-    pub(super) fn of_guessed(mut self, format: Format) -> Self {
-        let guessed =
-            format!("; read as {format:?}, since the name of the file ends in none of .yaml, .yml, .json and .toml");
+    /// Of a text whose format was guessed: what is wrong with it as a whole may be that.
+    pub(super) fn of_guessed(mut self, format: Format, why: &str) -> Self {
+        let guessed = format!("; read as {format:?}, since {why}");
         for problem in self.problems.iter_mut().filter(|problem| problem.path == "config") {
             problem.message.push_str(&guessed);
         }

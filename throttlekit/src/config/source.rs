@@ -55,7 +55,7 @@ impl Format {
     }
 
     /// The format of a text from a file. The name decides, but a text that starts with `{` in a YAML file is JSON.
-    fn of_file(path: &Path, text: &str) -> Self {
+    pub(crate) fn of_file(path: &Path, text: &str) -> Self {
         match Self::of_path(path) {
             None | Some(Self::Yaml) => Self::of_text(text),
             Some(format) => format,
@@ -86,10 +86,13 @@ pub(crate) fn read_file<T>(
 ) -> Result<T, ConfigErrors> {
     let parsed = text_of(path).and_then(|text| {
         let format = told.unwrap_or_else(|| Format::of_file(path, &text));
-        let errors = |errors: ConfigErrors| {
-            if told.is_some() || Format::of_path(path).is_some() { errors } else { errors.of_guessed(format) }
-        };
-        parse(&text, format).map_err(errors)
+        parse(&text, format).map_err(|errors| match (told, Format::of_path(path)) {
+            (None, None) => {
+                errors.of_guessed(format, "the name of the file ends in none of .yaml, .yml, .json and .toml")
+            }
+            (None, Some(named)) if named != format => errors.of_guessed(format, "the text begins with {"),
+            _ => errors,
+        })
     });
     parsed.map_err(|errors| errors.in_file(path.display().to_string()))
 }

@@ -170,9 +170,11 @@ impl Policies {
     /// Everything that is wrong with it. Then the current configuration stays in effect.
     pub fn reload(&self, text: &str) -> Result<ReloadReport, ConfigErrors> {
         self.replace(|inner| {
-            let of_file = || inner.file.as_deref().and_then(Format::of_path);
-            let format = inner.options.format.or_else(of_file).unwrap_or_else(|| Format::of_text(text));
-            inner.options.parse(text, format)
+            let guessed = || match &inner.file {
+                Some(file) => Format::of_file(file, text),
+                None => Format::of_text(text),
+            };
+            inner.options.parse(text, inner.options.format.unwrap_or_else(guessed))
         })
     }
 

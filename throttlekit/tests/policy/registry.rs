@@ -410,6 +410,13 @@ fn a_file_is_read_again_on_demand() {
     // A text replaces it too, in the format of the file.
     let text = "[limiters.x]\nstrategy = 'fixedWindow'\nlimit = 4\nperiod = '1h'\n";
     assert_eq!(policies.reload(text).unwrap().fate("x"), Some(Fate::Kept));
+    // JSON may stand where YAML is expected, tabs and all.
+    let file = folder.write("limits.yaml", "limiters: { x: { strategy: fixedWindow, limit: 2, period: 1h } }");
+    let policies = Policies::load_file(&file).unwrap();
+    let json = "{\n\t\"limiters\": {\n\t\t\"x\": {\"strategy\": \"fixedWindow\", \"limit\": 3, \"period\": \"1h\"}}}";
+    assert_eq!(policies.reload(json).unwrap().fate("x"), Some(Fate::Kept));
+    folder.write("limits.yaml", json);
+    assert!(!policies.reload_file().unwrap().is_changed());
 }
 
 #[test]
@@ -440,6 +447,10 @@ fn the_name_of_a_file_tells_its_format() {
     let options = LoadOptions::new().format(Format::Yaml);
     let told = Policies::load_file_with(&file, options).unwrap_err().to_string();
     assert!(!told.contains(guessed), "it was no guess: {told}");
+    let file = folder.write("d.yaml", "{limiters: {}}");
+    let text = Policies::load_file(&file).unwrap_err().to_string();
+    let expected = "1:2: config: key must be a string; read as Json, since the text begins with {";
+    assert_eq!(text, format!("{}:{expected}", file.display()));
 }
 
 #[test]
