@@ -7,7 +7,7 @@ use crate::budget::{self, Budget, Ledger, Served};
 use crate::error::BuildError;
 use crate::fair::{DEFAULT_MAX_TENANTS, FairEscrow, FairEscrowBuilder};
 use crate::fallback::Share;
-use crate::lease::{EoqOptions, GrantForm, Mode, PredictiveSizer, TwoTierBuilder};
+use crate::lease::{EoqOptions, GrantForm, Mode, PredictiveSizer, TwoTier, TwoTierBuilder};
 use crate::program::Strategy;
 
 /// What kind of limiter it is.
@@ -130,7 +130,7 @@ impl TwoTierSpec {
     }
 
     fn check_with(&self, strategy: &impl Strategy) -> Result<(), BuildError> {
-        self.apply_to(TwoTierBuilder::over(strategy.clone(), ()))?.runtime(Unused).check()
+        self.apply_to(TwoTier::builder(strategy.clone()).keyspace(()))?.runtime(Unused).check()
     }
 }
 
@@ -337,7 +337,7 @@ impl FleetBudgetSpec {
     /// A builder of the limiter that leases.
     pub(crate) fn leased<K>(&self, lease: &LeaseSpec, keys: K) -> Result<TwoTierBuilder<Budget, K>, BuildError> {
         let budget = BudgetSpec { whole_debits: self.whole_debits(), ..self.budget }.build()?;
-        lease.apply_to(TwoTierBuilder::over(budget, keys).window_coupled(!budget.carries_debt()))
+        lease.apply_to(TwoTier::builder(budget).keyspace(keys).window_coupled(!budget.carries_debt()))
     }
 
     pub(super) fn check(&self) -> Result<(), BuildError> {

@@ -18,8 +18,8 @@ use crate::limiter::Watch;
 use crate::observe::Observer;
 use crate::program::Strategy;
 use crate::runtime::Runtime;
-use crate::store::Keyspace;
 use crate::store::memory::Table;
+use crate::store::{Keys, Keyspace};
 use crate::strategy::{MAX, floor_f64};
 
 /// Keys that are known in process, unless told otherwise. Each takes a few hundred bytes.
@@ -79,7 +79,7 @@ enum Sizing {
 #[must_use = "a builder does nothing until it is built"]
 pub struct TwoTierBuilder<S, K, C = SystemClock, O = ()> {
     strategy: S,
-    keys: K,
+    keys: Keys<K>,
     clock: C,
     observer: O,
     options: Options,
@@ -102,16 +102,9 @@ struct Options {
 
 impl<S: Strategy> TwoTierBuilder<S, Table<S::State>> {
     pub(super) fn new(strategy: S) -> Self {
-        Self::over(strategy, Table::new())
-    }
-}
-
-impl<S, K> TwoTierBuilder<S, K> {
-    /// As [`TwoTier::builder`], without the table that it makes.
-    pub(crate) fn over(strategy: S, keys: K) -> Self {
         Self {
             strategy,
-            keys,
+            keys: Keys::Default(Table::new),
             clock: SystemClock::new(),
             observer: (),
             options: Options {
@@ -136,7 +129,7 @@ impl<S, K, C, O> TwoTierBuilder<S, K, C, O> {
     /// memory, which makes sense in tests.
     pub fn keyspace<L>(self, keys: L) -> TwoTierBuilder<S, L, C, O> {
         let Self { strategy, keys: _, clock, observer, options } = self;
-        TwoTierBuilder { strategy, keys, clock, observer, options }
+        TwoTierBuilder { strategy, keys: Keys::Given(keys), clock, observer, options }
     }
 
     /// Where the time comes from. The default is a new [`SystemClock`].
@@ -240,7 +233,8 @@ impl<S, K, C, O> TwoTierBuilder<S, K, C, O> {
     ///
     /// # Panics
     ///
-    /// Where the [`runtime`](Self::runtime) cannot spawn: that of tokio has to be current.
+    /// Where the [`runtime`](Self::runtime) cannot spawn: that of tokio has to be current. As [`Table::new`], if it was given
+    /// no keyspace.
     pub fn build(self) -> Result<TwoTier<S, K, C, O>, BuildError>
     where
         S: Strategy,
@@ -251,7 +245,7 @@ impl<S, K, C, O> TwoTierBuilder<S, K, C, O> {
         let (idle_ms, terms) = self.checked()?;
         let Self { strategy, keys, clock, observer, options } = self;
         let Options { prefix, name, mode, max_keys, grant, runtime, .. } = options;
-        let keys = keys.scoped(&prefix).scoped(strategy.key_space());
+        let keys = keys.make().scoped(&prefix).scoped(strategy.key_space());
         let watch = Watch::new(observer, name, strategy.name()).on(strategy.axis());
         let idle = idle_ms.map(|ms| Duration::from_secs_f64(ms / 1_000.0));
         let tier = match (terms, mode) {

@@ -7,8 +7,8 @@ use super::{Limiter, Watch};
 use crate::clock::{Clock, SystemClock};
 use crate::observe::Observer;
 use crate::program::{Program, Strategy};
-use crate::store::Keyspace;
 use crate::store::memory::Table;
+use crate::store::{Keys, Keyspace};
 
 /// Builds a [`Limiter`]; from [`Limiter::builder`].
 ///
@@ -29,7 +29,7 @@ use crate::store::memory::Table;
 #[must_use = "a builder does nothing until it is built"]
 pub struct LimiterBuilder<S: Program, K = Table<<S as Program>::State>, C = SystemClock, O = ()> {
     strategy: S,
-    keys: K,
+    keys: Keys<K>,
     clock: C,
     observer: O,
     prefix: String,
@@ -40,7 +40,7 @@ impl<S: Strategy> LimiterBuilder<S> {
     pub(super) fn new(strategy: S) -> Self {
         Self {
             strategy,
-            keys: Table::new(),
+            keys: Keys::Default(Table::new),
             clock: SystemClock::new(),
             observer: (),
             prefix: String::new(),
@@ -54,7 +54,7 @@ impl<S: Strategy, K, C, O> LimiterBuilder<S, K, C, O> {
     /// [`Remote`](crate::store::Remote) store. The default is a new table with the default bound.
     pub fn keyspace<L: Keyspace<S::State>>(self, keys: L) -> LimiterBuilder<S, L, C, O> {
         let Self { strategy, keys: _, clock, observer, prefix, name } = self;
-        LimiterBuilder { strategy, keys, clock, observer, prefix, name }
+        LimiterBuilder { strategy, keys: Keys::Given(keys), clock, observer, prefix, name }
     }
 
     /// Where the time comes from. The default is a new [`SystemClock`].
@@ -86,12 +86,16 @@ impl<S: Strategy, K, C, O> LimiterBuilder<S, K, C, O> {
     }
 
     /// Builds it.
+    ///
+    /// # Panics
+    ///
+    /// As [`Table::new`], if it was given no keyspace.
     pub fn build(self) -> Limiter<S, K, C, O>
     where
         K: Keyspace<S::State>,
     {
         let watch = Watch::new(self.observer, self.name, self.strategy.name()).on(self.strategy.axis());
-        let keys = self.keys.scoped(&self.prefix).scoped(self.strategy.key_space());
+        let keys = self.keys.make().scoped(&self.prefix).scoped(self.strategy.key_space());
         Limiter { keys, strategy: self.strategy, clock: self.clock, watch }
     }
 }

@@ -88,6 +88,10 @@ impl<S: Strategy> Limiter<S> {
     /// assert!(limiter.check("user-1")?.allowed);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// As [`Table::new`]: if the system does not reserve the memory.
     pub fn new(strategy: S) -> Self {
         Self::builder(strategy).build()
     }

@@ -14,7 +14,7 @@ use crate::config::{
 use crate::error::BuildError;
 use crate::fair::FairEscrow;
 use crate::fallback::Share;
-use crate::lease::{Mode, TwoTierBuilder};
+use crate::lease::{Mode, TwoTier, TwoTierBuilder};
 use crate::limiter::{DynLimiter, Limiter};
 use crate::observe::Observer;
 use crate::program::Project;
@@ -161,11 +161,11 @@ fn bind_tiers<S: Project>(
 ) -> Result<Bound, BuildError> {
     let background = tiers.mode == Mode::Leased && tiers.lease.works_in_background();
     if let Site::Store(store, prefix) = site {
-        let builder = TwoTierBuilder::over(strategy, store.keys().clone()).prefix(prefix);
+        let builder = TwoTier::builder(strategy).keyspace(store.keys().clone()).prefix(prefix);
         return Ok((finish_tiers(tiers.apply_to(builder)?, spec, background, options)?, Box::new(())));
     }
     let table = table::<S::State>(spec, site)?;
-    let builder = TwoTierBuilder::over(strategy, table.clone());
+    let builder = TwoTier::builder(strategy).keyspace(table.clone());
     Ok((finish_tiers(tiers.apply_to(builder)?, spec, background, options)?, Box::new(table)))
 }
 

@@ -5,14 +5,14 @@ use std::fmt;
 use super::{Departure, LeakyBucket, Shaper};
 use crate::clock::{Clock, SystemClock};
 use crate::runtime::Runtime;
-use crate::store::Keyspace;
 use crate::store::memory::Table;
+use crate::store::{Keys, Keyspace};
 
 /// Builds a [`Shaper`]; from [`Shaper::builder`].
 #[must_use = "a builder does nothing until it is built"]
 pub struct ShaperBuilder<K = Table<Departure>, C = SystemClock, R = ()> {
     bucket: LeakyBucket,
-    keys: K,
+    keys: Keys<K>,
     clock: C,
     runtime: R,
     prefix: String,
@@ -20,7 +20,7 @@ pub struct ShaperBuilder<K = Table<Departure>, C = SystemClock, R = ()> {
 
 impl ShaperBuilder {
     pub(super) fn new(bucket: LeakyBucket) -> Self {
-        Self { bucket, keys: Table::new(), clock: SystemClock::new(), runtime: (), prefix: String::new() }
+        Self { bucket, keys: Keys::Default(Table::new), clock: SystemClock::new(), runtime: (), prefix: String::new() }
     }
 }
 
@@ -28,7 +28,7 @@ impl<K, C, R> ShaperBuilder<K, C, R> {
     /// Where the keys are. The default is a new table with the default bound.
     pub fn keyspace<L: Keyspace<Departure>>(self, keys: L) -> ShaperBuilder<L, C, R> {
         let Self { bucket, keys: _, clock, runtime, prefix } = self;
-        ShaperBuilder { bucket, keys, clock, runtime, prefix }
+        ShaperBuilder { bucket, keys: Keys::Given(keys), clock, runtime, prefix }
     }
 
     /// Where the time comes from. The default is a new [`SystemClock`].
@@ -50,12 +50,16 @@ impl<K, C, R> ShaperBuilder<K, C, R> {
     }
 
     /// Builds it.
+    ///
+    /// # Panics
+    ///
+    /// As [`Table::new`], if it was given no keyspace.
     pub fn build(self) -> Shaper<K, C, R>
     where
         K: Keyspace<Departure>,
     {
         let Self { bucket, keys, clock, runtime, prefix } = self;
-        Shaper { bucket, keys: keys.scoped(&prefix), clock, runtime }
+        Shaper { bucket, keys: keys.make().scoped(&prefix), clock, runtime }
     }
 }
 

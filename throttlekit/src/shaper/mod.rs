@@ -49,6 +49,10 @@ pub struct Shaper<K = Table<Departure>, C = SystemClock, R = ()> {
 
 impl Shaper {
     /// A shaper in memory, with a table of its own, the system clock and no runtime.
+    ///
+    /// # Panics
+    ///
+    /// As [`Table::new`]: if the system does not reserve the memory.
     pub fn new(bucket: LeakyBucket) -> Self {
         Self::builder(bucket).build()
     }

@@ -4,6 +4,7 @@
 mod breaker;
 mod call;
 mod few;
+mod keys;
 mod mark;
 pub mod memory;
 mod remote;
@@ -11,6 +12,7 @@ pub mod script;
 
 pub use breaker::{BreakerState, BreakerStats, CircuitBreaker, CircuitBreakerBuilder};
 pub use call::{Call, Effect, Rule, Write};
+pub(crate) use keys::Keys;
 #[doc(hidden)]
 pub use mark::Mark;
 pub(crate) use mark::Marked;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use allocation_counter::measure;
+use throttlekit::lease::TwoTier;
+use throttlekit::store::memory::Table;
 use throttlekit::{
     Admit, Ask, DynLimiter, Event, Gcra, LeakyBucket, Limiter, ManualClock, Meter, Multi, Observer, Shaper,
 };
@@ -83,4 +85,18 @@ fn a_shaper() {
     let bucket = LeakyBucket::builder().rate_per_sec(10.0).max_queue_ms(5_000.0).build().unwrap();
     let shaper = Shaper::builder(bucket).clock(ManualClock::new(0.0)).build();
     allocates_nothing("reserve", || shaper.reserve("k", 1.0).unwrap());
+}
+
+/// A table reserves memory for all keys of its bound, which some systems refuse.
+#[test]
+fn builders_make_no_table_that_nobody_uses() {
+    let (tats, departures) = (Table::new(), Table::new());
+    let bucket = LeakyBucket::builder().rate_per_sec(10.0).max_queue_ms(0.0).build().unwrap();
+    for (what, counted) in [
+        ("limiter", measure(|| drop(Limiter::builder(gcra()).keyspace(tats.clone()).build()))),
+        ("shaper", measure(|| drop(Shaper::builder(bucket).keyspace(departures.clone()).build()))),
+        ("two tiers", measure(|| drop(TwoTier::builder(gcra()).keyspace(tats.clone()).batch(5.0).build()))),
+    ] {
+        assert!(counted.bytes_total < 100_000, "{what}: {counted:?}");
+    }
 }
