@@ -133,7 +133,7 @@ fn compile<D: Door>(rule: &policy::Rule) -> Result<Rule<D>, BuildError> {
         on_disconnect: spec.on_disconnect,
     };
     let meters = rule.policies().iter().filter_map(|policy| {
-        let units = spec.costs.iter().find(|(name, _)| name == policy.name()).map(|(_, units)| *units);
+        let units = spec.cost_of(policy.name());
         Some(Metered { policy: policy.name().into(), limiter: policy.limiter()?.clone(), units })
     });
     let limits = rule.policies().iter().map(|policy| limit(policy, spec)).collect();

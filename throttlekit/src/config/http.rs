@@ -93,8 +93,17 @@ impl HttpRule {
         }
     }
 
-    /// What a request costs on the policy called `name`, if that is not the [cost](Self::cost) of all.
-    pub(crate) fn cost_of(&self, name: &str) -> Option<f64> {
+    /// What a request costs of the policy called `name`, in units, where [`costs`](Self::costs) says so; `None` where it
+    /// is [`cost`](Self::cost).
+    ///
+    /// ```
+    /// use throttlekit::config::HttpRule;
+    ///
+    /// let mut rule = HttpRule::new("/chat", ["requests", "tokens"]);
+    /// rule.costs = vec![("tokens".to_owned(), 500.0)];
+    /// assert_eq!((rule.cost_of("tokens"), rule.cost_of("requests")), (Some(500.0), None));
+    /// ```
+    pub fn cost_of(&self, name: &str) -> Option<f64> {
         self.costs.iter().find(|(policy, _)| policy == name).map(|(_, units)| *units)
     }
 }
