@@ -19,9 +19,11 @@ use lexopt::prelude::{Long, Short, ValueExt as _};
 use throttlekit::policy::LoadOptions;
 use throttlekit_axum::ThrottleLayer;
 
+mod address;
 mod serve;
 mod start;
 
+use address::address;
 use serve::ErrorLog;
 
 const USAGE: &str = "\
@@ -47,7 +49,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
         match argument {
-            Long("listen") => options.listen = arguments.value()?.parse()?,
+            Long("listen") => options.listen = arguments.value()?.parse_with(address)?,
             Long("config") => options.config = arguments.value()?.into(),
             Long("help") | Short('h') => return Ok(None),
             other => return Err(other.unexpected()),

@@ -80,7 +80,10 @@ fn mistakes_are_clear_errors() {
     let (code, text) = refused(&["--bogus"]);
     assert_eq!(code, Some(2));
     assert!(text.contains("invalid option '--bogus'") && text.contains("Usage:"), "{text}");
-    assert_eq!(refused(&["--listen", "nonsense"]).0, Some(2));
+    let (code, text) = refused(&["--listen", "localhost:3000"]);
+    assert_eq!(code, Some(2));
+    let problem = r#"argument "localhost:3000": must be an IP address and a port, such as 127.0.0.1:3000"#;
+    assert!(text.contains(problem), "{text}");
 
     let (code, text) = refused(&["--config", "/nonexistent/limits.yaml"]);
     assert_eq!(code, Some(1));

@@ -7,6 +7,8 @@
 //! What it answers depends on the request alone. The last number in the last message says how many tokens the answer has,
 //! 32 without one. Some models misbehave: `error-STATUS` answers with that status, `broken` stops in the middle.
 
+#[path = "../address.rs"]
+mod address;
 mod answer;
 #[path = "../start.rs"]
 mod start;
@@ -28,6 +30,7 @@ use lexopt::prelude::{Long, Short, ValueExt as _};
 use serde_json::{Value, json};
 use throttlekit::parse_duration_ms;
 
+use address::address;
 use answer::{Answer, Part};
 
 const USAGE: &str = "\
@@ -61,7 +64,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
         match argument {
-            Long("listen") => options.listen = arguments.value()?.parse()?,
+            Long("listen") => options.listen = arguments.value()?.parse_with(address)?,
             Long("pace") => options.model.pace = Some(arguments.value()?.parse_with(span)?),
             Long("api-key") => {
                 let key = arguments.value()?.string()?;

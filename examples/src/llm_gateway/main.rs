@@ -10,6 +10,8 @@
 //! let open requests and streams finish; SIGHUP reads the file again. An upstream with `https` takes the feature `tls` of
 //! this package.
 
+#[path = "../address.rs"]
+mod address;
 mod client;
 mod error;
 mod forward;
@@ -35,6 +37,7 @@ use throttlekit::policy::LoadOptions;
 use throttlekit::prometheus::Metrics;
 use throttlekit_axum::metrics_router;
 
+use address::address;
 use forward::Upstream;
 
 const USAGE: &str = "\
@@ -78,11 +81,11 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
         match argument {
-            Long("listen") => options.listen = arguments.value()?.parse()?,
+            Long("listen") => options.listen = arguments.value()?.parse_with(address)?,
             Long("upstream") => options.upstream = arguments.value()?.string()?,
             Long("config") => options.config = arguments.value()?.into(),
             Long("timeout") => options.timeout = arguments.value()?.parse_with(span)?,
-            Long("metrics") => options.metrics = Some(arguments.value()?.parse()?),
+            Long("metrics") => options.metrics = Some(arguments.value()?.parse_with(address)?),
             Long("include-usage") => options.include_usage = true,
             Long("help") | Short('h') => return Ok(None),
             other => return Err(other.unexpected()),

@@ -9,6 +9,8 @@
 //! 30 seconds, prints the last of them, and draws all into `docs/plots` if it is built with the feature `plots`. With
 //! `--listen` the load goes on until Ctrl-C, for a Prometheus to look at.
 
+#[path = "../address.rs"]
+mod address;
 mod course;
 #[path = "../guards.rs"]
 mod guards;
@@ -28,6 +30,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use address::address;
 use course::Course;
 use load::Phase;
 use server::Server;
@@ -65,7 +68,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("quick") => options.quick = true,
-            Long("listen") => options.listen = Some(arguments.value()?.parse()?),
+            Long("listen") => options.listen = Some(arguments.value()?.parse_with(address)?),
             Long("help") | Short('h') => return Ok(None),
             other => return Err(other.unexpected()),
         }
