@@ -186,6 +186,7 @@ fn metrics_are_on_an_address_of_their_own() {
         ("throttlekit_denied_total{policy=\"requests+flights+tokens\"}", 1.0),
         ("throttlekit_guard_limit{guard=\"flights\"}", 8.0),
         ("throttlekit_guard_inflight{guard=\"flights\"}", 0.0),
+        ("throttlekit_table_keys{policy=\"tokens\"}", 1.0),
     ] {
         assert_eq!(value(series), expected, "{series}");
     }

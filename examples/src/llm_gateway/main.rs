@@ -16,8 +16,6 @@ mod client;
 mod error;
 mod forward;
 mod gateway;
-#[path = "../guards.rs"]
-mod guards;
 #[path = "../serve.rs"]
 mod serve;
 #[path = "../start.rs"]
@@ -119,7 +117,7 @@ async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
     // Whoever does not look does not pay for it.
     let observed = options.metrics.map(|_| LoadOptions::new().observer(metrics.clone()));
     let policies = serve::load(&options.config, observed.unwrap_or_default()).await?;
-    guards::show(&metrics, &policies);
+    metrics.policies(&policies);
     let app = gateway::router(&policies, upstream, hasher, options.include_usage)?;
 
     let listener = serve::listen(options.listen).await?;

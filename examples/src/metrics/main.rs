@@ -12,8 +12,6 @@
 #[path = "../address.rs"]
 mod address;
 mod course;
-#[path = "../guards.rs"]
-mod guards;
 #[allow(dead_code)] // the other example says more of what became of its requests
 #[path = "../overload/load.rs"]
 mod load;

@@ -12,8 +12,6 @@ use throttlekit_axum::{ThrottleLayer, metrics_router};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::guards;
-
 const LIMITS: &str = "
 limiters:
   work: { strategy: gcra, limit: 120, period: 1s, burst: 30, concurrency: { limit: 8 } }
@@ -34,7 +32,7 @@ impl Server {
     pub(crate) async fn start(listen: SocketAddr) -> Result<Self, Box<dyn Error>> {
         let metrics = Metrics::new();
         let policies = Policies::load(LIMITS, LoadOptions::new().observer(metrics.clone()))?;
-        guards::show(&metrics, &policies);
+        metrics.policies(&policies);
         let work = Router::new().route("/work", get(handler)).layer(ThrottleLayer::from_config(&policies)?);
         let mut tasks = JoinSet::new();
         let work = serve(&mut tasks, SocketAddr::from(([127, 0, 0, 1], 0)), work).await?;

@@ -44,6 +44,7 @@
 mod bind;
 mod connect;
 mod guarded;
+mod lasting;
 mod listed;
 mod options;
 mod partly;

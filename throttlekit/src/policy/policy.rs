@@ -1,10 +1,10 @@
 //! One policy: a named limiter.
 
-use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::bind::{self, Site};
+use super::lasting::Lasting;
 use super::listed::{self, Listed};
 use super::options::LoadOptions;
 use super::slots::{self, Slots};
@@ -18,6 +18,7 @@ use crate::fallback::{FailMode, Fallback, Outage, Share, Standby, standby};
 use crate::limiter::DynLimiter;
 use crate::observe::Wholes;
 use crate::sketch::DenyList;
+use crate::store::TableReport;
 use crate::unified::Unified;
 
 /// A limiter with a name: of a strategy, of the work in flight, or of both; or of another [kind](crate::config::LimiterKind).
@@ -42,7 +43,7 @@ enum Place {
     /// There are no keys.
     Nowhere,
     /// In this process, to go on with after a reload.
-    Memory(Box<dyn Any + Send + Sync>),
+    Memory(Box<dyn Lasting>),
     Store(Stored),
 }
 
@@ -141,6 +142,15 @@ impl Policy {
     /// How its guard is doing; `None` if the work in flight is not limited.
     pub fn guard_stats(&self) -> Option<GuardStats> {
         self.guard.as_ref().map(|guard| guard.stats())
+    }
+
+    /// How many keys its table in this process holds, and how many it may: of a strategy in memory or behind a screen, and of
+    /// a budget in this process. `None` if there is no such table.
+    pub fn table_report(&self) -> Option<TableReport> {
+        match &self.place {
+            Place::Memory(kept) => kept.table(),
+            Place::Nowhere | Place::Store(_) => None,
+        }
     }
 
     /// Its deny list, to look at, to add to and to take from; `None` without one. A reload keeps it unless its size changes.

@@ -152,6 +152,12 @@ impl Policies {
         }
     }
 
+    /// What is in effect whenever it is asked for, as long as somebody holds these policies. Does not hold them itself.
+    pub(crate) fn while_held(&self) -> impl Fn() -> Option<Arc<PolicySet>> + Send + Sync + use<> {
+        let inner = Arc::downgrade(&self.inner);
+        move || inner.upgrade().map(|inner| inner.current.load_full())
+    }
+
     /// The policy of this name.
     pub fn get(&self, name: &str) -> Option<Arc<Policy>> {
         self.inner.current.load().get(name).cloned()

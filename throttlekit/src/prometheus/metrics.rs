@@ -14,6 +14,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::concurrency::GuardReport;
 use crate::error::BuildError;
 use crate::observe::{AdmissionEvent, Event, Lane, Observer};
+use crate::store::TableReport;
 
 /// The label of policies that came when there were as many as there may be.
 const OTHER: &str = "_other";
@@ -47,11 +48,13 @@ struct Shared<C> {
     timed: bool,
     stripes: usize,
     policies: Table<Series>,
-    guards: Mutex<Vec<Box<Guards>>>,
+    guards: Readers<GuardReport>,
+    tables: Readers<TableReport>,
     panics: AtomicU64,
 }
 
-type Guards = dyn Fn(&mut dyn FnMut(&str, GuardReport)) + Send + Sync;
+/// Who reads reports of one kind, and tells them by name.
+type Readers<R> = Mutex<Vec<Box<dyn Fn(&mut dyn FnMut(&str, R)) + Send + Sync>>>;
 
 /// Settings of [`Metrics`].
 #[derive(Clone, Debug)]
@@ -98,8 +101,9 @@ impl<C: Clock> MetricsBuilder<C> {
         }
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let stripes = threads.next_power_of_two().min(MAX_STRIPES);
-        let (policies, guards, panics) = (Table::new(max_policies), Mutex::default(), AtomicU64::new(0));
-        Ok(Metrics { shared: Arc::new(Shared { clock, timed, stripes, policies, guards, panics }) })
+        let (guards, tables) = (Mutex::default(), Mutex::default());
+        let (policies, panics) = (Table::new(max_policies), AtomicU64::new(0));
+        Ok(Metrics { shared: Arc::new(Shared { clock, timed, stripes, policies, guards, tables, panics }) })
     }
 }
 
@@ -151,6 +155,64 @@ impl<C: Clock> Metrics<C> {
         self.shared.guards.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(read));
     }
 
+    /// Shows how full tables are. `read` is called whenever the metrics are read; it passes on the name of each policy, which
+    /// becomes a label, and the report of its table.
+    ///
+    /// ```
+    /// use throttlekit::prometheus::Metrics;
+    /// use throttlekit::store::TableReport;
+    /// use throttlekit::{Gcra, Limiter};
+    ///
+    /// let (metrics, limiter) = (Metrics::new(), Limiter::new(Gcra::per_hour(2)?));
+    /// let table = limiter.keyspace().clone();
+    /// metrics.tables(move |tell| tell("api", TableReport::from(&table)));
+    /// limiter.check("user-1")?;
+    /// assert!(metrics.render().contains("throttlekit_table_keys{policy=\"api\"} 1\n"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn tables(&self, read: impl Fn(&mut dyn FnMut(&str, TableReport)) + Send + Sync + 'static) {
+        // Pushed as a whole.
+        self.shared.tables.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(read));
+    }
+
+    /// Shows the guards and the tables of `policies`, under their names and also after a reload, for as long as somebody
+    /// holds these policies. Beside this, metrics are the [observer](crate::policy::LoadOptions::observer) of the options
+    /// that policies are loaded with.
+    ///
+    /// ```
+    /// use throttlekit::policy::{LoadOptions, Policies};
+    /// use throttlekit::prometheus::Metrics;
+    ///
+    /// let metrics = Metrics::new();
+    /// let text = "limiters: { api: { strategy: gcra, limit: 9, period: 1s, maxKeys: 5000, concurrency: { limit: 8 } } }";
+    /// let policies = Policies::load(text, LoadOptions::new().observer(metrics.clone()))?;
+    /// metrics.policies(&policies);
+    /// let text = metrics.render();
+    /// assert!(text.contains("throttlekit_guard_limit{guard=\"api\"} 8\n"));
+    /// assert!(text.contains("throttlekit_table_max_keys{policy=\"api\"} 5000\n"));
+    /// # Ok::<(), throttlekit::config::ConfigErrors>(())
+    /// ```
+    #[cfg(feature = "config")]
+    pub fn policies(&self, policies: &crate::policy::Policies) {
+        // The policies may hold these metrics, as their observer, and would never end if they were held here.
+        let current = policies.while_held();
+        self.guards(move |tell| {
+            for policy in current().iter().flat_map(|set| set.iter()) {
+                if let Some(report) = policy.guard_report() {
+                    tell(policy.name(), report);
+                }
+            }
+        });
+        let current = policies.while_held();
+        self.tables(move |tell| {
+            for policy in current().iter().flat_map(|set| set.iter()) {
+                if let Some(report) = policy.table_report() {
+                    tell(policy.name(), report);
+                }
+            }
+        });
+    }
+
     /// The metrics of now as text, of the content type [`CONTENT_TYPE`](super::CONTENT_TYPE).
     pub fn render(&self) -> String {
         let mut out = String::new();
@@ -177,18 +239,13 @@ impl<C: Clock> Metrics<C> {
         counters(out, &policies);
         latencies(out, &policies);
         self.write_guards(out);
+        self.write_tables(out);
         out.family("throttlekit_observer_panics_total", Kind::Counter, "Panics of observers that were contained.");
         out.sample(&[], number(self.shared.panics.load(Ordering::Relaxed)));
     }
 
     fn write_guards(&self, out: &mut impl Families) {
-        let mut reports = Vec::new();
-        for read in self.shared.guards.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            read(&mut |name, report| reports.push((name.to_owned(), report)));
-        }
-        // Of several guards of one name there may be one series: the first.
-        reports.sort_by(|a, b| a.0.cmp(&b.0));
-        reports.dedup_by(|a, b| a.0 == b.0);
+        let reports = told(&self.shared.guards);
         let mut family = |name, help, value: fn(&GuardReport) -> u32| {
             out.family(name, Kind::Gauge, help);
             for (guard, report) in &reports {
@@ -202,10 +259,33 @@ impl<C: Clock> Metrics<C> {
         });
     }
 
+    fn write_tables(&self, out: &mut impl Families) {
+        let reports = told(&self.shared.tables);
+        let mut family = |name, help, value: fn(&TableReport) -> usize| {
+            out.family(name, Kind::Gauge, help);
+            for (policy, report) in &reports {
+                out.sample(&[("policy", policy)], number(value(report) as u64));
+            }
+        };
+        family("throttlekit_table_keys", "Keys in memory.", |report| report.keys);
+        family("throttlekit_table_max_keys", "The most keys in memory.", |report| report.max_keys);
+    }
+
     #[inline]
     fn series(&self, policy: &str) -> &Series {
         self.shared.policies.of(policy, OTHER, || Series::new(self.shared.stripes))
     }
+}
+
+/// What all of `readers` tell, by name. Of several reports of one name there may be one series: the first.
+fn told<R>(readers: &Readers<R>) -> Vec<(String, R)> {
+    let mut reports = Vec::new();
+    for read in readers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        read(&mut |name, report| reports.push((name.to_owned(), report)));
+    }
+    reports.sort_by(|a, b| a.0.cmp(&b.0));
+    reports.dedup_by(|a, b| a.0 == b.0);
+    reports
 }
 
 /// As Prometheus keeps it.

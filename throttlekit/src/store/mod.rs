@@ -8,6 +8,7 @@ mod keys;
 mod mark;
 pub mod memory;
 mod remote;
+mod report;
 pub mod script;
 
 pub use breaker::{BreakerState, BreakerStats, CircuitBreaker, CircuitBreakerBuilder};
@@ -17,6 +18,7 @@ pub(crate) use keys::Keys;
 pub use mark::Mark;
 pub(crate) use mark::Marked;
 pub use remote::{DynStore, Remote, Store};
+pub use report::TableReport;
 
 use crate::error::Error;
 use crate::program::{Program, State};

@@ -9,4 +9,5 @@ mod sketches;
 mod store;
 #[path = "../support/mod.rs"]
 mod support;
+mod tables;
 mod together;

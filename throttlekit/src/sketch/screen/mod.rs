@@ -23,6 +23,8 @@ use crate::error::{BuildError, Error};
 use crate::limiter::{Made, Watch};
 use crate::observe::{CallKind, Observer};
 use crate::program::Step;
+#[cfg(feature = "config")]
+use crate::store::TableReport;
 use crate::store::memory::Table;
 use crate::strategy::{ceil_f64, validate_cost};
 
@@ -143,6 +145,12 @@ impl<S: Carry, C, O> Screened<S, C, O> {
     /// The bytes that all sketches take, however many keys there are.
     pub fn sketch_bytes(&self) -> usize {
         self.core.accuracy.bytes() * self.core.parts * self.core.shards.len()
+    }
+
+    /// How full the table of the keys with states is.
+    #[cfg(feature = "config")]
+    pub(crate) fn table_report(&self) -> TableReport {
+        TableReport::new(self.core.table.len(), self.core.max_keys)
     }
 
     /// How many keys have states, how many got one, and how often there was no room.

@@ -6,8 +6,10 @@ use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use prometheus_parse::{Sample, Scrape, Value};
+use throttlekit::budget::{Budget, Ledger, TokenBudget};
 use throttlekit::prometheus::{CONTENT_TYPE, Metrics};
-use throttlekit::store::Remote;
+use throttlekit::store::memory::Table;
+use throttlekit::store::{Remote, TableReport};
 use throttlekit::unified::Prices;
 use throttlekit::{
     AdmissionEvent, Admit, Ask, Clock, Event, Gcra, Guard, Limiter, ManualClock, Meter, Observer, TokenBucket, Unified,
@@ -102,6 +104,8 @@ fn each_family_has_its_first_lines_also_without_samples() {
         ("throttlekit_guard_inflight", "gauge"),
         ("throttlekit_guard_limit", "gauge"),
         ("throttlekit_guard_fenced", "gauge"),
+        ("throttlekit_table_keys", "gauge"),
+        ("throttlekit_table_max_keys", "gauge"),
         ("throttlekit_observer_panics_total", "counter"),
     ];
     let mut lines = text.lines().filter(|line| line.starts_with('#'));
@@ -233,6 +237,29 @@ fn guards_are_read_when_the_metrics_are() {
         tell("shared", report);
     });
     is(&scrape(&metrics), "throttlekit_guard_fenced", &[("guard=db", 0.0), ("guard=disk", 0.0), ("guard=shared", 1.0)]);
+}
+
+#[test]
+fn tables_are_read_when_the_metrics_are() {
+    let metrics = metrics();
+    let (rates, accounts) = (Table::bounded(1_000).unwrap(), Ledger::bounded(2).unwrap());
+    let shown = (rates.clone(), accounts.clone());
+    metrics.tables(move |tell| {
+        tell("rate", TableReport::from(&shown.0));
+        tell("budget", TableReport::from(&shown.1));
+        tell("rate", TableReport::new(7, 7));
+    });
+    let clock = ManualClock::new(0.0);
+    let rate = Limiter::builder(gcra(1.0)).keyspace(rates).clock(clock.clone()).build();
+    let budget = Budget::builder().budget(5.0).window_ms(1e6).build().unwrap();
+    let budget = TokenBudget::builder(budget).keyspace(accounts).clock(clock).build();
+    for key in ["a", "b", "c", "a"] {
+        rate.check(key).unwrap();
+        budget.debit(key, 1).unwrap();
+    }
+    let scrape = scrape(&metrics);
+    is(&scrape, "throttlekit_table_keys", &[("policy=budget", 2.0), ("policy=rate", 3.0)]);
+    is(&scrape, "throttlekit_table_max_keys", &[("policy=budget", 2.0), ("policy=rate", 1_000.0)]);
 }
 
 /// Tells of one decision that took so long.
