@@ -11,4 +11,5 @@ mod limiter;
 mod policy;
 #[path = "../support/mod.rs"]
 mod support;
+mod table;
 mod unified;

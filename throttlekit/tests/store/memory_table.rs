@@ -1,8 +1,10 @@
 //! The memory table: what it keeps, for how long, and what it gives up first.
 
+use std::collections::HashSet;
+
 use throttlekit::store::Keyspace;
-use throttlekit::store::memory::Table;
-use throttlekit::{Error, Program, Step};
+use throttlekit::store::memory::{DEFAULT_MAX_KEYS, Table};
+use throttlekit::{Error, Gcra, Limiter, Program, Step};
 
 use crate::support::log::{Append, Log};
 
@@ -192,6 +194,29 @@ fn eviction_repeats_with_one_shard_and_one_seed() {
     };
     assert_eq!(survivors(), survivors());
     assert_eq!(survivors().len(), 30, "49 keys came, 30 fit");
+}
+
+/// Which keys stay depends on where their fingerprints place them. Keys chosen to meet in one table are nothing special in
+/// another, nor in the same one after a restart.
+#[test]
+fn every_table_draws_a_secret_of_its_own() {
+    let survivors = |_| {
+        let table: Table<f64> = Table::bounded(64).unwrap();
+        for n in 0..1_000_u32 {
+            count(&table, &n.to_string(), 0.0, 1e5);
+        }
+        (0..1_000).filter(|n| table.contains(&n.to_string(), 0.0)).collect::<Vec<_>>()
+    };
+    let tables: HashSet<_> = (0..8).map(survivors).collect();
+    assert_eq!(tables.len(), 8, "of 64 keys that stay out of a thousand");
+}
+
+#[test]
+fn tables_are_bounded_unless_told_otherwise() {
+    assert_eq!(DEFAULT_MAX_KEYS, 1_000_000);
+    assert_eq!(Table::<f64>::new().max_keys(), DEFAULT_MAX_KEYS);
+    assert_eq!(Table::<f64>::default().max_keys(), DEFAULT_MAX_KEYS);
+    assert_eq!(Limiter::new(Gcra::per_second(1).unwrap()).keyspace().max_keys(), DEFAULT_MAX_KEYS);
 }
 
 #[test]
