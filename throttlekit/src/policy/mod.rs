@@ -57,6 +57,7 @@ mod set;
 mod slots;
 mod store;
 mod together;
+mod watch;
 mod whole;
 
 pub use connect::Connect;

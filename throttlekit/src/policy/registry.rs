@@ -152,10 +152,22 @@ impl Policies {
         }
     }
 
+    /// The file that they came from.
+    pub(super) fn file(&self) -> Result<&Path, ConfigErrors> {
+        let file = self.inner.file.as_deref();
+        file.ok_or_else(|| ConfigErrors::single(None, "these policies were not loaded from a file"))
+    }
+
+    /// These policies, as long as somebody else holds them.
+    pub(super) fn downgrade(&self) -> impl Fn() -> Option<Self> + Send + Sync + use<> {
+        let inner = Arc::downgrade(&self.inner);
+        move || inner.upgrade().map(|inner| Self { inner })
+    }
+
     /// What is in effect whenever it is asked for, as long as somebody holds these policies. Does not hold them itself.
     pub(crate) fn while_held(&self) -> impl Fn() -> Option<Arc<PolicySet>> + Send + Sync + use<> {
-        let inner = Arc::downgrade(&self.inner);
-        move || inner.upgrade().map(|inner| inner.current.load_full())
+        let policies = self.downgrade();
+        move || policies().map(|policies| policies.current())
     }
 
     /// The policy of this name.
@@ -190,10 +202,7 @@ impl Policies {
     ///
     /// As [`reload`](Self::reload); also if they came from no file, or the file cannot be read.
     pub fn reload_file(&self) -> Result<ReloadReport, ConfigErrors> {
-        self.replace(|inner| match &inner.file {
-            Some(file) => read(file, &inner.options),
-            None => Err(ConfigErrors::single(None, "these policies were not loaded from a file")),
-        })
+        self.replace(|inner| read(self.file()?, &inner.options))
     }
 
     /// As [`reload`](Self::reload), for a configuration that was made in code.

@@ -11,3 +11,4 @@ mod store;
 mod support;
 mod tables;
 mod together;
+mod watch;
