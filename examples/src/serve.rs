@@ -8,7 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use axum::Router;
-use throttlekit::policy::{LoadOptions, Policies};
+use throttlekit::config::ConfigErrors;
+use throttlekit::policy::{LoadOptions, Policies, ReloadReport};
 use throttlekit::{Clock, Error as LimitError, ReportGate, SystemClock, TokioRuntime};
 use tokio::net::TcpListener;
 
@@ -133,16 +134,23 @@ fn signals(
     Ok((stop, std::future::pending()))
 }
 
-/// Reads the file again. A wrong one is reported, and the limits stay as they are.
+/// Reads the file again.
 #[cfg(unix)]
 async fn reload(policies: &Policies) {
-    match policies.reload_file() {
-        Ok(report) => {
-            say(format_args!("reloaded: {report}"));
-            if let Err(error) = ready(policies).await {
-                warn(format_args!("warning: {error}; until it is back the fail modes apply"));
-            }
+    let result = policies.reload_file();
+    let reloaded = result.is_ok();
+    tell_reload(result);
+    if reloaded {
+        if let Err(error) = ready(policies).await {
+            warn(format_args!("warning: {error}; until it is back the fail modes apply"));
         }
+    }
+}
+
+/// What came of reading the file again. With a wrong one the limits stay as they are.
+pub(crate) fn tell_reload(result: Result<ReloadReport, ConfigErrors>) {
+    match result {
+        Ok(report) => say(format_args!("reloaded: {report}")),
         Err(errors) => warn(format_args!("not reloaded, the limits stay as they are:\n{errors}")),
     }
 }

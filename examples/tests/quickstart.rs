@@ -8,6 +8,14 @@ use std::net::TcpStream;
 use common::{Server, refused};
 use tests::folder::Folder;
 
+/// A file with one limit.
+fn limits(limit: u32) -> String {
+    format!(
+        "limiters: {{ all: {{ strategy: fixedWindow, limit: {limit}, period: 1d }} }}\n\
+         http: {{ rules: [ {{ path: /api/hello, policy: all }} ] }}\n"
+    )
+}
+
 #[test]
 fn two_routes_are_limited_and_others_are_not() {
     let server = Server::start(&[]);
@@ -44,12 +52,6 @@ fn it_answers_in_http_2() {
 fn it_reloads_on_hangup_and_stops_on_terminate() {
     let folder = Folder::new("quickstart");
     let file = folder.join("limits.yaml");
-    let limits = |limit: u32| {
-        format!(
-            "limiters: {{ all: {{ strategy: fixedWindow, limit: {limit}, period: 1d }} }}\n\
-             http: {{ rules: [ {{ path: /api/hello, policy: all }} ] }}\n"
-        )
-    };
     std::fs::write(&file, limits(5)).expect("it is written");
     let mut server = Server::start(&["--config", file.to_str().expect("text")]);
     assert!(server.send("GET /api/hello HTTP/1.1").1.contains("ratelimit-limit: 5\r\n"));
@@ -62,6 +64,17 @@ fn it_reloads_on_hangup_and_stops_on_terminate() {
     server.signal("TERM");
     assert_eq!(server.line("stopped"), "stopped");
     assert!(server.process.wait().expect("it ends").success());
+}
+
+#[test]
+fn it_reads_a_file_again_that_changes() {
+    let folder = Folder::new("quickstart-watch");
+    let file = folder.join("limits.yaml");
+    std::fs::write(&file, limits(5)).expect("it is written");
+    let mut server = Server::start(&["--config", file.to_str().expect("text"), "--watch"]);
+    std::fs::write(&file, limits(7)).expect("it is written");
+    assert!(server.line("reloaded").contains("version 2"));
+    assert!(server.send("GET /api/hello HTTP/1.1").1.contains("ratelimit-limit: 7\r\n"));
 }
 
 /// As behind `| head -1`.
