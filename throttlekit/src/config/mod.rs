@@ -124,7 +124,8 @@
 //! # The `http` section
 //!
 //! `http.rules` is a list. For a request the most specific pattern counts among the rules that cover its method; a
-//! request without a rule is not limited. `http.defaults` gives other defaults to the keys of a rule from `key` on.
+//! request without a rule is not limited. `http.defaults` gives other defaults to the keys of a rule from `key` on, but
+//! `costs`.
 //!
 //! | key | value | default |
 //! |---|---|---|
