@@ -33,6 +33,18 @@ fn the_most_specific_pattern_counts() {
     }
 }
 
+/// As in axum.
+#[test]
+fn a_wildcard_stands_for_something() {
+    let set = rules(&["path: '/{*rest}'"]);
+    assert_eq!((set.rule_for("GET", "/"), set.rule_for("GET", "/a")), (None, Some(0)));
+    let set = rules(&["path: '/api/{*rest}'", "path: '/users/{id}'"]);
+    for path in ["/api", "/api/", "/users", "/users/", "/users/1/"] {
+        assert_eq!(set.rule_for("GET", path), None, "{path}");
+    }
+    assert_eq!((set.rule_for("GET", "/api/a/b"), set.rule_for("GET", "/users/1")), (Some(0), Some(1)));
+}
+
 #[test]
 fn a_rule_that_leaves_a_method_out_does_not_hide_a_wider_one() {
     let set = rules(&["path: '/{*rest}'", "path: /a, methods: [GET]", "path: /a, methods: [POST]"]);
