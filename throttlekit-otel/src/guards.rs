@@ -1,10 +1,11 @@
-//! The state of guards, read when metrics are collected.
+//! The state of guards and tables, read when metrics are collected.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use opentelemetry::metrics::{AsyncInstrument, Meter};
+use throttlekit::store::TableReport;
 use throttlekit::{Clock, Guard, GuardStats, KeyedGuard};
 
 use crate::names::metric;
@@ -67,15 +68,34 @@ impl<F: Fn() -> Option<Reading> + Send + Sync + 'static> Gauged for F {
     }
 }
 
-/// A guard that is shown; from [`Telemetry::guard`](crate::Telemetry::guard). Dropped, its series end.
-#[must_use = "dropping it ends the series of the guard"]
+/// A guard or a table that is shown; from [`Telemetry::guard`](crate::Telemetry::guard) and
+/// [`Telemetry::table`](crate::Telemetry::table). Dropped, its series end.
+#[must_use = "dropping it ends the series"]
 pub struct GuardMetrics {
     guards: Arc<Guards>,
     entry: Arc<Entry>,
 }
 
-/// What there is to show of each guard: its state, and the attributes of its series.
-pub(crate) type Readings = Vec<(Reading, Set)>;
+/// What there is to show: states, each with the attributes of its series.
+pub(crate) type Readings = Vec<(Shown, Set)>;
+
+/// The state of what is shown at one instant.
+#[derive(Clone, Copy)]
+pub(crate) enum Shown {
+    Guard(Reading),
+    Table(TableReport),
+}
+
+impl Shown {
+    fn guard(self) -> Option<Reading> {
+        if let Self::Guard(reading) = self { Some(reading) } else { None }
+    }
+
+    /// A count of a table.
+    fn table(self, count: impl Fn(TableReport) -> usize) -> Option<u64> {
+        if let Self::Table(report) = self { u64::try_from(count(report)).ok() } else { None }
+    }
+}
 
 impl Drop for GuardMetrics {
     fn drop(&mut self) {
@@ -89,7 +109,7 @@ impl fmt::Debug for GuardMetrics {
     }
 }
 
-/// The guards that are shown. The API cannot take a callback back, so there is one for each instrument, and what they
+/// The guards and tables that are shown. The API cannot take a callback back, so there is one for each instrument, and what they
 /// show is what is in here.
 pub(crate) struct Guards {
     meter: Meter,
@@ -119,6 +139,8 @@ enum Part {
     RttNoload,
     Dropped,
     Fenced,
+    Keys,
+    MaxKeys,
 }
 
 impl Guards {
@@ -144,36 +166,46 @@ impl Guards {
         let _ = meter
             .u64_observable_gauge(metric::CONCURRENCY_LIMIT)
             .with_description("The limit, as it is now")
-            .with_callback(this.callback(Part::Limit, |reading| Some(u64::from(reading.stats.limit))))
+            .with_callback(this.callback(Part::Limit, |shown| Some(u64::from(shown.guard()?.stats.limit))))
             .build();
         let _ = meter
             .u64_observable_gauge(metric::CONCURRENCY_INFLIGHT)
             .with_description("Slots that are taken")
-            .with_callback(this.callback(Part::InFlight, |reading| Some(u64::from(reading.stats.in_flight))))
+            .with_callback(this.callback(Part::InFlight, |shown| Some(u64::from(shown.guard()?.stats.in_flight))))
             .build();
         let _ = meter
             .f64_observable_gauge(metric::CONCURRENCY_RTT_NOLOAD)
             .with_description("The latency without load, as learnt")
             .with_unit("ms")
-            .with_callback(this.callback(Part::RttNoload, |reading| Some(reading.stats.noload_ms)))
+            .with_callback(this.callback(Part::RttNoload, |shown| Some(shown.guard()?.stats.noload_ms)))
             .build();
         let _ = meter
             .u64_observable_counter(metric::CONCURRENCY_DROPPED)
             .with_description("Slots that came back from work that was cut off")
-            .with_callback(this.callback(Part::Dropped, |reading| Some(reading.stats.dropped)))
+            .with_callback(this.callback(Part::Dropped, |shown| Some(shown.guard()?.stats.dropped)))
             .build();
         let _ = meter
             .u64_observable_gauge(metric::CONCURRENCY_FENCED)
             .with_description("1 while the coordinator has fenced the guard off")
-            .with_callback(this.callback(Part::Fenced, |reading| reading.fenced.map(u64::from)))
+            .with_callback(this.callback(Part::Fenced, |shown| shown.guard()?.fenced.map(u64::from)))
+            .build();
+        let _ = meter
+            .u64_observable_gauge(metric::TABLE_KEYS)
+            .with_description("Keys in memory")
+            .with_callback(this.callback(Part::Keys, |shown| shown.table(|report| report.keys)))
+            .build();
+        let _ = meter
+            .u64_observable_gauge(metric::TABLE_MAX_KEYS)
+            .with_description("The most keys in memory")
+            .with_callback(this.callback(Part::MaxKeys, |shown| shown.table(|report| report.max_keys)))
             .build();
     }
 
-    /// Shows `value` of each guard.
+    /// Shows `value` of each that has it.
     fn callback<T>(
         self: &Arc<Self>,
         part: Part,
-        value: impl Fn(Reading) -> Option<T> + Send + Sync + 'static,
+        value: impl Fn(Shown) -> Option<T> + Send + Sync + 'static,
     ) -> impl Fn(&dyn AsyncInstrument<T>) + Send + Sync + 'static {
         // Weak: what is held here holds the meter, which holds this.
         let guards = Arc::downgrade(self);
@@ -183,8 +215,8 @@ impl Guards {
             let entries = guards.entries().clone();
             for entry in entries {
                 let collected = entry.collect(part);
-                for (reading, attributes) in &collected.readings {
-                    if let Some(value) = value(*reading) {
+                for (shown, attributes) in &collected.readings {
+                    if let Some(value) = value(*shown) {
                         instrument.observe(value, attributes);
                     }
                 }

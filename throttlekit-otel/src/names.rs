@@ -37,6 +37,10 @@ pub mod metric {
     pub const LEASES: &str = "throttlekit.leases";
     /// Histogram, milliseconds: time until a lease was answered, by [`STRATEGY`](super::label::STRATEGY).
     pub const LEASE_LATENCY: &str = "throttlekit.lease.latency";
+    /// Observable gauge: keys that a table in memory holds, by [`POLICY`](super::label::POLICY).
+    pub const TABLE_KEYS: &str = "throttlekit.table.keys";
+    /// Observable gauge: the most keys that it holds, by [`POLICY`](super::label::POLICY).
+    pub const TABLE_MAX_KEYS: &str = "throttlekit.table.max_keys";
     /// Observable counter: panics of observers that were contained, of the one that records this and of those beside it.
     pub const OBSERVER_PANICS: &str = "throttlekit.observer.panics";
 
@@ -52,7 +56,7 @@ pub mod metric {
     ];
 
     /// The instruments that are added to those.
-    pub const ADDED: [&str; 9] = [
+    pub const ADDED: [&str; 11] = [
         CHECK_ERRORS,
         CONCURRENCY_DROPPED,
         CONCURRENCY_FENCED,
@@ -61,6 +65,8 @@ pub mod metric {
         CLIENT_DISCONNECTS,
         LEASES,
         LEASE_LATENCY,
+        TABLE_KEYS,
+        TABLE_MAX_KEYS,
         OBSERVER_PANICS,
     ];
 }
@@ -78,7 +84,7 @@ pub mod label {
     /// How a wait ended: `admitted`, `timed_out`, `displaced` or `cancelled`. What became of a lease: `granted`, `refused`,
     /// `late` or `failed`.
     pub const OUTCOME: &str = "outcome";
-    /// The name of a policy, on the gauges of the guards of policies.
+    /// The name of a policy, on the gauges of the guards and tables of policies.
     pub const POLICY: &str = "policy";
     /// `low`, `normal`, `high` or `critical`.
     pub const PRIORITY: &str = "priority";

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
+use throttlekit::store::TableReport;
 use throttlekit::{
     AdmissionEvent, Axis, Clock, Decision, Disconnect, Error, Event, Lane, LeaseEvent, Observer, Priority, Stage, Wait,
     WaitOutcome,
 };
 
-use crate::guards::{Gauged, GuardMetrics, Guards, register_panics};
+use crate::guards::{Gauged, GuardMetrics, Guards, Shown, register_panics};
 use crate::instruments::Instruments;
 use crate::names::label;
 use crate::sets::{Set, Strategies, by_label, merged};
@@ -102,12 +103,37 @@ impl<C> Telemetry<C> {
     pub fn guard_with(&self, guard: impl Gauged, attributes: impl IntoIterator<Item = KeyValue>) -> GuardMetrics {
         let attributes: Vec<_> = attributes.into_iter().collect();
         let attributes = merged(&self.shared.fixed, &attributes);
-        let read = move || guard.reading().map(|reading| (reading, attributes.clone())).into_iter().collect();
+        let read =
+            move || guard.reading().map(|reading| (Shown::Guard(reading), attributes.clone())).into_iter().collect();
         Guards::add(&self.shared.guards, read)
     }
 
-    /// Shows the guards of all policies that have one, with the attribute `policy`, until the returned value is dropped. Of
-    /// what is loaded later too.
+    /// Shows how full a table is at each collection, with the attribute `policy`, until the returned value is dropped. `read`
+    /// gives the report of the table, or `None` if it is gone.
+    ///
+    /// ```
+    /// use opentelemetry::metrics::MeterProvider;
+    /// use opentelemetry_sdk::metrics::SdkMeterProvider;
+    /// use throttlekit::store::TableReport;
+    /// use throttlekit::{Gcra, Limiter};
+    /// use throttlekit_otel::Telemetry;
+    ///
+    /// let provider = SdkMeterProvider::builder().build();
+    /// let telemetry = Telemetry::new(&provider.meter("throttlekit"));
+    /// let limiter = Limiter::new(Gcra::per_second(5)?);
+    /// let table = limiter.keyspace().clone();
+    /// let shown = telemetry.table("api", move || Some(TableReport::from(&table)));
+    /// # drop(shown);
+    /// # Ok::<(), throttlekit::BuildError>(())
+    /// ```
+    pub fn table(&self, policy: &str, read: impl Fn() -> Option<TableReport> + Send + Sync + 'static) -> GuardMetrics {
+        let attributes = merged(&self.shared.fixed, &[KeyValue::new(label::POLICY, policy.to_owned())]);
+        let read = move || read().map(|report| (Shown::Table(report), attributes.clone())).into_iter().collect();
+        Guards::add(&self.shared.guards, read)
+    }
+
+    /// Shows the guards and the tables of all policies that have one, with the attribute `policy`, until the returned value is
+    /// dropped. Of what is loaded later too.
     ///
     /// ```
     /// use opentelemetry::metrics::MeterProvider;
@@ -129,9 +155,14 @@ impl<C> Telemetry<C> {
         let (policies, fixed) = (policies.clone(), self.shared.fixed.clone());
         let read = move || {
             let current = policies.current();
-            let guarded = current.iter().filter_map(|policy| Some((policy.name().to_owned(), policy.guard_stats()?)));
-            let of = |name: String| merged(&fixed, &[KeyValue::new(label::POLICY, name)]);
-            guarded.map(|(name, stats)| (crate::guards::Reading::new(stats), of(name))).collect()
+            let mut readings = crate::guards::Readings::new();
+            for policy in current.iter() {
+                let attributes = merged(&fixed, &[KeyValue::new(label::POLICY, policy.name().to_owned())]);
+                let guard = policy.guard_stats().map(|stats| Shown::Guard(crate::guards::Reading::new(stats)));
+                let table = policy.table_report().map(Shown::Table);
+                readings.extend(guard.into_iter().chain(table).map(|shown| (shown, attributes.clone())));
+            }
+            readings
         };
         Guards::add(&self.shared.guards, read)
     }

@@ -159,7 +159,7 @@ async fn waits_in_vain_are_told_apart() {
 
 #[cfg(feature = "config")]
 #[test]
-fn the_guards_of_policies_are_shown_by_their_names() {
+fn the_guards_and_tables_of_policies_are_shown_by_their_names() {
     let sdk = Sdk::new();
     let telemetry = telemetry(&sdk);
     let text = "limiters: { work: { concurrency: { limit: 8 } }, api: { strategy: gcra, limit: 9, period: 1s } }";
@@ -170,6 +170,10 @@ fn the_guards_of_policies_are_shown_by_their_names() {
         of(&series, metric::CONCURRENCY_LIMIT).into_iter().map(|(text, value)| (text.to_owned(), value)).collect()
     };
     assert_eq!(limits(&sdk), [(r#"policy="work""#.to_owned(), 8.0)]);
+    policies.get("api").unwrap().limiter().unwrap().check("k", 1.0).now().unwrap().unwrap();
+    let series = sdk.collect();
+    let table = [metric::TABLE_KEYS, metric::TABLE_MAX_KEYS].map(|name| of(&series, name));
+    assert_eq!(table, [[(r#"policy="api""#, 1.0)], [(r#"policy="api""#, 1_000_000.0)]]);
     policies.reload("limiters: { more: { concurrency: { limit: 3 } } }").unwrap();
     assert_eq!(limits(&sdk), [(r#"policy="more""#.to_owned(), 3.0)]);
     drop(shown);

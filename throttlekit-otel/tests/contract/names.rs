@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use opentelemetry::KeyValue;
 use throttlekit::lease::TwoTier;
+use throttlekit::store::TableReport;
 use throttlekit::{Admit, Ask, Disconnect, FixedWindow, Guard, Observer, Stage};
 use throttlekit_otel::names::{attribute, metric};
 use throttlekit_otel::{Reading, Telemetry};
@@ -45,13 +46,15 @@ fn the_added_names_are_these() {
         "throttlekit.client.disconnects",
         "throttlekit.leases",
         "throttlekit.lease.latency",
+        "throttlekit.table.keys",
+        "throttlekit.table.max_keys",
         "throttlekit.observer.panics",
     ];
     assert_eq!(metric::ADDED, added);
 }
 
 /// What each is, and its unit: of the frozen ones as much a part of the contract as the name.
-const KINDS: [(&str, &str, &str); 16] = [
+const KINDS: [(&str, &str, &str); 18] = [
     (metric::CHECKS, "counter", ""),
     (metric::REMAINING, "histogram", ""),
     (metric::STORE_LATENCY, "histogram", "ms"),
@@ -67,6 +70,8 @@ const KINDS: [(&str, &str, &str); 16] = [
     (metric::CLIENT_DISCONNECTS, "counter", ""),
     (metric::LEASES, "counter", ""),
     (metric::LEASE_LATENCY, "histogram", "ms"),
+    (metric::TABLE_KEYS, "gauge", ""),
+    (metric::TABLE_MAX_KEYS, "gauge", ""),
     (metric::OBSERVER_PANICS, "counter", ""),
 ];
 
@@ -76,6 +81,7 @@ fn every_exported_name_is_documented_and_every_name_is_exported() {
     let telemetry = Telemetry::builder(&sdk.meter()).attribute(KeyValue::new("region", "eu-1")).build();
     let stats = Guard::fixed(3).unwrap().stats();
     let _shown = telemetry.guard(move || Some(Reading::new(stats).fenced(false)));
+    let _table = telemetry.table("api", || Some(TableReport::new(3, 9)));
     let guard = Guard::builder().fixed(1).observer(telemetry.clone()).build().unwrap();
     let held = guard.admit(&Ask::new("k")).now().unwrap().unwrap();
     drop(guard.admit(&Ask::new("k")).now().unwrap().unwrap());
