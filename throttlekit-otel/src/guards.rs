@@ -91,9 +91,8 @@ impl Shown {
         if let Self::Guard(reading) = self { Some(reading) } else { None }
     }
 
-    /// A count of a table.
-    fn table(self, count: impl Fn(TableReport) -> usize) -> Option<u64> {
-        if let Self::Table(report) = self { u64::try_from(count(report)).ok() } else { None }
+    fn table(self) -> Option<TableReport> {
+        if let Self::Table(report) = self { Some(report) } else { None }
     }
 }
 
@@ -141,6 +140,7 @@ enum Part {
     Fenced,
     Keys,
     MaxKeys,
+    Evictions,
 }
 
 impl Guards {
@@ -192,12 +192,17 @@ impl Guards {
         let _ = meter
             .u64_observable_gauge(metric::TABLE_KEYS)
             .with_description("Keys in memory")
-            .with_callback(this.callback(Part::Keys, |shown| shown.table(|report| report.keys)))
+            .with_callback(this.callback(Part::Keys, |shown| Some(shown.table()?.keys as u64)))
             .build();
         let _ = meter
             .u64_observable_gauge(metric::TABLE_MAX_KEYS)
             .with_description("The most keys in memory")
-            .with_callback(this.callback(Part::MaxKeys, |shown| shown.table(|report| report.max_keys)))
+            .with_callback(this.callback(Part::MaxKeys, |shown| Some(shown.table()?.max_keys as u64)))
+            .build();
+        let _ = meter
+            .u64_observable_counter(metric::TABLE_EVICTIONS)
+            .with_description("Keys that gave way to others in memory before they expired")
+            .with_callback(this.callback(Part::Evictions, |shown| Some(shown.table()?.evicted)))
             .build();
     }
 

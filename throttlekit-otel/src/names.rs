@@ -41,6 +41,8 @@ pub mod metric {
     pub const TABLE_KEYS: &str = "throttlekit.table.keys";
     /// Observable gauge: the most keys that it holds, by [`POLICY`](super::label::POLICY).
     pub const TABLE_MAX_KEYS: &str = "throttlekit.table.max_keys";
+    /// Observable counter: keys that gave way to others before they expired, by [`POLICY`](super::label::POLICY).
+    pub const TABLE_EVICTIONS: &str = "throttlekit.table.evictions";
     /// Observable counter: panics of observers that were contained, of the one that records this and of those beside it.
     pub const OBSERVER_PANICS: &str = "throttlekit.observer.panics";
 
@@ -56,7 +58,7 @@ pub mod metric {
     ];
 
     /// The instruments that are added to those.
-    pub const ADDED: [&str; 11] = [
+    pub const ADDED: [&str; 12] = [
         CHECK_ERRORS,
         CONCURRENCY_DROPPED,
         CONCURRENCY_FENCED,
@@ -67,6 +69,7 @@ pub mod metric {
         LEASE_LATENCY,
         TABLE_KEYS,
         TABLE_MAX_KEYS,
+        TABLE_EVICTIONS,
         OBSERVER_PANICS,
     ];
 }

@@ -172,8 +172,8 @@ fn the_guards_and_tables_of_policies_are_shown_by_their_names() {
     assert_eq!(limits(&sdk), [(r#"policy="work""#.to_owned(), 8.0)]);
     policies.get("api").unwrap().limiter().unwrap().check("k", 1.0).now().unwrap().unwrap();
     let series = sdk.collect();
-    let table = [metric::TABLE_KEYS, metric::TABLE_MAX_KEYS].map(|name| of(&series, name));
-    assert_eq!(table, [[(r#"policy="api""#, 1.0)], [(r#"policy="api""#, 1_000_000.0)]]);
+    let table = [metric::TABLE_KEYS, metric::TABLE_MAX_KEYS, metric::TABLE_EVICTIONS].map(|name| of(&series, name));
+    assert_eq!(table, [1.0, 1_000_000.0, 0.0].map(|value| [(r#"policy="api""#, value)]));
     policies.reload("limiters: { more: { concurrency: { limit: 3 } } }").unwrap();
     assert_eq!(limits(&sdk), [(r#"policy="more""#.to_owned(), 3.0)]);
     drop(shown);

@@ -48,13 +48,14 @@ fn the_added_names_are_these() {
         "throttlekit.lease.latency",
         "throttlekit.table.keys",
         "throttlekit.table.max_keys",
+        "throttlekit.table.evictions",
         "throttlekit.observer.panics",
     ];
     assert_eq!(metric::ADDED, added);
 }
 
 /// What each is, and its unit: of the frozen ones as much a part of the contract as the name.
-const KINDS: [(&str, &str, &str); 18] = [
+const KINDS: [(&str, &str, &str); 19] = [
     (metric::CHECKS, "counter", ""),
     (metric::REMAINING, "histogram", ""),
     (metric::STORE_LATENCY, "histogram", "ms"),
@@ -72,6 +73,7 @@ const KINDS: [(&str, &str, &str); 18] = [
     (metric::LEASE_LATENCY, "histogram", "ms"),
     (metric::TABLE_KEYS, "gauge", ""),
     (metric::TABLE_MAX_KEYS, "gauge", ""),
+    (metric::TABLE_EVICTIONS, "counter", ""),
     (metric::OBSERVER_PANICS, "counter", ""),
 ];
 

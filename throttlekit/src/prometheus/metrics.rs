@@ -261,14 +261,16 @@ impl<C: Clock> Metrics<C> {
 
     fn write_tables(&self, out: &mut impl Families) {
         let reports = told(&self.shared.tables);
-        let mut family = |name, help, value: fn(&TableReport) -> usize| {
-            out.family(name, Kind::Gauge, help);
+        let mut family = |name, kind, help, value: fn(&TableReport) -> u64| {
+            out.family(name, kind, help);
             for (policy, report) in &reports {
-                out.sample(&[("policy", policy)], number(value(report) as u64));
+                out.sample(&[("policy", policy)], number(value(report)));
             }
         };
-        family("throttlekit_table_keys", "Keys in memory.", |report| report.keys);
-        family("throttlekit_table_max_keys", "The most keys in memory.", |report| report.max_keys);
+        family("throttlekit_table_keys", Kind::Gauge, "Keys in memory.", |report| report.keys as u64);
+        family("throttlekit_table_max_keys", Kind::Gauge, "The most keys in memory.", |report| report.max_keys as u64);
+        let help = "Keys that gave way to others in memory before they expired.";
+        family("throttlekit_table_evictions_total", Kind::Counter, help, |report| report.evicted);
     }
 
     #[inline]

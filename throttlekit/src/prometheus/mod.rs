@@ -15,6 +15,7 @@
 //! | `throttlekit_guard_inflight`, `throttlekit_guard_limit` | gauge | `guard` | work in flight, and how much may be |
 //! | `throttlekit_guard_fenced` | gauge | `guard` | 1 if the right to its slots is lost, as a [report](crate::GuardReport::fenced) says, else 0 |
 //! | `throttlekit_table_keys`, `throttlekit_table_max_keys` | gauge | `policy` | keys in memory, and how many there may be |
+//! | `throttlekit_table_evictions_total` | counter | `policy` | keys that gave way to others before they expired |
 //! | `throttlekit_observer_panics_total` | counter | | panics that were contained, of the observers beside it |
 //!
 //! Counters count from the start of the process, so `rate()` is right. A request that is decided over several axes counts

@@ -43,6 +43,10 @@ fn metrics_show_how_full_the_tables_are() {
         )
     );
     assert!(metrics.render().contains("throttlekit_guard_limit{guard=\"slots\"} 9\n"));
+    assert!(
+        metrics.render().contains("throttlekit_table_evictions_total{policy=\"rate\"} 1\n"),
+        "of three keys in two places"
+    );
     policies.reload(&text(6)).unwrap();
     assert_eq!((&*shown().0[0], &*shown().1[0]), ("rate 0", "rate 6"), "as they are now");
     drop(policies);

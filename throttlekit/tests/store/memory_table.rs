@@ -166,6 +166,20 @@ fn a_freed_slot_is_used_before_anyone_is_evicted() {
         count(&table, "c", 0.0, 1e5);
         assert!(table.contains("c", 0.0));
         assert_eq!(count(&table, "a", 0.0, 1e5), 2.0);
+        assert_eq!(table.evicted(), 0, "who was asked to go did not give way");
+    }
+}
+
+/// Whatever the number of shards: what came and did not stay was evicted, if it was live.
+#[test]
+fn live_keys_that_give_way_are_counted() {
+    for shards in [1, 4] {
+        let table: Table<f64> = Table::builder().max_keys(64).shards(shards).seed([7, 9]).build().unwrap();
+        for n in 0..500_u64 {
+            count(&table, &n.to_string(), 0.0, 1e5);
+            assert_eq!(table.evicted() + table.len() as u64, n + 1, "{shards} shards");
+        }
+        assert_eq!(table.evicted(), 500 - 64);
     }
 }
 
@@ -179,7 +193,7 @@ fn an_expired_key_goes_before_a_live_one() {
         assert_eq!(count(&table, "new", 600.0, 1e5), 1.0);
         assert!(table.contains("live", 600.0));
         assert_eq!(count(&table, "live", 600.0, 1e5), 2.0);
-        assert_eq!(table.len(), 2);
+        assert_eq!((table.len(), table.evicted()), (2, 0));
     }
 }
 

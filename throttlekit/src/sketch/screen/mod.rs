@@ -150,7 +150,7 @@ impl<S: Carry, C, O> Screened<S, C, O> {
     /// How full the table of the keys with states is.
     #[cfg(feature = "config")]
     pub(crate) fn table_report(&self) -> TableReport {
-        TableReport::new(self.core.table.len(), self.core.max_keys)
+        TableReport { max_keys: self.core.max_keys, ..TableReport::from(&self.core.table) }
     }
 
     /// How many keys have states, how many got one, and how often there was no room.

@@ -64,6 +64,8 @@ pub struct Core<H: Shape> {
     pub(super) max_keys: usize,
     /// Slots in use or promised. Never above `max_keys` but for an instant of being found too high.
     pub(super) len: AtomicUsize,
+    /// Live keys that had to give way.
+    pub(super) evicted: AtomicU64,
 }
 
 impl<H: Shape> Core<H> {
@@ -77,11 +79,16 @@ impl<H: Shape> Core<H> {
             lines,
             max_keys,
             len: AtomicUsize::new(0),
+            evicted: AtomicU64::new(0),
         })
     }
 
     pub(super) fn len(&self) -> usize {
         self.len.load(Ordering::Relaxed).min(self.max_keys)
+    }
+
+    pub(super) fn evicted(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
     }
 
     /// The low bits of a fingerprint choose the shard, and the lowest eight of them are not in the tag: from 256 shards on

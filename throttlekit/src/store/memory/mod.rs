@@ -171,6 +171,12 @@ impl<S: State> Table<S> {
         self.core.max_keys
     }
 
+    /// How many keys had to give way at the bound before they expired, since the table was made. A number that goes on growing
+    /// says that the bound is below the number of keys that are live at once.
+    pub fn evicted(&self) -> u64 {
+        self.core.evicted()
+    }
+
     /// Whether `key` is held and has not expired at `now_ms`. This is no use of the key in the sense of eviction.
     pub fn contains(&self, key: &str, now_ms: f64) -> bool {
         self.core.contains(self.core.place(self.key.fingerprint(key)), now_ms)

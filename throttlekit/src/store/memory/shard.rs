@@ -113,6 +113,11 @@ impl<'a, H: Shape> Guard<'a, H> {
         self.evict(place, now_ms)
     }
 
+    /// A live key gave way.
+    fn count_evicted(&self) {
+        self.core.evicted.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn uncount(&self) {
         self.core.len.fetch_sub(1, Ordering::Relaxed);
     }
@@ -211,7 +216,11 @@ impl<'a, H: Shape> Guard<'a, H> {
             let home = home_line(place.tag, lines);
             for step in 0..NEAR_LINES.min(lines) {
                 let words = self.words((home + step) % lines);
-                if self.free_one(words, expired, now_ms) || self.free_one(words, idle, now_ms) {
+                if self.free_one(words, expired, now_ms) {
+                    return true;
+                }
+                if self.free_one(words, idle, now_ms) {
+                    self.count_evicted();
                     return true;
                 }
             }
@@ -238,6 +247,9 @@ impl<'a, H: Shape> Guard<'a, H> {
             if live && tag.is_referenced() {
                 slot.unmark(tag);
             } else if self.free(words, slot, tag) {
+                if live {
+                    self.count_evicted();
+                }
                 return true;
             }
         }

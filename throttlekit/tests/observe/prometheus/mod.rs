@@ -106,6 +106,7 @@ fn each_family_has_its_first_lines_also_without_samples() {
         ("throttlekit_guard_fenced", "gauge"),
         ("throttlekit_table_keys", "gauge"),
         ("throttlekit_table_max_keys", "gauge"),
+        ("throttlekit_table_evictions_total", "counter"),
         ("throttlekit_observer_panics_total", "counter"),
     ];
     let mut lines = text.lines().filter(|line| line.starts_with('#'));
@@ -260,6 +261,7 @@ fn tables_are_read_when_the_metrics_are() {
     let scrape = scrape(&metrics);
     is(&scrape, "throttlekit_table_keys", &[("policy=budget", 2.0), ("policy=rate", 3.0)]);
     is(&scrape, "throttlekit_table_max_keys", &[("policy=budget", 2.0), ("policy=rate", 1_000.0)]);
+    is(&scrape, "throttlekit_table_evictions_total", &[("policy=budget", 0.0), ("policy=rate", 0.0)]);
 }
 
 /// Tells of one decision that took so long.
