@@ -94,9 +94,9 @@ async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
 
 allowed, with the state of the limit in the header fields:
   curl -i http://{address}/api/hello
-  curl -i -H 'x-api-key: alice' -d 'some data' http://{address}/api/upload
+  curl -i -H 'x-tenant: alice' -d 'some data' http://{address}/api/upload
 denied from the sixth on:
-  for i in 1 2 3 4 5 6 7; do curl -s -o /dev/null -w '%{{http_code}}\\n' -H 'x-api-key: bob' -d x http://{address}/api/upload; done
+  for i in 1 2 3 4 5 6 7; do curl -s -o /dev/null -w '%{{http_code}}\\n' -H 'x-tenant: bob' -d x http://{address}/api/upload; done
 ",
         options.config.display()
     ));

@@ -24,7 +24,7 @@ fn two_routes_are_limited_and_others_are_not() {
     assert!(response.contains("ratelimit-limit: 20") && response.ends_with("hello\n"), "{response}");
 
     // Twelve in a row fill two windows of five, wherever in a minute the test runs.
-    let upload = "POST /api/upload HTTP/1.1\r\nx-api-key: alice\r\ncontent-length: 0";
+    let upload = "POST /api/upload HTTP/1.1\r\nx-tenant: alice\r\ncontent-length: 0";
     let denied: Vec<String> =
         (0..12).map(|_| server.send(upload)).filter(|(status, _)| *status == 429).map(|(_, text)| text).collect();
     assert!(!denied.is_empty());

@@ -27,7 +27,7 @@ fn start(file: &std::path::Path) -> Server {
 }
 
 fn upload(server: &Server) -> (u16, Option<u32>) {
-    let (status, response) = server.send("POST /api/upload HTTP/1.1\r\nx-api-key: alice\r\ncontent-length: 0");
+    let (status, response) = server.send("POST /api/upload HTTP/1.1\r\nx-tenant: alice\r\ncontent-length: 0");
     let field = response.lines().find_map(|line| line.strip_prefix("ratelimit-remaining: "));
     (status, field.map(|value| value.trim().parse().unwrap()))
 }
