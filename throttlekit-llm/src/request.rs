@@ -2,6 +2,7 @@
 
 use arrayvec::ArrayVec;
 use bytes::Bytes;
+use percent_encoding::percent_decode_str;
 use throttlekit::{Error, MAX_SAFE};
 
 use crate::answer::{Dialect, Label, push};
@@ -16,9 +17,12 @@ impl Dialect {
     ///
     /// assert_eq!(Dialect::of_path("/openai/v1/chat/completions"), Some(Dialect::Chat));
     /// assert_eq!(Dialect::of_path("/v1/messages"), Some(Dialect::Messages));
+    /// assert_eq!(Dialect::of_path("/v1/chat/%63ompletions"), Some(Dialect::Chat));
     /// assert_eq!(Dialect::of_path("/v1/models"), None);
     /// ```
     pub fn of_path(path: &str) -> Option<Self> {
+        // A server may decode it too, and no spelling should go uncounted.
+        let path = percent_decode_str(path).decode_utf8_lossy();
         let path = path.trim_end_matches('/');
         let ends = |end: &str| path.ends_with(end);
         if ends("/chat/completions") {
