@@ -114,8 +114,8 @@ pub(super) fn check_pattern(path: &str) -> Result<(), String> {
         return Err(format!("a parameter is written {now}, not {segment}"));
     }
     // No request has such a path, so none would be limited.
-    if path.contains(['?', '#']) || path.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err("must be a path, without a query, a fragment or white space".to_owned());
+    if path.contains(['?', '#']) || path.chars().any(char::is_control) {
+        return Err("must be a path, without a query, a fragment or control characters".to_owned());
     }
     Router::new().insert(path, ()).map_err(|error| describe(&error))
 }

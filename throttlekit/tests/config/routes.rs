@@ -187,13 +187,14 @@ http:
 /// A rule that can never match would leave unlimited what it is about.
 #[test]
 fn a_pattern_that_no_request_can_have_is_refused() {
-    for path in ["/x?y=1", "/x#y", "/x y", "/{id?}", "/x\\t"] {
+    for path in ["/x?y=1", "/x#y", "/{id?}", "/x\\t"] {
         let text = format!(
             "limiters: {{ x: {{ strategy: gcra, limit: 1, period: 1s }} }}\n\
              http: {{ rules: [{{ path: \"{path}\", policy: x }}] }}"
         );
         let errors = Policies::from_yaml(&text).unwrap_err().to_string();
-        let expected = "config.http.rules[0].path: must be a path, without a query, a fragment or white space (found ";
+        let expected =
+            "config.http.rules[0].path: must be a path, without a query, a fragment or control characters (found ";
         assert!(errors.contains(expected), "{path}: {errors}");
         assert_eq!(errors.lines().count(), 1, "{errors}");
     }
