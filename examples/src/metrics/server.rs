@@ -17,7 +17,7 @@ limiters:
   work: { strategy: gcra, limit: 120, period: 1s, burst: 30, concurrency: { limit: 8 } }
 http:
   rules:
-    - { path: /work, policy: work }
+    - { path: /work, policy: work, key: { constant: everybody } }
 ";
 
 pub(crate) struct Server {

@@ -25,7 +25,7 @@ limiters:
   work: { concurrency: { initialLimit: 50 } }
 http:
   rules:
-    - { path: /work, policy: work }
+    - { path: /work, policy: work, key: { constant: everybody } }
 ";
 
 /// How often the server is looked at.
