@@ -9,9 +9,13 @@ use throttlekit::headers::Headers;
 use crate::door::{Answer, Head};
 use crate::reject::Rejection;
 
-/// Whether `request` is a call of gRPC.
-pub(crate) fn is_grpc<'a>(request: &impl Head<'a>) -> bool {
-    request.values("content-type").next().is_some_and(|value| value.starts_with(b"application/grpc"))
+/// The type of what answers `request`, if that is a call of gRPC: browsers speak a dialect of it.
+pub(crate) fn grpc_type<'a>(request: &impl Head<'a>) -> Option<&'static str> {
+    const TYPES: [&str; 3] = ["application/grpc-web-text", "application/grpc-web", "application/grpc"];
+    let asked = request.values("content-type").next()?;
+    TYPES
+        .into_iter()
+        .find(|known| asked.get(..known.len()).is_some_and(|start| start.eq_ignore_ascii_case(known.as_bytes())))
 }
 
 impl<H> Rejection<'_, H> {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use throttlekit::Observer;
 
-use crate::door::Door;
-use crate::forms::is_grpc;
+use crate::door::{Answer, Door};
+use crate::forms::grpc_type;
 use crate::reject::{Failure, Limited, Reject, Rejection};
 
 type Skip<D> = dyn for<'a> Fn(&<D as Door>::Head<'a>) -> bool + Send + Sync;
@@ -93,8 +93,8 @@ impl<D: Door> Hooks<D> {
     pub(crate) fn response<'a>(&self, problem_json: bool, rejection: &Rejection<'a, D::Head<'a>>) -> D::Response {
         let own = self.reject.as_ref().and_then(|reject| unwound(|| reject.response(rejection)));
         own.unwrap_or_else(|| {
-            D::respond(if is_grpc(rejection.request()) {
-                rejection.grpc()
+            D::respond(if let Some(content_type) = grpc_type(rejection.request()) {
+                Answer { content_type, ..rejection.grpc() }
             } else if problem_json {
                 rejection.problem()
             } else {

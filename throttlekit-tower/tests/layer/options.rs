@@ -91,6 +91,22 @@ async fn a_call_of_grpc_is_refused_as_such() {
 }
 
 #[tokio::test]
+async fn a_call_of_grpc_is_refused_in_the_dialect_that_it_speaks() {
+    let (service, _) = around(&ThrottleLayer::new(gcra(1.0)));
+    send(&service, request()).await;
+    for (asked, answered) in [
+        ("Application/gRPC; charset=utf-8", "application/grpc"),
+        ("application/grpc-web+proto", "application/grpc-web"),
+        ("application/grpc-web-text", "application/grpc-web-text"),
+    ] {
+        let mut call = request();
+        call.headers_mut().insert("content-type", asked.parse().expect("a value"));
+        let denied = send(&service, call).await;
+        assert_eq!((field(&denied, "content-type"), field(&denied, "grpc-status")), (answered, "8"), "{asked}");
+    }
+}
+
+#[tokio::test]
 async fn a_failing_server_counts_as_told() {
     for (drop, outcome) in [(false, 0), (true, 1)] {
         let guard = guard();
