@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use matchit::{InsertError, Router};
 
 use super::http::HttpRule;
+use super::validate_key::path_params;
 
 /// Finds the rule of a request.
 ///
@@ -117,7 +118,12 @@ pub(super) fn check_pattern(path: &str) -> Result<(), String> {
     if path.contains(['?', '#']) || path.chars().any(char::is_control) {
         return Err("must be a path, without a query, a fragment or control characters".to_owned());
     }
-    Router::new().insert(path, ()).map_err(|error| describe(&error))
+    Router::new().insert(path, ()).map_err(|error| describe(&error))?;
+    let names = path_params(path);
+    match names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)) {
+        None => Ok(()),
+        Some((_, name)) => Err(format!("must name each parameter once; {{{name}}} is there twice")),
+    }
 }
 
 fn describe(error: &InsertError) -> String {

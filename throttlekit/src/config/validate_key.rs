@@ -126,7 +126,7 @@ pub(super) fn rule(rule: &HttpRule, path: &str, findings: &mut Findings<'_>) {
 }
 
 /// The names of the parameters in a pattern: `{name}` and `{*name}`; doubled braces are text.
-fn path_params(pattern: &str) -> Vec<&str> {
+pub(super) fn path_params(pattern: &str) -> Vec<&str> {
     let mut names = Vec::new();
     let mut rest = pattern;
     while let Some((_, after)) = rest.split_once('{') {

@@ -199,3 +199,19 @@ fn a_pattern_that_no_request_can_have_is_refused() {
         assert_eq!(errors.lines().count(), 1, "{errors}");
     }
 }
+
+#[test]
+fn a_parameter_has_one_place_in_a_pattern() {
+    for (path, name) in [("/{a}/{a}", "a"), ("/{id}/of/{other}/{*id}", "id")] {
+        let text = format!(
+            "limiters: {{ x: {{ strategy: gcra, limit: 1, period: 1s }} }}\n\
+             http: {{ rules: [{{ path: '{path}', policy: x }}] }}"
+        );
+        let errors = Policies::from_yaml(&text).unwrap_err().to_string();
+        let expected = format!("must name each parameter once; {{{name}}} is there twice (found \"{path}\")");
+        assert!(errors.contains(&expected), "{path}: {errors}");
+    }
+    let text = "limiters: { x: { strategy: gcra, limit: 1, period: 1s } }\n\
+                http: { rules: [{ path: '/{a}/{{a}}/{b}', policy: x }] }";
+    assert!(Policies::from_yaml(text).is_ok(), "doubled braces are text");
+}
