@@ -30,14 +30,7 @@ fn exported() -> (Exported, Exported) {
     let observer = (telemetry.clone(), metrics.clone());
     let policies = Policies::load(LIMITS, LoadOptions::new().observer(observer)).expect("limits");
     let _shown = telemetry.policies(&policies);
-    let guarded = policies.clone();
-    metrics.guards(move |tell| {
-        for policy in guarded.current().iter() {
-            if let Some(report) = policy.guard_report() {
-                tell(policy.name(), report);
-            }
-        }
-    });
+    metrics.policies(&policies);
     for policy in policies.current().iter() {
         for _ in 0..4 {
             drop(policy.admit().admit(&Ask::new("user")).now().ok().and_then(Result::ok).expect("memory answers"));
