@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use actix_web::body::MessageBody;
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform as _};
 use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::test::TestRequest;
 use actix_web::{Error, HttpResponse};
 use bench::rival::{Limit, gcra, shown};
@@ -22,8 +23,17 @@ use crate::stacks::Stack;
 
 const BARE: &str = "actix bare";
 
-/// The service that the middleware protects: an empty answer, at once.
-struct Bare;
+/// Fields that are there already: what nobody who writes three can go below.
+const FIELDS: [(HeaderName, HeaderValue); 3] = [
+    (HeaderName::from_static("ratelimit-limit"), HeaderValue::from_static("5000")),
+    (HeaderName::from_static("ratelimit-remaining"), HeaderValue::from_static("4999")),
+    (HeaderName::from_static("ratelimit-reset"), HeaderValue::from_static("1")),
+];
+
+/// The service that the middleware protects: an empty answer, at once, with or without three fields.
+struct Bare {
+    fields: bool,
+}
 
 impl Service<ServiceRequest> for Bare {
     type Response = ServiceResponse<()>;
@@ -35,7 +45,13 @@ impl Service<ServiceRequest> for Bare {
     }
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
-        ready(Ok(request.into_response(HttpResponse::with_body(StatusCode::OK, ()))))
+        let mut response = HttpResponse::with_body(StatusCode::OK, ());
+        if self.fields {
+            for (name, value) in FIELDS {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        ready(Ok(request.into_response(response)))
     }
 }
 
@@ -75,7 +91,8 @@ pub(crate) fn all() -> Result<Vec<Stack>, Box<dyn StdError>> {
     let slots = Throttle::builder_for(Guard::fixed(100)?, SystemClock::new()).headers(HeaderSet::EMPTY).build()?;
     let headers = Throttle::builder(shown(SystemClock::new())?).headers(HeaderFamily::Draft).build()?;
     Ok(vec![
-        door(BARE, Bare),
+        door(BARE, Bare { fields: false }),
+        door("actix bare, three fields", Bare { fields: true }),
         door("actix ThrottleKit", behind(&ours()?)?),
         door("actix ThrottleKit, headers", behind(&headers)?),
         door("actix ThrottleKit, slots", behind(&slots)?),
@@ -89,6 +106,6 @@ fn ours() -> Result<Throttle, Box<dyn StdError>> {
 
 /// The middleware around [`Bare`].
 fn behind(throttle: &Throttle) -> Result<throttlekit_actix::ThrottleMiddleware<Bare>, Box<dyn StdError>> {
-    let made = throttle.new_transform(Bare).into_inner();
+    let made = throttle.new_transform(Bare { fields: false }).into_inner();
     made.map_err(|()| "the middleware cannot be made".into())
 }
