@@ -3,6 +3,9 @@
 //! The server has one core and the load another, where there are two. Machines change their speed within seconds, so each
 //! stack serves next to its bare server, before it in one round and after it in the next; what counts is the median of the
 //! rounds' shares of that.
+//!
+//! `wrk` has as much to do as the server, and reads what the server writes: where it is what holds both up, throughput says
+//! more of it than of the layer. So the time that the server's threads were on a core is told too.
 
 use std::error::Error;
 use std::io::{BufRead as _, BufReader};
@@ -63,16 +66,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     for server in &servers {
         server.load()?;
     }
-    let mut rates: Vec<Vec<f64>> = vec![Vec::new(); STACKS.len()];
-    let mut shares = rates.clone();
+    let mut loads: Vec<Vec<Load>> = vec![Vec::new(); STACKS.len()];
+    let mut shares: Vec<Vec<Load>> = loads.clone();
     for round in 0..rounds {
         for (index, (_, bare)) in STACKS.iter().enumerate().filter(|(index, (_, bare))| index != bare) {
             let (first, second) = if round % 2 == 0 { (index, *bare) } else { (*bare, index) };
             for turn in [first, second] {
-                rates[turn].push(servers[turn].load()?);
+                loads[turn].push(servers[turn].load()?);
             }
-            let last = |stack: usize| rates[stack].last().copied().unwrap_or(f64::NAN);
-            shares[index].push(last(index) / last(*bare));
+            let (own, bare) = (loads[index][loads[index].len() - 1], loads[*bare][loads[*bare].len() - 1]);
+            shares[index].push(Load { rate: own.rate / bare.rate, busy_ns: own.busy_ns / bare.busy_ns });
         }
     }
     servers.clear();
@@ -82,13 +85,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         "One server on one core, `wrk -t1 -c64` on another; {rounds} rounds of a second for each stack and \
          as many for its bare server next to it.\n"
     );
-    let mut table = Table::new(["stack", "requests a second", "of the bare server"]);
+    let mut table =
+        Table::new(["stack", "requests a second", "of the bare server", "ns on a core", "of the bare server"]);
     let mut figures: Vec<Value> = Vec::new();
     let mut claims = Claims::default();
-    for ((stack, _), (rates, shares)) in STACKS.iter().zip(rates.into_iter().zip(shares)) {
-        let (rate, share) = (median(rates), median(shares));
-        table.row([(*stack).to_owned(), format!("{rate:.0}"), two(share)]);
-        figures.push(json!({ "stack": stack, "perSecond": rate, "share": share }));
+    for ((stack, _), (loads, shares)) in STACKS.iter().zip(loads.iter().zip(&shares)) {
+        let (rate, share) = (middle(loads, |load| load.rate), middle(shares, |load| load.rate));
+        let (busy, more) = (middle(loads, |load| load.busy_ns), middle(shares, |load| load.busy_ns));
+        table.row([(*stack).to_owned(), format!("{rate:.0}"), two(share), format!("{busy:.0}"), two(more)]);
+        figures.push(json!({ "stack": stack, "perSecond": rate, "share": share, "busyNs": busy, "busy": more }));
         match *stack {
             "axum, ThrottleKit" | "actix, ThrottleKit" => {
                 claims.at_least(format!("{stack}: share of the bare server"), share, 0.98);
@@ -105,6 +110,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// What a second of load came to, or its share of another.
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    /// Requests a second.
+    rate: f64,
+    /// How long the server's threads were on a core for each of them.
+    busy_ns: f64,
+}
+
+fn middle(loads: &[Load], of: impl Fn(&Load) -> f64) -> f64 {
+    median(loads.iter().map(of).collect())
+}
+
 /// One stack in a process of its own, which ends with this.
 struct Server {
     process: Child,
@@ -119,16 +137,34 @@ impl Server {
         Ok(Self { process, address: address.trim().to_owned() })
     }
 
-    /// Requests a second, in one second.
-    fn load(&self) -> Result<f64, Box<dyn Error>> {
+    /// One second of load.
+    fn load(&self) -> Result<Load, Box<dyn Error>> {
         let url = format!("http://{}/", self.address);
+        let before = self.busy_ns()?;
         let output = Command::new("wrk").args(["-t1", "-c64", "-d1s", &url]).output()?;
+        let busy = self.busy_ns()? - before;
         let text = String::from_utf8(output.stdout)?;
         if text.contains("Non-2xx") {
             return Err(format!("the server refused requests: {text}").into());
         }
-        let line = text.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
-        Ok(line.ok_or_else(|| format!("wrk says no rate: {text}"))?.trim().parse()?)
+        let rate = text.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
+        let requests = text.lines().find_map(|line| line.split_once(" requests in "));
+        match (rate, requests) {
+            (Some(rate), Some((requests, _))) => {
+                Ok(Load { rate: rate.trim().parse()?, busy_ns: busy / requests.trim().parse::<f64>()? })
+            }
+            _ => Err(format!("wrk says no rate: {text}").into()),
+        }
+    }
+
+    /// How long the threads of the server were on a core until now.
+    fn busy_ns(&self) -> Result<f64, Box<dyn Error>> {
+        let mut busy = 0.0;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.process.id()))? {
+            let stat = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+            busy += stat.split(' ').next().unwrap_or_default().parse::<f64>()?;
+        }
+        Ok(busy)
     }
 }
 
