@@ -278,15 +278,30 @@ pub(super) const REQUIRED: &str = "required";
 /// How many known words a message lists.
 const LISTED: usize = 20;
 
-/// The known word that an unknown one was probably meant to be.
+/// The known word that an unknown one was probably meant to be: the nearest that is a few letters away, or the only one that
+/// is part of it, has it as a part, or begins the same.
 fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    /// Shorter ones are part of others by chance.
+    const PART: usize = 4;
+    /// As much may be a word of its own, as the start of `refillPerSec` is.
+    const START: usize = 5;
     // Case and separators are how most names go wrong.
     let plain = |text: &str| text.replace(['_', '-', ' '], "").to_lowercase();
     let target = plain(word);
     let length = target.chars().count();
     let distance = |candidate: &str| strsim::osa_distance(&target, &plain(candidate));
     let nearest = known.iter().map(|candidate| (distance(candidate), *candidate)).min_by_key(|(distance, _)| *distance);
-    nearest.filter(|(distance, _)| *distance <= (length / 3).max(1) && *distance < length).map(|(_, nearest)| nearest)
+    let close = nearest.filter(|(distance, _)| *distance <= (length / 3).max(1) && *distance < length);
+    if let Some((_, nearest)) = close {
+        return Some(nearest);
+    }
+    let mut related = known.iter().filter(|candidate| {
+        let text = plain(candidate);
+        let is_part = text.len().min(target.len()) >= PART && (text.contains(&target) || target.contains(&text));
+        let start = text.chars().zip(target.chars()).take_while(|(one, other)| one == other).count();
+        is_part || (start >= START && start * 2 >= length)
+    });
+    related.next().copied().filter(|_| related.next().is_none())
 }
 
 /// For messages about an unknown word: the nearest known one, or all of them.

@@ -77,3 +77,24 @@ fn every_misspelt_field_is_told_the_right_one_and_is_not_missing() {
         r#"2:29: config.http.rules[0].polcies: unknown field, did you mean "policies"?"#
     );
 }
+
+#[test]
+fn a_word_that_is_part_of_one_or_begins_like_it_is_told_that() {
+    let bucket = "limiters: { a: { strategy: tokenBucket, capacity: 1, refillRate: 1 } }";
+    assert_eq!(
+        errors(bucket, Format::Yaml),
+        r#"1:54: config.limiters[a].refillRate: unknown field, did you mean "refillPerSec"?"#
+    );
+    let quota = "limiters: { a: { strategy: quota, limit: 1, cadence: daily } }";
+    assert_eq!(
+        errors(quota, Format::Yaml),
+        r#"1:45: config.limiters[a].cadence: unknown field, did you mean "resetCadence"?"#
+    );
+    // Two are as likely, so all are told.
+    let probes = "limiters: { a: { concurrency: { profile: gradient2, recalibration: { probes: 5 } } } }";
+    assert_eq!(
+        errors(probes, Format::Yaml),
+        "1:70: config.limiters[a].concurrency.recalibration.probes: unknown field, known are intervalMs, probeLimit, \
+         probeSamples"
+    );
+}

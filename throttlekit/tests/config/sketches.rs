@@ -175,11 +175,7 @@ fn what_does_not_go_together_is_refused() {
     is(&format!("{WINDOW}, denylist: {{}}"), "denylist", "unknown field, did you mean \"denyList\"?");
     is("sketch:", "sketch", "expected a map with limit and windowMs");
     is("screen: {}", "strategy", "required");
-    is(
-        &format!("{WINDOW}, screen: {{ thresh: 5 }}"),
-        "screen.thresh",
-        "unknown field, known are threshold, epsilon, delta, width, depth, shards",
-    );
+    is(&format!("{WINDOW}, screen: {{ thresh: 5 }}"), "screen.thresh", "unknown field, did you mean \"threshold\"?");
     is(
         &format!("{WINDOW}, screen: {{}}, twoTier: {{ batch: 5 }}"),
         "screen",
