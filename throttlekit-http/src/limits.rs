@@ -8,7 +8,7 @@ use throttlekit::{Admit, Clock, DynLimiter, Observer};
 
 use crate::builder::Builder;
 use crate::door::Door;
-use crate::hooks::Hooks;
+use crate::hooks::{Hooks, unwound};
 use crate::reject::{Failure, Limited, Reject};
 use crate::rule::Rule;
 
@@ -117,7 +117,8 @@ impl<D: Door> Limits<D> {
     }
 
     /// Tells `observer` of every decision, wait, lease and admission of the limits, as if each had been built with it, and of
-    /// clients that go away while they wait for a decision or hold a slot. Rules that are loaded anew keep it.
+    /// clients that go away while they wait for a decision or hold a slot. Rules that are loaded anew keep it. It also
+    /// [gets](Observer::attach) the guard of a limit, or the guards and tables of a file, to read for as long as they are there.
     ///
     /// Limits that have an observer of their own keep that one, also those of a file that was loaded with one: what they
     /// decide is told once, to it. What else asks a limit is told to nobody by this: the limit itself goes on as it was
@@ -128,6 +129,12 @@ impl<D: Door> Limits<D> {
         let observer: Arc<dyn Observer> = Arc::new(observer);
         let shared = Arc::make_mut(&mut self.shared);
         shared.rules = shared.built.observed(&observer);
+        if let Some(gauges) = shared.rules.gauges() {
+            if unwound(|| observer.attach(gauges)).is_none() {
+                // One that panics here as well counts nothing.
+                let _ = unwound(|| observer.panicked());
+            }
+        }
         shared.hooks.observer = Some(observer);
         self
     }

@@ -1,8 +1,8 @@
 //! The rules of a middleware with an observer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use throttlekit::{Admit, DynLimiter, Observer};
+use throttlekit::{Admit, DynLimiter, Gauges, GuardReport, GuardStats, Observer};
 
 use crate::admitted::Metered;
 use crate::door::Door;
@@ -18,9 +18,46 @@ impl<D: Door> Rules<D> {
             Self::Registry(registry) => Self::Registry(Arc::new(registry.observed(observer))),
         }
     }
+
+    /// What an observer may read of the limits that tell it; `None` if there is nothing, or they tell another.
+    pub(crate) fn gauges(&self) -> Option<Arc<dyn Gauges>> {
+        match self {
+            Self::One(rule) => {
+                let mut guards = Vec::new();
+                rule.add_guards(&mut guards);
+                if guards.is_empty() { None } else { Some(Arc::new(Guards(guards))) }
+            }
+            #[cfg(feature = "config")]
+            Self::Registry(registry) => registry.gauges(),
+        }
+    }
+}
+
+/// The limits of a rule that have guards, by the names of their policies. Weak, since they hold the observer.
+struct Guards(Vec<(Box<str>, Weak<dyn Admit>)>);
+
+impl Gauges for Guards {
+    fn guards(&self, tell: &mut dyn FnMut(&str, GuardReport, GuardStats)) {
+        for (name, limit) in &self.0 {
+            if let Some((report, stats)) = limit.upgrade().and_then(|limit| limit.guard_state()) {
+                tell(name, report, stats);
+            }
+        }
+    }
 }
 
 impl<D: Door> Rule<D> {
+    fn add_guards(&self, guards: &mut Vec<(Box<str>, Weak<dyn Admit>)>) {
+        if let Asked::Admit(limit) = &self.asked {
+            if limit.guard_state().is_some() {
+                guards.push((self.first_name().into(), Arc::downgrade(limit)));
+            }
+        }
+        for (_, plan) in &self.plans {
+            plan.add_guards(guards);
+        }
+    }
+
     /// The same rule with `observer` to tell.
     pub(crate) fn observed(&self, observer: &Arc<dyn Observer>) -> Self {
         let metered = |meter: &Metered| Metered {

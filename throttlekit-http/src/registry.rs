@@ -7,7 +7,7 @@ use arc_swap::{ArcSwap, Guard};
 use throttlekit::config::{ApiKeySource, ApiKeySpec, HttpRule, KeySource};
 use throttlekit::headers::Headers;
 use throttlekit::policy::{self, Policies, Policy, PolicySet, RuleLimit};
-use throttlekit::{BuildError, Observer};
+use throttlekit::{BuildError, Gauges, Observer};
 
 use crate::admitted::Metered;
 use crate::door::{Door, Head as _};
@@ -58,6 +58,11 @@ impl<D: Door> Registry<D> {
         let observer = self.policies.observer().is_none_or(Observer::is_blind).then(|| Arc::clone(observer));
         let compiled = ArcSwap::from_pointee(self.compiled.load().observed(observer.as_ref()));
         Self { policies: self.policies.clone(), observer, compiled, compiling: Mutex::new(()) }
+    }
+
+    /// The guards and tables of the policies, if they tell the observer of the middleware.
+    pub(crate) fn gauges(&self) -> Option<Arc<dyn Gauges>> {
+        self.observer.as_ref().map(|_| self.policies.gauges())
     }
 
     /// The rules that are in effect now.

@@ -150,10 +150,19 @@ impl Guards {
 
     /// Shows what `read` gives, which is called once for each collection.
     pub(crate) fn add(this: &Arc<Self>, read: impl Fn() -> Readings + Send + Sync + 'static) -> GuardMetrics {
+        GuardMetrics { guards: Arc::clone(this), entry: Self::push(this, read) }
+    }
+
+    /// Shows what `read` gives for as long as there are instruments.
+    pub(crate) fn keep(this: &Arc<Self>, read: impl Fn() -> Readings + Send + Sync + 'static) {
+        Self::push(this, read);
+    }
+
+    fn push(this: &Arc<Self>, read: impl Fn() -> Readings + Send + Sync + 'static) -> Arc<Entry> {
         let entry = Arc::new(Entry { read: Box::new(read), collected: Mutex::default() });
         this.entries().push(Arc::clone(&entry));
         this.registered.get_or_init(|| Self::register(this));
-        GuardMetrics { guards: Arc::clone(this), entry }
+        entry
     }
 
     fn entries(&self) -> MutexGuard<'_, Vec<Arc<Entry>>> {

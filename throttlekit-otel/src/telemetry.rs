@@ -8,11 +8,11 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 use throttlekit::store::TableReport;
 use throttlekit::{
-    AdmissionEvent, Axis, Clock, Decision, Disconnect, Error, Event, Lane, LeaseEvent, Observer, Priority, Stage, Wait,
-    WaitOutcome,
+    AdmissionEvent, Axis, Clock, Decision, Disconnect, Error, Event, Gauges, Lane, LeaseEvent, Observer, Priority,
+    Stage, Wait, WaitOutcome,
 };
 
-use crate::guards::{Gauged, GuardMetrics, Guards, Shown, register_panics};
+use crate::guards::{Gauged, GuardMetrics, Guards, Reading, Readings, Shown, register_panics};
 use crate::instruments::Instruments;
 use crate::names::label;
 use crate::sets::{Set, Strategies, by_label, merged};
@@ -27,7 +27,8 @@ use crate::stopwatch::Stopwatch;
 /// - denied requests of several axes, by what denied them;
 /// - what guards refuse, how long requests wait for a slot, callers that went away.
 ///
-/// The state of a guard is read when metrics are collected: [`guard`](Self::guard).
+/// The state of guards and tables is read when metrics are collected: of policies and middlewares that this is the observer of by
+/// itself, with the attribute `policy`, and of others by [`guard`](Self::guard) and [`table`](Self::table).
 ///
 /// No attribute is taken from a key, and attribute sets are prepared: after the first check of a strategy a recording
 /// allocates nothing.
@@ -133,18 +134,18 @@ impl<C> Telemetry<C> {
     }
 
     /// Shows the guards and the tables of all policies that have one, with the attribute `policy`, until the returned value is
-    /// dropped. Of what is loaded later too.
+    /// dropped. Of what is loaded later too. As the observer of the options that policies are loaded with, or of a middleware,
+    /// this shows them by itself.
     ///
     /// ```
     /// use opentelemetry::metrics::MeterProvider;
     /// use opentelemetry_sdk::metrics::SdkMeterProvider;
-    /// use throttlekit::policy::{LoadOptions, Policies};
+    /// use throttlekit::policy::Policies;
     /// use throttlekit_otel::Telemetry;
     ///
     /// let provider = SdkMeterProvider::builder().build();
     /// let telemetry = Telemetry::new(&provider.meter("throttlekit"));
-    /// let options = LoadOptions::new().observer(telemetry.clone());
-    /// let policies = Policies::load("limiters: { work: { concurrency: { limit: 8 } } }", options)?;
+    /// let policies = Policies::from_yaml("limiters: { work: { concurrency: { limit: 8 } } }")?;
     /// let shown = telemetry.policies(&policies);
     /// # drop(shown);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -152,19 +153,18 @@ impl<C> Telemetry<C> {
     #[cfg(feature = "config")]
     #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
     pub fn policies(&self, policies: &throttlekit::policy::Policies) -> GuardMetrics {
-        let (policies, fixed) = (policies.clone(), self.shared.fixed.clone());
-        let read = move || {
-            let current = policies.current();
-            let mut readings = crate::guards::Readings::new();
-            for policy in current.iter() {
-                let attributes = merged(&fixed, &[KeyValue::new(label::POLICY, policy.name().to_owned())]);
-                let guard = policy.guard_stats().map(|stats| Shown::Guard(crate::guards::Reading::new(stats)));
-                let table = policy.table_report().map(Shown::Table);
-                readings.extend(guard.into_iter().chain(table).map(|shown| (shown, attributes.clone())));
-            }
-            readings
-        };
-        Guards::add(&self.shared.guards, read)
+        Guards::add(&self.shared.guards, readings(policies.gauges(), self.shared.fixed.clone()))
+    }
+}
+
+/// What `gauges` tell, each with the attribute `policy` beside the `fixed` ones.
+fn readings(gauges: Arc<dyn Gauges>, fixed: Vec<KeyValue>) -> impl Fn() -> Readings + Send + Sync + 'static {
+    move || {
+        let mut readings = Readings::new();
+        let attributes = |policy: &str| merged(&fixed, &[KeyValue::new(label::POLICY, policy.to_owned())]);
+        gauges.guards(&mut |policy, _, stats| readings.push((Shown::Guard(Reading::new(stats)), attributes(policy))));
+        gauges.tables(&mut |policy, report| readings.push((Shown::Table(report), attributes(policy))));
+        readings
     }
 }
 
@@ -251,6 +251,10 @@ impl<C: Clock> Observer for Telemetry<C> {
             _ => 2,
         };
         self.shared.instruments.disconnects.add(1, &self.shared.stages[index]);
+    }
+
+    fn attach(&self, gauges: Arc<dyn Gauges>) {
+        Guards::keep(&self.shared.guards, readings(gauges, self.shared.fixed.clone()));
     }
 
     fn panicked(&self) {

@@ -29,8 +29,6 @@ fn exported() -> (Exported, Exported) {
     let telemetry = Telemetry::new(&sdk.meter());
     let observer = (telemetry.clone(), metrics.clone());
     let policies = Policies::load(LIMITS, LoadOptions::new().observer(observer)).expect("limits");
-    let _shown = telemetry.policies(&policies);
-    metrics.policies(&policies);
     for policy in policies.current().iter() {
         for _ in 0..4 {
             drop(policy.admit().admit(&Ask::new("user")).now().ok().and_then(Result::ok).expect("memory answers"));

@@ -83,7 +83,6 @@ fn what_clients_send_is_on_no_surface() {
 
     tracing::subscriber::with_default(subscriber, || {
         let policies = Policies::load(LIMITS, options).unwrap();
-        let _shown = telemetry.policies(&policies);
         let seen = Arc::clone(&debug);
         let layer = ThrottleLayer::from_config(&policies).unwrap().share(true).on_limited(move |limited| {
             seen.lock().unwrap().push(format!("{limited:?}"));

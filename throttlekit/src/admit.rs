@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::concurrency::{GuardReport, GuardStats};
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::observe::Observer;
@@ -256,6 +257,12 @@ pub trait Admit: Send + Sync + 'static {
         let _ = observer;
         None
     }
+
+    /// How the guard in it is doing, for [whoever shows that](crate::Gauges); `None` if it limits no work in flight, or does
+    /// not know how to tell, which is what is given here.
+    fn guard_state(&self) -> Option<(GuardReport, GuardStats)> {
+        None
+    }
 }
 
 impl<T: Admit + ?Sized> Admit for Arc<T> {
@@ -271,6 +278,10 @@ impl<T: Admit + ?Sized> Admit for Arc<T> {
 
     fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
         T::observed(Self::clone(&self), observer)
+    }
+
+    fn guard_state(&self) -> Option<(GuardReport, GuardStats)> {
+        (**self).guard_state()
     }
 }
 

@@ -120,8 +120,8 @@ pub use fallback::{FailMode, Fallback, MissingKey, Outage, Share};
 pub use limiter::{DynLimiter, Limiter, LimiterBuilder};
 pub use multi::{Dimension, DimensionKeys, InMemory, Multi, MultiBuilder};
 pub use observe::{
-    AdmissionEvent, AdmissionRecord, CallKind, DecisionRecord, Disconnect, Event, EventReceiver, EventSender, Lane,
-    LeaseEvent, Observer, Record, Stage, Wait, WaitOutcome, event_channel,
+    AdmissionEvent, AdmissionRecord, CallKind, DecisionRecord, Disconnect, Event, EventReceiver, EventSender, Gauges,
+    Lane, LeaseEvent, Observer, Record, Stage, Wait, WaitOutcome, event_channel,
 };
 pub use permit::{Outcome, Permit, Settle, Slot};
 pub use priority::Priority;

@@ -117,7 +117,6 @@ async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
     // Whoever does not look does not pay for it.
     let observed = options.metrics.map(|_| LoadOptions::new().observer(metrics.clone()));
     let policies = serve::load(&options.config, observed.unwrap_or_default()).await?;
-    metrics.policies(&policies);
     let app = gateway::router(&policies, upstream, hasher, options.include_usage)?;
 
     let listener = serve::listen(options.listen).await?;

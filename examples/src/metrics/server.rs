@@ -32,7 +32,6 @@ impl Server {
     pub(crate) async fn start(listen: SocketAddr) -> Result<Self, Box<dyn Error>> {
         let metrics = Metrics::new();
         let policies = Policies::load(LIMITS, LoadOptions::new().observer(metrics.clone()))?;
-        metrics.policies(&policies);
         let work = Router::new().route("/work", get(handler)).layer(ThrottleLayer::from_config(&policies)?);
         let mut tasks = JoinSet::new();
         let work = serve(&mut tasks, SocketAddr::from(([127, 0, 0, 1], 0)), work).await?;

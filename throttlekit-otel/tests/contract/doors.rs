@@ -3,11 +3,12 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use http::{Request, Response};
 use throttlekit::policy::{LoadOptions, Policies};
-use throttlekit::{ManualClock, TokioRuntime};
+use throttlekit::{Admit, Guard, ManualClock, TokioRuntime, Unified};
 use throttlekit_otel::names::metric;
 use throttlekit_tower::{PeerAddr, ThrottleLayer};
 use tower::{Layer as _, ServiceExt as _, service_fn};
@@ -43,8 +44,7 @@ async fn a_layer_over_a_file_records_all_that_there_is() {
     let telemetry = telemetry(&sdk);
     let options = LoadOptions::new().clock(ManualClock::new(0.0)).runtime(TokioRuntime);
     let policies = Policies::load(LIMITS, options).unwrap();
-    let layer = ThrottleLayer::from_config(&policies).unwrap().observer(telemetry.clone());
-    let _shown = telemetry.policies(&policies);
+    let layer = ThrottleLayer::from_config(&policies).unwrap().observer(telemetry);
 
     let service =
         layer.layer(service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new("served".to_owned())) }));
@@ -84,4 +84,27 @@ async fn a_layer_over_a_file_records_all_that_there_is() {
     drop((held, first));
     let stages = [(r#"stage="answering""#, 3.0), (r#"stage="deciding""#, 1.0)];
     assert_eq!(of(&sdk.collect(), metric::CLIENT_DISCONNECTS), stages);
+}
+
+#[test]
+fn a_layer_shows_the_guard_that_it_is_made_of() {
+    let sdk = Sdk::new();
+    let guard = Guard::fixed(3).unwrap();
+    let unified = Unified::builder().concurrency(guard.clone()).build().unwrap();
+    let layer = |admit: Arc<dyn Admit>, name| {
+        let builder = ThrottleLayer::builder_for(admit, ManualClock::new(0.0)).policy_name(name);
+        builder.build().unwrap().observer(telemetry(&sdk))
+    };
+    let layers = [layer(Arc::new(guard.clone()), "slots"), layer(Arc::new(unified), "both")];
+    let _held = guard.acquire();
+    let shown = |name| -> Vec<(String, f64)> {
+        of(&sdk.collect(), name).into_iter().map(|(text, value)| (text.to_owned(), value)).collect()
+    };
+    let both = |value| [(r#"policy="both""#.to_owned(), value), (r#"policy="slots""#.to_owned(), value)];
+    assert_eq!(
+        (shown(metric::CONCURRENCY_LIMIT), shown(metric::CONCURRENCY_INFLIGHT)),
+        (both(3.0).into(), both(1.0).into())
+    );
+    drop(layers);
+    assert_eq!(shown(metric::CONCURRENCY_LIMIT), [], "the guard is there, and no layer shows it");
 }

@@ -163,7 +163,7 @@ fn the_guards_and_tables_of_policies_are_shown_by_their_names() {
     let sdk = Sdk::new();
     let telemetry = telemetry(&sdk);
     let text = "limiters: { work: { concurrency: { limit: 8 } }, api: { strategy: gcra, limit: 9, period: 1s } }";
-    let policies = Policies::load(text, LoadOptions::new().observer(telemetry.clone())).unwrap();
+    let policies = Policies::from_yaml(text).unwrap();
     let shown = telemetry.policies(&policies);
     let limits = |sdk: &Sdk| -> Vec<(String, f64)> {
         let series = sdk.collect();
@@ -178,4 +178,26 @@ fn the_guards_and_tables_of_policies_are_shown_by_their_names() {
     assert_eq!(limits(&sdk), [(r#"policy="more""#.to_owned(), 3.0)]);
     drop(shown);
     assert_eq!(limits(&sdk), []);
+}
+
+#[cfg(feature = "config")]
+#[test]
+fn policies_that_are_loaded_with_it_are_shown_once_and_as_long_as_they_are_held() {
+    let sdk = Sdk::new();
+    let telemetry = telemetry(&sdk);
+    let text = "limiters: { work: { concurrency: { limit: 8 } }, api: { strategy: gcra, limit: 9, period: 1s } }";
+    let policies = Policies::load(text, LoadOptions::new().observer(telemetry.clone())).unwrap();
+    let again = telemetry.policies(&policies);
+    let held = policies.get("work").unwrap().admit().admit(&Ask::new("k")).now().unwrap().unwrap();
+    drop(held);
+    let shown = || {
+        let series = sdk.collect();
+        let count = |name| of(&series, name).len();
+        (count(metric::CONCURRENCY_LIMIT), count(metric::CONCURRENCY_DROPPED), count(metric::TABLE_KEYS))
+    };
+    assert_eq!(shown(), (1, 1, 1));
+    drop(again);
+    assert_eq!(shown(), (1, 1, 1));
+    drop(policies);
+    assert_eq!(shown(), (0, 0, 0));
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use throttlekit::{Disconnect, Error, Event, Guard, ManualClock, Observer, Outcome, Stage};
+use throttlekit::prometheus::Metrics;
+use throttlekit::{Disconnect, Error, Event, Gauges, Guard, ManualClock, Observer, Outcome, Stage};
 use throttlekit_tower::{Admitted, Lookup, Terms, Throttle, ThrottleLayer, UpgradeSlot};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
@@ -179,6 +180,33 @@ http:
     let service = answering(&layer, StatusCode::OK);
     drop(service.oneshot(request()).await.expect("an answer"));
     assert_eq!(*gone.0.lock().expect("no panic"), [("work".to_owned(), Stage::Answering)]);
+}
+
+#[test]
+fn an_observer_reads_the_guard_of_a_layer_while_it_is_there() {
+    let (metrics, guard) = (Metrics::new(), guard());
+    let bare = guarded(&guard).policy_name("work").build().expect("good options");
+    let layer = bare.clone().observer(metrics.clone());
+    let held = guard.acquire();
+    assert!(metrics.render().contains("throttlekit_guard_inflight{guard=\"work\"} 1\n"));
+    drop((held, layer));
+    assert!(!metrics.render().contains("{guard="), "of a layer without it nothing is shown");
+    drop(bare.observer(Broken));
+}
+
+/// Panics at what it gets, and again where it is told so.
+struct Broken;
+
+impl Observer for Broken {
+    fn observe(&self, _: &Event<'_>) {}
+
+    fn attach(&self, _: Arc<dyn Gauges>) {
+        panic!("attach");
+    }
+
+    fn panicked(&self) {
+        panic!("panicked");
+    }
 }
 
 #[tokio::test]

@@ -307,6 +307,10 @@ impl<C: Clock, O: Observer + Clone> Admit for Guard<C, O> {
     fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
         Some(Arc::new(self.told_to(observer)?))
     }
+
+    fn guard_state(&self) -> Option<(GuardReport, GuardStats)> {
+        Some((self.report(), self.stats()))
+    }
 }
 
 impl<C: Clock, O: Observer + Clone> Desk for Guard<C, O> {

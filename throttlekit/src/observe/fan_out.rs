@@ -1,6 +1,8 @@
 //! Several observers as one.
 
-use super::{AdmissionEvent, Disconnect, Event, LeaseEvent, Observer, Wait, tell_panic, told};
+use std::sync::Arc;
+
+use super::{AdmissionEvent, Disconnect, Event, Gauges, LeaseEvent, Observer, Wait, tell_panic, told};
 
 /// Hands everything on to each of `$each`; the first that has a stopwatch gives the time.
 macro_rules! hand_on {
@@ -35,6 +37,10 @@ macro_rules! hand_on {
 
         fn disconnected(&$self, disconnect: &Disconnect<'_>) {
             $each(&mut |observer: &dyn Observer| told($self, || observer.disconnected(disconnect)));
+        }
+
+        fn attach(&$self, gauges: Arc<dyn Gauges>) {
+            $each(&mut |observer: &dyn Observer| told($self, || observer.attach(Arc::clone(&gauges))));
         }
 
         fn panicked(&$self) {

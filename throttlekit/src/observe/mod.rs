@@ -5,6 +5,7 @@ mod channel;
 mod ends;
 mod event;
 mod fan_out;
+mod gauges;
 mod parts;
 pub(crate) mod window;
 
@@ -13,6 +14,7 @@ pub use admission::{AdmissionEvent, Lane};
 pub use channel::{AdmissionRecord, DecisionRecord, EventReceiver, EventSender, Record, event_channel};
 pub use ends::{Disconnect, LeaseEvent, Stage, Wait, WaitOutcome};
 pub use event::{CallKind, Event};
+pub use gauges::Gauges;
 pub(crate) use parts::Asides;
 #[cfg(feature = "config")]
 pub(crate) use parts::Wholes;
@@ -114,6 +116,16 @@ pub trait Observer: Send + Sync + 'static {
         let _ = disconnect;
     }
 
+    /// Gets what it may read whenever it is asked for figures: the guards and tables of policies that were loaded with it, or of
+    /// a middleware that it was given to. Called once for each. Does nothing unless it is implemented;
+    /// [`Metrics`](crate::prometheus::Metrics) shows them.
+    ///
+    /// What is attached is told as long as it is there, so whoever keeps it needs not forget it.
+    #[inline]
+    fn attach(&self, gauges: Arc<dyn Gauges>) {
+        drop(gauges);
+    }
+
     /// Sees that a panic was contained: its own, or that of one that it stands beside in a tuple or a slice. Does nothing
     /// unless it is implemented. [`Metrics`](crate::prometheus::Metrics) counts them.
     ///
@@ -191,6 +203,10 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
     #[inline]
     fn disconnected(&self, disconnect: &Disconnect<'_>) {
         (**self).disconnected(disconnect);
+    }
+
+    fn attach(&self, gauges: Arc<dyn Gauges>) {
+        (**self).attach(gauges);
     }
 
     #[inline]

@@ -62,8 +62,8 @@ impl LoadOptions {
         self
     }
 
-    /// Who sees the decisions of all policies, whoever asks them. A middleware may also be given an observer of its own, where
-    /// there is none here.
+    /// Who sees the decisions of all policies, whoever asks them, and [gets](Observer::attach) their guards and tables to read.
+    /// A middleware may also be given an observer of its own, where there is none here.
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observer = Some(Arc::new(observer));
         self

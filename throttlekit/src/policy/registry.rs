@@ -10,9 +10,11 @@ use super::options::LoadOptions;
 use super::policy::Policy;
 use super::reload::ReloadReport;
 use super::set::PolicySet;
+use crate::concurrency::{GuardReport, GuardStats};
 use crate::config::{Config, ConfigErrors, Format, read_file};
 use crate::error::Error;
-use crate::observe::Observer;
+use crate::observe::{Gauges, Observer, told};
+use crate::store::TableReport;
 
 /// Policies by name. Clones are handles to the same registry.
 ///
@@ -31,6 +33,27 @@ struct Inner {
     file: Option<PathBuf>,
     /// Held while a configuration is read and put in place, so that the last one asked for is the one that stays.
     reloading: Mutex<()>,
+}
+
+/// The gauges of the policies that this gives.
+struct WhileHeld<F>(F);
+
+impl<F: Fn() -> Option<Arc<PolicySet>> + Send + Sync + 'static> Gauges for WhileHeld<F> {
+    fn guards(&self, tell: &mut dyn FnMut(&str, GuardReport, GuardStats)) {
+        for policy in self.0().iter().flat_map(|set| set.iter()) {
+            if let (Some(report), Some(stats)) = (policy.guard_report(), policy.guard_stats()) {
+                tell(policy.name(), report, stats);
+            }
+        }
+    }
+
+    fn tables(&self, tell: &mut dyn FnMut(&str, TableReport)) {
+        for policy in self.0().iter().flat_map(|set| set.iter()) {
+            if let Some(report) = policy.table_report() {
+                tell(policy.name(), report);
+            }
+        }
+    }
 }
 
 impl Policies {
@@ -109,7 +132,18 @@ impl Policies {
             file,
             reloading: Mutex::new(()),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let policies = Self { inner: Arc::new(inner) };
+        if let Some(observer) = policies.observer() {
+            told(observer, || observer.attach(policies.gauges()));
+        }
+        Ok(policies)
+    }
+
+    /// The guards and tables of what is in effect, also after a reload, for as long as somebody holds these policies. The
+    /// observer of the options has them already.
+    pub fn gauges(&self) -> Arc<dyn Gauges> {
+        // What it is given to may be held by the policies, as their observer, and would never end if it held them.
+        Arc::new(WhileHeld(self.while_held()))
     }
 
     /// What is in effect now, all of it.
@@ -165,7 +199,7 @@ impl Policies {
     }
 
     /// What is in effect whenever it is asked for, as long as somebody holds these policies. Does not hold them itself.
-    pub(crate) fn while_held(&self) -> impl Fn() -> Option<Arc<PolicySet>> + Send + Sync + use<> {
+    fn while_held(&self) -> impl Fn() -> Option<Arc<PolicySet>> + Send + Sync + use<> {
         let policies = self.downgrade();
         move || policies().map(|policies| policies.current())
     }

@@ -13,7 +13,7 @@ use super::text::Text;
 use crate::clock::{Clock, SystemClock};
 use crate::concurrency::GuardReport;
 use crate::error::BuildError;
-use crate::observe::{AdmissionEvent, Event, Lane, Observer};
+use crate::observe::{AdmissionEvent, Event, Gauges, Lane, Observer};
 use crate::store::TableReport;
 
 /// The label of policies that came when there were as many as there may be.
@@ -176,16 +176,16 @@ impl<C: Clock> Metrics<C> {
     }
 
     /// Shows the guards and the tables of `policies`, under their names and also after a reload, for as long as somebody
-    /// holds these policies. Beside this, metrics are the [observer](crate::policy::LoadOptions::observer) of the options
-    /// that policies are loaded with.
+    /// holds these policies. As the [observer](crate::policy::LoadOptions::observer) of the options that policies are loaded
+    /// with, or of a middleware, metrics show them by themselves.
     ///
     /// ```
-    /// use throttlekit::policy::{LoadOptions, Policies};
+    /// use throttlekit::policy::Policies;
     /// use throttlekit::prometheus::Metrics;
     ///
     /// let metrics = Metrics::new();
     /// let text = "limiters: { api: { strategy: gcra, limit: 9, period: 1s, maxKeys: 5000, concurrency: { limit: 8 } } }";
-    /// let policies = Policies::load(text, LoadOptions::new().observer(metrics.clone()))?;
+    /// let policies = Policies::from_yaml(text)?;
     /// metrics.policies(&policies);
     /// let text = metrics.render();
     /// assert!(text.contains("throttlekit_guard_limit{guard=\"api\"} 8\n"));
@@ -194,23 +194,7 @@ impl<C: Clock> Metrics<C> {
     /// ```
     #[cfg(feature = "config")]
     pub fn policies(&self, policies: &crate::policy::Policies) {
-        // The policies may hold these metrics, as their observer, and would never end if they were held here.
-        let current = policies.while_held();
-        self.guards(move |tell| {
-            for policy in current().iter().flat_map(|set| set.iter()) {
-                if let Some(report) = policy.guard_report() {
-                    tell(policy.name(), report);
-                }
-            }
-        });
-        let current = policies.while_held();
-        self.tables(move |tell| {
-            for policy in current().iter().flat_map(|set| set.iter()) {
-                if let Some(report) = policy.table_report() {
-                    tell(policy.name(), report);
-                }
-            }
-        });
+        self.attach(policies.gauges());
     }
 
     /// The metrics of now as text, of the content type [`CONTENT_TYPE`](super::CONTENT_TYPE).
@@ -360,6 +344,12 @@ impl<C: Clock> Observer for Metrics<C> {
     fn admitted(&self, admission: &AdmissionEvent<'_>) {
         let took_ms = self.shared.timed.then_some(admission.duration_ms);
         self.series(admission.policy).admitted(admission.decision, admission.lane(), took_ms);
+    }
+
+    fn attach(&self, gauges: Arc<dyn Gauges>) {
+        let guards = Arc::clone(&gauges);
+        self.guards(move |tell| guards.guards(&mut |name, report, _| tell(name, report)));
+        self.tables(move |tell| gauges.tables(tell));
     }
 
     fn panicked(&self) {

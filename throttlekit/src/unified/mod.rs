@@ -58,6 +58,7 @@ use std::{fmt, mem};
 
 use crate::admit::{Admission, Admit, Ask, Axes, Axis};
 use crate::clock::{Clock, SystemClock};
+use crate::concurrency::{GuardReport, GuardStats};
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::limiter::DynLimiter;
@@ -395,6 +396,10 @@ impl<C: Clock> Admit for Unified<C> {
 
     fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
         Some(Arc::new(self.told_to(observer)?))
+    }
+
+    fn guard_state(&self) -> Option<(GuardReport, GuardStats)> {
+        self.parts.concurrency.as_ref()?.guard_state()
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::UNIFIED;
 use crate::admit::{Admission, Admit, Ask};
 use crate::clock::{Clock, SystemClock};
+use crate::concurrency::{GuardReport, GuardStats};
 use crate::error::Error;
 use crate::observe::{AdmissionEvent, Asked, Observer, contained};
 use crate::run::Run;
@@ -119,6 +120,10 @@ impl<A: Admit, C: Clock> Admit for Tap<A, C> {
     fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
         let admit = Arc::new(Arc::clone(&self.admit).observed(observer)?);
         Some(Arc::new(Tap { admit, name: Arc::clone(&self.name), shared: Arc::clone(&self.shared) }))
+    }
+
+    fn guard_state(&self) -> Option<(GuardReport, GuardStats)> {
+        self.admit.guard_state()
     }
 }
 

@@ -4,12 +4,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use throttlekit::budget::Budget;
+#[cfg(feature = "config")]
+use throttlekit::policy::{LoadOptions, Policies};
 use throttlekit::store::memory::Table;
 use throttlekit::store::{Call, Remote, Store};
 use throttlekit::unified::Prices;
 use throttlekit::{
-    AdmissionEvent, Admit, Ask, Axis, CallKind, Disconnect, Error, Event, FixedWindow, Gcra, Guard, Lane, LeaseEvent,
-    Limiter, ManualClock, Observer, Priority, Program, Stage, TokenBucket, Unified, Wait, WaitOutcome,
+    AdmissionEvent, Admit, Ask, Axis, CallKind, Disconnect, Error, Event, FixedWindow, Gauges, Gcra, Guard,
+    GuardReport, GuardStats, Lane, LeaseEvent, Limiter, ManualClock, Observer, Priority, Program, Stage, TokenBucket,
+    Unified, Wait, WaitOutcome,
 };
 
 use crate::support::CasStore;
@@ -84,6 +87,15 @@ impl Observer for Watcher {
         self.others.lock().unwrap().push(disconnect.stage.as_str());
     }
 
+    fn attach(&self, gauges: Arc<dyn Gauges>) {
+        let mut others = self.others.lock().unwrap();
+        gauges.guards(&mut |_, report, stats| {
+            assert_eq!(report.limit, stats.limit);
+            others.push("guard");
+        });
+        gauges.tables(&mut |_, _| others.push("table"));
+    }
+
     fn panicked(&self) {
         self.panics.fetch_add(1, Ordering::Relaxed);
     }
@@ -110,6 +122,10 @@ impl Observer for Broken {
 
     fn disconnected(&self, _: &Disconnect<'_>) {
         panic!("disconnected");
+    }
+
+    fn attach(&self, _: Arc<dyn Gauges>) {
+        panic!("attach");
     }
 
     fn panicked(&self) {
@@ -293,6 +309,44 @@ fn slices_and_options_hand_everything_on() {
     assert_eq!(*watcher.others.lock().unwrap(), ["working", "working", "answering", "answering"]);
     assert_eq!(Stage::ALL.map(Stage::as_str), ["deciding", "working", "answering"]);
     assert_eq!(WaitOutcome::ALL.map(WaitOutcome::as_str), ["admitted", "timed_out", "displaced", "cancelled"]);
+}
+
+/// What every member of a tuple, a slice or an `Option` may read.
+struct One(Guard);
+
+impl Gauges for One {
+    fn guards(&self, tell: &mut dyn FnMut(&str, GuardReport, GuardStats)) {
+        tell("work", self.0.report(), self.0.stats());
+    }
+}
+
+#[test]
+fn gauges_are_handed_on_and_a_broken_observer_keeps_nobody_from_them() {
+    let gauges = || Arc::new(One(Guard::fixed(1).unwrap()));
+    let [watchers @ .., last] = [(); 3].map(|()| Arc::new(Watcher::default()));
+    let broken = Arc::new(Broken::default());
+    (Arc::clone(&broken), watchers.clone().to_vec().into_iter().next(), Arc::clone(&last)).attach(gauges());
+    watchers[..].attach(gauges());
+    let told = [&watchers[0], &watchers[1], &last].map(|watcher| watcher.others.lock().unwrap().clone());
+    assert_eq!(told, [vec!["guard", "guard"], vec!["guard"], vec!["guard"]]);
+    assert_eq!(broken.panics.load(Ordering::Relaxed), 1);
+    assert_eq!(last.panics.load(Ordering::Relaxed), 1, "all that stand beside it are told");
+}
+
+#[cfg(feature = "config")]
+#[test]
+fn policies_give_their_gauges_to_the_observer_that_they_are_loaded_with() {
+    let text = "limiters: { work: { concurrency: { limit: 8 } }, api: { strategy: gcra, limit: 9, period: 1s } }";
+    let (watcher, broken) = (Arc::new(Watcher::default()), Arc::new(Broken::default()));
+    let options = LoadOptions::new().observer((Arc::clone(&watcher), Arc::clone(&broken)));
+    let policies = Policies::load(text, options).unwrap();
+    assert_eq!(*watcher.others.lock().unwrap(), ["guard", "table"]);
+    let gauges = policies.gauges();
+    drop(policies);
+    gauges.guards(&mut |name, _, _| panic!("{name} is gone"));
+    gauges.tables(&mut |name, _| panic!("{name} is gone"));
+    let options = LoadOptions::new().observer(broken);
+    assert!(Policies::load(text, options).is_ok(), "nobody fails by an observer");
 }
 
 #[test]

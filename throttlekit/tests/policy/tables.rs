@@ -20,7 +20,6 @@ fn metrics_show_how_full_the_tables_are() {
     let metrics = Metrics::new();
     let options = LoadOptions::new().clock(ManualClock::new(0.0)).observer(metrics.clone());
     let policies = Policies::load(&text(2), options).unwrap();
-    metrics.policies(&policies);
     for name in ["rate", "tiers", "tokens"] {
         let limiter = policies.get(name).unwrap().limiter().unwrap().clone();
         for key in ["a", "b", "c"] {

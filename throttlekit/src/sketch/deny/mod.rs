@@ -12,6 +12,7 @@ pub use list::DenyList;
 use crate::admit::{Admission, Admit, Ask, Axis};
 use crate::analytics::SpaceSaving;
 use crate::clock::{Clock, SystemClock, clock_of};
+use crate::concurrency::{GuardReport, GuardStats};
 use crate::decision::{Decision, ceil_ms, ceil_wait};
 use crate::error::Error;
 use crate::limiter::{Made, Watch};
@@ -221,6 +222,10 @@ impl<A: Admit, C: Clock, O: Observer + Clone> Admit for DenyListed<A, C, O> {
                 Some(Arc::new(self.before(inner, watch)))
             }
         }
+    }
+
+    fn guard_state(&self) -> Option<(GuardReport, GuardStats)> {
+        self.inner.guard_state()
     }
 }
 
