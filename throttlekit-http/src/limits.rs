@@ -118,7 +118,7 @@ impl<D: Door> Limits<D> {
 
     /// Tells `observer` of every decision, wait, lease and admission of the limits, as if each had been built with it, and of
     /// clients that go away while they wait for a decision or hold a slot. Rules that are loaded anew keep it. It also
-    /// [gets](Observer::attach) the guard of a limit, or the guards and tables of a file, to read for as long as they are there.
+    /// [gets](Observer::attach) their guards and tables to read, for as long as they are there.
     ///
     /// Limits that have an observer of their own keep that one, also those of a file that was loaded with one: what they
     /// decide is told once, to it. What else asks a limit is told to nobody by this: the limit itself goes on as it was

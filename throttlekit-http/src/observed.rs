@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
+use throttlekit::store::TableReport;
 use throttlekit::{Admit, DynLimiter, Gauges, GuardReport, GuardStats, Observer};
 
 use crate::admitted::Metered;
@@ -23,9 +24,9 @@ impl<D: Door> Rules<D> {
     pub(crate) fn gauges(&self) -> Option<Arc<dyn Gauges>> {
         match self {
             Self::One(rule) => {
-                let mut guards = Vec::new();
-                rule.add_guards(&mut guards);
-                if guards.is_empty() { None } else { Some(Arc::new(Guards(guards))) }
+                let mut shown = Vec::new();
+                rule.add_shown(&mut shown);
+                Some(Arc::new(RuleGauges(shown)))
             }
             #[cfg(feature = "config")]
             Self::Registry(registry) => registry.gauges(),
@@ -33,28 +34,53 @@ impl<D: Door> Rules<D> {
     }
 }
 
-/// The limits of a rule that have guards, by the names of their policies. Weak, since they hold the observer.
-struct Guards(Vec<(Box<str>, Weak<dyn Admit>)>);
+/// The limits of a rule and its plans, by the names of their policies.
+struct RuleGauges(Vec<(Box<str>, Shown)>);
 
-impl Gauges for Guards {
+/// Weak, since the limit holds the observer.
+enum Shown {
+    Limiter(Weak<dyn DynLimiter>),
+    Admit(Weak<dyn Admit>),
+}
+
+impl Gauges for RuleGauges {
     fn guards(&self, tell: &mut dyn FnMut(&str, GuardReport, GuardStats)) {
-        for (name, limit) in &self.0 {
-            if let Some((report, stats)) = limit.upgrade().and_then(|limit| limit.guard_state()) {
+        for (name, shown) in &self.0 {
+            let state = match shown {
+                Shown::Limiter(limiter) => limiter.upgrade().and_then(|limiter| limiter.guard_state()),
+                Shown::Admit(admit) => admit.upgrade().and_then(|admit| admit.guard_state()),
+            };
+            if let Some((report, stats)) = state {
                 tell(name, report, stats);
+            }
+        }
+    }
+
+    fn tables(&self, tell: &mut dyn FnMut(&str, TableReport)) {
+        for (name, shown) in &self.0 {
+            let state = match shown {
+                Shown::Limiter(limiter) => limiter.upgrade().and_then(|limiter| limiter.table_state()),
+                Shown::Admit(admit) => admit.upgrade().and_then(|admit| admit.table_state()),
+            };
+            if let Some(report) = state {
+                tell(name, report);
             }
         }
     }
 }
 
 impl<D: Door> Rule<D> {
-    fn add_guards(&self, guards: &mut Vec<(Box<str>, Weak<dyn Admit>)>) {
-        if let Asked::Admit(limit) = &self.asked {
-            if limit.guard_state().is_some() {
-                guards.push((self.first_name().into(), Arc::downgrade(limit)));
-            }
-        }
+    fn add_shown(&self, all: &mut Vec<(Box<str>, Shown)>) {
+        let shown = match &self.asked {
+            Asked::Limiter(limiter) => Some(Shown::Limiter(Arc::downgrade(limiter))),
+            Asked::Admit(admit) => Some(Shown::Admit(Arc::downgrade(admit))),
+            // Rules of a file have guards beside their limits, and the file tells of them.
+            #[cfg(feature = "config")]
+            Asked::Guarded(_) => None,
+        };
+        all.extend(shown.map(|shown| (self.first_name().into(), shown)));
         for (_, plan) in &self.plans {
-            plan.add_guards(guards);
+            plan.add_shown(all);
         }
     }
 

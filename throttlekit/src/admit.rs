@@ -11,6 +11,7 @@ use crate::permit::Permit;
 use crate::priority::Priority;
 use crate::program::Refund;
 use crate::run::Run;
+use crate::store::TableReport;
 
 /// What a limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -263,6 +264,11 @@ pub trait Admit: Send + Sync + 'static {
     fn guard_state(&self) -> Option<(GuardReport, GuardStats)> {
         None
     }
+
+    /// How full its table in this process is, likewise; `None` if it has none, or does not know how to tell.
+    fn table_state(&self) -> Option<TableReport> {
+        None
+    }
 }
 
 impl<T: Admit + ?Sized> Admit for Arc<T> {
@@ -282,6 +288,10 @@ impl<T: Admit + ?Sized> Admit for Arc<T> {
 
     fn guard_state(&self) -> Option<(GuardReport, GuardStats)> {
         (**self).guard_state()
+    }
+
+    fn table_state(&self) -> Option<TableReport> {
+        (**self).table_state()
     }
 }
 

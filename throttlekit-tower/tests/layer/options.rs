@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use throttlekit::prometheus::Metrics;
-use throttlekit::{Disconnect, Error, Event, Gauges, Guard, ManualClock, Observer, Outcome, Stage};
+use throttlekit::{Disconnect, Error, Event, Gauges, Gcra, Guard, Limiter, ManualClock, Observer, Outcome, Stage};
 use throttlekit_tower::{Admitted, Lookup, Terms, Throttle, ThrottleLayer, UpgradeSlot};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
@@ -192,6 +192,24 @@ fn an_observer_reads_the_guard_of_a_layer_while_it_is_there() {
     drop((held, layer));
     assert!(!metrics.render().contains("{guard="), "of a layer without it nothing is shown");
     drop(bare.observer(Broken));
+}
+
+#[test]
+fn an_observer_reads_the_tables_of_a_layer_while_they_are_there() {
+    let metrics = Metrics::new();
+    let limiter = |limit| Limiter::new(Gcra::per_hour(limit).expect("a rate"));
+    let free = limiter(1);
+    let layer = ThrottleLayer::builder(free.clone()).policy_name("free").plan("pro", limiter(9));
+    let layer = layer.terms_fn(|_, _| Terms::new()).build().expect("good options").observer(metrics.clone());
+    assert!(free.check("somebody").is_ok_and(|decision| decision.allowed));
+    let shown = || {
+        let text = metrics.render();
+        let lines = text.lines().filter_map(|line| line.strip_prefix("throttlekit_table_keys{policy="));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(), ["\"free\"} 1", "\"pro\"} 0"]);
+    drop(layer);
+    assert_eq!(shown(), [""; 0], "the limiter is there, and no layer shows it");
 }
 
 /// Panics at what it gets, and again where it is told so.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::error::{BuildError, Error};
 use crate::program::{Change, Program, State, Step};
 use crate::run::Run;
-use crate::store::{Keyspace, prefixed};
+use crate::store::{Keyspace, TableReport, prefixed};
 
 /// The number of keys a ledger holds unless it is told otherwise.
 pub const DEFAULT_MAX_KEYS: usize = 100_000;
@@ -299,6 +299,10 @@ impl<S: State> Core<S> {
 
 impl<S: State> Keyspace<S> for Ledger<S> {
     const IMMEDIATE: bool = true;
+
+    fn table_state(&self) -> Option<TableReport> {
+        Some(self.into())
+    }
 
     fn scoped(&self, prefix: &str) -> Self {
         let prefix = if prefix.is_empty() { Arc::clone(&self.prefix) } else { prefixed(&self.prefix, prefix).into() };

@@ -12,7 +12,7 @@ use crate::observe::{CallKind, Observer};
 use crate::program::Refund;
 use crate::run::Run;
 use crate::store::memory::Table;
-use crate::store::{Keyspace, Remote};
+use crate::store::{Keyspace, Remote, TableReport};
 use crate::strategy::{floor_f64, validate_cost};
 
 use super::builder::TokenBudgetBuilder;
@@ -442,6 +442,10 @@ impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> Admit for TokenBudget<K
 
     fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
         Some(Arc::new(self.told_to(observer)?))
+    }
+
+    fn table_state(&self) -> Option<TableReport> {
+        self.keys.table_state()
     }
 }
 

@@ -14,7 +14,7 @@ use crate::multi::Dimension;
 use crate::observe::Observer;
 use crate::program::{Project, Strategy};
 use crate::run::Run;
-use crate::store::Keyspace;
+use crate::store::{Keyspace, TableReport};
 use crate::strategy::validate_cost;
 
 /// Decides by [`Ask::key`] and [`Ask::cost`]; the other fields do not matter to it.
@@ -31,6 +31,10 @@ where
 
     fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
         Some(Arc::new(self.told_to(observer)?))
+    }
+
+    fn table_state(&self) -> Option<TableReport> {
+        self.core.keys.table_state()
     }
 }
 

@@ -25,7 +25,7 @@ use crate::observe::{CallKind, Observer};
 use crate::program::{Program, Project, Refund, Strategy, no_refunds};
 use crate::run::Run;
 use crate::store::memory::Table;
-use crate::store::{Keyspace, Remote};
+use crate::store::{Keyspace, Remote, TableReport};
 use crate::strategy::validate_cost;
 
 /// The cost of a check that names none.
@@ -453,6 +453,10 @@ impl<S: Strategy, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> Admit fo
 
     fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
         Some(Arc::new(self.told_to(observer)?))
+    }
+
+    fn table_state(&self) -> Option<TableReport> {
+        self.keys.table_state()
     }
 }
 

@@ -85,6 +85,11 @@ pub trait Keyspace<S: State>: Clone + Send + Sync + 'static {
         program: &P,
         request: &P::Request,
     ) -> Run<Result<Vec<P::Reply>, Error>>;
+
+    /// How full the table is that the keys are in; `None` where they are not in this process.
+    fn table_state(&self) -> Option<TableReport> {
+        None
+    }
 }
 
 /// `prefix:key`, or `key` alone without a prefix. The same join in every member of the family.

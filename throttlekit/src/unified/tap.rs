@@ -11,6 +11,7 @@ use crate::concurrency::{GuardReport, GuardStats};
 use crate::error::Error;
 use crate::observe::{AdmissionEvent, Asked, Observer, contained};
 use crate::run::Run;
+use crate::store::TableReport;
 
 /// Passes requests on, and calls a function once with each that was decided. It sees a request as a whole, where an
 /// [`Observer`](crate::Observer) sees one decision of one axis.
@@ -124,6 +125,10 @@ impl<A: Admit, C: Clock> Admit for Tap<A, C> {
 
     fn guard_state(&self) -> Option<(GuardReport, GuardStats)> {
         self.admit.guard_state()
+    }
+
+    fn table_state(&self) -> Option<TableReport> {
+        self.admit.table_state()
     }
 }
 

@@ -19,6 +19,7 @@ use crate::limiter::{Made, Watch};
 use crate::observe::{Begun, CallKind, Observer};
 use crate::permit::Permit;
 use crate::run::Run;
+use crate::store::TableReport;
 
 /// The name of its events, unless it was given one.
 const NAME: &str = "denyList";
@@ -226,6 +227,10 @@ impl<A: Admit, C: Clock, O: Observer + Clone> Admit for DenyListed<A, C, O> {
 
     fn guard_state(&self) -> Option<(GuardReport, GuardStats)> {
         self.inner.guard_state()
+    }
+
+    fn table_state(&self) -> Option<TableReport> {
+        self.inner.table_state()
     }
 }
 

@@ -12,6 +12,7 @@ use crate::multi::Dimension;
 use crate::observe::{CallKind, Observer};
 use crate::program::Strategy;
 use crate::run::Run;
+use crate::store::TableReport;
 
 /// Decides by [`Ask::key`] and [`Ask::cost`].
 impl<S: Carry, C: Clock, O: Observer + Clone> Admit for Screened<S, C, O> {
@@ -22,6 +23,10 @@ impl<S: Carry, C: Clock, O: Observer + Clone> Admit for Screened<S, C, O> {
 
     fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
         Some(Arc::new(self.told_to(observer)?))
+    }
+
+    fn table_state(&self) -> Option<TableReport> {
+        Some(self.table_report())
     }
 }
 

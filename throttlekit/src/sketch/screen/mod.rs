@@ -23,7 +23,6 @@ use crate::error::{BuildError, Error};
 use crate::limiter::{Made, Watch};
 use crate::observe::{CallKind, Observer};
 use crate::program::Step;
-#[cfg(feature = "config")]
 use crate::store::TableReport;
 use crate::store::memory::Table;
 use crate::strategy::{ceil_f64, validate_cost};
@@ -148,7 +147,6 @@ impl<S: Carry, C, O> Screened<S, C, O> {
     }
 
     /// How full the table of the keys with states is.
-    #[cfg(feature = "config")]
     pub(crate) fn table_report(&self) -> TableReport {
         TableReport { max_keys: self.core.max_keys, ..TableReport::from(&self.core.table) }
     }

@@ -40,7 +40,7 @@ use self::layout::{Spared, sealed::Kind};
 use crate::error::{BuildError, Error};
 use crate::program::{Program, State};
 use crate::run::Run;
-use crate::store::{Keyspace, Mark};
+use crate::store::{Keyspace, Mark, TableReport};
 
 type ShapeOf<S> = <<S as State>::Layout as Kind<S>>::Shape;
 
@@ -299,6 +299,10 @@ impl<S: State> fmt::Debug for Table<S> {
 
 impl<S: State> Keyspace<S> for Table<S> {
     const IMMEDIATE: bool = true;
+
+    fn table_state(&self) -> Option<TableReport> {
+        Some(self.into())
+    }
 
     fn scoped(&self, prefix: &str) -> Self {
         let key = if prefix.is_empty() { self.key } else { self.key.scoped(prefix) };
