@@ -1,8 +1,8 @@
 //! From what a configuration says of units to the limiter, without its types.
 
+use std::any::Any;
 use std::sync::Arc;
 
-use super::lasting::Lasting;
 use super::options::LoadOptions;
 use super::store::OpenStore;
 use crate::budget::{Budget, Ledger, Served, TokenBudget};
@@ -26,7 +26,7 @@ use crate::store::memory::Table;
 #[derive(Clone, Copy)]
 pub(super) enum Site<'a> {
     /// In what is to go on, if it is of the right type; or in something new.
-    Memory(Option<&'a dyn Lasting>),
+    Memory(Option<&'a (dyn Any + Send + Sync)>),
     /// In a store, below a prefix.
     Store(&'a OpenStore, &'a str),
 }
@@ -35,14 +35,14 @@ impl Site<'_> {
     /// What is to go on, if it is of this type.
     fn kept<T: Clone + 'static>(self) -> Option<T> {
         match self {
-            Self::Memory(kept) => kept?.as_any().downcast_ref::<T>().cloned(),
+            Self::Memory(kept) => kept?.downcast_ref::<T>().cloned(),
             Self::Store(..) => None,
         }
     }
 }
 
 /// A limiter, and what a later one may go on with.
-type Bound = (Arc<dyn DynLimiter>, Box<dyn Lasting>);
+type Bound = (Arc<dyn DynLimiter>, Box<dyn Any + Send + Sync>);
 
 /// The limiter of a spec that limits units.
 pub(super) fn limiter(spec: &LimiterSpec, options: &LoadOptions, site: Site<'_>) -> Result<Bound, BuildError> {

@@ -44,7 +44,6 @@
 mod bind;
 mod connect;
 mod guarded;
-mod lasting;
 mod listed;
 mod options;
 mod partly;

@@ -1,10 +1,10 @@
 //! One policy: a named limiter.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::bind::{self, Site};
-use super::lasting::Lasting;
 use super::listed::{self, Listed};
 use super::options::LoadOptions;
 use super::slots::{self, Slots};
@@ -43,7 +43,7 @@ enum Place {
     /// There are no keys.
     Nowhere,
     /// In this process, to go on with after a reload.
-    Memory(Box<dyn Lasting>),
+    Memory(Box<dyn Any + Send + Sync>),
     Store(Stored),
 }
 
@@ -136,21 +136,18 @@ impl Policy {
 
     /// Slots in flight and their limit at one instant; `None` if the work in flight is not limited.
     pub fn guard_report(&self) -> Option<GuardReport> {
-        self.guard.as_ref().map(|guard| guard.report())
+        self.guard.as_ref()?.guard_state().map(|(report, _)| report)
     }
 
     /// How its guard is doing; `None` if the work in flight is not limited.
     pub fn guard_stats(&self) -> Option<GuardStats> {
-        self.guard.as_ref().map(|guard| guard.stats())
+        self.guard.as_ref()?.guard_state().map(|(_, stats)| stats)
     }
 
     /// How many keys its table in this process holds, and how many it may: of a strategy in memory or behind a screen, and of
     /// a budget in this process. `None` if there is no such table.
     pub fn table_report(&self) -> Option<TableReport> {
-        match &self.place {
-            Place::Memory(kept) => kept.table(),
-            Place::Nowhere | Place::Store(_) => None,
-        }
+        self.limiter.as_ref()?.table_state()
     }
 
     /// Its deny list, to look at, to add to and to take from; `None` without one. A reload keeps it unless its size changes.

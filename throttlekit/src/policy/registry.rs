@@ -41,7 +41,7 @@ struct WhileHeld<F>(F);
 impl<F: Fn() -> Option<Arc<PolicySet>> + Send + Sync + 'static> Gauges for WhileHeld<F> {
     fn guards(&self, tell: &mut dyn FnMut(&str, GuardReport, GuardStats)) {
         for policy in self.0().iter().flat_map(|set| set.iter()) {
-            if let (Some(report), Some(stats)) = (policy.guard_report(), policy.guard_stats()) {
+            if let Some((report, stats)) = policy.guard().and_then(|guard| guard.guard_state()) {
                 tell(policy.name(), report, stats);
             }
         }

@@ -5,42 +5,24 @@ use std::sync::Arc;
 use super::options::LoadOptions;
 use crate::admit::Admit;
 use crate::clock::Clock;
-use crate::concurrency::{Guard, GuardBuilder, GuardReport, GuardStats, KeyedGuard};
+use crate::concurrency::{Guard, GuardBuilder, KeyedGuard};
 use crate::config::ConcurrencySpec;
 use crate::error::BuildError;
 use crate::observe::Observer;
 
-/// Limits the work in flight, and says how that goes.
+/// Limits the work in flight.
 pub(super) trait Slots: Admit {
-    fn report(&self) -> GuardReport;
-    fn stats(&self) -> GuardStats;
     /// As [`Admit::observed`].
     fn observed_slots(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Slots>>;
 }
 
 impl<C: Clock, O: Observer + Clone> Slots for Guard<C, O> {
-    fn report(&self) -> GuardReport {
-        self.report()
-    }
-
-    fn stats(&self) -> GuardStats {
-        self.stats()
-    }
-
     fn observed_slots(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Slots>> {
         Some(Arc::new(self.told_to(observer)?))
     }
 }
 
 impl<C: Clock, O: Observer + Clone> Slots for KeyedGuard<C, O> {
-    fn report(&self) -> GuardReport {
-        self.report()
-    }
-
-    fn stats(&self) -> GuardStats {
-        self.stats()
-    }
-
     fn observed_slots(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Slots>> {
         Some(Arc::new(self.told_to(observer)?))
     }

@@ -26,7 +26,7 @@ impl<S: Carry, C: Clock, O: Observer + Clone> Admit for Screened<S, C, O> {
     }
 
     fn table_state(&self) -> Option<TableReport> {
-        Some(self.table_report())
+        Some(TableReport { max_keys: self.core.max_keys, ..TableReport::from(&self.core.table) })
     }
 }
 

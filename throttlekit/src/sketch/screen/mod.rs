@@ -23,7 +23,6 @@ use crate::error::{BuildError, Error};
 use crate::limiter::{Made, Watch};
 use crate::observe::{CallKind, Observer};
 use crate::program::Step;
-use crate::store::TableReport;
 use crate::store::memory::Table;
 use crate::strategy::{ceil_f64, validate_cost};
 
@@ -144,11 +143,6 @@ impl<S: Carry, C, O> Screened<S, C, O> {
     /// The bytes that all sketches take, however many keys there are.
     pub fn sketch_bytes(&self) -> usize {
         self.core.accuracy.bytes() * self.core.parts * self.core.shards.len()
-    }
-
-    /// How full the table of the keys with states is.
-    pub(crate) fn table_report(&self) -> TableReport {
-        TableReport { max_keys: self.core.max_keys, ..TableReport::from(&self.core.table) }
     }
 
     /// How many keys have states, how many got one, and how often there was no room.
