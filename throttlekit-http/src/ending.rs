@@ -114,10 +114,7 @@ impl Watch {
     pub(crate) fn tell(&self) {
         // An observer's panic while a request is dropped would end the process.
         let disconnect = Disconnect::new(self.policy.name(), self.stage);
-        if crate::hooks::unwound(|| self.observer.disconnected(&disconnect)).is_none() {
-            // One that panics here as well counts nothing.
-            let _ = crate::hooks::unwound(|| self.observer.panicked());
-        }
+        crate::hooks::told(&*self.observer, || self.observer.disconnected(&disconnect));
     }
 }
 

@@ -8,7 +8,7 @@ use throttlekit::{Admit, Clock, DynLimiter, Observer};
 
 use crate::builder::Builder;
 use crate::door::Door;
-use crate::hooks::{Hooks, unwound};
+use crate::hooks::{Hooks, told};
 use crate::reject::{Failure, Limited, Reject};
 use crate::rule::Rule;
 
@@ -130,10 +130,7 @@ impl<D: Door> Limits<D> {
         let shared = Arc::make_mut(&mut self.shared);
         shared.rules = shared.built.observed(&observer);
         if let Some(gauges) = shared.rules.gauges() {
-            if unwound(|| observer.attach(gauges)).is_none() {
-                // One that panics here as well counts nothing.
-                let _ = unwound(|| observer.panicked());
-            }
+            told(&*observer, || observer.attach(gauges));
         }
         shared.hooks.observer = Some(observer);
         self
