@@ -6,7 +6,8 @@ use crate::framework::Axum;
 ///
 /// For the peer's address to be known the server has to be made by
 /// `into_make_service_with_connect_info::<SocketAddr>()`. Without it, requests that are limited by their peer share the
-/// key `anon`, which is told once: to the hook `on_error` or, without one, on standard error. Paths are whole ones, also in nested routers.
+/// key `anon`, which is told once: to the hook `on_error` or, without one, on standard error. Paths are whole ones, also in
+/// nested routers.
 ///
 /// ```
 /// use axum::Router;

@@ -158,12 +158,15 @@ async fn waits_in_vain_are_told_apart() {
 }
 
 #[cfg(feature = "config")]
+const POLICIES: &str =
+    "limiters: { work: { concurrency: { limit: 8 } }, api: { strategy: gcra, limit: 9, period: 1s } }";
+
+#[cfg(feature = "config")]
 #[test]
 fn the_guards_and_tables_of_policies_are_shown_by_their_names() {
     let sdk = Sdk::new();
     let telemetry = telemetry(&sdk);
-    let text = "limiters: { work: { concurrency: { limit: 8 } }, api: { strategy: gcra, limit: 9, period: 1s } }";
-    let policies = Policies::from_yaml(text).unwrap();
+    let policies = Policies::from_yaml(POLICIES).unwrap();
     let shown = telemetry.policies(&policies);
     let limits = |sdk: &Sdk| -> Vec<(String, f64)> {
         let series = sdk.collect();
@@ -185,8 +188,7 @@ fn the_guards_and_tables_of_policies_are_shown_by_their_names() {
 fn policies_that_are_loaded_with_it_are_shown_once_and_as_long_as_they_are_held() {
     let sdk = Sdk::new();
     let telemetry = telemetry(&sdk);
-    let text = "limiters: { work: { concurrency: { limit: 8 } }, api: { strategy: gcra, limit: 9, period: 1s } }";
-    let policies = Policies::load(text, LoadOptions::new().observer(telemetry.clone())).unwrap();
+    let policies = Policies::load(POLICIES, LoadOptions::new().observer(telemetry.clone())).unwrap();
     let again = telemetry.policies(&policies);
     let held = policies.get("work").unwrap().admit().admit(&Ask::new("k")).now().unwrap().unwrap();
     drop(held);

@@ -117,6 +117,7 @@ where
     fn store_answers(&self) -> Option<u64> {
         (self.mode() != Mode::Strict).then(|| self.core.answers.load(Ordering::Acquire))
     }
+
     /// Leases are told of to the handle that asked for them.
     fn observed_limiter(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn DynLimiter>> {
         Some(Arc::new(self.told_to(observer)?))

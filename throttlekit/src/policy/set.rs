@@ -131,8 +131,8 @@ impl PolicySet {
     /// The index in [`rules`](Self::rules) of the rule for a request; `None` if the request is not limited.
     ///
     /// `path` is the path of the URI as it was sent, without decoding; which of its letters are percent-encoded does not
-    /// matter, but for a slash. The most specific pattern counts among the rules that cover the method; a rule that names the method precedes one for all methods. `HEAD` is covered by rules for
-    /// `GET`, `OPTIONS` only by rules that ask for it.
+    /// matter, but for a slash. The most specific pattern counts among the rules that cover the method; a rule that names the
+    /// method precedes one for all methods. `HEAD` is covered by rules for `GET`, `OPTIONS` only by rules that ask for it.
     ///
     /// ```
     /// use throttlekit::policy::Policies;
