@@ -3,8 +3,7 @@
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::HeaderMap;
-use bytes::Bytes;
-use throttlekit_http::{Answer, Door, Present};
+use throttlekit_http::{Answer, Door, FieldText, Present};
 
 use crate::fields;
 use crate::request::RequestHead;
@@ -47,7 +46,7 @@ impl Door for Actix {
     }
 
     #[inline]
-    fn put(map: &mut HeaderMap, name: usize, text: Bytes, present: Present) {
+    fn put(map: &mut HeaderMap, name: usize, text: FieldText, present: Present) {
         fields::put(map, name, text, present);
     }
 }

@@ -22,6 +22,7 @@ impl Framework for Axum {
     const PEER_REMEDY: &'static str = "serve the router by `into_make_service_with_connect_info::<SocketAddr>()`, or put a `PeerAddr` into the \
          extensions of each request";
 
+    #[inline]
     fn peer(request: &RequestHead<'_, Self>) -> Option<SocketAddr> {
         let info = request.extensions().get::<ConnectInfo<SocketAddr>>();
         info.map(|info| info.0).or_else(|| request.extensions().get::<PeerAddr>().map(|peer| peer.0))

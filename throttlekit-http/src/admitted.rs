@@ -133,7 +133,8 @@ impl KeyMeter {
     }
 
     /// Shows `decision` in the fields of the response, instead of what the admission found of this limit: after the service
-    /// took more, or gave some back. The last one counts.
+    /// took more, or gave some back. The last one counts. Spans of time are then told from when the response is there, and
+    /// otherwise from the admission.
     pub fn show(&self, decision: Decision) {
         let mut told = self.inner.told();
         match told.iter_mut().find(|(index, _)| *index == self.index) {

@@ -171,7 +171,7 @@ impl<D: Door> Builder<D> {
         self
     }
 
-    /// Chooses the header fields; the draft family by default.
+    /// Chooses the header fields; the draft family by default. They are of the time of the decision.
     pub fn headers(mut self, set: impl Into<HeaderSet>) -> Self {
         self.set = set.into();
         self

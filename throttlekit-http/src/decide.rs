@@ -121,18 +121,23 @@ impl<D: Door> Shared<D> {
         // Put together where it is needed only: of a limiter in memory it is not.
         let ask = || Ask::new(key).cost(cost).priority(priority);
         match &rule.asked {
-            Asked::Limiter(limiter) => match limiter.check(key, cost) {
-                Run::Ready(Some(Ok(decision))) if decision.allowed && !self.hooks.share => {
-                    if rule.shows_allows() {
-                        *pass = Some(Pass::counted(rule, decision));
+            Asked::Limiter(limiter) => {
+                let shown = rule.shows_allows();
+                let (now_ms, answer) =
+                    if shown { limiter.check_timed(key, cost) } else { (0.0, limiter.check(key, cost)) };
+                match answer {
+                    Run::Ready(Some(Ok(decision))) if decision.allowed && !self.hooks.share => {
+                        if shown {
+                            *pass = Some(Pass::counted(rule, decision, now_ms));
+                        }
+                        None
                     }
-                    None
+                    answer => {
+                        let answer = answer.map(|answer| answer.map(Admission::rate));
+                        self.answered(head, rule, &ask(), answer, pass)
+                    }
                 }
-                answer => {
-                    let answer = answer.map(|answer| answer.map(Admission::rate));
-                    self.answered(head, rule, &ask(), answer, pass)
-                }
-            },
+            }
             Asked::Admit(admit) => self.ask_all(head, rule, &**admit, &ask(), pass),
             #[cfg(feature = "config")]
             Asked::Guarded(guarded) => self.enter(head, rule, guarded, &ask(), pass),
@@ -331,7 +336,8 @@ impl<D: Door> Shared<D> {
             return None;
         }
         let mut response = self.hooks.response(rule.manners.problem_json, &Rejection::Limited(limited));
-        rule.write(&admission.decision, &each, Present::Keep, D::headers_of(&mut response));
+        let now_ms = rule.clock.now_ms();
+        rule.write(&admission.decision, now_ms, &each, Present::Keep, D::headers_of(&mut response));
         Some(Box::new(Stop::Answer(response)))
     }
 

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
+use crate::fields::FieldText;
 use crate::limits::Limits;
 
 /// An HTTP framework, as far as limits have to know it: how its requests look, and how its responses are made.
@@ -38,8 +39,8 @@ pub trait Door: Sized + Send + Sync + 'static {
     /// Makes room for `count` header fields more.
     fn reserve(map: &mut Self::HeaderMap, count: usize);
 
-    /// Sets the header field whose name is at `name` of [`FIELD_NAMES`](crate::FIELD_NAMES). Its text is a legal value.
-    fn put(map: &mut Self::HeaderMap, name: usize, text: Bytes, present: Present);
+    /// Sets the header field whose name is at `name` of [`FIELD_NAMES`](crate::FIELD_NAMES).
+    fn put(map: &mut Self::HeaderMap, name: usize, text: FieldText, present: Present);
 }
 
 /// A request without its body.

@@ -10,7 +10,36 @@ use throttlekit::headers::{self, Field, FieldValue, HeaderFamily, HeaderSet, Hea
 /// Four digits for each number below this are in the program, so that most values need no memory of their own.
 const PREPARED: usize = 10_000;
 
-static DIGITS: [u8; 4 * PREPARED] = digits();
+static DIGITS: &str = match std::str::from_utf8(&DIGIT_BYTES) {
+    Ok(digits) => digits,
+    Err(_) => panic!("digits are ASCII"),
+};
+
+static DIGIT_BYTES: [u8; 4 * PREPARED] = digits();
+
+/// The text of a header field, which is a legal value of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FieldText {
+    /// Part of the program.
+    Static(&'static str),
+    /// Made for this response, or shared by all of a policy.
+    Shared(Bytes),
+}
+
+impl FieldText {
+    /// A number, without allocation if it is below 10,000.
+    #[inline]
+    fn number(number: i64) -> Self {
+        small_number(number).map_or_else(|| Self::Shared(large_number(number)), Self::Static)
+    }
+
+    fn written(value: FieldValue<'_>) -> Self {
+        match value {
+            FieldValue::Number(number) => Self::number(number),
+            value => Self::Shared(Bytes::from(value.to_string())),
+        }
+    }
+}
 
 #[allow(clippy::cast_possible_truncation)] // a digit is below 10
 #[allow(clippy::large_stack_arrays)] // the compiler's stack: nothing calls it at run time
@@ -76,11 +105,37 @@ impl FieldTexts {
         (self.families > 1).then_some(3 * self.families)
     }
 
+    /// The numbers of `decision` at `now_ms` of the clock that decided, in the order of the draft family; `None` if others are
+    /// written or none.
+    #[inline]
+    pub(crate) fn draft(&self, decision: &Decision, now_ms: f64) -> Option<[i64; 3]> {
+        if self.headers.set() != HeaderSet::from(HeaderFamily::Draft) || !decision.allowed || !decision.has_limit() {
+            return None;
+        }
+        let mut numbers = [0; 3];
+        self.headers.for_each(decision, now_ms, |field, value| {
+            if let (Some(place), FieldValue::Number(number)) = (place(field), value) {
+                if let Some(slot) = numbers.get_mut(place) {
+                    *slot = number;
+                }
+            }
+        });
+        Some(numbers)
+    }
+
+    /// Calls `put` with each of the [`draft`](Self::draft) fields.
+    #[inline]
+    pub(crate) fn for_each_draft(numbers: [i64; 3], mut put: impl FnMut(usize, FieldText)) {
+        for (name, number) in numbers.into_iter().enumerate() {
+            put(name, FieldText::number(number));
+        }
+    }
+
     /// Calls `put` with each field of `decision` at `now_ms` of the clock that decided: the place of its name in
     /// [`FIELD_NAMES`] and its text, which is a legal value of a header field.
     ///
     /// Numbers below 10,000 and the usual limit take no allocation; of the others one or two, or all together, take one.
-    pub(crate) fn for_each(&self, decision: &Decision, now_ms: f64, mut put: impl FnMut(usize, Bytes)) {
+    pub(crate) fn for_each(&self, decision: &Decision, now_ms: f64, mut put: impl FnMut(usize, FieldText)) {
         let single = self.families == 1;
         let mut text = Text::default();
         let mut spans: ArrayVec<(usize, usize, usize), { Field::COUNT }> = ArrayVec::new();
@@ -92,7 +147,7 @@ impl FieldTexts {
             }
             if let (FieldValue::Number(number), true) = (value, single) {
                 // Two at most: memory of their own costs less than sharing it.
-                put(name, large_number(number));
+                put(name, FieldText::Shared(large_number(number)));
                 return;
             }
             let start = text.len();
@@ -101,49 +156,47 @@ impl FieldTexts {
             }
             // A very long policy name: such a value gets memory of its own.
             text.truncate(start);
-            put(name, Bytes::from(value.to_string()));
+            put(name, FieldText::Shared(Bytes::from(value.to_string())));
         });
         if spans.is_empty() {
             return;
         }
         let shared = Bytes::from_owner(Owned(text));
         for (name, start, end) in spans {
-            put(name, shared.slice(start..end));
+            put(name, FieldText::Shared(shared.slice(start..end)));
         }
     }
 
     /// As [`for_each`](Self::for_each), of several policies that decided together.
-    pub(crate) fn for_each_joint(limits: &[(&Self, Decision)], now_ms: f64, mut put: impl FnMut(usize, Bytes)) {
+    pub(crate) fn for_each_joint(limits: &[(&Self, Decision)], now_ms: f64, mut put: impl FnMut(usize, FieldText)) {
         let limits: Vec<_> = limits.iter().map(|(texts, decision)| (&texts.headers, *decision)).collect();
         headers::for_each_joint(&limits, now_ms, |field, value| {
             let Some(name) = place(field) else { return };
-            put(name, small_number(value).unwrap_or_else(|| Bytes::from(value.to_string())));
+            put(name, FieldText::written(value));
         });
     }
 
     /// A text that needs no memory of its own.
     #[inline]
-    fn prepared(&self, field: Field, decision: &Decision, value: FieldValue<'_>) -> Option<Bytes> {
-        let small = small_number(value);
-        if small.is_none()
-            && matches!(
-                field,
-                Field::RateLimitLimit
-                    | Field::XRateLimitLimit
-                    | Field::XRateLimitLimitRequests
-                    | Field::XRateLimitLimitTokens
-            )
-        {
-            return Some(self.limit.1.clone()).filter(|_| self.limit.0 == decision.limit);
+    fn prepared(&self, field: Field, decision: &Decision, value: FieldValue<'_>) -> Option<FieldText> {
+        let FieldValue::Number(number) = value else { return None };
+        if let Some(small) = small_number(number) {
+            return Some(FieldText::Static(small));
         }
-        small
+        let is_limit = matches!(
+            field,
+            Field::RateLimitLimit
+                | Field::XRateLimitLimit
+                | Field::XRateLimitLimitRequests
+                | Field::XRateLimitLimitTokens
+        );
+        (is_limit && self.limit.0 == decision.limit).then(|| FieldText::Shared(self.limit.1.clone()))
     }
 }
 
 /// A small number's text, which needs no allocation.
 #[inline]
-fn small_number(value: FieldValue<'_>) -> Option<Bytes> {
-    let FieldValue::Number(number) = value else { return None };
+fn small_number(number: i64) -> Option<&'static str> {
     let number = usize::try_from(number).ok().filter(|number| *number < PREPARED)?;
     let skipped = match number {
         1_000.. => 0,
@@ -151,7 +204,7 @@ fn small_number(value: FieldValue<'_>) -> Option<Bytes> {
         10.. => 2,
         _ => 3,
     };
-    DIGITS.get(4 * number + skipped..4 * number + 4).map(Bytes::from_static)
+    DIGITS.get(4 * number + skipped..4 * number + 4)
 }
 
 /// A number's text with one allocation.

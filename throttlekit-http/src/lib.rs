@@ -30,7 +30,7 @@ pub use builder::Builder;
 pub use decide::{Stop, Verdict};
 pub use door::{Answer, Door, Head, Present};
 pub use ending::{Ending, UpgradeSlot};
-pub use fields::FIELD_NAMES;
+pub use fields::{FIELD_NAMES, FieldText};
 pub use limits::Limits;
 pub use pass::Pass;
 pub use refusal::Refusal;

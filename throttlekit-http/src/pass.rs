@@ -16,13 +16,24 @@ use crate::rule::{Manners, Rule};
 /// [`fail`](Self::fail). Dropped before, the client went away.
 pub struct Pass<D: Door> {
     ending: Ending,
-    /// What is shown to the client, and the rule that it is of; `None` if nothing is.
-    shown: Option<(Arc<Rule<D>>, Decision)>,
+    shown: Shown<D>,
     /// What few requests have.
     more: Option<Box<More>>,
     manners: Manners,
     /// What the method says of the response.
     method: Kind,
+}
+
+/// What the client is told of its limits, as they were when the request was decided.
+enum Shown<D: Door> {
+    Nothing,
+    /// The numbers of the draft family, which need nothing more of the rule.
+    Draft([i64; 3]),
+    Other {
+        rule: Arc<Rule<D>>,
+        decision: Decision,
+        now_ms: f64,
+    },
 }
 
 #[derive(Default)]
@@ -34,16 +45,17 @@ struct More {
 }
 
 impl More {
-    /// The decision of each limit, of several, with what the service said of them; of one that is `decision`.
-    fn told<D: Door>(&mut self, rule: &Rule<D>, decision: &mut Decision) -> &[Decision] {
-        for (meter, told) in self.admitted.as_ref().map(Admitted::told).unwrap_or_default() {
+    /// Puts what the service said of single limits in the place of what the admission found. Whether it said anything.
+    fn hear<D: Door>(&mut self, rule: &Rule<D>, decision: &mut Decision) -> bool {
+        let told = self.admitted.as_ref().map(Admitted::told).unwrap_or_default();
+        for (meter, told) in &told {
             if self.each.is_empty() {
-                *decision = told;
-            } else if let Some(place) = rule.place_of_units(meter).and_then(|place| self.each.get_mut(place)) {
-                *place = told;
+                *decision = *told;
+            } else if let Some(place) = rule.place_of_units(*meter).and_then(|place| self.each.get_mut(place)) {
+                *place = *told;
             }
         }
-        &self.each
+        !told.is_empty()
     }
 }
 
@@ -67,39 +79,35 @@ impl Kind {
 }
 
 impl<D: Door> Pass<D> {
-    /// A request of a rule with one limit, which is shown and holds nothing.
+    /// A request of a rule with one limit, which was decided at `now_ms`, is shown and holds nothing.
     #[inline]
-    pub(crate) fn counted(rule: &Arc<Rule<D>>, decision: Decision) -> Self {
-        Self {
-            ending: Ending::none(),
-            shown: Some((Arc::clone(rule), decision)),
-            more: None,
-            manners: rule.manners,
-            method: Kind::Usual,
-        }
+    pub(crate) fn counted(rule: &Arc<Rule<D>>, decision: Decision, now_ms: f64) -> Self {
+        let shown = match rule.draft(&decision, now_ms) {
+            Some(numbers) => Shown::Draft(numbers),
+            None => Shown::Other { rule: Arc::clone(rule), decision, now_ms },
+        };
+        Self { ending: Ending::none(), shown, more: None, manners: rule.manners, method: Kind::Usual }
     }
 
-    /// A request that was admitted; its permit is taken from `admission`.
+    /// A request that was admitted just now; its permit is taken from `admission`.
     #[inline(always)] // so that it is made where it is to be: moving it costs more than making it
     pub(crate) fn admitted(head: &D::Head<'_>, rule: &Arc<Rule<D>>, admission: &mut Admission) -> Self {
-        let mut pass = Self {
-            ending: Ending::holding(std::mem::take(&mut admission.permit)),
-            shown: rule.shows_allows().then(|| (Arc::clone(rule), admission.decision)),
-            more: None,
-            manners: rule.manners,
-            method: Kind::of(head.method()),
-        };
-        if rule.shows_allows() && rule.limits.len() > 1 {
-            pass.more().each = rule.decisions(admission);
+        let mut pass = Self::undecided(head, rule, std::mem::take(&mut admission.permit));
+        if rule.shows_allows() {
+            let (rule, decision, now_ms) = (Arc::clone(rule), admission.decision, rule.clock.now_ms());
+            if rule.limits.len() > 1 {
+                pass.more().each = rule.decisions(admission);
+            }
+            pass.shown = Shown::Other { rule, decision, now_ms };
         }
         pass
     }
 
     /// A request that passes without a decision.
-    #[inline]
+    #[inline(always)] // as above
     pub(crate) fn undecided(head: &D::Head<'_>, rule: &Rule<D>, permit: Permit) -> Self {
         let (ending, manners, method) = (Ending::holding(permit), rule.manners, Kind::of(head.method()));
-        Self { ending, shown: None, more: None, manners, method }
+        Self { ending, shown: Shown::Nothing, more: None, manners, method }
     }
 
     fn more(&mut self) -> &mut More {
@@ -155,12 +163,15 @@ impl<D: Door> Pass<D> {
     /// server will send no body.
     #[inline]
     pub fn finish(&mut self, status: u16, headers: &mut D::HeaderMap) -> Ending {
-        if let Some((rule, decision)) = &mut self.shown {
-            let each = match &mut self.more {
-                Some(more) => more.told(rule, decision),
-                None => &[],
-            };
-            rule.write(decision, each, Present::Replace, headers);
+        match &mut self.shown {
+            Shown::Nothing => {}
+            Shown::Draft(numbers) => Rule::<D>::write_draft(*numbers, headers),
+            Shown::Other { rule, decision, now_ms } => {
+                let heard = self.more.as_mut().is_some_and(|more| more.hear(rule, decision));
+                let now_ms = if heard { rule.clock.now_ms() } else { *now_ms };
+                let each = self.more.as_ref().map(|more| &*more.each).unwrap_or_default();
+                rule.write(decision, now_ms, each, Present::Replace, headers);
+            }
         }
         if self.ending.is_held() {
             self.leave(status);
@@ -184,9 +195,6 @@ impl<D: Door> Pass<D> {
 
 impl<D: Door> fmt::Debug for Pass<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pass")
-            .field("ending", &self.ending)
-            .field("shown", &self.shown.as_ref().map(|(_, decision)| decision))
-            .finish_non_exhaustive()
+        f.debug_struct("Pass").field("ending", &self.ending).finish_non_exhaustive()
     }
 }

@@ -285,10 +285,28 @@ impl<D: Door> Rule<D> {
         self.limits.get(index).map_or("", |limit| &limit.name)
     }
 
-    /// Sets the header fields of one response.
+    /// The numbers to show of `decision`, if they are those of the draft family and of one limit.
     #[inline]
-    pub(crate) fn write(&self, decision: &Decision, each: &[Decision], present: Present, map: &mut D::HeaderMap) {
-        let now_ms = self.clock.now_ms();
+    pub(crate) fn draft(&self, decision: &Decision, now_ms: f64) -> Option<[i64; 3]> {
+        let [limit] = self.limits.as_slice() else { return None };
+        limit.fields.draft(decision, now_ms)
+    }
+
+    /// Sets the header fields of one response that shows [`draft`](Self::draft) numbers.
+    #[inline]
+    pub(crate) fn write_draft(numbers: [i64; 3], map: &mut D::HeaderMap) {
+        FieldTexts::for_each_draft(numbers, |name, text| D::put(map, name, text, Present::Replace));
+    }
+
+    /// Sets the header fields of one response to a request that was decided at `now_ms`.
+    pub(crate) fn write(
+        &self,
+        decision: &Decision,
+        now_ms: f64,
+        each: &[Decision],
+        present: Present,
+        map: &mut D::HeaderMap,
+    ) {
         if let Some(room) = self.limits.first().and_then(|limit| limit.fields.room()) {
             D::reserve(map, room);
         }

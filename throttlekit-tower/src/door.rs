@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
-use throttlekit_http::{Answer, Door, Present};
+use throttlekit_http::{Answer, Door, FieldText, Present};
 
 use crate::fields;
 use crate::layer::FrameworkLayer;
@@ -49,7 +49,7 @@ impl<F: Framework> Door for Tower<F> {
     }
 
     #[inline]
-    fn put(map: &mut HeaderMap, name: usize, text: Bytes, present: Present) {
+    fn put(map: &mut HeaderMap, name: usize, text: FieldText, present: Present) {
         fields::put(map, name, text, present);
     }
 }

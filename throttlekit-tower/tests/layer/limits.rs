@@ -228,15 +228,26 @@ async fn a_learnt_limit_on_work_in_flight_is_shown_and_its_wait_is_the_last_late
 }
 
 #[tokio::test]
-async fn spans_are_told_from_the_time_of_the_response() {
-    let clock = ManualClock::default();
-    let limiter = FixedWindow::builder().limit(5.0).window_ms(60_000.0).build().expect("good options");
-    let layer = ThrottleLayer::new(Limiter::builder(limiter).clock(clock.clone()).build());
-    let service = layer.layer(service_fn(move |_: Request<()>| {
-        clock.advance(20_000.0);
-        async { Ok::<_, std::convert::Infallible>(Response::new(http_body_util::Empty::<Bytes>::new())) }
-    }));
-    assert_eq!(field(&send(&service, request()).await, "ratelimit-reset"), "40");
+async fn spans_are_told_from_the_time_of_the_decision() {
+    for families in [HeaderSet::default(), HeaderSet::from_iter([HeaderFamily::Draft, HeaderFamily::Structured])] {
+        for (shows, reset) in [(false, "60"), (true, "40")] {
+            let clock = ManualClock::default();
+            let limiter = FixedWindow::builder().limit(5.0).window_ms(60_000.0).build().expect("good options");
+            let limiter = Limiter::builder(limiter).clock(clock.clone()).build();
+            let layer = ThrottleLayer::builder(limiter).headers(families).build().expect("good options").share(true);
+            let service = layer.layer(service_fn(move |request: Request<()>| {
+                clock.advance(20_000.0);
+                let admitted = request.extensions().get::<Admitted>().expect("it is shared");
+                let meter = admitted.meters().next().expect("a limit of units");
+                if shows {
+                    // A decision of its own: spans are told from when the response was there.
+                    meter.show(meter.debit(1.0).now().expect("memory").expect("it is limited only"));
+                }
+                async { Ok::<_, std::convert::Infallible>(Response::new(http_body_util::Empty::<Bytes>::new())) }
+            }));
+            assert_eq!(field(&send(&service, request()).await, "ratelimit-reset"), reset);
+        }
+    }
 }
 
 #[tokio::test]

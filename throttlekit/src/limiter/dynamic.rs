@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use super::Limiter;
-use crate::admit::{Admit, Meter};
+use crate::admit::{Admit, Ask, Meter};
 use crate::clock::Clock;
 use crate::decision::{Decision, Forecast};
 use crate::error::Error;
@@ -52,6 +52,16 @@ pub trait DynLimiter: Admit + Meter {
     ///
     /// `invalid_argument` for a bad cost; `store_unavailable` and `state_invalid` from the store.
     fn check(&self, key: &str, cost: f64) -> Run<Result<Decision, Error>>;
+
+    /// [`check`](Self::check), and the instant of it by the limiter's clock: whoever tells spans of time from a decision needs no
+    /// second reading.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check).
+    fn check_timed(&self, key: &str, cost: f64) -> (f64, Run<Result<Decision, Error>>) {
+        (self.now_ms(), self.check(key, cost))
+    }
 
     /// Takes `cost` units from each key, at one instant; decisions in the order of `keys`.
     ///
@@ -141,6 +151,12 @@ impl<S: Project, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> DynLimite
     #[inline]
     fn check(&self, key: &str, cost: f64) -> Run<Result<Decision, Error>> {
         self.run_check(key, cost)
+    }
+
+    #[inline]
+    fn check_timed(&self, key: &str, cost: f64) -> (f64, Run<Result<Decision, Error>>) {
+        let now_ms = self.clock().now_ms();
+        (now_ms, self.run_ask_at(&Ask::new(key).cost(cost), || now_ms))
     }
 
     fn check_many(&self, keys: &[&str], cost: f64) -> Run<Result<Vec<Decision>, Error>> {
