@@ -14,7 +14,7 @@ use crate::hooks::unwound;
 use crate::key::{ANONYMOUS, Key};
 use crate::limits::{Limits, Rules, Shared};
 use crate::pass::Pass;
-use crate::reject::{Failure, Limited, Rejection};
+use crate::reject::{Limited, Rejection};
 use crate::rule::{Asked, Found, FoundKey, Rule};
 use crate::terms::Terms;
 use crate::waiting::{Answering, Decided, Kept, Reply, Waiting};
@@ -96,7 +96,7 @@ impl<D: Door> Shared<D> {
             Err(error) => return self.fail(head, rule, &error),
         };
         let plan = rule.plan(terms.plan.as_deref()).unwrap_or_else(|error| {
-            self.hooks.failed(&Failure { request: D::shorten(*head), policy: rule.first_name(), error: &error });
+            self.hooks.failed(&rule.failure(head, &error));
             rule
         });
         self.ask(head, plan, key, &terms, pass)
@@ -284,7 +284,7 @@ impl<D: Door> Shared<D> {
     ) -> Verdict<D> {
         let standby = rule.standby.as_ref().filter(|_| error.is_store_unavailable());
         let Some(standby) = standby else { return self.let_pass(head, rule, error, slots, pass) };
-        self.hooks.failed(&Failure { request: D::shorten(*head), policy: rule.first_name(), error });
+        self.hooks.failed(&rule.failure(head, error));
         match standby.admit(ask).now() {
             Ok(Ok(mut admission)) => {
                 admission.permit = slots;
@@ -343,7 +343,7 @@ impl<D: Door> Shared<D> {
 
     #[cold]
     fn fail(&self, head: &D::Head<'_>, rule: &Rule<D>, error: &Error) -> Verdict<D> {
-        let failure = Failure { request: D::shorten(*head), policy: rule.first_name(), error };
+        let failure = rule.failure(head, error);
         self.hooks.failed(&failure);
         if !error.is_store_unavailable() {
             return self.answer(rule, &Rejection::Failed(failure));
@@ -375,7 +375,7 @@ impl<D: Door> Shared<D> {
                 "the peer's address of a request is not known, so requests share the key `anon`: {}",
                 D::PEER_REMEDY
             ));
-            self.hooks.misconfigured(&Failure { request: D::shorten(*head), policy: rule.first_name(), error: &error });
+            self.hooks.misconfigured(&rule.failure(head, &error));
         }
     }
 }

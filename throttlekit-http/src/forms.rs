@@ -43,6 +43,9 @@ impl<H> Rejection<'_, H> {
                     r#"{{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","title":"Too Many Requests","status":{status},"violated-policies":[{policy}],"retryAfterMs":{wait}}}"#
                 ))
             }
+            Self::Unavailable(failure) if failure.joint => {
+                Bytes::from_static(br#"{"title":"Admission unavailable","status":503}"#)
+            }
             Self::Unavailable(_) => Bytes::from_static(br#"{"title":"Rate limiter unavailable","status":503}"#),
             Self::Failed(failure) => Bytes::from(format!(
                 r#"{{"title":"Rate limiter error","status":{status},"code":"{}"}}"#,

@@ -21,6 +21,7 @@ impl<D: Door> Rules<D> {
     }
 
     /// What an observer may read of the limits that tell it; `None` if there is nothing, or they tell another.
+    #[cfg_attr(not(feature = "config"), allow(clippy::unnecessary_wraps))] // a file's rules may have nothing
     pub(crate) fn gauges(&self) -> Option<Arc<dyn Gauges>> {
         match self {
             Self::One(rule) => {

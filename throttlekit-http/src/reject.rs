@@ -32,6 +32,9 @@ pub struct Failure<'a, H> {
     pub request: H,
     /// The name of the policy that was asked.
     pub policy: &'a str,
+    /// Whether it was asked for an admission by several axes: work in flight and units, or what
+    /// [joins them](throttlekit::Admit::joins_axes).
+    pub joint: bool,
     /// Why there is no decision.
     pub error: &'a Error,
 }
@@ -85,6 +88,9 @@ impl<H> Rejection<'_, H> {
     pub fn body(&self) -> Bytes {
         match self {
             Self::Limited(limited) => refusal::limited(&limited.admission.decision),
+            Self::Unavailable(Failure { joint: true, .. }) => {
+                Bytes::from_static(br#"{"error":"admission unavailable"}"#)
+            }
             Self::Unavailable(_) => Bytes::from_static(refusal::UNAVAILABLE),
             Self::Failed(failure) => refusal::failed(failure.error),
             Self::MissingKey(_) => Bytes::from_static(br#"{"error":"rate limit key missing"}"#),

@@ -18,6 +18,7 @@ use crate::ending::Named;
 use crate::fields::FieldTexts;
 use crate::hooks::unwound;
 use crate::key::{ANONYMOUS, ClientIp, Key, KeyExtractor, PeerIp, stand_in};
+use crate::reject::Failure;
 use crate::terms::Resolve;
 
 type CostFn<D> = dyn for<'a> Fn(&<D as Door>::Head<'a>) -> f64 + Send + Sync;
@@ -249,6 +250,17 @@ impl<D: Door> Rule<D> {
     /// The name of its first policy, for failures, which concern all of them.
     pub(crate) fn first_name(&self) -> &str {
         self.limits.first().map_or("", |limit| &limit.name)
+    }
+
+    /// That `request` could not be decided.
+    pub(crate) fn failure<'r: 'a, 'a>(&'a self, request: &D::Head<'r>, error: &'a Error) -> Failure<'a, D::Head<'a>> {
+        let joint = match &self.asked {
+            Asked::Limiter(_) => false,
+            Asked::Admit(admit) => admit.joins_axes(),
+            #[cfg(feature = "config")]
+            Asked::Guarded(_) => true,
+        };
+        Failure { request: D::shorten(*request), policy: self.first_name(), joint, error }
     }
 
     /// Whether the response to an admitted request is told anything. All limits of a rule show the same families.

@@ -259,6 +259,12 @@ pub trait Admit: Send + Sync + 'static {
         None
     }
 
+    /// Whether it joins several axes into one admission, as [`Unified`](crate::Unified) does: a middleware says so where it cannot
+    /// decide. `false` is what is given here.
+    fn joins_axes(&self) -> bool {
+        false
+    }
+
     /// How the guard in it is doing, for [whoever shows that](crate::Gauges); `None` if it limits no work in flight, or does
     /// not know how to tell, which is what is given here.
     fn guard_state(&self) -> Option<(GuardReport, GuardStats)> {
@@ -284,6 +290,10 @@ impl<T: Admit + ?Sized> Admit for Arc<T> {
 
     fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
         T::observed(Self::clone(&self), observer)
+    }
+
+    fn joins_axes(&self) -> bool {
+        (**self).joins_axes()
     }
 
     fn guard_state(&self) -> Option<(GuardReport, GuardStats)> {

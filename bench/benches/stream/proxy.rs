@@ -53,17 +53,26 @@ pub(crate) struct Throughput {
 }
 
 /// What the proxy does with an answer; the path says so.
-const KINDS: [(&str, &str); 4] = [
+const KINDS: [(&str, &str); 6] = [
     ("bare", "/whole/bare"),
-    ("counted, whole lines", "/whole/cut"),
+    ("counted, whole lines", "/whole/1"),
+    ("counted, whole lines, 64 tokens at a time", "/whole/64"),
     ("bare, cut lines", "/cut/bare"),
-    ("counted, cut lines", "/cut/cut"),
+    ("counted, cut lines", "/cut/1"),
+    ("counted, cut lines, 64 tokens at a time", "/cut/64"),
 ];
 
 pub(crate) fn run(plan: Plan) -> Result<Vec<Throughput>, Box<dyn Error>> {
     let upstream = serve(move |request| async move { Ok::<_, Failure>(Response::new(answer(&request, plan))) })?;
-    let counting = Counting::new(Exhausted::Cut, 1)?;
-    let proxy = serve(move |request| pass(request, upstream, counting.clone()))?;
+    let (exact, ahead) = (Counting::new(Exhausted::Cut, 1)?, Counting::new(Exhausted::Cut, 64)?);
+    let proxy = serve(move |request| {
+        let counting = match request.uri().path().rsplit('/').next() {
+            Some("1") => Some(exact.clone()),
+            Some("64") => Some(ahead.clone()),
+            _ => None,
+        };
+        pass(request, upstream, counting)
+    })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut rates: Vec<Vec<f64>> = vec![Vec::new(); KINDS.len()];
     for round in 0..=plan.rounds {
@@ -79,7 +88,7 @@ pub(crate) fn run(plan: Plan) -> Result<Vec<Throughput>, Box<dyn Error>> {
     Ok(found
         .map(|(index, ((name, _), own))| {
             // The bare proxy of the same chunks comes before.
-            let bare = &rates[index - index % 2];
+            let bare = &rates[index - index % 3];
             let of_bare = median(own.iter().zip(bare).map(|(own, bare)| own / bare).collect());
             Throughput { name, megabytes_a_second: median(own.clone()), of_bare }
         })
@@ -121,16 +130,15 @@ where
 async fn pass(
     request: Request<Incoming>,
     upstream: SocketAddr,
-    counting: Counting,
+    counting: Option<Counting>,
 ) -> Result<Response<Passed>, Failure> {
     let mut connection = connect(upstream).await?;
-    let counted = request.uri().path().ends_with("/cut");
     let request = Request::builder().uri(request.uri().path()).header("host", "upstream").body(Empty::<Bytes>::new())?;
     let answer = connection.send_request(request).await?;
-    if counted {
-        return Ok(answer.map(|body| Passed::Right(MeteredBody::new(body, counting.start()))));
-    }
-    Ok(answer.map(Passed::Left))
+    Ok(match counting {
+        Some(counting) => answer.map(|body| Passed::Right(MeteredBody::new(body, counting.start()))),
+        None => answer.map(Passed::Left),
+    })
 }
 
 type Passed = http_body_util::Either<Incoming, MeteredBody<Incoming>>;

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use throttlekit::{Admission, Error, FailMode, ManualClock, Run};
+use throttlekit::unified::Tap;
+use throttlekit::{Admission, Error, FailMode, ManualClock, Run, Unified};
 use throttlekit_tower::{Rejection, ThrottleLayer};
 
 use crate::common::{DENIED, Script, around, field, gcra, request, scripted, send, text};
@@ -39,6 +40,21 @@ async fn closed_answers_503_without_fields() {
     assert_eq!((response.status(), hello.calls()), (StatusCode::SERVICE_UNAVAILABLE, 0));
     assert_eq!((response.headers().len(), field(&response, "content-type")), (1, "application/json"));
     assert_eq!(text(response).await, r#"{"error":"rate limiter unavailable"}"#);
+}
+
+#[tokio::test]
+async fn an_admission_by_several_axes_is_called_so() {
+    for (problem, body) in [
+        (false, r#"{"error":"admission unavailable"}"#),
+        (true, r#"{"title":"Admission unavailable","status":503}"#),
+    ] {
+        let axes = Unified::builder().concurrency(Script::failing(unavailable)).rate(gcra(5.0)).build();
+        let tapped = Tap::new(axes.expect("good options"), |_| {});
+        let layer = ThrottleLayer::builder_for(tapped, ManualClock::default()).fail_mode(FailMode::Closed);
+        let (service, _) = around(&layer.problem_json(problem).build().expect("good options"));
+        let response = send(&service, request()).await;
+        assert_eq!((response.status(), &*text(response).await), (StatusCode::SERVICE_UNAVAILABLE, body));
+    }
 }
 
 #[tokio::test]

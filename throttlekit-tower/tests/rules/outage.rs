@@ -20,12 +20,14 @@ limiters:
   api: { strategy: fixedWindow, limit: 4, period: 1m }
   up: { strategy: fixedWindow, limit: 2, period: 1m }
   tight: { strategy: fixedWindow, limit: 2, period: 1m, failMode: { local: { share: 0.5 } } }
+  flights: { concurrency: { limit: 4 } }
 http:
   rules:
     - { path: /open, policy: api }
     - { path: /closed, policy: api, failMode: closed }
     - { path: /local, policy: api, failMode: { local: { share: 0.5 } } }
     - { path: /both, policies: [api, up], failMode: local }
+    - { path: /joined, policies: [flights, api], failMode: closed }
     - { path: /mixed, policies: [api, tight], headers: structured }
 ";
 
@@ -92,6 +94,8 @@ async fn open_passes_and_closed_refuses() {
     assert_eq!((response.status(), response.headers().len()), (StatusCode::SERVICE_UNAVAILABLE, 1));
     assert_eq!(text(response).await, r#"{"error":"rate limiter unavailable"}"#);
     assert_eq!((setup.hello.calls(), setup.errors()), (1, 2));
+    let response = send(&setup.service, request("/joined")).await;
+    assert_eq!(text(response).await, r#"{"error":"admission unavailable"}"#);
 }
 
 #[tokio::test]

@@ -398,6 +398,10 @@ impl<C: Clock> Admit for Unified<C> {
         Some(Arc::new(self.told_to(observer)?))
     }
 
+    fn joins_axes(&self) -> bool {
+        true
+    }
+
     fn guard_state(&self) -> Option<(GuardReport, GuardStats)> {
         self.parts.concurrency.as_ref()?.guard_state()
     }

@@ -117,6 +117,10 @@ impl<A: Admit, C: Clock> Admit for Tap<A, C> {
         }
     }
 
+    fn joins_axes(&self) -> bool {
+        self.admit.joins_axes()
+    }
+
     /// What is behind the tap tells the observer. The function goes on to see what it sees.
     fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
         let admit = Arc::new(Arc::clone(&self.admit).observed(observer)?);

@@ -210,6 +210,10 @@ impl<A: Admit, C: Clock, O: Observer + Clone> Admit for DenyListed<A, C, O> {
         self.admit(ask).map(|answer| answer.map(|admission| (admission.decision, admission.permit)))
     }
 
+    fn joins_axes(&self) -> bool {
+        self.inner.joins_axes()
+    }
+
     fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
         let inner = Arc::clone(&self.inner).observed(observer);
         match (inner, self.watch.told_to(observer)) {
