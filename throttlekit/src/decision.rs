@@ -107,10 +107,18 @@ pub(crate) fn floor_units(x: f64) -> u64 {
 }
 
 /// `ceil(x)` as a whole number of milliseconds; saturating, and 0 for NaN. `f64::ceil` is a library call on baseline
-/// targets, the conversion is not.
+/// targets, and a conversion that saturates takes longer than this.
 #[inline]
-#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)] // saturates; exact wherever a fraction exists
+#[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_precision_loss)] // saturates; exact wherever a fraction exists
 pub(crate) fn ceil_ms(x: f64) -> i64 {
+    /// From here to twice as much a number has no fraction, and the lower bits of it are how much it is more.
+    const WHOLE: f64 = (1_u64 << 52) as f64;
+    const HALF: u64 = (WHOLE / 2.0).to_bits();
+    // As bits, what is negative or no number is above any number that is not.
+    if x.to_bits() <= HALF {
+        let nearest = x + WHOLE;
+        return (nearest.to_bits() - WHOLE.to_bits()) as i64 + i64::from(nearest - WHOLE < x);
+    }
     let whole = x as i64;
     if x > whole as f64 { whole.saturating_add(1) } else { whole }
 }

@@ -95,7 +95,9 @@ impl Gcra {
     /// Whole units that fit between a TAT of `tat` and the tolerance.
     #[inline]
     fn room(&self, tat: f64, now: f64) -> u64 {
-        floor_units((self.tolerance - (tat - now)) / self.interval)
+        let left = self.tolerance - (tat - now);
+        // A quotient of what is less is below 1, rounded or not.
+        if left < self.interval { 0 } else { floor_units(left / self.interval) }
     }
 }
 
