@@ -44,10 +44,9 @@ async fn closed_answers_503_without_fields() {
 
 #[tokio::test]
 async fn an_admission_by_several_axes_is_called_so() {
-    for (problem, body) in [
-        (false, r#"{"error":"admission unavailable"}"#),
-        (true, r#"{"title":"Admission unavailable","status":503}"#),
-    ] {
+    for (problem, body) in
+        [(false, r#"{"error":"admission unavailable"}"#), (true, r#"{"title":"Admission unavailable","status":503}"#)]
+    {
         let axes = Unified::builder().concurrency(Script::failing(unavailable)).rate(gcra(5.0)).build();
         let tapped = Tap::new(axes.expect("good options"), |_| {});
         let layer = ThrottleLayer::builder_for(tapped, ManualClock::default()).fail_mode(FailMode::Closed);

@@ -104,7 +104,7 @@ impl<S: State> Kind<S> for Boxed {
                 Wish::Keep(outcome) => outcome,
                 Wish::Remove(outcome) => {
                     if let (true, Some((line, slot, _))) = (commit, found) {
-                        shard.remove(line, slot, slot.tag());
+                        shard.remove(line, slot, slot.tag(), |_| true);
                     }
                     outcome
                 }

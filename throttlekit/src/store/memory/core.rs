@@ -3,9 +3,10 @@
 //! # Who may do what
 //!
 //! - Reading needs nothing: tag, state, tag again. Equal tags with the lock bit clear bracket an untorn state.
-//! - The state of a slot is written by whoever turned its lock bit on, from exactly the tag that was read.
+//! - The state of a slot is written by whoever turned its lock bit on, from exactly the tag that was read; or, where it is
+//!   one [word](super::word) that tells whose it is, by a swap from exactly the word that was read.
 //! - Which slots exist (inserting, freeing, moving) changes only under the mutex of the shard. A slot that is freed or moved
-//!   is first locked like for a write, so it is never taken from under a writer.
+//!   is first locked like for a write, and such a word taken out, so it is never taken from under a writer.
 //! - Who misses a key looks again under the mutex: keys that move are found there.
 //!
 //! The holder of a lock bit never waits for anything (a joint run excepted, which holds the mutex too), so whoever meets

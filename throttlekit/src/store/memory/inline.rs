@@ -67,16 +67,17 @@ enum Tried<O> {
     Remove,
 }
 
-/// Reads, steps and, if the program wants it, writes, unless another thread gets in between.
+/// Reads, steps and, if the program wants it, writes, unless another thread gets in between. With `USUAL` what is not usual
+/// is left to a try without, so that there is little to decide.
 #[inline(always)]
-fn attempt<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
+fn attempt<S: State + Copy, I: Inline<S>, P: Program<State = S>, const USUAL: bool>(
     (slot, tag): (Slot<'_, I::Shape>, Tag),
     now_ms: f64,
     program: &P,
     request: &P::Request,
 ) -> Tried<P::Outcome> {
     let words = slot.state();
-    if !slot.unchanged(tag, words) {
+    if (USUAL && !slot.is_usual(words)) || !slot.unchanged(tag, words) {
         return Tried::Again;
     }
     let outcome = match step::<S, I, P>(Some(words), now_ms, program, request) {
@@ -85,11 +86,20 @@ fn attempt<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
             outcome
         }
         Ok(Wish::Write(new, outcome)) => {
-            if !slot.try_lock(tag) {
+            if let Some(written) = slot.exchange(words, new) {
+                if !written {
+                    return Tried::Again;
+                }
+                slot.mark(tag);
+                return Tried::Done(Ok(outcome));
+            }
+            if (USUAL && <I::Shape as Shape>::Words::SWAPPED) || !slot.try_lock(tag) {
                 return Tried::Again;
             }
             // An equal tag can be 32 writes younger, or that of a slot that was freed and taken again.
-            if !same(slot.state(), words) {
+            let held = slot.seal();
+            if !same(held, words) {
+                slot.set_state(held);
                 slot.unlock(tag);
                 return Tried::Again;
             }
@@ -111,12 +121,13 @@ fn apply<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
     program: &P,
     request: &P::Request,
 ) -> Result<P::Outcome, Error> {
-    if let Some(found) = core.find_at_home(place) {
-        if let Tried::Done(result) = attempt::<S, I, P>(found, now_ms, program, request) {
-            return result;
-        }
-    }
-    apply_anywhere::<S, I, P>(core, place, now_ms, program, request)
+    let at_home = core.find_at_home(place).map(|found| attempt::<S, I, P, true>(found, now_ms, program, request));
+    // Taken apart in each way: a result that both ways write to would be in memory.
+    let outcome = match at_home {
+        Some(Tried::Done(result)) => result?,
+        _ => apply_anywhere::<S, I, P>(core, place, now_ms, program, request)?,
+    };
+    Ok(outcome)
 }
 
 /// A check of a key that is not at home, not there, or in use.
@@ -137,7 +148,7 @@ fn apply_anywhere<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
             }
         };
         while tag.is_same_key(place.tag) {
-            match attempt::<S, I, P>((slot, tag), now_ms, program, request) {
+            match attempt::<S, I, P, false>((slot, tag), now_ms, program, request) {
                 Tried::Done(result) => return result,
                 Tried::Again => backoff.wait(),
                 Tried::Remove => {
@@ -179,8 +190,14 @@ fn under_mutex<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
             Err(error) => return Some(Err(error)),
             Ok(Wish::Keep(outcome)) => outcome,
             Ok(Wish::Remove(outcome)) => match found {
-                Some((line, slot, tag)) if !shard.remove(line, slot, tag) => return None,
-                _ => outcome,
+                Some((line, slot, tag)) => {
+                    let judged = words.unwrap_or_default();
+                    if !shard.remove(line, slot, tag, |held| same(held, judged)) {
+                        return None;
+                    }
+                    outcome
+                }
+                None => outcome,
             },
             Ok(Wish::Write(new, outcome)) => {
                 if found.is_some() {
@@ -199,22 +216,22 @@ fn under_mutex<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
     }
 }
 
-/// Holds the lock bit of a slot over code of the user's, which may panic.
+/// Holds the lock bit of a slot and its state over code of the user's, which may panic.
 struct Locked<'a, H: Shape> {
     slot: Slot<'a, H>,
     tag: Tag,
-    /// What is written when the lock bit is given back.
-    new: Option<[u64; 3]>,
+    /// The state that it gets back.
+    state: [u64; 3],
+    written: bool,
 }
 
 impl<H: Shape> Drop for Locked<'_, H> {
     fn drop(&mut self) {
-        match self.new {
-            Some(new) => {
-                self.slot.set_state(new);
-                self.slot.unlock_written(self.tag);
-            }
-            None => self.slot.unlock(self.tag),
+        self.slot.set_state(self.state);
+        if self.written {
+            self.slot.unlock_written(self.tag);
+        } else {
+            self.slot.unlock(self.tag);
         }
     }
 }
@@ -239,30 +256,30 @@ fn joint<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
                 backoff.wait();
                 continue;
             }
-            let mut locked = Locked::<I::Shape> { slot, tag, new: None };
-            match step::<S, I, P>(Some(slot.state()), now_ms, program, request)? {
+            let mut locked = Locked::<I::Shape> { slot, tag, state: slot.seal(), written: false };
+            match step::<S, I, P>(Some(locked.state), now_ms, program, request)? {
                 Wish::Keep(outcome) => {
                     then(false)?;
                     outcome
                 }
                 Wish::Write(new, outcome) => {
                     if then(true)? {
-                        locked.new = Some(new);
+                        (locked.state, locked.written) = (new, true);
                     } else {
-                        spared(live::<S, I>(Some(slot.state()), now_ms).as_ref());
+                        spared(live::<S, I>(Some(locked.state), now_ms).as_ref());
                     }
                     outcome
                 }
                 Wish::Remove(outcome) => {
                     let remove = then(true)?;
                     if !remove {
-                        spared(live::<S, I>(Some(slot.state()), now_ms).as_ref());
+                        spared(live::<S, I>(Some(locked.state), now_ms).as_ref());
                     }
                     drop(locked);
                     if remove {
                         // Checks that were waiting for the lock bit may come first; they are forgotten too.
                         while let Some((_, tag)) = core.find(place) {
-                            if shard.remove(line, slot, tag) {
+                            if shard.remove(line, slot, tag, |_| true) {
                                 break;
                             }
                             backoff.wait();

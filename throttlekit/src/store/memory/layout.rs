@@ -5,6 +5,7 @@ use std::fmt;
 use super::core::{Arena, Core, Place, Shape};
 use super::inline::Inline;
 use super::sync::AtomicU64;
+use super::word;
 use crate::program::Program;
 use crate::{Error, State};
 
@@ -85,7 +86,7 @@ impl Shape for Narrow {
 
     #[inline]
     fn is_live(first: u64, now_ms: f64) -> bool {
-        f64::from_bits(first) > now_ms
+        word::unpack(first) > now_ms
     }
 }
 
@@ -94,12 +95,12 @@ impl<S: State + AsInstant> Inline<S> for Instant {
 
     #[inline]
     fn load(words: [u64; 3]) -> S {
-        S::from_instant_ms(f64::from_bits(words[0]))
+        S::from_instant_ms(word::unpack(words[0]))
     }
 
     #[inline]
-    fn store(state: S, _old: u64, _deadline_ms: f64) -> [u64; 3] {
-        [state.to_instant_ms().to_bits(), 0, 0]
+    fn store(state: S, old: u64, _deadline_ms: f64) -> [u64; 3] {
+        [word::pack(state.to_instant_ms(), old), 0, 0]
     }
 }
 

@@ -27,6 +27,7 @@ mod loom_tests;
 mod shard;
 mod slot;
 mod sync;
+mod word;
 
 pub(crate) use layout::Then;
 pub use layout::{AsInstant, AsPair, Boxed, Instant, Layout, Pair};

@@ -149,7 +149,7 @@ impl<'a, H: Shape> Guard<'a, H> {
                 let old = slot.tag();
                 if !old.is_key() {
                     self.shard.tombstones -= u32::from(old == Tag::TOMBSTONE);
-                    slot.set_state(words);
+                    slot.occupy(words);
                     slot.set_tag(tag);
                     return;
                 }
@@ -158,34 +158,41 @@ impl<'a, H: Shape> Guard<'a, H> {
         }
     }
 
-    /// Forgets a key whose tag was read as `tag`; `false` if it changed since.
-    pub(super) fn remove(&mut self, line: &[AtomicU64], slot: Slot<'_, H>, tag: Tag) -> bool {
-        let freed = self.free(line, slot, tag);
+    /// Forgets a key whose tag was read as `tag`, if its state `fits`; `false` if it does not, or the tag changed since.
+    pub(super) fn remove(
+        &mut self,
+        line: &[AtomicU64],
+        slot: Slot<'_, H>,
+        tag: Tag,
+        fits: impl FnOnce([u64; 3]) -> bool,
+    ) -> bool {
+        let freed = self.free(line, slot, tag, fits);
         if freed {
             self.uncount();
         }
         freed
     }
 
-    /// Frees a slot if its tag is still the given one. The table's length does not change: the caller either uses the
-    /// room or gives it back.
-    fn free(&mut self, line: &[AtomicU64], slot: Slot<'_, H>, tag: Tag) -> bool {
-        let free = slot.try_lock(tag);
-        if free {
-            self.free_locked(line, slot);
+    /// Frees a slot if its tag is still the given one and its state `fits`. The table's length does not change: the caller
+    /// either uses the room or gives it back.
+    fn free(&mut self, line: &[AtomicU64], slot: Slot<'_, H>, tag: Tag, fits: impl FnOnce([u64; 3]) -> bool) -> bool {
+        if !slot.try_lock(tag) {
+            return false;
         }
-        free
-    }
-
-    /// Frees a slot whose lock bit the caller holds. The table's length does not change.
-    pub(super) fn free_locked(&mut self, line: &[AtomicU64], slot: Slot<'_, H>) {
+        let state = slot.seal();
+        if !fits(state) {
+            slot.set_state(state);
+            slot.unlock(tag);
+            return false;
+        }
         // Keys further on can only have passed this line while it had no empty slot.
         let has_empty = (0..SLOTS).any(|other| Core::<H>::slot(line, other).tag() == Tag::EMPTY);
         let freed = if has_empty { Tag::EMPTY } else { Tag::TOMBSTONE };
-        self.shard.arena.release(slot.state());
+        self.shard.arena.release(state);
         slot.set_tag(freed);
         self.shard.live -= 1;
         self.shard.tombstones += u32::from(freed == Tag::TOMBSTONE);
+        true
     }
 
     /// Frees the first slot of a line that nobody holds and that `fits`, told its tag and whether it is live.
@@ -193,10 +200,9 @@ impl<'a, H: Shape> Guard<'a, H> {
         (0..SLOTS).any(|index| {
             let slot = Core::<H>::slot(line, index);
             let tag = slot.tag();
-            tag.is_key()
-                && !tag.is_locked()
-                && fits(tag, H::is_live(slot.first(), now_ms))
-                && self.free(line, slot, tag)
+            let fits = |first| fits(tag, H::is_live(first, now_ms));
+            // Looked at before it is taken, since most are not taken; and then once more, as it is.
+            tag.is_key() && !tag.is_locked() && fits(slot.first()) && self.free(line, slot, tag, |state| fits(state[0]))
         })
     }
 
@@ -243,10 +249,16 @@ impl<'a, H: Shape> Guard<'a, H> {
             if !tag.is_key() || tag.is_locked() {
                 continue;
             }
-            let live = H::is_live(slot.first(), now_ms);
-            if live && tag.is_referenced() {
+            if H::is_live(slot.first(), now_ms) && tag.is_referenced() {
                 slot.unmark(tag);
-            } else if self.free(words, slot, tag) {
+                continue;
+            }
+            let mut live = false;
+            let goes = |state: [u64; 3]| {
+                live = H::is_live(state[0], now_ms);
+                !(live && tag.is_referenced())
+            };
+            if self.free(words, slot, tag, goes) {
                 if live {
                     self.count_evicted();
                 }
@@ -274,7 +286,7 @@ impl<'a, H: Shape> Guard<'a, H> {
                     backoff.wait();
                 };
                 if tag.is_key() {
-                    let state = slot.state();
+                    let state = slot.seal();
                     if H::is_live(state[0], now_ms) {
                         kept.push((tag, state));
                     } else {

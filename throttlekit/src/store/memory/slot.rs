@@ -5,9 +5,11 @@
 //! freed while other keys may be found by way of it. Whether a state is live can be told from the word after the tag.
 //!
 //! A state word is stored with `Release` after the lock bit was set, and loaded with `Acquire` before the tag is read again:
-//! a reader that saw any word of a later write also sees that write's lock bit or a later tag, and reads again.
+//! a reader that saw any word of a later write also sees that write's lock bit or a later tag, and reads again. A state that
+//! is one [word](super::word) may be swapped without the lock bit: readers then have one or the other, and both are its key's.
 
 use super::sync::{AtomicU64, Ordering};
+use super::word;
 
 const LOCK: u64 = 1;
 const REFERENCED: u64 = 1 << 1;
@@ -90,6 +92,22 @@ pub trait Words: 'static {
     /// Stores the state words; the caller holds the lock bit, or the slot is no key's.
     fn set_state(&self, words: [u64; 3]);
 
+    /// Stores the state words of a key that takes the slot, under the mutex of the shard.
+    fn occupy(&self, words: [u64; 3]);
+
+    /// The state words for whoever holds the lock bit: they change no more until they are set again.
+    fn seal(&self) -> [u64; 3];
+
+    /// Whether a state is one word that is usually written by one swap.
+    const SWAPPED: bool;
+
+    /// Whether such a state is so.
+    fn is_usual(&self, words: [u64; 3]) -> bool;
+
+    /// Writes without the lock bit, where the state is one word that is `old` as long as its key has the slot. `None` if it is
+    /// not; `false` if another thread was faster, or has the state.
+    fn exchange(&self, old: [u64; 3], new: [u64; 3]) -> Option<bool>;
+
     /// Whether nobody was writing when `tag` was read, and nothing was written since, `words` being read in between.
     fn unchanged(&self, tag: Tag, words: [u64; 3]) -> bool;
 
@@ -171,9 +189,36 @@ impl Words for [AtomicU64; 2] {
         self[1].store(words[0], Ordering::Release);
     }
 
+    fn occupy(&self, words: [u64; 3]) {
+        self.set_state([word::taken_again(words[0], self.first()), 0, 0]);
+    }
+
+    fn seal(&self) -> [u64; 3] {
+        let mut old = self.first();
+        loop {
+            match self[1].compare_exchange(old, word::sealed(old), Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return [old, 0, 0],
+                Err(newer) => old = newer,
+            }
+        }
+    }
+
+    const SWAPPED: bool = true;
+
     #[inline]
-    fn unchanged(&self, tag: Tag, _words: [u64; 3]) -> bool {
-        !tag.is_locked() && self[0].load(Ordering::Relaxed) == tag.0
+    fn is_usual(&self, words: [u64; 3]) -> bool {
+        word::is_packed(words[0])
+    }
+
+    #[inline]
+    fn exchange(&self, old: [u64; 3], new: [u64; 3]) -> Option<bool> {
+        word::is_next(new[0], old[0])
+            .then(|| self[1].compare_exchange(old[0], new[0], Ordering::AcqRel, Ordering::Relaxed).is_ok())
+    }
+
+    #[inline]
+    fn unchanged(&self, tag: Tag, words: [u64; 3]) -> bool {
+        !tag.is_locked() && !word::is_sealed(words[0]) && self[0].load(Ordering::Relaxed) == tag.0
     }
 }
 
@@ -205,6 +250,27 @@ impl Words for [AtomicU64; 4] {
         for (word, value) in self[1..].iter().zip(words) {
             word.store(value, Ordering::Release);
         }
+    }
+
+    fn occupy(&self, words: [u64; 3]) {
+        self.set_state(words);
+    }
+
+    #[inline]
+    fn seal(&self) -> [u64; 3] {
+        self.state()
+    }
+
+    const SWAPPED: bool = false;
+
+    #[inline]
+    fn is_usual(&self, _words: [u64; 3]) -> bool {
+        true
+    }
+
+    #[inline]
+    fn exchange(&self, _old: [u64; 3], _new: [u64; 3]) -> Option<bool> {
+        None
     }
 
     #[inline]
