@@ -1,15 +1,15 @@
 //! A table in process that forgets no state while that lives.
 
 use std::collections::HashMap;
-use std::collections::hash_map::{Entry as Place, RandomState};
 use std::fmt;
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{BuildError, Error};
 use crate::program::{Change, Program, State, Step};
 use crate::run::Run;
+use crate::store::memory::hash::HashKey;
 use crate::store::{Keyspace, TableReport, prefixed};
 
 /// The number of keys a ledger holds unless it is told otherwise.
@@ -42,11 +42,14 @@ pub const DEFAULT_MAX_KEYS: usize = 100_000;
 pub struct Ledger<S: State> {
     core: Arc<Core<S>>,
     prefix: Arc<str>,
+    /// The secret of the fingerprints below the prefix.
+    secret: HashKey,
 }
 
 struct Core<S> {
+    /// As many as a power of two.
     shards: Box<[Mutex<Shard<S>>]>,
-    secret: RandomState,
+    secret: HashKey,
     max_keys: usize,
     /// Keys in all shards; never above the bound but for an instant of being found too high.
     len: AtomicUsize,
@@ -138,12 +141,13 @@ impl<S: State> Ledger<S> {
         let shard = || Shard { states: HashMap::default(), first_deadline_ms: f64::INFINITY, common: Account::EMPTY };
         let core = Core {
             shards: (0..shards).map(|_| Mutex::new(shard())).collect(),
-            secret: RandomState::new(),
+            secret: HashKey::random(),
             max_keys,
             len: AtomicUsize::new(0),
             shared: AtomicU64::new(0),
         };
-        Self { core: Arc::new(core), prefix: Arc::from("") }
+        let secret = core.secret;
+        Self { core: Arc::new(core), prefix: Arc::from(""), secret }
     }
 
     /// The number of keys held, those included that have expired and whose room was not used again yet.
@@ -179,19 +183,15 @@ impl<S: State> Ledger<S> {
         program: &P,
         request: &P::Request,
     ) -> Result<P::Reply, Error> {
-        let outcome = self.core.step(self.fingerprint(key), now_ms, program, request)?;
+        let outcome = self.core.step(self.secret.fingerprint(key).0, now_ms, program, request)?;
         Ok(program.reply(now_ms, request, outcome))
-    }
-
-    fn fingerprint(&self, key: &str) -> u64 {
-        self.core.secret.hash_one((&*self.prefix, key))
     }
 }
 
 impl<S: State> Core<S> {
     fn lock(&self, shard: usize) -> MutexGuard<'_, Shard<S>> {
         // A panic in a step changes nothing, one in a change drops the state that it was to change.
-        self.shards[shard % self.shards.len()].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[shard & (self.shards.len() - 1)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[allow(clippy::cast_possible_truncation)] // which shard: any bits do
@@ -208,8 +208,7 @@ impl<S: State> Core<S> {
         loop {
             let mut guard = self.lock(home);
             let shard = &mut *guard;
-            if let Place::Occupied(mut place) = shard.states.entry(fingerprint) {
-                let account = place.get_mut();
+            if let Some(account) = shard.states.get_mut(&fingerprint) {
                 return match program.step(account.live(now_ms), now_ms, request) {
                     Step::Keep(outcome) => Ok(outcome),
                     Step::Write { change, ttl_ms, outcome } => {
@@ -218,7 +217,7 @@ impl<S: State> Core<S> {
                         Ok(outcome)
                     }
                     Step::Remove(outcome) => {
-                        place.remove();
+                        shard.states.remove(&fingerprint);
                         self.len.fetch_sub(1, Ordering::Relaxed);
                         Ok(outcome)
                     }
@@ -305,8 +304,12 @@ impl<S: State> Keyspace<S> for Ledger<S> {
     }
 
     fn scoped(&self, prefix: &str) -> Self {
-        let prefix = if prefix.is_empty() { Arc::clone(&self.prefix) } else { prefixed(&self.prefix, prefix).into() };
-        Self { core: Arc::clone(&self.core), prefix }
+        if prefix.is_empty() {
+            return self.clone();
+        }
+        let prefix: Arc<str> = prefixed(&self.prefix, prefix).into();
+        let secret = self.core.secret.scoped(&prefix);
+        Self { core: Arc::clone(&self.core), prefix, secret }
     }
 
     fn run<P: Program<State = S>>(
@@ -338,7 +341,7 @@ impl<S: State> Default for Ledger<S> {
 
 impl<S: State> Clone for Ledger<S> {
     fn clone(&self) -> Self {
-        Self { core: Arc::clone(&self.core), prefix: Arc::clone(&self.prefix) }
+        Self { core: Arc::clone(&self.core), prefix: Arc::clone(&self.prefix), secret: self.secret }
     }
 }
 

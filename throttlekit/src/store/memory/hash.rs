@@ -8,18 +8,18 @@ use crate::store::{Mark, Marked};
 
 /// 64 bits that stand for a key.
 #[derive(Clone, Copy)]
-pub(super) struct Fingerprint(pub(super) u64);
+pub(crate) struct Fingerprint(pub(crate) u64);
 
 /// The secret key of the fingerprints. Keys come from strangers: without it nobody can aim at a shard or at another
 /// key's slot.
 #[derive(Clone, Copy)]
-pub(super) struct HashKey {
+pub(crate) struct HashKey {
     hasher: SipHasher13,
 }
 
 impl HashKey {
     /// A key that the process draws from the system's entropy.
-    pub(super) fn random() -> Self {
+    pub(crate) fn random() -> Self {
         let state = RandomState::new();
         Self::from_seed([state.hash_one(0_u8), state.hash_one(1_u8)])
     }
@@ -29,7 +29,7 @@ impl HashKey {
     }
 
     /// The key for everything below `prefix`, the same for equal prefixes.
-    pub(super) fn scoped(self, prefix: &str) -> Self {
+    pub(crate) fn scoped(self, prefix: &str) -> Self {
         let derived = |part: u8| {
             let mut bytes = vec![part];
             bytes.extend_from_slice(prefix.as_bytes());
@@ -55,7 +55,7 @@ impl HashKey {
     }
 
     #[inline(always)]
-    pub(super) fn fingerprint(&self, key: &str) -> Fingerprint {
+    pub(crate) fn fingerprint(&self, key: &str) -> Fingerprint {
         Fingerprint(self.hasher.hash(key.as_bytes()))
     }
 }

@@ -18,7 +18,7 @@
 
 mod boxed;
 mod core;
-mod hash;
+pub(crate) mod hash;
 mod inline;
 mod layout;
 mod lines;

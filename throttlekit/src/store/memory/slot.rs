@@ -212,7 +212,7 @@ impl Words for [AtomicU64; 2] {
 
     #[inline]
     fn exchange(&self, old: [u64; 3], new: [u64; 3]) -> Option<bool> {
-        word::is_next(new[0], old[0])
+        (word::is_packed(old[0]) && word::is_packed(new[0]))
             .then(|| self[1].compare_exchange(old[0], new[0], Ordering::AcqRel, Ordering::Relaxed).is_ok())
     }
 
