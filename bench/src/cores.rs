@@ -18,9 +18,9 @@ pub fn on(core: usize, program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Puts the first thread of a process on one core, where there are two. It hands its core down to what it starts.
-pub fn pin(process: &str, core: usize) {
+/// Puts a thread on one core, where there are two; that of a process is its first. It hands its core down to what it starts.
+pub fn pin(thread: &str, core: usize) {
     if is_there(core) {
-        let _ = Command::new("taskset").args(["--pid", "--cpu-list", &core.to_string(), process]).output();
+        let _ = Command::new("taskset").args(["--pid", "--cpu-list", &core.to_string(), thread]).output();
     }
 }

@@ -95,19 +95,22 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let plan = proxy::Plan::new(args.quick);
     println!(
-        "Over loopback: {} answers at once, {} MB a round, {} rounds.\n",
+        "Over loopback: {} answers at once through a proxy on a core of its own; {} rounds of {} MB each and of as many by the \
+         bare proxy next to it.\n",
         plan.answers,
-        plan.megabytes(),
-        plan.rounds
+        plan.rounds,
+        plan.megabytes()
     );
     let throughput = proxy::run(plan)?;
-    let mut table = Table::new(["proxy", "MB/s", "of bare"]);
+    let mut table = Table::new(["proxy", "MB/s", "of bare", "ns on a core a chunk", "of bare"]);
     let mut claims = Claims::default();
     for found in &throughput {
-        table.row([found.name.to_owned(), one(found.megabytes_a_second), two(found.of_bare)]);
-        figures.push(json!({ "proxy": found.name, "mbps": found.megabytes_a_second, "of_bare": found.of_bare }));
+        let (rate, busy) = (found.load.megabytes_a_second, found.load.busy_ns);
+        let (share, more) = (found.of_bare.megabytes_a_second, found.of_bare.busy_ns);
+        table.row([found.name.to_owned(), one(rate), two(share), format!("{busy:.0}"), two(more)]);
+        figures.push(json!({ "proxy": found.name, "mbps": rate, "share": share, "busyNs": busy, "busy": more }));
         if found.name != BARE {
-            claims.at_least(format!("{}: throughput of the bare proxy's", found.name), found.of_bare, 0.95);
+            claims.at_least(format!("{}: throughput of the bare proxy's", found.name), share, 0.95);
         }
     }
     table.print();

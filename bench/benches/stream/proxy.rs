@@ -1,9 +1,10 @@
 //! A reverse proxy over loopback, bare and with counted answers, in turns.
 
-use quanta::Instant;
 use std::error::Error;
 use std::net::SocketAddr;
+use std::sync::mpsc;
 
+use bench::cores::pin;
 use bench::measure::median;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -14,9 +15,11 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use quanta::Instant;
 use throttlekit_llm::{Exhausted, MeteredBody};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::BARE;
 use crate::answers::{Answer, CHUNK, Counting, Lines};
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -31,15 +34,20 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn new(quick: bool) -> Self {
+        // Even, so that as many go first as second.
         if quick {
-            Self { rounds: 3, answers: 64, chunks: 200 }
+            Self { rounds: 4, answers: 64, chunks: 200 }
         } else {
-            Self { rounds: 15, answers: 64, chunks: 2_000 }
+            Self { rounds: 16, answers: 64, chunks: 2_000 }
         }
     }
 
     pub(crate) fn megabytes(self) -> usize {
-        self.answers * self.chunks * CHUNK / 1_000_000
+        self.bytes() / 1_000_000
+    }
+
+    fn bytes(self) -> usize {
+        self.answers * self.chunks * CHUNK
     }
 }
 
@@ -47,25 +55,41 @@ impl Plan {
 #[derive(Clone, Debug)]
 pub(crate) struct Throughput {
     pub(crate) name: &'static str,
-    pub(crate) megabytes_a_second: f64,
-    /// The median over the rounds, each beside the bare proxy's of the same round.
-    pub(crate) of_bare: f64,
+    /// Medians over the rounds.
+    pub(crate) load: Load,
+    /// Medians of the shares of the bare proxy's next to it.
+    pub(crate) of_bare: Load,
 }
 
-/// What the proxy does with an answer; the path says so.
-const KINDS: [(&str, &str); 6] = [
-    ("bare", "/whole/bare"),
-    ("counted, whole lines", "/whole/1"),
-    ("counted, whole lines, 64 tokens at a time", "/whole/64"),
-    ("bare, cut lines", "/cut/bare"),
-    ("counted, cut lines", "/cut/1"),
-    ("counted, cut lines, 64 tokens at a time", "/cut/64"),
-];
+/// What one round came to, or its share of another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    pub(crate) megabytes_a_second: f64,
+    /// How long the proxy's thread was on a core for each chunk.
+    pub(crate) busy_ns: f64,
+}
 
+fn middle(loads: &[Load]) -> Load {
+    let of = |of: fn(&Load) -> f64| median(loads.iter().map(of).collect());
+    Load { megabytes_a_second: of(|load| load.megabytes_a_second), busy_ns: of(|load| load.busy_ns) }
+}
+
+/// What the proxy does with an answer, the path that says so, and that of the bare proxy with the same chunks.
+const KINDS: [(&str, &str, &str); 4] = [
+    ("counted, whole lines", "/whole/1", WHOLE),
+    ("counted, whole lines, 64 tokens at a time", "/whole/64", WHOLE),
+    ("counted, cut lines", "/cut/1", CUT),
+    ("counted, cut lines, 64 tokens at a time", "/cut/64", CUT),
+];
+const WHOLE: &str = "/whole/bare";
+const CUT: &str = "/cut/bare";
+
+/// The proxy has one core, and what loads it another, where there are two.
 pub(crate) fn run(plan: Plan) -> Result<Vec<Throughput>, Box<dyn Error>> {
-    let upstream = serve(move |request| async move { Ok::<_, Failure>(Response::new(answer(&request, plan))) })?;
+    let upstream = serve(1, move |request| async move { Ok::<_, Failure>(Response::new(answer(&request, plan))) })?;
     let (exact, ahead) = (Counting::new(Exhausted::Cut, 1)?, Counting::new(Exhausted::Cut, 64)?);
-    let proxy = serve(move |request| {
+    let upstream = upstream.address;
+    let proxy = serve(0, move |request| {
         let counting = match request.uri().path().rsplit('/').next() {
             Some("1") => Some(exact.clone()),
             Some("64") => Some(ahead.clone()),
@@ -74,25 +98,37 @@ pub(crate) fn run(plan: Plan) -> Result<Vec<Throughput>, Box<dyn Error>> {
         pass(request, upstream, counting)
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut rates: Vec<Vec<f64>> = vec![Vec::new(); KINDS.len()];
-    for round in 0..=plan.rounds {
-        for turn in 0..KINDS.len() {
-            let kind = (turn + round) % KINDS.len();
-            let rate = runtime.block_on(fetch(proxy, KINDS[kind].1, plan)).map_err(|error| error.to_string())?;
-            if round > 0 {
-                rates[kind].push(rate);
+    pin(&std::process::id().to_string(), 1);
+    let load = |path| runtime.block_on(fetch(&proxy, path, plan)).map_err(|error| error.to_string());
+    let mut bare = Vec::new();
+    let mut all: Vec<(Vec<Load>, Vec<Load>)> = vec![Default::default(); KINDS.len()];
+    load(WHOLE)?;
+    for round in 0..plan.rounds {
+        for ((_, path, bare_path), (loads, shares)) in KINDS.iter().zip(&mut all) {
+            let (own, next) = if round % 2 == 0 {
+                let own = load(path)?;
+                (own, load(bare_path)?)
+            } else {
+                let next = load(bare_path)?;
+                (load(path)?, next)
+            };
+            if *bare_path == WHOLE {
+                bare.push(next);
             }
+            loads.push(own);
+            shares.push(Load {
+                megabytes_a_second: own.megabytes_a_second / next.megabytes_a_second,
+                busy_ns: own.busy_ns / next.busy_ns,
+            });
         }
     }
-    let found = KINDS.iter().zip(&rates).enumerate().filter(|(_, ((name, _), _))| *name != "bare, cut lines");
-    Ok(found
-        .map(|(index, ((name, _), own))| {
-            // The bare proxy of the same chunks comes before.
-            let bare = &rates[index - index % 3];
-            let of_bare = median(own.iter().zip(bare).map(|(own, bare)| own / bare).collect());
-            Throughput { name, megabytes_a_second: median(own.clone()), of_bare }
-        })
-        .collect())
+    let bare = Throughput { name: BARE, load: middle(&bare), of_bare: Load { megabytes_a_second: 1.0, busy_ns: 1.0 } };
+    let counted = KINDS.iter().zip(&all).map(|((name, ..), (loads, shares))| Throughput {
+        name,
+        load: middle(loads),
+        of_bare: middle(shares),
+    });
+    Ok([bare].into_iter().chain(counted).collect())
 }
 
 fn answer(request: &Request<Incoming>, plan: Plan) -> Answer {
@@ -100,8 +136,25 @@ fn answer(request: &Request<Incoming>, plan: Plan) -> Answer {
     Answer::endless(lines).of(plan.chunks)
 }
 
-/// Serves on a thread of its own, until the program ends.
-fn serve<B, F>(answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static) -> Result<SocketAddr, Box<dyn Error>>
+/// Who serves, on a thread of its own until the program ends.
+struct Server {
+    address: SocketAddr,
+    /// The number of the thread.
+    thread: String,
+}
+
+impl Server {
+    /// How long its thread was on a core until now.
+    fn busy_ns(&self) -> Result<f64, Failure> {
+        let stat = std::fs::read_to_string(format!("/proc/self/task/{}/schedstat", self.thread))?;
+        Ok(stat.split(' ').next().unwrap_or_default().parse()?)
+    }
+}
+
+fn serve<B, F>(
+    core: usize,
+    answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+) -> Result<Server, Box<dyn Error>>
 where
     B: Body<Data = Bytes, Error: Into<Failure>> + 'static,
     F: Future<Output = Result<Response<B>, Failure>> + 'static,
@@ -110,7 +163,12 @@ where
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {
+        let thread = std::fs::read_link("/proc/thread-self").unwrap_or_default();
+        let thread = thread.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        pin(&thread, core);
+        let _ = tell.send(thread);
         let local = tokio::task::LocalSet::new();
         local.block_on(&runtime, async move {
             let Ok(listener) = TcpListener::from_std(listener) else { return };
@@ -123,7 +181,7 @@ where
             }
         });
     });
-    Ok(address)
+    Ok(Server { address, thread: told.recv()? })
 }
 
 /// The proxy: asks the upstream, and passes its answer.
@@ -151,13 +209,16 @@ async fn connect(address: SocketAddr) -> Result<SendRequest<Empty<Bytes>>, Failu
     Ok(sender)
 }
 
-/// Reads all answers at once; megabytes a second.
-#[allow(clippy::cast_precision_loss)] // a count of bytes
-async fn fetch(proxy: SocketAddr, path: &str, plan: Plan) -> Result<f64, Failure> {
-    let start = Instant::now();
-    let answers = (0..plan.answers).map(|_| read(proxy, path, plan));
+/// Reads all answers at once.
+#[allow(clippy::cast_precision_loss)] // counts of bytes and chunks
+async fn fetch(proxy: &Server, path: &str, plan: Plan) -> Result<Load, Failure> {
+    let (start, busy) = (Instant::now(), proxy.busy_ns()?);
+    let answers = (0..plan.answers).map(|_| read(proxy.address, path, plan));
     futures_util::future::try_join_all(answers).await?;
-    Ok((plan.answers * plan.chunks * CHUNK) as f64 / 1e6 / start.elapsed().as_secs_f64())
+    Ok(Load {
+        megabytes_a_second: plan.bytes() as f64 / 1e6 / start.elapsed().as_secs_f64(),
+        busy_ns: (proxy.busy_ns()? - busy) / (plan.answers * plan.chunks) as f64,
+    })
 }
 
 async fn read(proxy: SocketAddr, path: &str, plan: Plan) -> Result<(), Failure> {
