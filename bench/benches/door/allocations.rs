@@ -3,6 +3,7 @@
 mod actix;
 mod stacks;
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::process::ExitCode;
 
@@ -18,7 +19,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let mut table = Table::new(["stack", "allocations a request", "over bare", "bytes a request"]);
     let mut figures: Vec<Value> = Vec::new();
     let mut claims = Claims::default();
-    let mut bare = f64::NAN;
+    let mut counts = HashMap::new();
     for mut stack in stacks::all()?.into_iter().chain(actix::all()?) {
         let mut extensions = stacks::extensions();
         // The key's slot, and whatever else is made once.
@@ -30,9 +31,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         });
         #[allow(clippy::cast_precision_loss)] // small counts
         let [count, bytes] = [counted.count_total, counted.bytes_total].map(|n| n as f64 / f64::from(REQUESTS));
-        if stack.name == stack.bare {
-            bare = count;
-        }
+        counts.insert(stack.name, count);
+        let bare = *counts.get(stack.bare).ok_or("a bare stack comes before those around it")?;
         table.row([stack.name.to_owned(), two(count), two(count - bare), two(bytes)]);
         figures.push(json!({ "stack": stack.name, "allocations": count, "over": count - bare, "bytes": bytes }));
         match stack.name {

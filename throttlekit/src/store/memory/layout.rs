@@ -26,7 +26,7 @@ pub struct Boxed;
 
 /// A state that is an instant in milliseconds since the Unix epoch and equals no state at all once that has passed.
 pub trait AsInstant: Copy {
-    /// The instant; not NaN.
+    /// The instant. One before the epoch, or NaN, is kept as the epoch.
     fn to_instant_ms(self) -> f64;
     /// The state from its instant.
     fn from_instant_ms(instant_ms: f64) -> Self;
