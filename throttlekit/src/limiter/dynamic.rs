@@ -54,7 +54,7 @@ pub trait DynLimiter: Admit + Meter {
     fn check(&self, key: &str, cost: f64) -> Run<Result<Decision, Error>>;
 
     /// [`check`](Self::check), and the instant of it by the limiter's clock: whoever tells spans of time from a decision needs no
-    /// second reading.
+    /// second reading. The instant means nothing where a cost is refused, for which no clock need be read.
     ///
     /// # Errors
     ///
@@ -155,8 +155,7 @@ impl<S: Project, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> DynLimite
 
     #[inline]
     fn check_timed(&self, key: &str, cost: f64) -> (f64, Run<Result<Decision, Error>>) {
-        let now_ms = self.clock().now_ms();
-        (now_ms, self.run_ask_at(&Ask::new(key).cost(cost), || now_ms))
+        self.run_timed(&Ask::new(key).cost(cost))
     }
 
     fn check_many(&self, keys: &[&str], cost: f64) -> Run<Result<Vec<Decision>, Error>> {

@@ -131,14 +131,8 @@ impl<S: Program, K, C: Clock, O: Observer> Limiter<S, K, C, O> {
     /// Before a decision: reads the stopwatch of the observer, if it has one, and the clock.
     #[inline(always)]
     fn begin(&self, kind: CallKind, cost: f64) -> Made {
-        self.begin_at(kind, cost, || self.clock.now_ms())
-    }
-
-    /// As [`begin`](Self::begin), at an instant of the clock.
-    #[inline(always)]
-    fn begin_at(&self, kind: CallKind, cost: f64, now_ms: impl FnOnce() -> f64) -> Made {
         let begun = self.watch.begin();
-        Made { kind, cost, now_ms: now_ms(), begun, local: false }
+        Made { kind, cost, now_ms: self.clock.now_ms(), begun, local: false }
     }
 
     /// Tells of a cost that is refused.
@@ -361,27 +355,22 @@ impl<S: Strategy, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> Limiter<
     /// `invalid_argument` for a bad cost; `store_unavailable` and `state_invalid` from the store.
     #[inline(always)]
     pub fn run_check(&self, key: &str, cost: f64) -> Run<Result<Decision, Error>> {
-        self.run_ask(&Ask::new(key).cost(cost))
+        self.run_timed(&Ask::new(key).cost(cost)).1
     }
 
-    /// As [`run_check`](Self::run_check), of the key and the cost of `ask`.
+    /// As [`run_check`](Self::run_check), of the key and the cost of `ask`, with the instant of the check: 0 of a cost that is
+    /// refused.
     #[inline(always)]
-    fn run_ask(&self, ask: &Ask<'_>) -> Run<Result<Decision, Error>> {
-        self.run_ask_at(ask, || self.clock.now_ms())
-    }
-
-    /// As [`run_ask`](Self::run_ask), at an instant of the clock.
-    #[inline(always)]
-    fn run_ask_at(&self, ask: &Ask<'_>, now_ms: impl FnOnce() -> f64) -> Run<Result<Decision, Error>> {
+    fn run_timed(&self, ask: &Ask<'_>) -> (f64, Run<Result<Decision, Error>>) {
         let Ask { key, cost, .. } = *ask;
         let cost = match validate_cost(cost) {
             Ok(cost) => cost,
-            Err(error) => return Run::ready(Err(self.refuse(key, CallKind::Check, cost, error))),
+            Err(error) => return (0.0, Run::ready(Err(self.refuse(key, CallKind::Check, cost, error)))),
         };
-        let made = self.begin_at(CallKind::Check, cost, now_ms).of(ask);
+        let made = self.begin(CallKind::Check, cost).of(ask);
         let mark = self.keys.mark(key);
         let run = self.keys.run_marked(key, mark, made.now_ms, &self.strategy, &cost);
-        self.watch.follow(key, made.marked(mark), run)
+        (made.now_ms, self.watch.follow(key, made.marked(mark), run))
     }
 
     /// Takes `cost` units from each key, at one instant; decisions in the order of `keys`.
@@ -456,7 +445,7 @@ impl<S: Project, K: Keyspace<S::State>, C: Clock, O> Limiter<S, K, C, O> {
 impl<S: Strategy, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> Admit for Limiter<S, K, C, O> {
     #[inline]
     fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
-        match self.run_ask(ask) {
+        match self.run_timed(ask).1 {
             // An admission is large: made in place, it is not copied from one wrapper into the next.
             Run::Ready(Some(Ok(decision))) => Run::Ready(Some(Ok(Admission::rate(decision)))),
             other => other.map(|result| result.map(Admission::rate)),

@@ -60,6 +60,7 @@ fn costs_are_validated_before_the_clock_is_read() {
             limiter.run_check("k", cost).now().unwrap().unwrap_err(),
             limiter.run_check_many(&["k"], cost).now().unwrap().unwrap_err(),
             limiter.run_forecast("k", cost).now().unwrap().unwrap_err(),
+            limiter.check_timed("k", cost).1.now().unwrap().unwrap_err(),
             limiter.debit("k", cost).now().unwrap().unwrap_err(),
             limiter.admit(&Ask::new("k").cost(cost)).now().unwrap().unwrap_err(),
         ];
@@ -244,6 +245,8 @@ fn a_limiter_without_types_is_the_same_limiter() {
     assert_eq!(typed.peek("k").unwrap().remaining, 5);
     clock.set(7.0);
     assert_eq!(limiter.now_ms(), 7.0);
+    let (now_ms, timed) = limiter.check_timed("k", 2.0);
+    assert_eq!((now_ms, timed.now().unwrap().unwrap()), (7.0, allow(5, 3, 407)));
     assert_eq!((limiter.strategy_name(), limiter.limit(), limiter.window_ms()), ("gcra", 5, Some(1_000.0)));
 }
 
