@@ -41,6 +41,44 @@ impl FieldText {
     }
 }
 
+/// Makes the function `put` of a framework's [`Door`](crate::Door), of the types in its module of header fields.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! put_field {
+    ($($header:ident)::+) => {
+        /// Sets the field whose name is at `name` of [`FIELD_NAMES`]($crate::FIELD_NAMES).
+        #[inline]
+        pub(crate) fn put(
+            map: &mut $($header)::+::HeaderMap,
+            name: usize,
+            text: $crate::FieldText,
+            present: $crate::Present,
+        ) {
+            use $($header)::+::{HeaderName, HeaderValue};
+            // Constants: a copy of one costs less than the clone of a variable.
+            let name = $crate::put_field!(@name name; 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+            if present == $crate::Present::Keep && map.contains_key(&name) {
+                return;
+            }
+            let value = match text {
+                $crate::FieldText::Static(text) => HeaderValue::from_static(text),
+                $crate::FieldText::Shared(text) => match HeaderValue::from_maybe_shared(text) {
+                    Ok(value) => value,
+                    Err(_) => return,
+                },
+            };
+            map.insert(name, value);
+        }
+    };
+    (@name $place:expr; $($at:literal)*) => {{
+        const { assert!($crate::FIELD_NAMES.len() == [$($at),*].len(), "each name has its place") };
+        match $place {
+            $($at => const { HeaderName::from_static($crate::FIELD_NAMES[$at]) },)*
+            _ => return,
+        }
+    }};
+}
+
 #[allow(clippy::cast_possible_truncation)] // a digit is below 10
 #[allow(clippy::large_stack_arrays)] // the compiler's stack: nothing calls it at run time
 const fn digits() -> [u8; 4 * PREPARED] {
