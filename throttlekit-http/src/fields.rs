@@ -46,7 +46,7 @@ impl FieldText {
 #[macro_export]
 macro_rules! put_field {
     ($($header:ident)::+) => {
-        /// Sets the field whose name is at `name` of [`FIELD_NAMES`]($crate::FIELD_NAMES).
+        /// Sets the field whose name is at `name` of `FIELD_NAMES`.
         #[inline]
         pub(crate) fn put(
             map: &mut $($header)::+::HeaderMap,
