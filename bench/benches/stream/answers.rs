@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
-use throttlekit::BuildError;
 use throttlekit::budget::{Budget, TokenBudget};
+use throttlekit::{BuildError, Refund};
 use throttlekit_llm::{Exhausted, Framing, MeterAccount, StreamMeter, StreamPolicy};
 
 /// The size of a chunk.
@@ -86,22 +86,37 @@ impl Body for Answer {
     }
 }
 
+/// When tokens are debited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Debits {
+    /// At least so many at a time, before they go out.
+    Of(u64),
+    /// More than the answer has, when its request is admitted.
+    Before,
+}
+
 /// Counts answers from one budget, which is never used up.
 #[derive(Clone)]
 pub(crate) struct Counting {
     policy: StreamPolicy,
     budget: Arc<TokenBudget>,
+    taken: f64,
 }
 
 impl Counting {
-    pub(crate) fn new(exhausted: Exhausted, granularity: u64) -> Result<Self, BuildError> {
+    pub(crate) fn new(exhausted: Exhausted, debits: Debits) -> Result<Self, BuildError> {
+        let (granularity, taken) = match debits {
+            Debits::Of(tokens) => (tokens, 0.0),
+            Debits::Before => (1, 1e12),
+        };
         let policy = StreamPolicy::builder().exhausted(exhausted).granularity(granularity).build()?;
         let budget = Budget::builder().budget(9e15).window_ms(1e12).build()?;
-        Ok(Self { policy, budget: Arc::new(TokenBudget::new(budget)) })
+        Ok(Self { policy, budget: Arc::new(TokenBudget::new(budget)), taken })
     }
 
     pub(crate) fn start(&self) -> StreamMeter {
-        self.policy.start(Framing::Sse, MeterAccount::new(self.budget.clone(), "key-1"))
+        let account = MeterAccount::with_taken(self.budget.clone(), "key-1", Refund::new(self.taken));
+        self.policy.start(Framing::Sse, account)
     }
 }
 
@@ -110,11 +125,13 @@ pub(crate) type Compared = (&'static str, Lines, Option<StreamMeter>);
 
 /// All that is compared in process.
 pub(crate) fn in_process() -> Result<Vec<Compared>, BuildError> {
+    let counted = |exhausted, debits| Counting::new(exhausted, debits).map(|counting| Some(counting.start()));
     Ok(vec![
         ("bare", Lines::Whole, None),
-        ("counted, whole lines", Lines::Whole, Some(Counting::new(Exhausted::Cut, 1)?.start())),
-        ("counted, whole lines, 1,000 tokens ahead", Lines::Whole, Some(Counting::new(Exhausted::Cut, 1_000)?.start())),
-        ("counted, cut lines", Lines::Cut, Some(Counting::new(Exhausted::Cut, 1)?.start())),
-        ("counted, cut lines, may not cut", Lines::Cut, Some(Counting::new(Exhausted::Finish, 1)?.start())),
+        ("counted, whole lines", Lines::Whole, counted(Exhausted::Cut, Debits::Of(1))?),
+        ("counted, whole lines, tokens taken at admission", Lines::Whole, counted(Exhausted::Cut, Debits::Before)?),
+        ("counted, cut lines", Lines::Cut, counted(Exhausted::Cut, Debits::Of(1))?),
+        ("counted, cut lines, tokens taken at admission", Lines::Cut, counted(Exhausted::Cut, Debits::Before)?),
+        ("counted, cut lines, may not cut", Lines::Cut, counted(Exhausted::Finish, Debits::Of(1))?),
     ])
 }

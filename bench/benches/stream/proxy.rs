@@ -20,7 +20,7 @@ use throttlekit_llm::{Exhausted, MeteredBody};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::BARE;
-use crate::answers::{Answer, CHUNK, Counting, Lines};
+use crate::answers::{Answer, CHUNK, Counting, Debits, Lines};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -35,11 +35,7 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn new(quick: bool) -> Self {
         // Even, so that as many go first as second.
-        if quick {
-            Self { rounds: 4, answers: 64, chunks: 200 }
-        } else {
-            Self { rounds: 16, answers: 64, chunks: 2_000 }
-        }
+        if quick { Self { rounds: 4, answers: 64, chunks: 200 } } else { Self { rounds: 64, answers: 64, chunks: 500 } }
     }
 
     pub(crate) fn megabytes(self) -> usize {
@@ -75,11 +71,13 @@ fn middle(loads: &[Load]) -> Load {
 }
 
 /// What the proxy does with an answer, the path that says so, and that of the bare proxy with the same chunks.
-const KINDS: [(&str, &str, &str); 4] = [
+const KINDS: [(&str, &str, &str); 6] = [
     ("counted, whole lines", "/whole/1", WHOLE),
     ("counted, whole lines, 64 tokens at a time", "/whole/64", WHOLE),
+    ("counted, whole lines, tokens taken at admission", "/whole/before", WHOLE),
     ("counted, cut lines", "/cut/1", CUT),
     ("counted, cut lines, 64 tokens at a time", "/cut/64", CUT),
+    ("counted, cut lines, tokens taken at admission", "/cut/before", CUT),
 ];
 const WHOLE: &str = "/whole/bare";
 const CUT: &str = "/cut/bare";
@@ -87,12 +85,14 @@ const CUT: &str = "/cut/bare";
 /// The proxy has one core, and what loads it another, where there are two.
 pub(crate) fn run(plan: Plan) -> Result<Vec<Throughput>, Box<dyn Error>> {
     let upstream = serve(1, move |request| async move { Ok::<_, Failure>(Response::new(answer(&request, plan))) })?;
-    let (exact, ahead) = (Counting::new(Exhausted::Cut, 1)?, Counting::new(Exhausted::Cut, 64)?);
+    let counting = |debits| Counting::new(Exhausted::Cut, debits);
+    let (exact, ahead, before) = (counting(Debits::Of(1))?, counting(Debits::Of(64))?, counting(Debits::Before)?);
     let upstream = upstream.address;
     let proxy = serve(0, move |request| {
         let counting = match request.uri().path().rsplit('/').next() {
             Some("1") => Some(exact.clone()),
             Some("64") => Some(ahead.clone()),
+            Some("before") => Some(before.clone()),
             _ => None,
         };
         pass(request, upstream, counting)
