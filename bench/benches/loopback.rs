@@ -1,8 +1,9 @@
 //! What a layer takes from the throughput of a server: requests a second over loopback, by `wrk` with 64 connections.
 //!
 //! The server has one core and the load another, where there are two. Machines change their speed within seconds, so each
-//! stack serves next to its bare server, before it in one round and after it in the next; what counts is the median of the
-//! rounds' shares of that.
+//! stack is loaded next to a bare server, before it in one round and after it in the next; what counts is the median of the
+//! rounds' shares of that. Two processes of the same server differ by several percent, by where they happen to be in memory,
+//! so the bare server is in the process of the stack, and each round starts a new one.
 //!
 //! `wrk` has as much to do as the server, and reads what the server writes: where it is what holds both up, throughput says
 //! more of it than of the layer. So the time that the server's threads were on a core is told too.
@@ -22,6 +23,7 @@ use bench::cores::{on, pin};
 use bench::measure::median;
 use bench::report::{self, Claims, Table, two};
 use bench::rival::{Limit, gcra, shown};
+use futures_util::future::try_join_all;
 use http::header::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use throttlekit::headers::{HeaderFamily, HeaderSet};
@@ -32,20 +34,20 @@ use tower::util::MapResponseLayer;
 use tower_governor::GovernorLayer;
 use tower_governor::governor::GovernorConfigBuilder;
 
-/// Each stack with the place of the bare server that it is compared with.
-const STACKS: [(&str, usize); 12] = [
-    (AXUM, 0),
-    ("axum, three fields", 0),
-    ("axum, ThrottleKit", 0),
-    ("axum, ThrottleKit, headers", 0),
-    ("axum, ThrottleKit, slots", 0),
-    ("axum, tower_governor", 0),
-    ("axum, tower_governor, headers", 0),
-    (ACTIX, 7),
-    ("actix, three fields", 7),
-    ("actix, ThrottleKit", 7),
-    ("actix, ThrottleKit, headers", 7),
-    ("actix, ThrottleKit, slots", 7),
+/// Each stack. The first of a framework is its bare server, which is compared with itself: what that differs from 1 is noise.
+const STACKS: [&str; 12] = [
+    AXUM,
+    "axum, three fields",
+    "axum, ThrottleKit",
+    "axum, ThrottleKit, headers",
+    "axum, ThrottleKit, slots",
+    "axum, tower_governor",
+    "axum, tower_governor, headers",
+    ACTIX,
+    "actix, three fields",
+    "actix, ThrottleKit",
+    "actix, ThrottleKit, headers",
+    "actix, ThrottleKit, slots",
 ];
 const AXUM: &str = "axum";
 const ACTIX: &str = "actix";
@@ -62,34 +64,33 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Even, so that as many go first as second.
     let rounds = if args.quick { 4 } else { 16 };
     pin(&std::process::id().to_string(), 1);
-    let mut servers = STACKS.iter().map(|(stack, _)| Server::start(stack)).collect::<Result<Vec<_>, _>>()?;
-    for server in &servers {
-        server.load()?;
-    }
     let mut loads: Vec<Vec<Load>> = vec![Vec::new(); STACKS.len()];
     let mut shares: Vec<Vec<Load>> = loads.clone();
     for round in 0..rounds {
-        for (index, (_, bare)) in STACKS.iter().enumerate().filter(|(index, (_, bare))| index != bare) {
-            let (first, second) = if round % 2 == 0 { (index, *bare) } else { (*bare, index) };
-            for turn in [first, second] {
-                loads[turn].push(servers[turn].load()?);
-            }
-            let (own, bare) = (loads[index][loads[index].len() - 1], loads[*bare][loads[*bare].len() - 1]);
-            shares[index].push(Load { rate: own.rate / bare.rate, busy_ns: own.busy_ns / bare.busy_ns });
+        for (stack, (loads, shares)) in STACKS.iter().zip(loads.iter_mut().zip(&mut shares)) {
+            let server = Server::start(stack)?;
+            let (bare, own) = if round % 2 == 0 {
+                let bare = server.load(&server.bare)?;
+                (bare, server.load(&server.own)?)
+            } else {
+                let own = server.load(&server.own)?;
+                (server.load(&server.bare)?, own)
+            };
+            loads.push(own);
+            shares.push(Load { rate: own.rate / bare.rate, busy_ns: own.busy_ns / bare.busy_ns });
         }
     }
-    servers.clear();
 
     report::header("loopback");
     println!(
-        "One server on one core, `wrk -t1 -c64` on another; {rounds} rounds of a second for each stack and \
-         as many for its bare server next to it.\n"
+        "One server on one core, `wrk -t1 -c64` on another; {rounds} processes for each stack, a second for it in each and \
+         one for a bare server in the same process.\n"
     );
     let mut table =
         Table::new(["stack", "requests a second", "of the bare server", "ns on a core", "of the bare server"]);
     let mut figures: Vec<Value> = Vec::new();
     let mut claims = Claims::default();
-    for ((stack, _), (loads, shares)) in STACKS.iter().zip(loads.iter().zip(&shares)) {
+    for (stack, (loads, shares)) in STACKS.iter().zip(loads.iter().zip(&shares)) {
         let (rate, share) = (middle(loads, |load| load.rate), middle(shares, |load| load.rate));
         let (busy, more) = (middle(loads, |load| load.busy_ns), middle(shares, |load| load.busy_ns));
         table.row([(*stack).to_owned(), format!("{rate:.0}"), two(share), format!("{busy:.0}"), two(more)]);
@@ -123,23 +124,24 @@ fn middle(loads: &[Load], of: impl Fn(&Load) -> f64) -> f64 {
     median(loads.iter().map(of).collect())
 }
 
-/// One stack in a process of its own, which ends with this.
+/// One stack and a bare server in a process of their own, which ends with this.
 struct Server {
     process: Child,
-    address: String,
+    bare: String,
+    own: String,
 }
 
 impl Server {
     fn start(stack: &str) -> Result<Self, Box<dyn Error>> {
         let mut process = on(0, std::env::current_exe()?).args(["--part", stack]).stdout(Stdio::piped()).spawn()?;
-        let mut address = String::new();
-        BufReader::new(process.stdout.take().ok_or("no output")?).read_line(&mut address)?;
-        Ok(Self { process, address: address.trim().to_owned() })
+        let mut addresses = BufReader::new(process.stdout.take().ok_or("no output")?).lines();
+        let mut next = || addresses.next().transpose().map(Option::unwrap_or_default);
+        Ok(Self { bare: next()?, own: next()?, process })
     }
 
     /// One second of load.
-    fn load(&self) -> Result<Load, Box<dyn Error>> {
-        let url = format!("http://{}/", self.address);
+    fn load(&self, address: &str) -> Result<Load, Box<dyn Error>> {
+        let url = format!("http://{address}/");
         let before = self.busy_ns()?;
         let output = Command::new("wrk").args(["-t1", "-c64", "-d1s", &url]).output()?;
         let busy = self.busy_ns()? - before;
@@ -175,16 +177,23 @@ impl Drop for Server {
     }
 }
 
-/// Serves one stack until the process is killed.
+/// Serves a bare server and one stack, whose addresses it tells in this order, until the process is killed.
 fn serve(stack: &str) -> Result<(), Box<dyn Error>> {
-    if stack.starts_with(ACTIX) { serve_actix(stack) } else { serve_axum(stack) }
+    if stack.starts_with(ACTIX) {
+        let servers = [actix(ACTIX)?, actix(stack)?];
+        Ok(actix_web::rt::System::new().block_on(try_join_all(servers)).map(drop)?)
+    } else {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let servers = [serve_axum(axum(AXUM)?), serve_axum(axum(stack)?)];
+        runtime.block_on(try_join_all(servers)).map(drop)
+    }
 }
 
 fn limiter() -> Result<impl DynLimiter, Box<dyn Error>> {
     Ok(Limiter::new(gcra(Limit::GENEROUS)?))
 }
 
-fn serve_actix(stack: &str) -> Result<(), Box<dyn Error>> {
+fn actix(stack: &str) -> Result<actix_web::dev::Server, Box<dyn Error>> {
     let throttle = match stack {
         ACTIX | "actix, three fields" => None,
         "actix, ThrottleKit" => Some(Throttle::builder(limiter()?).headers(HeaderSet::EMPTY).build()?),
@@ -201,21 +210,19 @@ fn serve_actix(stack: &str) -> Result<(), Box<dyn Error>> {
     let socket = std::net::TcpListener::bind("127.0.0.1:0")?;
     println!("{}", socket.local_addr()?);
     let app = || App::new().route("/", web::get().to(async || "hello"));
-    let server = match throttle {
+    Ok(match throttle {
         None if stack == ACTIX => HttpServer::new(app).workers(1).listen(socket)?.run(),
         None => {
             let fields = || FIELDS.into_iter().fold(DefaultHeaders::new(), DefaultHeaders::add);
             HttpServer::new(move || app().wrap(fields())).workers(1).listen(socket)?.run()
         }
         Some(throttle) => HttpServer::new(move || app().wrap(throttle.clone())).workers(1).listen(socket)?.run(),
-    };
-    Ok(actix_web::rt::System::new().block_on(server)?)
+    })
 }
 
-fn serve_axum(stack: &str) -> Result<(), Box<dyn Error>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+fn axum(stack: &str) -> Result<Router, Box<dyn Error>> {
     let app = Router::new().route("/", get(|| async { "hello" }));
-    let app = match stack {
+    Ok(match stack {
         AXUM => app,
         "axum, three fields" => app.layer(MapResponseLayer::new(|mut response: Response| {
             let fields = FIELDS.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
@@ -242,11 +249,12 @@ fn serve_axum(stack: &str) -> Result<(), Box<dyn Error>> {
             app.layer(GovernorLayer::new(config.finish().ok_or("the quota is refused")?))
         }
         other => return Err(format!("there is no stack {other:?}").into()),
-    };
-    runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        println!("{}", listener.local_addr()?);
-        let service = app.into_make_service_with_connect_info::<SocketAddr>();
-        Ok::<_, Box<dyn Error>>(axum::serve(listener, service).await?)
     })
+}
+
+async fn serve_axum(app: Router) -> Result<(), Box<dyn Error>> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    println!("{}", listener.local_addr()?);
+    let service = app.into_make_service_with_connect_info::<SocketAddr>();
+    Ok(axum::serve(listener, service).await?)
 }
