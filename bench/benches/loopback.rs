@@ -35,8 +35,9 @@ use tower_governor::GovernorLayer;
 use tower_governor::governor::GovernorConfigBuilder;
 
 /// Each stack. The first of a framework is its bare server, which is compared with itself: what that differs from 1 is noise.
-const STACKS: [&str; 12] = [
+const STACKS: [&str; 14] = [
     AXUM,
+    "axum, forwarding layer",
     "axum, three fields",
     "axum, ThrottleKit",
     "axum, ThrottleKit, headers",
@@ -44,6 +45,7 @@ const STACKS: [&str; 12] = [
     "axum, tower_governor",
     "axum, tower_governor, headers",
     ACTIX,
+    "actix, forwarding middleware",
     "actix, three fields",
     "actix, ThrottleKit",
     "actix, ThrottleKit, headers",
@@ -195,7 +197,7 @@ fn limiter() -> Result<impl DynLimiter, Box<dyn Error>> {
 
 fn actix(stack: &str) -> Result<actix_web::dev::Server, Box<dyn Error>> {
     let throttle = match stack {
-        ACTIX | "actix, three fields" => None,
+        ACTIX | "actix, forwarding middleware" | "actix, three fields" => None,
         "actix, ThrottleKit" => Some(Throttle::builder(limiter()?).headers(HeaderSet::EMPTY).build()?),
         "actix, ThrottleKit, headers" => {
             Some(Throttle::builder(shown(SystemClock::new())?).headers(HeaderFamily::Draft).build()?)
@@ -212,6 +214,9 @@ fn actix(stack: &str) -> Result<actix_web::dev::Server, Box<dyn Error>> {
     let app = || App::new().route("/", web::get().to(async || "hello"));
     Ok(match throttle {
         None if stack == ACTIX => HttpServer::new(app).workers(1).listen(socket)?.run(),
+        None if stack == "actix, forwarding middleware" => {
+            HttpServer::new(move || app().wrap(DefaultHeaders::new())).workers(1).listen(socket)?.run()
+        }
         None => {
             let fields = || FIELDS.into_iter().fold(DefaultHeaders::new(), DefaultHeaders::add);
             HttpServer::new(move || app().wrap(fields())).workers(1).listen(socket)?.run()
@@ -224,6 +229,8 @@ fn axum(stack: &str) -> Result<Router, Box<dyn Error>> {
     let app = Router::new().route("/", get(|| async { "hello" }));
     Ok(match stack {
         AXUM => app,
+        // What a layer costs there whatever it does.
+        "axum, forwarding layer" => app.layer(MapResponseLayer::new(|response: Response| response)),
         "axum, three fields" => app.layer(MapResponseLayer::new(|mut response: Response| {
             let fields = FIELDS.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
             response.headers_mut().extend(fields);
