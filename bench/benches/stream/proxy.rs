@@ -35,7 +35,11 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn new(quick: bool) -> Self {
         // Even, so that as many go first as second.
-        if quick { Self { rounds: 4, answers: 64, chunks: 200 } } else { Self { rounds: 64, answers: 64, chunks: 500 } }
+        if quick {
+            Self { rounds: 4, answers: 64, chunks: 200 }
+        } else {
+            Self { rounds: 32, answers: 64, chunks: 2_000 }
+        }
     }
 
     pub(crate) fn megabytes(self) -> usize {
