@@ -75,7 +75,9 @@ fn middle(loads: &[Load]) -> Load {
 }
 
 /// What the proxy does with an answer, the path that says so, and that of the bare proxy with the same chunks.
-const KINDS: [(&str, &str, &str); 6] = [
+const KINDS: [(&str, &str, &str); 7] = [
+    // What this differs from 1 is noise.
+    ("bare, compared with itself", "/whole/bare", WHOLE),
     ("counted, whole lines", "/whole/1", WHOLE),
     ("counted, whole lines, 64 tokens at a time", "/whole/64", WHOLE),
     ("counted, whole lines, tokens taken at admission", "/whole/before", WHOLE),
