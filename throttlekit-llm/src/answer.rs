@@ -67,6 +67,11 @@ pub(crate) enum Place {
 }
 
 impl Place {
+    /// Whether a text there was produced.
+    pub(crate) fn counts(self) -> bool {
+        matches!(self, Self::Text | Self::Content | Self::RootDelta | Self::Response)
+    }
+
     /// Whether a number there says something new each time that it is there.
     pub(crate) fn tells(self) -> bool {
         matches!(
@@ -309,7 +314,7 @@ impl Walk for Answer {
 
     fn text(&mut self, place: Place, piece: &[u8]) {
         match place {
-            Place::Text | Place::Content | Place::RootDelta | Place::Response => self.counter.text(piece),
+            _ if place.counts() => self.counter.text(piece),
             Place::Id if !self.has_id => push(&mut self.id, piece),
             Place::Model if !self.has_model => push(&mut self.model, piece),
             Place::Type => push(&mut self.kind, piece),

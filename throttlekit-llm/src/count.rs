@@ -88,13 +88,15 @@ impl CountTokens for BytesPerToken {
         self.add(piece.len());
     }
 
-    #[allow(clippy::cast_precision_loss)] // an estimate
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // never negative, and saturates
+    #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_precision_loss)] // an estimate
+    #[allow(clippy::cast_sign_loss)] // never negative
     fn tokens(&mut self) -> u64 {
-        let tokens = self.bytes as f64 / self.per_token;
-        // Rounded up by hand: `ceil` is a call on most targets, and this is asked for each chunk.
-        let whole = tokens as u64;
-        whole.saturating_add(u64::from(tokens > whole as f64)).min(MAX_SAFE)
+        // By way of the signed type, to and from which the processor converts in one instruction; and rounded up by hand:
+        // `ceil` is a call on most targets, and this is asked for each chunk.
+        let tokens = self.bytes.min(i64::MAX as u64) as i64 as f64 / self.per_token;
+        let whole = tokens as i64;
+        let tokens = whole.saturating_add(i64::from(tokens > whole as f64)) as u64;
+        tokens.min(MAX_SAFE)
     }
 }
 

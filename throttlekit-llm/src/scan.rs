@@ -215,8 +215,19 @@ impl Scanner {
     fn events(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while let Some(&byte) = rest.first() {
+            let within = self.template.is_within();
             let begins = self.line == Line::Start(0) && byte == b'd' && self.json.is_fresh();
-            if begins || self.template.is_within() {
+            if begins && !within {
+                let after = self.template.pass(rest, &mut self.answer);
+                let passed = rest.len() - after.len();
+                if let Some(last) = passed.checked_sub(1) {
+                    self.after_cr = rest.get(last) == Some(&b'\r');
+                    self.answer.shape.between_events = true;
+                    rest = after;
+                    continue;
+                }
+            }
+            if begins || within {
                 self.after_cr = false;
                 self.answer.shape.between_events = false;
                 match self.template.compare(rest, &mut self.json, &mut self.answer) {
@@ -324,8 +335,15 @@ impl Scanner {
     fn lines(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let fresh = self.json.is_fresh();
-            if fresh || self.template.is_within() {
+            let (within, fresh) = (self.template.is_within(), self.json.is_fresh());
+            if fresh && !within {
+                let after = self.template.pass(rest, &mut self.answer);
+                if after.len() < rest.len() {
+                    rest = after;
+                    continue;
+                }
+            }
+            if fresh || within {
                 match self.template.compare(rest, &mut self.json, &mut self.answer) {
                     Compared::More => return,
                     Compared::Same(after) => {

@@ -8,7 +8,6 @@
 //! known, but for its texts, and these are counted.
 
 use arrayvec::ArrayVec;
-use memchr::{memchr, memchr3};
 
 use crate::answer::{Answer, Place};
 use crate::json::{Reader, Scalar, Walk};
@@ -69,6 +68,44 @@ impl Template {
     /// Whether a line is being compared.
     pub(crate) fn is_within(&self) -> bool {
         self.at > 0
+    }
+
+    /// Counts the whole lines that are the same and have no escapes, at the start of `bytes`, where one begins. This follows
+    /// them.
+    pub(crate) fn pass<'a>(&mut self, bytes: &'a [u8], answer: &mut Answer) -> &'a [u8] {
+        let mut rest = bytes;
+        if !self.gaps.is_empty() {
+            while let Some(after) = self.pass_line(rest, answer) {
+                rest = after;
+            }
+        }
+        if rest.len() < bytes.len() {
+            (self.misses, self.unused) = (0, false);
+        }
+        rest
+    }
+
+    /// One of these lines.
+    #[inline]
+    fn pass_line<'a>(&self, bytes: &'a [u8], answer: &mut Answer) -> Option<&'a [u8]> {
+        let mut texts: ArrayVec<&[u8], MAX_TEXTS> = ArrayVec::new();
+        let (mut rest, mut at) = (bytes, 0);
+        for gap in &self.gaps {
+            let after = rest.strip_prefix(self.bytes.get(at..gap.at)?)?;
+            let (text, after) = after.split_at_checked(plain(after))?;
+            if after.first() != Some(&b'"') {
+                return None;
+            }
+            texts.try_push(text).ok()?;
+            (rest, at) = (after, gap.at);
+        }
+        let rest = rest.strip_prefix(self.bytes.get(at..)?)?;
+        for (gap, text) in self.gaps.iter().zip(&texts) {
+            if gap.place.counts() && !text.is_empty() {
+                answer.counter.text(text);
+            }
+        }
+        Some(rest)
     }
 
     /// Compares `bytes`: with the start of a line, or with where the bytes before them ended. What is the same is counted,
@@ -163,7 +200,7 @@ impl Template {
         let mut watch = Watch { answer, start: line.as_ptr().addr(), texts: ArrayVec::new(), open: None, same: true };
         reader.read(document, &mut watch);
         let Watch { texts, same, .. } = watch;
-        let counts = |text: &Text| text.place != Place::Ignored;
+        let counts = |text: &Text| text.place.counts();
         if !same || !reader.is_closed() || !texts.iter().any(counts) || !answer.only_adds() {
             return;
         }
@@ -200,43 +237,75 @@ enum Found<'a> {
     Unclear,
 }
 
-/// Most texts are shorter: a search by the vector takes longer to begin than these bytes do.
-const WORD: usize = 32;
+/// Bytes that are looked at together.
+const WORD: usize = size_of::<u128>();
 
-/// The bytes that a text does not have as such, or that say what follows it.
-const ENDS: [bool; 256] = {
-    let mut ends = [false; 256];
-    ends[b'"' as usize] = true;
-    ends[b'\\' as usize] = true;
-    ends[b'\n' as usize] = true;
-    ends[b'\r' as usize] = true;
-    ends
-};
+/// Which bytes of a word [end what is plain](ends_plain): the lowest bit of the result that is set is the highest of the first
+/// of them. Those above may be wrong.
+const fn ends_in(word: u128) -> u128 {
+    const fn each(byte: u8) -> u128 {
+        u128::from_le_bytes([byte; WORD])
+    }
+    /// The bytes below `bound`, which is at most 128, in the same way.
+    const fn below(word: u128, bound: u8) -> u128 {
+        word.wrapping_sub(each(bound)) & !word
+    }
+    let (quotes, escapes) = (word ^ each(b'"'), word ^ each(b'\\'));
+    (below(quotes, 1) | below(escapes, 1) | below(word, b' ')) & each(0x80)
+}
+
+/// Whether a text goes on differently at `byte`: its quote, an escape, or what none has as such.
+const fn ends_plain(byte: u8) -> bool {
+    byte == b'"' || byte == b'\\' || byte < b' '
+}
+
+/// How many bytes at the start of a text are plain.
+#[inline]
+fn plain(bytes: &[u8]) -> usize {
+    // Most texts are a few bytes: to look at all of them takes no branch that depends on how many.
+    let ends = bytes.first_chunk().map_or(0, |word| ends_in(u128::from_le_bytes(*word)));
+    if ends == 0 { plain_of_many(bytes) } else { ends.trailing_zeros() as usize / 8 }
+}
+
+#[inline(never)]
+fn plain_of_many(bytes: &[u8]) -> usize {
+    const BLOCK: usize = 4 * WORD;
+    // The compiler makes vectors of this.
+    let is_plain = |block: &&[u8]| !block.iter().fold(false, |ends, byte| ends | ends_plain(*byte));
+    let mut at = bytes.chunks_exact(BLOCK).take_while(is_plain).count() * BLOCK;
+    let mut rest = bytes.get(at..).unwrap_or_default();
+    while let Some((word, after)) = rest.split_first_chunk() {
+        let ends = ends_in(u128::from_le_bytes(*word));
+        if ends != 0 {
+            return at + ends.trailing_zeros() as usize / 8;
+        }
+        (at, rest) = (at + WORD, after);
+    }
+    at + rest.iter().position(|byte| ends_plain(*byte)).unwrap_or(rest.len())
+}
 
 impl<'a> Found<'a> {
     /// The text at the start of `rest`, and what follows it from its quote: nothing if the text goes on.
     fn of(rest: &'a [u8]) -> (Self, &'a [u8]) {
-        let (word, more) = rest.split_at(rest.len().min(WORD));
-        let end = word.iter().position(|byte| ENDS[usize::from(*byte)]);
-        let end = end.unwrap_or_else(|| {
-            let end = memchr3(b'"', b'\\', b'\n', more).unwrap_or(more.len());
-            let line_end = more.get(..end).and_then(|text| memchr(b'\r', text));
-            word.len() + line_end.unwrap_or(end)
-        });
-        let (text, after) = rest.split_at(end);
+        let (text, after) = rest.split_at(plain(rest));
         match after.first() {
             None => (Self::Part(text), after),
             Some(b'"') => (Self::Plain(text), after),
-            Some(_) => match escaped_end(rest, end).and_then(|end| Some((rest.get(..=end)?, rest.get(end..)?))) {
-                Some((text, after)) => (Self::Escaped(text), after),
-                None => (Self::Unclear, after),
-            },
+            Some(b'\\') => {
+                match escaped_end(rest, text.len()).and_then(|end| Some((rest.get(..=end)?, rest.get(end..)?))) {
+                    Some((text, after)) => (Self::Escaped(text), after),
+                    None => (Self::Unclear, after),
+                }
+            }
+            // A control character: the reader knows what it means.
+            Some(_) => (Self::Unclear, after),
         }
     }
 
     fn count(self, place: Place, reader: &mut Reader<Place>, answer: &mut Answer) {
         match self {
-            Self::Plain(text) | Self::Part(text) if !text.is_empty() => answer.text(place, text),
+            _ if !place.counts() => {}
+            Self::Plain(text) | Self::Part(text) if !text.is_empty() => answer.counter.text(text),
             Self::Escaped(text) => reader.read_text(place, text, answer),
             _ => {}
         }
@@ -299,7 +368,7 @@ impl Walk for Watch<'_> {
 
     fn text(&mut self, place: Place, piece: &[u8]) {
         match place {
-            Place::Text | Place::Content | Place::RootDelta | Place::Response | Place::Ignored => {
+            _ if place.counts() || place == Place::Ignored => {
                 let start = piece.as_ptr().addr().wrapping_sub(self.start);
                 let text = Text { start, end: start.wrapping_add(piece.len()), place };
                 // Of a text with escapes, what is read is not what is written.
@@ -321,5 +390,27 @@ impl Walk for Watch<'_> {
         // What tells how many tokens there are, or the number of an event, tells it each time.
         self.same &= !place.tells() || !matches!(scalar, Scalar::Whole(_) | Scalar::True);
         self.answer.scalar(place, scalar);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ends_plain, plain};
+
+    #[test]
+    fn what_is_plain_ends_at_the_first_byte_that_is_not() {
+        for other in [b'a', 0x20, 0x21, 0x23, 0x5b, 0x5d, 0x7f, 0x80, 0x8a, 0xa2, 0xdc, 0xff] {
+            for len in 0..200 {
+                let mut text = vec![other; len];
+                assert_eq!(plain(&text), len, "{len} bytes {other}");
+                for at in 0..len {
+                    for end in (0..=u8::MAX).filter(|end| ends_plain(*end)) {
+                        text[at] = end;
+                        assert_eq!(plain(&text), at, "{end} at {at} of {len} bytes {other}");
+                    }
+                    text[at] = other;
+                }
+            }
+        }
     }
 }
