@@ -31,9 +31,6 @@ impl Tail {
     }
 
     pub(super) fn push(&mut self, piece: Bytes) {
-        if piece.is_empty() {
-            return;
-        }
         self.len += piece.len();
         self.pieces.push_back(piece);
         if self.pieces.len() > MAX_PIECES {
