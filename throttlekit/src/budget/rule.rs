@@ -93,9 +93,11 @@ impl Budget {
     /// windows since then inherited.
     #[inline]
     pub(super) fn at(&self, state: Option<&Served>, now: f64) -> Served {
+        if let Some(state) = state.filter(|state| now < state.start + self.window_ms) {
+            return *state;
+        }
         let start = self.start(now);
         match state {
-            Some(state) if now < state.start + self.window_ms => *state,
             Some(state) if self.carry && state.units > self.limit => {
                 let passed = floor_f64((start - state.start) / self.window_ms + 0.5).max(1.0);
                 let left = (state.units - self.limit).min(self.max_debt) - (passed - 1.0) * self.limit;
@@ -120,7 +122,10 @@ impl Budget {
     /// When nothing of what is counted matters any more.
     #[inline]
     pub(super) fn reset(&self, served: Served) -> f64 {
-        ceil_f64(served.start + self.window_ms * (1.0 + ceil_f64(self.debt(served) / self.limit)))
+        let debt = self.debt(served);
+        // Most have none, and a division takes its time.
+        let more = if debt > 0.0 { ceil_f64(debt / self.limit) } else { 0.0 };
+        ceil_f64(served.start + self.window_ms * (1.0 + more))
     }
 
     /// How long the state has to live.
@@ -151,6 +156,7 @@ impl Budget {
         served.units < self.limit
     }
 
+    #[inline]
     pub(super) fn decision(&self, allowed: bool, served: Served, now: f64) -> Decision {
         // A window shorter than the steps of `f64` may seem over already: a denial waits all the same.
         let wait = || ceil_wait(self.next(served) - now).max(1);
