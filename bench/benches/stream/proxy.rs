@@ -1,7 +1,9 @@
 //! A reverse proxy over loopback, bare and with counted answers, in turns.
 
+use std::cell::Cell;
 use std::error::Error;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::mpsc;
 
 use bench::cores::pin;
@@ -36,9 +38,10 @@ impl Plan {
     pub(crate) fn new(quick: bool) -> Self {
         // Even, so that as many go first as second.
         if quick {
-            Self { rounds: 4, answers: 64, chunks: 200 }
+            Self { rounds: 8, answers: 64, chunks: 200 }
         } else {
-            Self { rounds: 32, answers: 64, chunks: 2_000 }
+            // Others on the machine come and go within seconds: what is compared is next to each other, and many times.
+            Self { rounds: 100, answers: 64, chunks: 500 }
         }
     }
 
@@ -69,15 +72,34 @@ pub(crate) struct Load {
     pub(crate) busy_ns: f64,
 }
 
-fn middle(loads: &[Load]) -> Load {
+/// Two loads next to each other.
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    own: Load,
+    bare: Load,
+    /// How long the host had the cores for others meanwhile.
+    stolen: u64,
+}
+
+/// Of those half of the pairs in which least was stolen.
+fn middle(pairs: &mut [Pair], of: fn(&Pair) -> Load) -> Load {
+    pairs.sort_by_key(|pair| pair.stolen);
+    let loads: Vec<Load> = pairs.iter().take(pairs.len().div_ceil(2)).map(of).collect();
     let of = |of: fn(&Load) -> f64| median(loads.iter().map(of).collect());
     Load { megabytes_a_second: of(|load| load.megabytes_a_second), busy_ns: of(|load| load.busy_ns) }
 }
 
+/// How long the host has had the cores of this machine for others, in ticks.
+fn stolen() -> u64 {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let all = stat.lines().next().and_then(|all| all.split_whitespace().nth(8)?.parse().ok());
+    all.unwrap_or(0)
+}
+
 /// What the proxy does with an answer, the path that says so, and that of the bare proxy with the same chunks.
 const KINDS: [(&str, &str, &str); 7] = [
-    // What this differs from 1 is noise.
-    ("bare, compared with itself", "/whole/bare", WHOLE),
+    // Compared with itself: what this differs from 1 is noise.
+    (BARE, WHOLE, WHOLE),
     ("counted, whole lines", "/whole/1", WHOLE),
     ("counted, whole lines, 64 tokens at a time", "/whole/64", WHOLE),
     ("counted, whole lines, tokens taken at admission", "/whole/before", WHOLE),
@@ -90,51 +112,56 @@ const CUT: &str = "/cut/bare";
 
 /// The proxy has one core, and what loads it another, where there are two.
 pub(crate) fn run(plan: Plan) -> Result<Vec<Throughput>, Box<dyn Error>> {
-    let upstream = serve(1, move |request| async move { Ok::<_, Failure>(Response::new(answer(&request, plan))) })?;
+    let upstream =
+        serve(1, move || move |request| async move { Ok::<_, Failure>(Response::new(answer(&request, plan))) })?;
     let counting = |debits| Counting::new(Exhausted::Cut, debits);
     let (exact, ahead, before) = (counting(Debits::Of(1))?, counting(Debits::Of(64))?, counting(Debits::Before)?);
     let upstream = upstream.address;
-    let proxy = serve(0, move |request| {
-        let counting = match request.uri().path().rsplit('/').next() {
-            Some("1") => Some(exact.clone()),
-            Some("64") => Some(ahead.clone()),
-            Some("before") => Some(before.clone()),
-            _ => None,
-        };
-        pass(request, upstream, counting)
+    let proxy = serve(0, move || {
+        let (exact, ahead, before) = (exact.clone(), ahead.clone(), before.clone());
+        let behind = Rc::new(Cell::new(None));
+        move |request: Request<Incoming>| {
+            let counting = match request.uri().path().rsplit('/').next() {
+                Some("1") => Some(exact.clone()),
+                Some("64") => Some(ahead.clone()),
+                Some("before") => Some(before.clone()),
+                _ => None,
+            };
+            pass(request, upstream, behind.clone(), counting)
+        }
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     pin(&std::process::id().to_string(), 1);
-    let load = |path| runtime.block_on(fetch(&proxy, path, plan)).map_err(|error| error.to_string());
-    let mut bare = Vec::new();
-    let mut all: Vec<(Vec<Load>, Vec<Load>)> = vec![Default::default(); KINDS.len()];
+    let connections = (0..plan.answers).map(|_| connect(proxy.address));
+    let connections = futures_util::future::try_join_all(connections);
+    let mut connections = runtime.block_on(connections).map_err(|error| error.to_string())?;
+    let mut load =
+        |path| runtime.block_on(fetch(&proxy, &mut connections, path, plan)).map_err(|error| error.to_string());
+    let mut all: Vec<Vec<Pair>> = vec![Vec::new(); KINDS.len()];
     load(WHOLE)?;
+    load(CUT)?;
     for round in 0..plan.rounds {
-        for ((_, path, bare_path), (loads, shares)) in KINDS.iter().zip(&mut all) {
-            let (own, next) = if round % 2 == 0 {
+        for ((_, path, bare_path), pairs) in KINDS.iter().zip(&mut all) {
+            let before = stolen();
+            let (own, bare) = if round % 2 == 0 {
                 let own = load(path)?;
                 (own, load(bare_path)?)
             } else {
-                let next = load(bare_path)?;
-                (load(path)?, next)
+                let bare = load(bare_path)?;
+                (load(path)?, bare)
             };
-            if *bare_path == WHOLE {
-                bare.push(next);
-            }
-            loads.push(own);
-            shares.push(Load {
-                megabytes_a_second: own.megabytes_a_second / next.megabytes_a_second,
-                busy_ns: own.busy_ns / next.busy_ns,
-            });
+            pairs.push(Pair { own, bare, stolen: stolen().saturating_sub(before) });
         }
     }
-    let bare = Throughput { name: BARE, load: middle(&bare), of_bare: Load { megabytes_a_second: 1.0, busy_ns: 1.0 } };
-    let counted = KINDS.iter().zip(&all).map(|((name, ..), (loads, shares))| Throughput {
+    let compared = KINDS.iter().zip(&mut all).map(|((name, ..), pairs)| Throughput {
         name,
-        load: middle(loads),
-        of_bare: middle(shares),
+        load: middle(pairs, |pair| pair.own),
+        of_bare: middle(pairs, |pair| Load {
+            megabytes_a_second: pair.own.megabytes_a_second / pair.bare.megabytes_a_second,
+            busy_ns: pair.own.busy_ns / pair.bare.busy_ns,
+        }),
     });
-    Ok([bare].into_iter().chain(counted).collect())
+    Ok(compared.collect())
 }
 
 fn answer(request: &Request<Incoming>, plan: Plan) -> Answer {
@@ -157,13 +184,12 @@ impl Server {
     }
 }
 
-fn serve<B, F>(
-    core: usize,
-    answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
-) -> Result<Server, Box<dyn Error>>
+/// Each connection is answered by what `connected` gives.
+fn serve<B, F, A>(core: usize, connected: impl Fn() -> A + Send + 'static) -> Result<Server, Box<dyn Error>>
 where
     B: Body<Data = Bytes, Error: Into<Failure>> + 'static,
     F: Future<Output = Result<Response<B>, Failure>> + 'static,
+    A: Fn(Request<Incoming>) -> F + 'static,
 {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
     listener.set_nonblocking(true)?;
@@ -180,7 +206,7 @@ where
             let Ok(listener) = TcpListener::from_std(listener) else { return };
             while let Ok((stream, _)) = listener.accept().await {
                 let _ = stream.set_nodelay(true);
-                let service = service_fn(answer.clone());
+                let service = service_fn(connected());
                 tokio::task::spawn_local(async move {
                     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
                 });
@@ -190,15 +216,21 @@ where
     Ok(Server { address, thread: told.recv()? })
 }
 
-/// The proxy: asks the upstream, and passes its answer.
+/// The proxy: asks the upstream, over the connection that is behind that of the client, and passes its answer.
 async fn pass(
     request: Request<Incoming>,
     upstream: SocketAddr,
+    behind: Rc<Cell<Option<Connection>>>,
     counting: Option<Counting>,
 ) -> Result<Response<Passed>, Failure> {
-    let mut connection = connect(upstream).await?;
+    let mut connection = match behind.take() {
+        Some(connection) => connection,
+        None => connect(upstream).await?,
+    };
+    connection.ready().await?;
     let request = Request::builder().uri(request.uri().path()).header("host", "upstream").body(Empty::<Bytes>::new())?;
     let answer = connection.send_request(request).await?;
+    behind.set(Some(connection));
     Ok(match counting {
         Some(counting) => answer.map(|body| Passed::Right(MeteredBody::new(body, counting.start()))),
         None => answer.map(Passed::Left),
@@ -207,7 +239,9 @@ async fn pass(
 
 type Passed = http_body_util::Either<Incoming, MeteredBody<Incoming>>;
 
-async fn connect(address: SocketAddr) -> Result<SendRequest<Empty<Bytes>>, Failure> {
+type Connection = SendRequest<Empty<Bytes>>;
+
+async fn connect(address: SocketAddr) -> Result<Connection, Failure> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let (sender, connection) = handshake(TokioIo::new(stream)).await?;
@@ -217,9 +251,9 @@ async fn connect(address: SocketAddr) -> Result<SendRequest<Empty<Bytes>>, Failu
 
 /// Reads all answers at once.
 #[allow(clippy::cast_precision_loss)] // counts of bytes and chunks
-async fn fetch(proxy: &Server, path: &str, plan: Plan) -> Result<Load, Failure> {
+async fn fetch(proxy: &Server, connections: &mut [Connection], path: &str, plan: Plan) -> Result<Load, Failure> {
     let (start, busy) = (Instant::now(), proxy.busy_ns()?);
-    let answers = (0..plan.answers).map(|_| read(proxy.address, path, plan));
+    let answers = connections.iter_mut().map(|connection| read(connection, path, plan));
     futures_util::future::try_join_all(answers).await?;
     Ok(Load {
         megabytes_a_second: plan.bytes() as f64 / 1e6 / start.elapsed().as_secs_f64(),
@@ -227,8 +261,8 @@ async fn fetch(proxy: &Server, path: &str, plan: Plan) -> Result<Load, Failure> 
     })
 }
 
-async fn read(proxy: SocketAddr, path: &str, plan: Plan) -> Result<(), Failure> {
-    let mut connection = connect(proxy).await?;
+async fn read(connection: &mut Connection, path: &str, plan: Plan) -> Result<(), Failure> {
+    connection.ready().await?;
     let request = Request::builder().uri(path).header("host", "proxy").body(Empty::<Bytes>::new())?;
     let mut body = connection.send_request(request).await?.into_body();
     let mut bytes = 0;
