@@ -317,7 +317,9 @@ impl StreamMeter {
         if chunk.is_empty() {
             return;
         }
-        fetch(&chunk);
+        if self.scanner.framing().has_lines() {
+            fetch(&chunk);
+        }
         if !self.may_cut() {
             self.release(chunk);
             return self.ask();
@@ -482,8 +484,8 @@ impl StreamMeter {
     }
 }
 
-/// Has the processor fetch what will be read, all at once. What comes from a socket is not in its nearest cache, and where an
-/// event begins is known when the one before it was read: it would wait for each anew.
+/// Has the processor fetch lines that will be read, all at once. What comes from a socket is not in its nearest cache, and
+/// where an event begins is known when the one before it was read: it would wait for each anew.
 fn fetch(bytes: &[u8]) {
     const CACHE_LINE: usize = 64;
     /// More would drive out what came first.
