@@ -185,6 +185,14 @@ impl Answer {
         kind.is_empty() || (kind.ends_with(b"delta") && kind != b"message_delta")
     }
 
+    /// A text of a document that is not read otherwise, if it counts.
+    #[inline]
+    pub(crate) fn add(&mut self, place: Place, text: &[u8]) {
+        if place.counts() && !text.is_empty() {
+            self.counter.text(text);
+        }
+    }
+
     fn choice_ends(&mut self) {
         let bit = 1_u128 << self.choice.take().unwrap_or(0).min(MAX_CHOICE);
         self.shape.choices |= bit;

@@ -215,27 +215,22 @@ impl Scanner {
     fn events(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while let Some(&byte) = rest.first() {
-            let within = self.template.is_within();
             let begins = self.line == Line::Start(0) && byte == b'd' && self.json.is_fresh();
-            if begins && !within {
+            if begins {
                 let after = self.template.pass(rest, &mut self.answer);
-                let passed = rest.len() - after.len();
-                if let Some(last) = passed.checked_sub(1) {
-                    self.after_cr = rest.get(last) == Some(&b'\r');
-                    self.answer.shape.between_events = true;
+                if after.len() < rest.len() {
+                    self.event_passed();
                     rest = after;
                     continue;
                 }
             }
-            if begins || within {
+            if begins || self.template.is_within() {
                 self.after_cr = false;
                 self.answer.shape.between_events = false;
                 match self.template.compare(rest, &mut self.json, &mut self.answer) {
                     Compared::More => return,
                     Compared::Same(after) => {
-                        self.answer.shape.between_events = true;
-                        let used = rest.len().saturating_sub(after.len());
-                        self.after_cr = used.checked_sub(1).and_then(|last| rest.get(last)) == Some(&b'\r');
+                        self.event_passed();
                         rest = after;
                         continue;
                     }
@@ -257,6 +252,11 @@ impl Scanner {
             }
             self.read_on(&mut rest);
         }
+    }
+
+    /// An event was the same to its end. A line feed that still belongs to that is an empty line here, which says nothing.
+    fn event_passed(&mut self) {
+        (self.after_cr, self.answer.shape.between_events) = (false, true);
     }
 
     /// Reads some of `rest`, which is not empty.
@@ -335,15 +335,15 @@ impl Scanner {
     fn lines(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let (within, fresh) = (self.template.is_within(), self.json.is_fresh());
-            if fresh && !within {
+            let fresh = self.json.is_fresh();
+            if fresh {
                 let after = self.template.pass(rest, &mut self.answer);
                 if after.len() < rest.len() {
                     rest = after;
                     continue;
                 }
             }
-            if fresh || within {
+            if fresh || self.template.is_within() {
                 match self.template.compare(rest, &mut self.json, &mut self.answer) {
                     Compared::More => return,
                     Compared::Same(after) => {
