@@ -96,7 +96,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let plan = proxy::Plan::new(args.quick);
     println!(
         "Over loopback: {} answers at once through a proxy on a core of its own; {} rounds of {} MB each and of as many by the \
-         bare proxy next to it. The half of them in which the host took least of the cores' time.\n",
+         bare proxy next to it; those of them count in which the host took no more of the cores' time than in half.\n",
         plan.answers,
         plan.rounds,
         plan.megabytes()

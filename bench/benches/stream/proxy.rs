@@ -81,15 +81,21 @@ struct Pair {
     stolen: u64,
 }
 
-/// Of those half of the pairs in which least was stolen.
-fn middle(pairs: &mut [Pair], of: fn(&Pair) -> Load) -> Load {
+/// Those pairs in which no more was stolen than in half of them.
+fn quiet(mut pairs: Vec<Pair>) -> Vec<Pair> {
     pairs.sort_by_key(|pair| pair.stolen);
-    let loads: Vec<Load> = pairs.iter().take(pairs.len().div_ceil(2)).map(of).collect();
+    let most = pairs.get(pairs.len() / 2).map_or(0, |pair| pair.stolen);
+    pairs.retain(|pair| pair.stolen <= most);
+    pairs
+}
+
+fn middle(pairs: &[Pair], of: fn(&Pair) -> Load) -> Load {
+    let loads: Vec<Load> = pairs.iter().map(of).collect();
     let of = |of: fn(&Load) -> f64| median(loads.iter().map(of).collect());
     Load { megabytes_a_second: of(|load| load.megabytes_a_second), busy_ns: of(|load| load.busy_ns) }
 }
 
-/// How long the host has had the cores of this machine for others, in ticks.
+/// How long the host has had the cores of this machine for others, in ticks; 0 where it does not say.
 fn stolen() -> u64 {
     let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
     let all = stat.lines().next().and_then(|all| all.split_whitespace().nth(8)?.parse().ok());
@@ -153,13 +159,13 @@ pub(crate) fn run(plan: Plan) -> Result<Vec<Throughput>, Box<dyn Error>> {
             pairs.push(Pair { own, bare, stolen: stolen().saturating_sub(before) });
         }
     }
-    let compared = KINDS.iter().zip(&mut all).map(|((name, ..), pairs)| Throughput {
-        name,
-        load: middle(pairs, |pair| pair.own),
-        of_bare: middle(pairs, |pair| Load {
+    let compared = KINDS.iter().zip(all).map(|((name, ..), pairs)| {
+        let pairs = quiet(pairs);
+        let share = |pair: &Pair| Load {
             megabytes_a_second: pair.own.megabytes_a_second / pair.bare.megabytes_a_second,
             busy_ns: pair.own.busy_ns / pair.bare.busy_ns,
-        }),
+        };
+        Throughput { name, load: middle(&pairs, |pair| pair.own), of_bare: middle(&pairs, share) }
     });
     Ok(compared.collect())
 }
