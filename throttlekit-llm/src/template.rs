@@ -92,10 +92,8 @@ impl Template {
         let (mut rest, mut at) = (bytes, 0);
         for gap in &self.gaps {
             let after = rest.strip_prefix(self.bytes.get(at..gap.at)?)?;
+            // What follows begins with a quote, so a text that ends otherwise is not the same.
             let (text, after) = after.split_at_checked(plain(after))?;
-            if after.first() != Some(&b'"') {
-                return None;
-            }
             texts.try_push(text).ok()?;
             (rest, at) = (after, gap.at);
         }
@@ -238,30 +236,28 @@ enum Found<'a> {
 /// Bytes that are looked at together.
 const WORD: usize = size_of::<u128>();
 
-/// Which bytes of a word [end what is plain](ends_plain): the lowest bit of the result that is set is the highest of the first
-/// of them. Those above may be wrong.
-const fn ends_in(word: u128) -> u128 {
-    const fn each(byte: u8) -> u128 {
-        u128::from_le_bytes([byte; WORD])
+/// Which bytes of a word [end what is plain](ends_plain): all bits of theirs are set, and none of the others.
+#[inline]
+fn ends_in(word: [u8; WORD]) -> u128 {
+    // The compiler makes vectors of this.
+    let mut ends = [0; WORD];
+    for (end, byte) in ends.iter_mut().zip(word) {
+        *end = u8::from(ends_plain(byte)).wrapping_neg();
     }
-    /// The bytes below `bound`, which is at most 128, in the same way.
-    const fn below(word: u128, bound: u8) -> u128 {
-        word.wrapping_sub(each(bound)) & !word
-    }
-    let (quotes, escapes) = (word ^ each(b'"'), word ^ each(b'\\'));
-    (below(quotes, 1) | below(escapes, 1) | below(word, b' ')) & each(0x80)
+    u128::from_le_bytes(ends)
 }
 
 /// Whether a text goes on differently at `byte`: its quote, an escape, or what none has as such.
+#[allow(clippy::needless_bitwise_bool)] // with `||` the compiler makes branches, and no vectors
 const fn ends_plain(byte: u8) -> bool {
-    byte == b'"' || byte == b'\\' || byte < b' '
+    (byte == b'"') | (byte == b'\\') | (byte < b' ')
 }
 
 /// How many bytes at the start of a text are plain.
 #[inline]
 fn plain(bytes: &[u8]) -> usize {
     // Most texts are a few bytes: to look at all of them takes no branch that depends on how many.
-    let ends = bytes.first_chunk().map_or(0, |word| ends_in(u128::from_le_bytes(*word)));
+    let ends = bytes.first_chunk().map_or(0, |word| ends_in(*word));
     if ends == 0 { plain_of_many(bytes) } else { ends.trailing_zeros() as usize / 8 }
 }
 
@@ -273,7 +269,7 @@ fn plain_of_many(bytes: &[u8]) -> usize {
     let mut at = bytes.chunks_exact(BLOCK).take_while(is_plain).count() * BLOCK;
     let mut rest = bytes.get(at..).unwrap_or_default();
     while let Some((word, after)) = rest.split_first_chunk() {
-        let ends = ends_in(u128::from_le_bytes(*word));
+        let ends = ends_in(*word);
         if ends != 0 {
             return at + ends.trailing_zeros() as usize / 8;
         }
