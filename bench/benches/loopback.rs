@@ -8,40 +8,48 @@
 //! `wrk` has as much to do as the server, and reads what the server writes: where it is what holds both up, throughput says
 //! more of it than of the layer. So the time that the server's threads were on a core is told too.
 
+use std::convert::Infallible;
 use std::error::Error;
+use std::hint::black_box;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 use actix_web::middleware::DefaultHeaders;
 use actix_web::{App, HttpServer, web};
-use axum::Router;
+use axum::extract::Request;
 use axum::response::Response;
 use axum::routing::get;
+use axum::{Router, ServiceExt};
 use bench::args::Args;
 use bench::cores::{on, pin};
 use bench::measure::median;
 use bench::report::{self, Claims, Table, two};
-use bench::rival::{Limit, gcra, shown};
-use futures_util::future::try_join_all;
+use bench::rival::{Floor, Limit, Rival as _, gcra, shown};
+use futures_util::future::{try_join, try_join_all};
 use http::header::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use throttlekit::headers::{HeaderFamily, HeaderSet};
 use throttlekit::{DynLimiter, Guard, Limiter, SystemClock};
 use throttlekit_actix::Throttle;
 use throttlekit_axum::ThrottleLayer;
-use tower::util::MapResponseLayer;
+use tower::util::{MapRequestLayer, MapResponseLayer};
+use tower::{Layer as _, Service};
 use tower_governor::GovernorLayer;
 use tower_governor::governor::GovernorConfigBuilder;
 
 /// Each stack. The first of a framework is its bare server, which is compared with itself: what that differs from 1 is noise.
-const STACKS: [&str; 14] = [
+const STACKS: [&str; 17] = [
     AXUM,
     "axum, forwarding layer",
+    "axum, floor of a check",
     "axum, three fields",
     "axum, ThrottleKit",
     "axum, ThrottleKit, headers",
     "axum, ThrottleKit, slots",
+    AROUND,
+    AROUND_SHOWN,
     "axum, tower_governor",
     "axum, tower_governor, headers",
     ACTIX,
@@ -53,6 +61,9 @@ const STACKS: [&str; 14] = [
 ];
 const AXUM: &str = "axum";
 const ACTIX: &str = "actix";
+/// The layer around the router as a whole, and not by its method around each route.
+const AROUND: &str = "axum, ThrottleKit around";
+const AROUND_SHOWN: &str = "axum, ThrottleKit around, headers";
 
 /// Fields that are there already: what no layer that shows three can go below.
 const FIELDS: [(&str, &str); 3] =
@@ -186,8 +197,14 @@ fn serve(stack: &str) -> Result<(), Box<dyn Error>> {
         Ok(actix_web::rt::System::new().block_on(try_join_all(servers)).map(drop)?)
     } else {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let servers = [serve_axum(axum(AXUM)?), serve_axum(axum(stack)?)];
-        runtime.block_on(try_join_all(servers)).map(drop)
+        let bare = serve_axum(axum(AXUM)?);
+        match stack {
+            AROUND | AROUND_SHOWN => {
+                let layer = if stack == AROUND { unseen()? } else { seen()? };
+                runtime.block_on(try_join(bare, serve_axum(layer.layer(axum(AXUM)?)))).map(drop)
+            }
+            _ => runtime.block_on(try_join(bare, serve_axum(axum(stack)?))).map(drop),
+        }
     }
 }
 
@@ -227,19 +244,25 @@ fn actix(stack: &str) -> Result<actix_web::dev::Server, Box<dyn Error>> {
 
 fn axum(stack: &str) -> Result<Router, Box<dyn Error>> {
     let app = Router::new().route("/", get(|| async { "hello" }));
-    Ok(match stack {
+    let app = match stack {
         AXUM => app,
         // What a layer costs there whatever it does.
         "axum, forwarding layer" => app.layer(MapResponseLayer::new(|response: Response| response)),
+        // What no layer that limits can go below, with a key that needs no reading.
+        "axum, floor of a check" => {
+            let floor = Arc::new(Floor::new(1, Limit::GENEROUS, SystemClock::new()));
+            app.layer(MapRequestLayer::new(move |request: Request| {
+                black_box(floor.check(&mut (), black_box("127.0.0.1")));
+                request
+            }))
+        }
         "axum, three fields" => app.layer(MapResponseLayer::new(|mut response: Response| {
             let fields = FIELDS.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
             response.headers_mut().extend(fields);
             response
         })),
-        "axum, ThrottleKit" => app.layer(ThrottleLayer::builder(limiter()?).headers(HeaderSet::EMPTY).build()?),
-        "axum, ThrottleKit, headers" => {
-            app.layer(ThrottleLayer::builder(shown(SystemClock::new())?).headers(HeaderFamily::Draft).build()?)
-        }
+        "axum, ThrottleKit" => app.layer(unseen()?),
+        "axum, ThrottleKit, headers" => app.layer(seen()?),
         "axum, ThrottleKit, slots" => {
             let slots = ThrottleLayer::builder_for(Guard::fixed(10_000)?, SystemClock::new());
             app.layer(slots.headers(HeaderSet::EMPTY).build()?)
@@ -256,12 +279,27 @@ fn axum(stack: &str) -> Result<Router, Box<dyn Error>> {
             app.layer(GovernorLayer::new(config.finish().ok_or("the quota is refused")?))
         }
         other => return Err(format!("there is no stack {other:?}").into()),
-    })
+    };
+    // So that its handlers are put together once, and not for each request.
+    Ok(app.with_state(()))
 }
 
-async fn serve_axum(app: Router) -> Result<(), Box<dyn Error>> {
+/// Limits without header fields.
+fn unseen() -> Result<ThrottleLayer, Box<dyn Error>> {
+    Ok(ThrottleLayer::builder(limiter()?).headers(HeaderSet::EMPTY).build()?)
+}
+
+/// Limits with them.
+fn seen() -> Result<ThrottleLayer, Box<dyn Error>> {
+    Ok(ThrottleLayer::builder(shown(SystemClock::new())?).headers(HeaderFamily::Draft).build()?)
+}
+
+async fn serve_axum<S>(app: S) -> Result<(), Box<dyn Error>>
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
-    let service = app.into_make_service_with_connect_info::<SocketAddr>();
+    let service = ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(app);
     Ok(axum::serve(listener, service).await?)
 }

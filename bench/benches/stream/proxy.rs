@@ -2,22 +2,27 @@
 
 use std::cell::Cell;
 use std::error::Error;
+use std::hint::black_box;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::mpsc;
+use std::task::{Context, Poll};
 
 use bench::cores::pin;
 use bench::measure::median;
+use bench::rival::{Floor, Limit, Rival as _};
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body;
-use http_body_util::{BodyExt, Empty};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Either, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use quanta::Instant;
+use throttlekit::SystemClock;
 use throttlekit_llm::{Exhausted, MeteredBody};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -103,9 +108,11 @@ fn stolen() -> u64 {
 }
 
 /// What the proxy does with an answer, the path that says so, and that of the bare proxy with the same chunks.
-const KINDS: [(&str, &str, &str); 7] = [
+const KINDS: [(&str, &str, &str); 8] = [
     // Compared with itself: what this differs from 1 is noise.
     (BARE, WHOLE, WHOLE),
+    // What nothing that counts and debits can go below.
+    ("all bytes touched, and the floor of a check", "/whole/floor", WHOLE),
     ("counted, whole lines", "/whole/1", WHOLE),
     ("counted, whole lines, 64 tokens at a time", "/whole/64", WHOLE),
     ("counted, whole lines, tokens taken at admission", "/whole/before", WHOLE),
@@ -125,15 +132,17 @@ pub(crate) fn run(plan: Plan) -> Result<Vec<Throughput>, Box<dyn Error>> {
     let upstream = upstream.address;
     let proxy = serve(0, move || {
         let (exact, ahead, before) = (exact.clone(), ahead.clone(), before.clone());
+        let floor = Rc::new(Floor::new(1, Limit::GENEROUS, SystemClock::new()));
         let behind = Rc::new(Cell::new(None));
         move |request: Request<Incoming>| {
-            let counting = match request.uri().path().rsplit('/').next() {
-                Some("1") => Some(exact.clone()),
-                Some("64") => Some(ahead.clone()),
-                Some("before") => Some(before.clone()),
-                _ => None,
+            let kind = match request.uri().path().rsplit('/').next() {
+                Some("1") => Kind::Counted(exact.clone()),
+                Some("64") => Kind::Counted(ahead.clone()),
+                Some("before") => Kind::Counted(before.clone()),
+                Some("floor") => Kind::Floor(floor.clone()),
+                _ => Kind::Bare,
             };
-            pass(request, upstream, behind.clone(), counting)
+            pass(request, upstream, behind.clone(), kind)
         }
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -227,7 +236,7 @@ async fn pass(
     request: Request<Incoming>,
     upstream: SocketAddr,
     behind: Rc<Cell<Option<Connection>>>,
-    counting: Option<Counting>,
+    kind: Kind,
 ) -> Result<Response<Passed>, Failure> {
     let mut connection = match behind.take() {
         Some(connection) => connection,
@@ -237,13 +246,44 @@ async fn pass(
     let request = Request::builder().uri(request.uri().path()).header("host", "upstream").body(Empty::<Bytes>::new())?;
     let answer = connection.send_request(request).await?;
     behind.set(Some(connection));
-    Ok(match counting {
-        Some(counting) => answer.map(|body| Passed::Right(MeteredBody::new(body, counting.start()))),
-        None => answer.map(Passed::Left),
+    Ok(match kind {
+        Kind::Bare => answer.map(Passed::Left),
+        Kind::Counted(counting) => {
+            answer.map(|body| Passed::Right(Either::Left(MeteredBody::new(body, counting.start()))))
+        }
+        Kind::Floor(floor) => answer.map(|body| Passed::Right(Either::Right(Touched { body, floor }))),
     })
 }
 
-type Passed = http_body_util::Either<Incoming, MeteredBody<Incoming>>;
+type Passed = Either<Incoming, Either<MeteredBody<Incoming>, Touched>>;
+
+/// What becomes of an answer.
+enum Kind {
+    Bare,
+    Counted(Counting),
+    Floor(Rc<Floor<SystemClock>>),
+}
+
+/// Looks at each byte, and checks a key once a chunk.
+struct Touched {
+    body: Incoming,
+    floor: Rc<Floor<SystemClock>>,
+}
+
+impl Body for Touched {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            // The compiler makes vectors of this.
+            black_box(frame.data_ref().map(|data| data.iter().fold(0, |all, byte| all ^ byte)));
+            black_box(self.floor.check(&mut (), black_box("key-1")));
+        }
+        polled
+    }
+}
 
 type Connection = SendRequest<Empty<Bytes>>;
 
