@@ -1,10 +1,14 @@
 //! A real server and a real client over loopback.
 #![cfg(feature = "config")]
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::Router;
+use axum::body::Body;
 use axum::routing::{get, post};
+use axum::{Router, ServiceExt};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Bytes, Incoming};
@@ -14,6 +18,18 @@ use throttlekit::{Gcra, Limiter, ManualClock};
 use throttlekit_axum::{ThrottleLayer, Throttled};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tower::{Layer as _, Service};
+
+/// What axum serves.
+trait Served:
+    Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+}
+
+impl<S> Served for S where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+}
 
 /// The server and the connections end with it.
 struct Server {
@@ -22,11 +38,11 @@ struct Server {
 }
 
 impl Server {
-    async fn start(app: Router) -> Self {
+    async fn start(app: impl Served) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let mut tasks = JoinSet::new();
-        let service = app.into_make_service_with_connect_info::<SocketAddr>();
+        let service = ServiceExt::<Request<Body>>::into_make_service_with_connect_info::<SocketAddr>(app);
         tasks.spawn(async move { axum::serve(listener, service).await.expect("it serves") });
         Self { address, tasks }
     }
@@ -69,11 +85,22 @@ fn policies() -> Policies {
 
 #[tokio::test]
 async fn requests_are_limited_by_their_peer() {
-    let app = Router::new()
-        .route("/api/hello", get(|| async { "hello" }))
-        .route("/api/upload", post(|| async { "stored" }))
-        .layer(ThrottleLayer::from_config(&policies()).expect("rules"));
-    let mut server = Server::start(app).await;
+    limits_by_peer(|layer, app| app.layer(layer)).await;
+}
+
+#[tokio::test]
+async fn around_a_router_a_layer_does_the_same() {
+    limits_by_peer(|layer, app| layer.layer(app.with_state(()))).await;
+}
+
+async fn limits_by_peer<S: Served>(limit: impl FnOnce(ThrottleLayer, Router) -> S) {
+    let unknown = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&unknown);
+    let layer = ThrottleLayer::from_config(&policies()).expect("rules");
+    let layer = layer.on_error(move |_| told.store(true, Ordering::SeqCst));
+    let app =
+        Router::new().route("/api/hello", get(|| async { "hello" })).route("/api/upload", post(|| async { "stored" }));
+    let mut server = Server::start(limit(layer, app)).await;
 
     let response = server.get("/api/hello").await;
     assert_eq!((field(&response, "ratelimit-limit"), field(&response, "ratelimit-remaining")), ("2", "1"));
@@ -91,6 +118,7 @@ async fn requests_are_limited_by_their_peer() {
     assert_eq!(text(server.send(Method::POST, "/api/upload").await).await, "stored");
     assert_eq!(server.send(Method::POST, "/api/upload").await.status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(server.send(Method::OPTIONS, "/api/upload").await.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert!(!unknown.load(Ordering::SeqCst), "the peer is known");
 }
 
 #[tokio::test]
