@@ -26,7 +26,7 @@ use bench::args::Args;
 use bench::cores::{on, pin};
 use bench::measure::median;
 use bench::report::{self, Claims, Table, two};
-use bench::rival::{Floor, Limit, Rival as _, gcra, shown};
+use bench::rival::{Floor, Limit, Rival as _, SHOWN_COST, gcra, shown};
 use futures_util::future::{try_join, try_join_all};
 use http::header::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
@@ -217,7 +217,7 @@ fn actix(stack: &str) -> Result<actix_web::dev::Server, Box<dyn Error>> {
         ACTIX | "actix, forwarding middleware" | "actix, three fields" => None,
         "actix, ThrottleKit" => Some(Throttle::builder(limiter()?).headers(HeaderSet::EMPTY).build()?),
         "actix, ThrottleKit, headers" => {
-            Some(Throttle::builder(shown(SystemClock::new())?).headers(HeaderFamily::Draft).build()?)
+            Some(Throttle::builder(shown(SystemClock::new())?).cost(SHOWN_COST).headers(HeaderFamily::Draft).build()?)
         }
         "actix, ThrottleKit, slots" => {
             let slots = Throttle::builder_for(Guard::fixed(10_000)?, SystemClock::new());
@@ -291,7 +291,7 @@ fn unseen() -> Result<ThrottleLayer, Box<dyn Error>> {
 
 /// Limits with them.
 fn seen() -> Result<ThrottleLayer, Box<dyn Error>> {
-    Ok(ThrottleLayer::builder(shown(SystemClock::new())?).headers(HeaderFamily::Draft).build()?)
+    Ok(ThrottleLayer::builder(shown(SystemClock::new())?).cost(SHOWN_COST).headers(HeaderFamily::Draft).build()?)
 }
 
 async fn serve_axum<S>(app: S) -> Result<(), Box<dyn Error>>

@@ -262,6 +262,17 @@ impl Rounds {
         self.paired(one, base, |ns, base| ns - base)
     }
 
+    /// Median over the rounds of the sum of the candidates' times, each times its factor, by the time of `unit` in the same
+    /// round; NaN for what did not run.
+    pub fn sum_by(&self, terms: &[(f64, &str)], unit: &str, threads: usize) -> f64 {
+        let series = |name: &str| self.index(name).and_then(|index| self.ns.get(&(index, threads)));
+        let terms: Option<Vec<(f64, &Vec<f64>)>> =
+            terms.iter().map(|(factor, name)| Some((*factor, series(name)?))).collect();
+        let (Some(terms), Some(unit)) = (terms, series(unit)) else { return f64::NAN };
+        let of = |round: usize| terms.iter().filter_map(|(factor, ns)| Some(factor * ns.get(round)?)).sum::<f64>();
+        median(unit.iter().enumerate().map(|(round, unit)| of(round) / unit).collect())
+    }
+
     fn paired(&self, one: (&str, usize), base: (&str, usize), compare: impl Fn(f64, f64) -> f64) -> f64 {
         let series = |(name, threads)| self.index(name).and_then(|index| self.ns.get(&(index, threads)));
         match (series(one), series(base)) {

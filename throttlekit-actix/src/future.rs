@@ -48,7 +48,7 @@ pin_project! {
     {
         Passed { #[pin] future: S::Future },
         // With something to tell or to hold. A variant of its own, so that the other one moves no more than the future.
-        Carrying { #[pin] future: S::Future, pass: Option<Pass> },
+        Carrying { #[pin] future: S::Future, pass: Pass },
         Rejected { response: Option<Box<ServiceResponse>> },
         Waiting { call: Option<Box<WaitingCall<S>>> },
     }
@@ -66,19 +66,21 @@ impl<S: Service<ServiceRequest>> ResponseFuture<S> {
     /// Decides `request`, and calls `service` if that is the answer.
     #[inline]
     pub(crate) fn start(shared: &Limits<Actix>, service: &Rc<S>, request: ServiceRequest) -> Self {
-        let mut pass = None;
+        let mut pass = Pass::default();
         if let Some(stop) = shared.decide(&RequestHead::new(request.request()), &mut pass) {
             return Self { state: State::stopped(shared, service, request, *stop) };
         }
-        Self { state: State::passed(service, request, pass) }
+        if pass.is_empty() {
+            return Self { state: State::Passed { future: service.call(request) } };
+        }
+        Self { state: State::carrying(service, request, pass) }
     }
 }
 
 impl<S: Service<ServiceRequest>> State<S> {
     /// The work starts.
     #[inline]
-    fn passed(service: &S, request: ServiceRequest, pass: Option<Pass>) -> Self {
-        let Some(mut pass) = pass else { return Self::Passed { future: service.call(request) } };
+    fn carrying(service: &S, request: ServiceRequest, mut pass: Pass) -> Self {
         if let Some(admitted) = pass.shared() {
             request.extensions_mut().insert(admitted.clone());
         }
@@ -86,7 +88,7 @@ impl<S: Service<ServiceRequest>> State<S> {
             request.extensions_mut().insert(slot.clone());
         }
         pass.begin();
-        Self::Carrying { future: service.call(request), pass: Some(pass) }
+        Self::Carrying { future: service.call(request), pass }
     }
 
     #[cold]
@@ -105,10 +107,10 @@ impl<S: Service<ServiceRequest>> WaitingCall<S> {
     /// The state that follows the answer.
     fn conclude(self, answer: door::Answered) -> State<S> {
         let Self { waiting, service, request, shared } = self;
-        let mut pass = None;
+        let mut pass = Pass::default();
         let verdict: Verdict = waiting.conclude(&shared, &RequestHead::new(request.request()), answer, &mut pass);
         match verdict {
-            None => State::passed(&service, request, pass),
+            None => State::carrying(&service, request, pass),
             Some(stop) => State::stopped(&shared, &service, request, *stop),
         }
     }
@@ -133,8 +135,8 @@ where
                 }
                 StateProjection::Carrying { future, pass } => {
                     return Poll::Ready(match ready!(future.poll(cx)) {
-                        Ok(response) => Ok(finished(response, pass.as_mut())),
-                        Err(error) => Err(failed(error, pass.as_mut())),
+                        Ok(response) => Ok(finished(response, pass)),
+                        Err(error) => Err(failed(error, pass)),
                     });
                 }
                 StateProjection::Rejected { response } => {
@@ -155,21 +157,20 @@ where
 
 /// The response of the inner service with what we add.
 #[inline]
-fn finished<B: MessageBody>(
-    mut response: ServiceResponse<B>,
-    pass: Option<&mut Pass>,
-) -> ServiceResponse<ResponseBody<B>> {
+fn finished<B: MessageBody>(mut response: ServiceResponse<B>, pass: &mut Pass) -> ServiceResponse<ResponseBody<B>> {
     let status = response.status().as_u16();
-    let ending = pass.map(|pass| pass.finish(status, response.headers_mut())).unwrap_or_default();
-    response.map_body(|_, body| ResponseBody::passed(body, ending))
+    match pass.finish(status, response.headers_mut()) {
+        None => response.map_body(|_, body| ResponseBody::free(body)),
+        Some(ending) => response.map_body(|_, body| ResponseBody::passed(body, ending)),
+    }
 }
 
 /// An error of the inner service: actix-web makes the response of it, which is complete then.
 #[cold]
-fn failed(error: Error, pass: Option<&mut Pass>) -> Error {
+fn failed(error: Error, pass: &mut Pass) -> Error {
     let status = error.as_response_error().status_code().as_u16();
     // The response is made elsewhere, so there is no header field of ours on it.
-    if let Some(mut ending) = pass.map(|pass| pass.finish(status, &mut HeaderMap::new())) {
+    if let Some(mut ending) = pass.finish(status, &mut HeaderMap::new()) {
         ending.complete();
     }
     error

@@ -13,7 +13,7 @@ use crate::door::{Door, Present};
 use crate::hooks::unwound;
 use crate::key::{ANONYMOUS, Key};
 use crate::limits::{Limits, Rules, Shared};
-use crate::pass::Pass;
+use crate::pass::{Pass, Rest};
 use crate::reject::{Limited, Rejection};
 use crate::rule::{Asked, Found, FoundKey, Rule};
 use crate::terms::Terms;
@@ -32,15 +32,15 @@ pub enum Stop<D: Door> {
 pub type Verdict<D> = Option<Box<Stop<D>>>;
 
 impl<D: Door> Limits<D> {
-    /// Decides the request `head`. What it takes along is left in `pass`, which is `None` before.
+    /// Decides the request `head`. What it takes along is left in `pass`, which is empty before.
     #[inline]
-    pub fn decide(&self, head: &D::Head<'_>, pass: &mut Option<Pass<D>>) -> Verdict<D> {
+    pub fn decide(&self, head: &D::Head<'_>, pass: &mut Pass<D>) -> Verdict<D> {
         self.shared.judge(head, pass)
     }
 }
 
 impl<D: Door> Shared<D> {
-    fn judge(&self, head: &D::Head<'_>, pass: &mut Option<Pass<D>>) -> Verdict<D> {
+    fn judge(&self, head: &D::Head<'_>, pass: &mut Pass<D>) -> Verdict<D> {
         if self.hooks.skips(head) {
             return None;
         }
@@ -52,7 +52,7 @@ impl<D: Door> Shared<D> {
     }
 
     #[inline]
-    fn apply(&self, head: &D::Head<'_>, rule: &Arc<Rule<D>>, pass: &mut Option<Pass<D>>) -> Verdict<D> {
+    fn apply(&self, head: &D::Head<'_>, rule: &Arc<Rule<D>>, pass: &mut Pass<D>) -> Verdict<D> {
         if rule.spares(head) {
             return None;
         }
@@ -89,7 +89,7 @@ impl<D: Door> Shared<D> {
         rule: &Arc<Rule<D>>,
         key: &str,
         terms: Result<Terms, Error>,
-        pass: &mut Option<Pass<D>>,
+        pass: &mut Pass<D>,
     ) -> Verdict<D> {
         let terms = match terms {
             Ok(terms) => terms,
@@ -104,14 +104,7 @@ impl<D: Door> Shared<D> {
 
     /// Asks the limits of `rule`.
     #[inline]
-    fn ask(
-        &self,
-        head: &D::Head<'_>,
-        rule: &Arc<Rule<D>>,
-        key: &str,
-        terms: &Terms,
-        pass: &mut Option<Pass<D>>,
-    ) -> Verdict<D> {
+    fn ask(&self, head: &D::Head<'_>, rule: &Arc<Rule<D>>, key: &str, terms: &Terms, pass: &mut Pass<D>) -> Verdict<D> {
         let Some(cost) = terms.cost.or_else(|| rule.cost_of(head)) else {
             return self.panicked(head, rule, "the cost function panicked");
         };
@@ -128,7 +121,7 @@ impl<D: Door> Shared<D> {
                 match answer {
                     Run::Ready(Some(Ok(decision))) if decision.allowed && !self.hooks.share => {
                         if shown {
-                            *pass = Some(Pass::counted(rule, decision, now_ms));
+                            pass.tell(rule, decision, now_ms);
                         }
                         None
                     }
@@ -152,7 +145,7 @@ impl<D: Door> Shared<D> {
         rule: &Arc<Rule<D>>,
         admit: &dyn Admit,
         ask: &Ask<'_>,
-        pass: &mut Option<Pass<D>>,
+        pass: &mut Pass<D>,
     ) -> Verdict<D> {
         let mut answer = admit.admit(ask);
         // Where it is, since moving an admission costs about as much as a check.
@@ -174,7 +167,7 @@ impl<D: Door> Shared<D> {
         rule: &Arc<Rule<D>>,
         guarded: &Guarded,
         ask: &Ask<'_>,
-        pass: &mut Option<Pass<D>>,
+        pass: &mut Pass<D>,
     ) -> Verdict<D> {
         match guarded.enter(ask).now() {
             Ok(entry) => self.conclude(head, rule, ask, entry.into(), pass),
@@ -190,7 +183,7 @@ impl<D: Door> Shared<D> {
         rule: &Arc<Rule<D>>,
         ask: &Ask<'_>,
         answer: Run<Result<Admission, Error>>,
-        pass: &mut Option<Pass<D>>,
+        pass: &mut Pass<D>,
     ) -> Verdict<D> {
         match answer.now() {
             Ok(answer) => self.conclude(head, rule, ask, answer.into(), pass),
@@ -204,13 +197,7 @@ impl<D: Door> Shared<D> {
     }
 
     /// Goes on with what was waited for.
-    pub(crate) fn resume(
-        &self,
-        head: &D::Head<'_>,
-        asked: &Kept<D>,
-        reply: Reply,
-        pass: &mut Option<Pass<D>>,
-    ) -> Verdict<D> {
+    pub(crate) fn resume(&self, head: &D::Head<'_>, asked: &Kept<D>, reply: Reply, pass: &mut Pass<D>) -> Verdict<D> {
         let ask = asked.ask();
         match reply {
             Reply::Terms(terms) => self.resolved(head, &asked.rule, ask.key, terms, pass),
@@ -225,7 +212,7 @@ impl<D: Door> Shared<D> {
         rule: &Arc<Rule<D>>,
         ask: &Ask<'_>,
         Decided { result, slots }: Decided,
-        pass: &mut Option<Pass<D>>,
+        pass: &mut Pass<D>,
     ) -> Verdict<D> {
         match result {
             Ok(mut admission) if admission.decision.allowed => {
@@ -245,11 +232,11 @@ impl<D: Door> Shared<D> {
         rule: &Arc<Rule<D>>,
         ask: &Ask<'_>,
         admission: &mut Admission,
-        pass: &mut Option<Pass<D>>,
+        pass: &mut Pass<D>,
     ) {
         if admission.permit.is_held() || rule.shows_allows() || self.hooks.share {
-            let taken = pass.insert(Pass::admitted(head, rule, admission));
-            self.equip(taken, rule, self.shared_with(rule, ask, admission));
+            let rest = pass.carry(Rest::admitted(head, rule, admission));
+            self.equip(rest, rule, self.shared_with(rule, ask, admission));
         }
     }
 
@@ -259,15 +246,15 @@ impl<D: Door> Shared<D> {
     }
 
     #[inline]
-    fn equip(&self, pass: &mut Pass<D>, rule: &Arc<Rule<D>>, shared: Option<Admitted>) {
+    fn equip(&self, rest: &mut Rest<D>, rule: &Arc<Rule<D>>, shared: Option<Admitted>) {
         if let Some(shared) = shared {
-            pass.share(shared);
+            rest.share(shared);
         }
         if self.hooks.hold_upgrades {
-            pass.hold_upgrade();
+            rest.hold_upgrade();
         }
         if let Some(observer) = &self.hooks.observer {
-            pass.watch(observer, rule);
+            rest.watch(observer, rule);
         }
     }
 
@@ -280,7 +267,7 @@ impl<D: Door> Shared<D> {
         rule: &Arc<Rule<D>>,
         ask: &Ask<'_>,
         (error, slots): (&Error, Permit),
-        pass: &mut Option<Pass<D>>,
+        pass: &mut Pass<D>,
     ) -> Verdict<D> {
         let standby = rule.standby.as_ref().filter(|_| error.is_store_unavailable());
         let Some(standby) = standby else { return self.let_pass(head, rule, error, slots, pass) };
@@ -307,11 +294,11 @@ impl<D: Door> Shared<D> {
         rule: &Arc<Rule<D>>,
         error: &Error,
         slots: Permit,
-        pass: &mut Option<Pass<D>>,
+        pass: &mut Pass<D>,
     ) -> Verdict<D> {
         let verdict = self.fail(head, rule, error);
         if verdict.is_none() && slots.is_held() {
-            self.equip(pass.insert(Pass::undecided(head, rule, slots)), rule, None);
+            self.equip(pass.carry(Rest::undecided(head, rule, slots)), rule, None);
         }
         verdict
     }
@@ -323,7 +310,7 @@ impl<D: Door> Shared<D> {
         rule: &Arc<Rule<D>>,
         ask: &Ask<'_>,
         admission: &Admission,
-        pass: &mut Option<Pass<D>>,
+        pass: &mut Pass<D>,
     ) -> Verdict<D> {
         let each = rule.decisions(admission);
         let (policy, shadow) = (rule.binding(&each), rule.manners.shadow);
@@ -331,7 +318,7 @@ impl<D: Door> Shared<D> {
         self.hooks.limited(&limited);
         if shadow {
             if let Some(shared) = self.shared_with(rule, ask, admission) {
-                pass.insert(Pass::undecided(head, rule, Permit::none())).share(shared);
+                pass.carry(Rest::undecided(head, rule, Permit::none())).share(shared);
             }
             return None;
         }

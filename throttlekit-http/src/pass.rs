@@ -8,6 +8,7 @@ use throttlekit::{Admission, Decision, Observer, Outcome, Permit};
 use crate::admitted::Admitted;
 use crate::door::{Door, Head as _, Present};
 use crate::ending::{Ending, UpgradeSlot};
+use crate::fields::FieldTexts;
 use crate::rule::{Manners, Rule};
 
 /// What an admitted request takes along, if it takes anything: what to tell its client, and what it holds.
@@ -15,8 +16,15 @@ use crate::rule::{Manners, Rule};
 /// The middleware says [`begin`](Self::begin) when it calls the service, and then [`finish`](Self::finish) or
 /// [`fail`](Self::fail). Dropped before, the client went away.
 pub struct Pass<D: Door> {
+    /// The numbers of the draft family. Most requests have nothing else, and make and drop nothing else then.
+    told: Option<[i64; 3]>,
+    rest: Option<Rest<D>>,
+}
+
+/// What fewer requests take along.
+pub(crate) struct Rest<D: Door> {
     ending: Ending,
-    shown: Shown<D>,
+    shown: Option<Shown<D>>,
     /// What few requests have.
     more: Option<Box<More>>,
     manners: Manners,
@@ -25,15 +33,10 @@ pub struct Pass<D: Door> {
 }
 
 /// What the client is told of its limits, as they were when the request was decided.
-enum Shown<D: Door> {
-    Nothing,
-    /// The numbers of the draft family, which need nothing more of the rule.
-    Draft([i64; 3]),
-    Other {
-        rule: Arc<Rule<D>>,
-        decision: Decision,
-        now_ms: f64,
-    },
+struct Shown<D: Door> {
+    rule: Arc<Rule<D>>,
+    decision: Decision,
+    now_ms: f64,
 }
 
 #[derive(Default)]
@@ -79,35 +82,99 @@ impl Kind {
 }
 
 impl<D: Door> Pass<D> {
-    /// A request of a rule with one limit, which was decided at `now_ms`, is shown and holds nothing.
+    /// A request of a rule with one limit was decided at `now_ms`, is shown and holds nothing.
     #[inline]
-    pub(crate) fn counted(rule: &Arc<Rule<D>>, decision: Decision, now_ms: f64) -> Self {
-        let shown = match rule.draft(&decision, now_ms) {
-            Some(numbers) => Shown::Draft(numbers),
-            None => Shown::Other { rule: Arc::clone(rule), decision, now_ms },
-        };
+    pub(crate) fn tell(&mut self, rule: &Arc<Rule<D>>, decision: Decision, now_ms: f64) {
+        self.told = rule.draft(&decision, now_ms);
+        if self.told.is_none() {
+            self.rest = Some(Rest::counted(rule, decision, now_ms));
+        }
+    }
+
+    /// A request takes `rest` along.
+    #[inline(always)] // so that it is made where it is to be: moving it costs more than making it
+    pub(crate) fn carry(&mut self, rest: Rest<D>) -> &mut Rest<D> {
+        self.rest.insert(rest)
+    }
+
+    /// Whether a request takes nothing along.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.told.is_none() && self.rest.is_none()
+    }
+
+    /// What the service is to know of its admission, for the request's extensions; `None` unless the middleware was told to
+    /// [share](crate::Limits::share) it.
+    #[inline]
+    pub fn shared(&self) -> Option<&Admitted> {
+        self.rest.as_ref()?.more.as_ref()?.admitted.as_ref()
+    }
+
+    /// What the service may keep of the request's slot, for the request's extensions; `None` unless the middleware was told
+    /// to [hold upgrades](crate::Limits::hold_upgrades).
+    #[inline]
+    pub fn upgrade_slot(&self) -> Option<&UpgradeSlot> {
+        self.rest.as_ref()?.upgrade_slot()
+    }
+
+    /// The work starts.
+    #[inline]
+    pub fn begin(&mut self) {
+        if let Some(rest) = &mut self.rest {
+            rest.ending.begin(rest.manners.on_disconnect == Outcome::Dropped);
+        }
+    }
+
+    /// The service failed without a response.
+    pub fn fail(&mut self) {
+        if let Some(rest) = &mut self.rest {
+            rest.ending.fail();
+        }
+    }
+
+    /// The service gave a response: tells the client, and gives what the body has to carry, if anything. That holds nothing if
+    /// the server will send no body.
+    #[inline]
+    pub fn finish(&mut self, status: u16, headers: &mut D::HeaderMap) -> Option<Ending> {
+        if let Some(numbers) = self.told {
+            FieldTexts::for_each_draft(numbers, |name, text| D::put(headers, name, text, Present::Replace));
+        }
+        Some(self.rest.as_mut()?.finish(status, headers))
+    }
+}
+
+impl<D: Door> Default for Pass<D> {
+    #[inline]
+    fn default() -> Self {
+        Self { told: None, rest: None }
+    }
+}
+
+impl<D: Door> Rest<D> {
+    fn counted(rule: &Arc<Rule<D>>, decision: Decision, now_ms: f64) -> Self {
+        let shown = Some(Shown { rule: Arc::clone(rule), decision, now_ms });
         Self { ending: Ending::none(), shown, more: None, manners: rule.manners, method: Kind::Usual }
     }
 
     /// A request that was admitted just now; its permit is taken from `admission`.
-    #[inline(always)] // so that it is made where it is to be: moving it costs more than making it
+    #[inline(always)] // as above
     pub(crate) fn admitted(head: &D::Head<'_>, rule: &Arc<Rule<D>>, admission: &mut Admission) -> Self {
-        let mut pass = Self::undecided(head, rule, std::mem::take(&mut admission.permit));
+        let mut rest = Self::undecided(head, rule, std::mem::take(&mut admission.permit));
         if rule.shows_allows() {
             let (rule, decision, now_ms) = (Arc::clone(rule), admission.decision, rule.clock.now_ms());
             if rule.limits.len() > 1 {
-                pass.more().each = rule.decisions(admission);
+                rest.more().each = rule.decisions(admission);
             }
-            pass.shown = Shown::Other { rule, decision, now_ms };
+            rest.shown = Some(Shown { rule, decision, now_ms });
         }
-        pass
+        rest
     }
 
     /// A request that passes without a decision.
     #[inline(always)] // as above
     pub(crate) fn undecided(head: &D::Head<'_>, rule: &Rule<D>, permit: Permit) -> Self {
         let (ending, manners, method) = (Ending::holding(permit), rule.manners, Kind::of(head.method()));
-        Self { ending, shown: Shown::Nothing, more: None, manners, method }
+        Self { ending, shown: None, more: None, manners, method }
     }
 
     fn more(&mut self) -> &mut More {
@@ -134,44 +201,19 @@ impl<D: Door> Pass<D> {
         }
     }
 
-    /// What the service is to know of its admission, for the request's extensions; `None` unless the middleware was told to
-    /// [share](crate::Limits::share) it.
     #[inline]
-    pub fn shared(&self) -> Option<&Admitted> {
-        self.more.as_ref()?.admitted.as_ref()
-    }
-
-    /// What the service may keep of the request's slot, for the request's extensions; `None` unless the middleware was told
-    /// to [hold upgrades](crate::Limits::hold_upgrades).
-    #[inline]
-    pub fn upgrade_slot(&self) -> Option<&UpgradeSlot> {
+    fn upgrade_slot(&self) -> Option<&UpgradeSlot> {
         self.more.as_ref()?.slot.as_ref()
     }
 
-    /// The work starts.
+    /// As [`Pass::finish`].
     #[inline]
-    pub fn begin(&mut self) {
-        self.ending.begin(self.manners.on_disconnect == Outcome::Dropped);
-    }
-
-    /// The service failed without a response.
-    pub fn fail(&mut self) {
-        self.ending.fail();
-    }
-
-    /// The service gave a response: tells the client, and gives what the body has to carry. That holds nothing if the
-    /// server will send no body.
-    #[inline]
-    pub fn finish(&mut self, status: u16, headers: &mut D::HeaderMap) -> Ending {
-        match &mut self.shown {
-            Shown::Nothing => {}
-            Shown::Draft(numbers) => Rule::<D>::write_draft(*numbers, headers),
-            Shown::Other { rule, decision, now_ms } => {
-                let heard = self.more.as_mut().is_some_and(|more| more.hear(rule, decision));
-                let now_ms = if heard { rule.clock.now_ms() } else { *now_ms };
-                let each = self.more.as_ref().map(|more| &*more.each).unwrap_or_default();
-                rule.write(decision, now_ms, each, Present::Replace, headers);
-            }
+    fn finish(&mut self, status: u16, headers: &mut D::HeaderMap) -> Ending {
+        if let Some(Shown { rule, decision, now_ms }) = &mut self.shown {
+            let heard = self.more.as_mut().is_some_and(|more| more.hear(rule, decision));
+            let now_ms = if heard { rule.clock.now_ms() } else { *now_ms };
+            let each = self.more.as_ref().map(|more| &*more.each).unwrap_or_default();
+            rule.write(decision, now_ms, each, Present::Replace, headers);
         }
         if self.ending.is_held() {
             self.leave(status);
@@ -195,6 +237,7 @@ impl<D: Door> Pass<D> {
 
 impl<D: Door> fmt::Debug for Pass<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pass").field("ending", &self.ending).finish_non_exhaustive()
+        let ending = self.rest.as_ref().map(|rest| &rest.ending);
+        f.debug_struct("Pass").field("told", &self.told).field("ending", &ending).finish_non_exhaustive()
     }
 }

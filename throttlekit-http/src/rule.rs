@@ -304,12 +304,6 @@ impl<D: Door> Rule<D> {
         limit.fields.draft(decision, now_ms)
     }
 
-    /// Sets the header fields of one response that shows [`draft`](Self::draft) numbers.
-    #[inline]
-    pub(crate) fn write_draft(numbers: [i64; 3], map: &mut D::HeaderMap) {
-        FieldTexts::for_each_draft(numbers, |name, text| D::put(map, name, text, Present::Replace));
-    }
-
     /// Sets the header fields of one response to a request that was decided at `now_ms`.
     pub(crate) fn write(
         &self,

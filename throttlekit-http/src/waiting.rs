@@ -131,7 +131,7 @@ impl<D: Door> Waiting<D> {
         limits: &Limits<D>,
         head: &D::Head<'_>,
         Answered(reply): Answered,
-        pass: &mut Option<Pass<D>>,
+        pass: &mut Pass<D>,
     ) -> Verdict<D> {
         limits.shared.resume(head, &self.asked, reply, pass)
     }

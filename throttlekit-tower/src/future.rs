@@ -51,7 +51,7 @@ pin_project! {
     {
         Passed { #[pin] future: S::Future },
         // With something to tell or to hold. A variant of its own, so that the other one moves no more than the future.
-        Carrying { #[pin] future: S::Future, pass: Option<Pass<F>> },
+        Carrying { #[pin] future: S::Future, pass: Pass<F> },
         Rejected { response: Option<Box<Response<Bytes>>> },
         Waiting { call: Option<Box<WaitingCall<S, B, F>>> },
     }
@@ -74,15 +74,13 @@ where
     /// Decides `request`, and calls `service`, which was polled ready, if that is the answer.
     #[inline]
     pub(crate) fn start(shared: &Shared<F>, service: &mut S, mut request: Request<B>) -> Self {
-        let mut pass = None;
+        let mut pass = Pass::default();
         if let Some(stop) = shared.decide(&RequestHead::new(&request), &mut pass) {
             return Self::stopped(shared, service, request, *stop);
         }
-        if let Some(pass) = &mut pass {
-            begin(pass, &mut request);
-        }
+        begin(&mut pass, &mut request);
         let future = service.call(request);
-        Self { state: if pass.is_some() { State::Carrying { future, pass } } else { State::Passed { future } } }
+        Self { state: if pass.is_empty() { State::Passed { future } } else { State::Carrying { future, pass } } }
     }
 
     #[cold]
@@ -143,15 +141,12 @@ where
     F: Framework,
 {
     /// The state that follows the answer.
-    fn proceed(mut self, verdict: Verdict<F>, pass: Option<Pass<F>>) -> State<S, B, F> {
+    fn proceed(mut self, verdict: Verdict<F>, mut pass: Pass<F>) -> State<S, B, F> {
         match verdict.map(|stop| *stop) {
-            None => match pass {
-                None => State::Passed { future: self.service.call(self.request) },
-                Some(mut pass) => {
-                    begin(&mut pass, &mut self.request);
-                    State::Carrying { future: self.service.call(self.request), pass: Some(pass) }
-                }
-            },
+            None => {
+                begin(&mut pass, &mut self.request);
+                State::Carrying { future: self.service.call(self.request), pass }
+            }
             Some(Stop::Answer(response)) => State::rejected(&self.request, response),
             Some(Stop::Wait(waiting)) => {
                 self.waiting = waiting;
@@ -177,19 +172,15 @@ where
             let next = match self.as_mut().project().state.project() {
                 StateProjection::Passed { future } => {
                     return match ready!(future.poll(cx)) {
-                        Ok(response) => {
-                            Poll::Ready(Ok(response.map(|body| F::Bodies::finish(ResponseBody::free(body)))))
-                        }
+                        Ok(response) => Poll::Ready(Ok(free::<_, F>(response))),
                         Err(error) => Poll::Ready(Err(error)),
                     };
                 }
                 StateProjection::Carrying { future, pass } => {
                     return Poll::Ready(match ready!(future.poll(cx)) {
-                        Ok(response) => Ok(finished(response, pass.as_mut())),
+                        Ok(response) => Ok(finished(response, pass)),
                         Err(error) => {
-                            if let Some(pass) = pass {
-                                pass.fail();
-                            }
+                            pass.fail();
                             Err(error)
                         }
                     });
@@ -202,7 +193,7 @@ where
                     let waiting = call.as_mut().expect("a waiting call is taken only to leave this state");
                     let answer = ready!(waiting.waiting.poll_answer(cx));
                     let call = call.take().expect("it was there a line before");
-                    let mut pass = None;
+                    let mut pass = Pass::default();
                     let verdict =
                         call.waiting.conclude(&call.shared, &RequestHead::new(&call.request), answer, &mut pass);
                     call.proceed(verdict, pass)
@@ -213,16 +204,24 @@ where
     }
 }
 
+/// The response of the inner service, which holds nothing.
+#[inline]
+fn free<B, F: Framework<Bodies: Bodies<B>>>(response: Response<B>) -> Response<<F::Bodies as Bodies<B>>::Body> {
+    response.map(|body| F::Bodies::finish(ResponseBody::free(body)))
+}
+
 /// The response of the inner service with what we add.
 #[inline]
-fn finished<B, F>(mut response: Response<B>, pass: Option<&mut Pass<F>>) -> Response<<F::Bodies as Bodies<B>>::Body>
+fn finished<B, F>(mut response: Response<B>, pass: &mut Pass<F>) -> Response<<F::Bodies as Bodies<B>>::Body>
 where
     B: Body,
     F: Framework<Bodies: Bodies<B>>,
 {
     let status = response.status().as_u16();
-    let ending = pass.map(|pass| pass.finish(status, response.headers_mut())).unwrap_or_default();
-    response.map(|body| F::Bodies::finish(ResponseBody::passed(body, ending)))
+    match pass.finish(status, response.headers_mut()) {
+        None => free::<_, F>(response),
+        Some(ending) => response.map(|body| F::Bodies::finish(ResponseBody::passed(body, ending))),
+    }
 }
 
 impl<S, B, F> fmt::Debug for ResponseFuture<S, B, F>

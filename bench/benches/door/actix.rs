@@ -14,7 +14,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::test::TestRequest;
 use actix_web::{Error, HttpResponse};
-use bench::rival::{Limit, gcra, shown};
+use bench::rival::{Limit, SHOWN_COST, gcra, shown};
 use throttlekit::headers::{HeaderFamily, HeaderSet};
 use throttlekit::{Guard, Limiter, SystemClock};
 use throttlekit_actix::Throttle;
@@ -89,7 +89,8 @@ where
 /// If a limit is refused.
 pub(crate) fn all() -> Result<Vec<Stack>, Box<dyn StdError>> {
     let slots = Throttle::builder_for(Guard::fixed(100)?, SystemClock::new()).headers(HeaderSet::EMPTY).build()?;
-    let headers = Throttle::builder(shown(SystemClock::new())?).headers(HeaderFamily::Draft).build()?;
+    let headers =
+        Throttle::builder(shown(SystemClock::new())?).cost(SHOWN_COST).headers(HeaderFamily::Draft).build()?;
     Ok(vec![
         door(BARE, Bare { fields: false }),
         door("actix bare, three fields", Bare { fields: true }),

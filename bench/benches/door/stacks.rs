@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, MatchedPath};
 use bench::clock::TscClock;
-use bench::rival::{Limit, gcra, shown};
+use bench::rival::{Limit, SHOWN_COST, gcra, shown};
 use governor::clock::QuantaInstant;
 use governor::middleware::RateLimitingMiddleware;
 use http::header::{HeaderName, HeaderValue};
@@ -131,7 +131,7 @@ pub(crate) fn all() -> Result<Vec<Stack>, Box<dyn Error>> {
         tower("ThrottleKit", ours(SystemClock::new())?.headers(HeaderSet::EMPTY).build()?),
         tower(
             "ThrottleKit, headers",
-            ThrottleLayer::builder(shown(SystemClock::new())?).headers(HeaderFamily::Draft).build()?,
+            ThrottleLayer::builder(shown(SystemClock::new())?).cost(SHOWN_COST).headers(HeaderFamily::Draft).build()?,
         ),
         tower(
             "ThrottleKit, slots",
@@ -140,7 +140,7 @@ pub(crate) fn all() -> Result<Vec<Stack>, Box<dyn Error>> {
         tower("ThrottleKit, shared clock", ours(TscClock::new())?.headers(HeaderSet::EMPTY).build()?),
         tower(
             "ThrottleKit, shared clock, headers",
-            ThrottleLayer::builder(shown(TscClock::new())?).headers(HeaderFamily::Draft).build()?,
+            ThrottleLayer::builder(shown(TscClock::new())?).cost(SHOWN_COST).headers(HeaderFamily::Draft).build()?,
         ),
         door("tower_governor", BARE, theirs(&mut config())?.layer(Bare)),
         door("tower_governor, headers", BARE, theirs(&mut config().use_headers())?.layer(Bare)),
@@ -153,6 +153,7 @@ pub(crate) fn all() -> Result<Vec<Stack>, Box<dyn Error>> {
         axum(
             "axum, ThrottleKit, headers",
             throttlekit_axum::ThrottleLayer::builder(shown(SystemClock::new())?)
+                .cost(SHOWN_COST)
                 .headers(HeaderFamily::Draft)
                 .build()?,
         ),

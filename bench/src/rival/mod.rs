@@ -12,7 +12,9 @@ use std::hint::black_box;
 
 pub use arithmetic::Limit;
 pub use floor::Floor;
-pub use ours::{Batched, States, ThroughAdmit, ThroughLimiter, ThroughTable, gcra, seeded_table, shown, state_table};
+pub use ours::{
+    Batched, SHOWN_COST, States, ThroughAdmit, ThroughLimiter, ThroughTable, gcra, seeded_table, shown, state_table,
+};
 pub use peer::{Peer, SipBuilder, governor_keyed, governor_with};
 pub use sharded::Sharded;
 

@@ -6,7 +6,7 @@ use throttlekit::store::Keyspace;
 use throttlekit::store::memory::Table;
 use throttlekit::{
     Admission, Admit, Ask, BuildError, Clock, Decision, DynLimiter, Error, Gcra, Limiter, MAX_SAFE, Permit, Program,
-    Run, TokenBucket,
+    Run,
 };
 
 use super::Rival;
@@ -24,15 +24,18 @@ pub fn gcra(limit: Limit) -> Result<Gcra, BuildError> {
     Gcra::builder().limit(1.0).period_ms(limit.interval_ms).burst(limit.burst).build()
 }
 
-/// A limit that admits every request of a run too, of as many digits as limits in use have: where its numbers are shown.
+/// A limit of as many digits as limits in use have, where its numbers are shown. It admits every request of a run too, if
+/// each costs [`SHOWN_COST`]: four million a second come back.
 ///
 /// # Errors
 ///
 /// If it is not one that the strategy takes.
 pub fn shown(clock: impl Clock) -> Result<impl DynLimiter, BuildError> {
-    let limit = TokenBucket::builder().capacity(5_000.0).refill_per_sec(1e9).build()?;
-    Ok(Limiter::builder(limit).clock(clock).build())
+    Ok(Limiter::builder(gcra(Limit { interval_ms: 0.01, burst: 5_000.0 })?).clock(clock).build())
 }
+
+/// The units of a request to a limit that is [`shown`].
+pub const SHOWN_COST: f64 = 0.025;
 
 /// A table for `keys` keys: the default bound, or twice the keys where that is too small.
 ///
