@@ -98,7 +98,7 @@ fn run(options: &Options) -> Result<(), Error> {
         "ci" => ci::run(&workspace, options),
         "api" => api::check(&workspace, true).map(drop),
         "loom" => test::loom(&workspace).map(drop),
-        "miri" => test::miri(&workspace).map(drop),
+        "miri" => test::miri(&workspace)?.map(drop).ok_or_else(|| ci::NO_MIRI.into()),
         "fuzz" => fuzz::run(&workspace, options.seconds),
         unknown => Err(format!("no task is called {unknown:?}\n\n{USAGE}").into()),
     }

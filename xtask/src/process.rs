@@ -27,8 +27,40 @@ pub(crate) fn cargo_of(toolchain: &str) -> Command {
     command
 }
 
+/// The full name of a toolchain of `channel`, such as `1.85` or `nightly`, that has `components`. What is missing of it is
+/// installed; `None` without rustup, or where rustup cannot fetch it, which it says itself.
+pub(crate) fn toolchain(channel: &str, components: &[&str]) -> Option<String> {
+    let find = || toolchains().into_iter().find(|name| is_of(channel, name));
+    if let Some(name) = find() {
+        // Not installed anew, which would move a nightly that is there to another day.
+        let complete = components.is_empty() || has(&name, components) || add(&name, components);
+        return complete.then_some(name);
+    }
+    let mut install = Command::new("rustup");
+    install.args(["toolchain", "install", channel, "--profile", "minimal", "--no-self-update"]);
+    if !components.is_empty() {
+        install.args(["--component", &components.join(",")]);
+    }
+    run(&mut install).ok().and_then(|()| find())
+}
+
+/// Whether the toolchain called `name` is of `channel`: `1.8` is not that of `1.85.1-x86_64-unknown-linux-gnu`.
+fn is_of(channel: &str, name: &str) -> bool {
+    name.strip_prefix(channel).is_some_and(|rest| rest.starts_with(['.', '-']))
+}
+
+fn has(toolchain: &str, components: &[&str]) -> bool {
+    let mut list = Command::new("rustup");
+    let listed = output(list.args(["component", "list", "--installed", "--toolchain", toolchain])).unwrap_or_default();
+    components.iter().all(|wanted| listed.lines().any(|line| line.starts_with(wanted)))
+}
+
+fn add(toolchain: &str, components: &[&str]) -> bool {
+    run(Command::new("rustup").args(["component", "add", "--toolchain", toolchain]).args(components)).is_ok()
+}
+
 /// The toolchains that rustup has, by their full names; none without rustup.
-pub(crate) fn toolchains() -> Vec<String> {
+fn toolchains() -> Vec<String> {
     let listed = Command::new("rustup").args(["toolchain", "list"]).stderr(Stdio::null()).output();
     let text = listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
@@ -123,7 +155,16 @@ fn failed_to_start(command: &Command, error: &std::io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::passed_in;
+    use super::{is_of, passed_in};
+
+    #[test]
+    fn tells_whose_channel_a_toolchain_is() {
+        for name in ["1.85-x86_64-unknown-linux-gnu", "1.85.1-x86_64-unknown-linux-gnu"] {
+            assert!(is_of("1.85", name) && !is_of("1.8", name) && !is_of("1.85.0", name), "{name}");
+        }
+        assert!(is_of("nightly", "nightly-2026-11-01-x86_64-unknown-linux-gnu"));
+        assert!(!is_of("nightly", "stable-x86_64-unknown-linux-gnu"));
+    }
 
     #[test]
     fn reads_the_count_of_a_result_line() {

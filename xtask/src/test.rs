@@ -1,6 +1,6 @@
 //! All tests.
 
-use crate::process::{cargo_of, run_tests, toolchains};
+use crate::process::{cargo_of, run_tests, toolchain};
 use crate::workspace::Workspace;
 use crate::{Error, packages, services, vectors};
 
@@ -45,12 +45,11 @@ pub(crate) fn loom(workspace: &Workspace) -> Result<u64, Error> {
     )
 }
 
-/// The tests named `miri_`, which are small enough for an interpreter.
-pub(crate) fn miri(workspace: &Workspace) -> Result<u64, Error> {
-    let Some(nightly) = miri_toolchain() else {
-        return Err("no toolchain has Miri: rustup toolchain install nightly --component miri,rust-src".into());
-    };
-    run_tests(
+/// The tests named `miri_`, which are small enough for an interpreter, and how many passed; `None` where no toolchain can be
+/// had that has Miri and the sources that it needs.
+pub(crate) fn miri(workspace: &Workspace) -> Result<Option<u64>, Error> {
+    let Some(nightly) = toolchain("nightly", &["miri", "rust-src"]) else { return Ok(None) };
+    let passed = run_tests(
         cargo_of(&nightly)
             .current_dir(workspace.root())
             .args(["miri", "test", "--package=throttlekit", "--lib", "--tests", "--target-dir"])
@@ -58,17 +57,6 @@ pub(crate) fn miri(workspace: &Workspace) -> Result<u64, Error> {
             .arg("miri_")
             // The tests read no file and no real time but through the clock; isolation would refuse that.
             .env("MIRIFLAGS", "-Zmiri-disable-isolation"),
-    )
-}
-
-/// An installed toolchain that can run Miri, and has the sources that Miri needs.
-pub(crate) fn miri_toolchain() -> Option<String> {
-    toolchains().into_iter().filter(|name| name.starts_with("nightly")).find(|name| {
-        let listed = std::process::Command::new("rustup")
-            .args(["component", "list", "--installed", "--toolchain", name])
-            .output()
-            .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
-            .unwrap_or_default();
-        ["miri", "rust-src"].iter().all(|wanted| listed.lines().any(|line| line.starts_with(wanted)))
-    })
+    )?;
+    Ok(Some(passed))
 }
