@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 #[cfg(feature = "config")]
 use throttlekit::policy::Guarded;
-use throttlekit::{Admission, Admit, Ask, Error, FailMode, Permit, Run};
+use throttlekit::{Admission, Admit, Ask, Decision, Error, FailMode, Permit, Run};
 
 use crate::admitted::Admitted;
 use crate::door::{Door, Present};
@@ -114,21 +114,23 @@ impl<D: Door> Shared<D> {
         // Put together where it is needed only: of a limiter in memory it is not.
         let ask = || Ask::new(key).cost(cost).priority(priority);
         match &rule.asked {
-            Asked::Limiter(limiter) => {
-                let shown = rule.shows_allows();
-                let (now_ms, answer) =
-                    if shown { limiter.check_timed(key, cost) } else { (0.0, limiter.check(key, cost)) };
-                match answer {
-                    Run::Ready(Some(Ok(decision))) if decision.allowed && !self.hooks.share => {
-                        if shown {
-                            pass.tell(rule, decision, now_ms);
-                        }
+            // Answers are looked at where they are: of fields that were written just now, processors are slow to read
+            // several at once.
+            Asked::Limiter(limiter) if rule.shows_allows() => {
+                let timed = limiter.check_timed(key, cost);
+                match allowed(&timed.1) {
+                    Some(decision) if !self.hooks.share => {
+                        pass.tell(rule, decision, timed.0);
                         None
                     }
-                    answer => {
-                        let answer = answer.map(|answer| answer.map(Admission::rate));
-                        self.answered(head, rule, &ask(), answer, pass)
-                    }
+                    _ => self.rated(head, rule, &ask(), timed.1, pass),
+                }
+            }
+            Asked::Limiter(limiter) => {
+                let answer = limiter.check(key, cost);
+                match allowed(&answer) {
+                    Some(_) if !self.hooks.share => None,
+                    _ => self.rated(head, rule, &ask(), answer, pass),
                 }
             }
             Asked::Admit(admit) => self.ask_all(head, rule, &**admit, &ask(), pass),
@@ -173,6 +175,19 @@ impl<D: Door> Shared<D> {
             Ok(entry) => self.conclude(head, rule, ask, entry.into(), pass),
             Err(answer) => Some(self.wait(rule, ask, Answering::Guarded(answer))),
         }
+    }
+
+    /// As [`answered`](Self::answered), of a limiter.
+    #[inline(never)]
+    fn rated(
+        &self,
+        head: &D::Head<'_>,
+        rule: &Arc<Rule<D>>,
+        ask: &Ask<'_>,
+        answer: Run<Result<Decision, Error>>,
+        pass: &mut Pass<D>,
+    ) -> Verdict<D> {
+        self.answered(head, rule, ask, answer.map(|answer| answer.map(Admission::rate)), pass)
     }
 
     /// Goes on with what the limits answered, if they have.
@@ -364,6 +379,15 @@ impl<D: Door> Shared<D> {
             ));
             self.hooks.misconfigured(&rule.failure(head, &error));
         }
+    }
+}
+
+/// The decision of a limiter, if it allows the request.
+#[inline]
+fn allowed(answer: &Run<Result<Decision, Error>>) -> Option<&Decision> {
+    match answer {
+        Run::Ready(Some(Ok(decision))) if decision.allowed => Some(decision),
+        _ => None,
     }
 }
 

@@ -84,10 +84,10 @@ impl Kind {
 impl<D: Door> Pass<D> {
     /// A request of a rule with one limit was decided at `now_ms`, is shown and holds nothing.
     #[inline]
-    pub(crate) fn tell(&mut self, rule: &Arc<Rule<D>>, decision: Decision, now_ms: f64) {
-        self.told = rule.draft(&decision, now_ms);
+    pub(crate) fn tell(&mut self, rule: &Arc<Rule<D>>, decision: &Decision, now_ms: f64) {
+        self.told = rule.draft(decision, now_ms);
         if self.told.is_none() {
-            self.rest = Some(Rest::counted(rule, decision, now_ms));
+            self.rest = Some(Rest::counted(rule, *decision, now_ms));
         }
     }
 

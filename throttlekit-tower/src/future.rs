@@ -79,8 +79,11 @@ where
             return Self::stopped(shared, service, request, *stop);
         }
         begin(&mut pass, &mut request);
-        let future = service.call(request);
-        Self { state: if pass.is_empty() { State::Passed { future } } else { State::Carrying { future, pass } } }
+        // Each made where it stays: a future that is made first and then put into a state is moved once more.
+        if pass.is_empty() {
+            return Self { state: State::Passed { future: service.call(request) } };
+        }
+        Self { state: State::Carrying { future: service.call(request), pass } }
     }
 
     #[cold]
