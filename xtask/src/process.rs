@@ -30,18 +30,20 @@ pub(crate) fn cargo_of(toolchain: &str) -> Command {
 /// The full name of a toolchain of `channel`, such as `1.85` or `nightly`, that has `components`. What is missing of it is
 /// installed; `None` without rustup, or where rustup cannot fetch it, which it says itself.
 pub(crate) fn toolchain(channel: &str, components: &[&str]) -> Option<String> {
-    let find = || toolchains().into_iter().find(|name| is_of(channel, name));
-    if let Some(name) = find() {
-        // Not installed anew, which would move a nightly that is there to another day.
-        let complete = components.is_empty() || has(&name, components) || add(&name, components);
-        return complete.then_some(name);
+    let of_channel = || toolchains().into_iter().filter(|name| is_of(channel, name));
+    if let Some(complete) = of_channel().find(|name| has(name, components)) {
+        return Some(complete);
+    }
+    // Not installed anew, which would move a nightly that is there to another day.
+    if let Some(name) = of_channel().next() {
+        return add(&name, components).then_some(name);
     }
     let mut install = Command::new("rustup");
     install.args(["toolchain", "install", channel, "--profile", "minimal", "--no-self-update"]);
     if !components.is_empty() {
         install.args(["--component", &components.join(",")]);
     }
-    run(&mut install).ok().and_then(|()| find())
+    run(&mut install).ok().and_then(|()| of_channel().next())
 }
 
 /// Whether the toolchain called `name` is of `channel`: `1.8` is not that of `1.85.1-x86_64-unknown-linux-gnu`.
@@ -50,6 +52,9 @@ fn is_of(channel: &str, name: &str) -> bool {
 }
 
 fn has(toolchain: &str, components: &[&str]) -> bool {
+    if components.is_empty() {
+        return true;
+    }
     let mut list = Command::new("rustup");
     let listed = output(list.args(["component", "list", "--installed", "--toolchain", toolchain])).unwrap_or_default();
     components.iter().all(|wanted| listed.lines().any(|line| line.starts_with(wanted)))
