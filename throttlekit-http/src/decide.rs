@@ -123,14 +123,14 @@ impl<D: Door> Shared<D> {
                         pass.tell(rule, decision, timed.0);
                         None
                     }
-                    _ => self.rated(head, rule, &ask(), timed.1, pass),
+                    _ => self.answered(head, rule, &ask(), rated(timed.1), pass),
                 }
             }
             Asked::Limiter(limiter) => {
                 let answer = limiter.check(key, cost);
                 match allowed(&answer) {
                     Some(_) if !self.hooks.share => None,
-                    _ => self.rated(head, rule, &ask(), answer, pass),
+                    _ => self.answered(head, rule, &ask(), rated(answer), pass),
                 }
             }
             Asked::Admit(admit) => self.ask_all(head, rule, &**admit, &ask(), pass),
@@ -175,19 +175,6 @@ impl<D: Door> Shared<D> {
             Ok(entry) => self.conclude(head, rule, ask, entry.into(), pass),
             Err(answer) => Some(self.wait(rule, ask, Answering::Guarded(answer))),
         }
-    }
-
-    /// As [`answered`](Self::answered), of a limiter.
-    #[inline(never)]
-    fn rated(
-        &self,
-        head: &D::Head<'_>,
-        rule: &Arc<Rule<D>>,
-        ask: &Ask<'_>,
-        answer: Run<Result<Decision, Error>>,
-        pass: &mut Pass<D>,
-    ) -> Verdict<D> {
-        self.answered(head, rule, ask, answer.map(|answer| answer.map(Admission::rate)), pass)
     }
 
     /// Goes on with what the limits answered, if they have.
@@ -389,6 +376,12 @@ fn allowed(answer: &Run<Result<Decision, Error>>) -> Option<&Decision> {
         Run::Ready(Some(Ok(decision))) if decision.allowed => Some(decision),
         _ => None,
     }
+}
+
+/// What a limiter answered, as an admission.
+#[cold] // what is allowed comes here only to be shared
+fn rated(answer: Run<Result<Decision, Error>>) -> Run<Result<Admission, Error>> {
+    answer.map(|answer| answer.map(Admission::rate))
 }
 
 impl<D: Door> fmt::Debug for Stop<D> {
