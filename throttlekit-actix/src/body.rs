@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -39,18 +40,15 @@ pin_project! {
 }
 
 impl<B: MessageBody> ResponseBody<B> {
-    /// A body of the inner service, which carries `ending`. If there is nothing to send, the work is over.
-    pub(crate) fn passed(body: B, mut ending: Ending) -> Self {
-        if !ending.is_held() {
-            return Self::free(body);
-        }
+    /// A body of the inner service, which carries what `ending` is. If there is nothing to send, the work is over.
+    pub(crate) fn passed(body: B, ending: &mut Ending) -> Self {
         let left = match body.size() {
             BodySize::None => Some(0),
             BodySize::Sized(size) => Some(size),
             BodySize::Stream => None,
         };
         ending.frame(left == Some(0));
-        Self { kind: Kind::Passed { body, ending, left } }
+        Self { kind: Kind::Passed { body, ending: mem::take(ending), left } }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -71,6 +72,9 @@ impl<S: Service<ServiceRequest>> ResponseFuture<S> {
             return Self { state: State::stopped(shared, service, request, *stop) };
         }
         if pass.is_empty() {
+            // With nothing left to drop if the call panics, the future is made where it stays.
+            #[allow(clippy::mem_forget)] // it is empty
+            mem::forget(pass);
             return Self { state: State::Passed { future: service.call(request) } };
         }
         Self { state: State::carrying(service, request, pass) }
@@ -170,7 +174,7 @@ fn finished<B: MessageBody>(mut response: ServiceResponse<B>, pass: &mut Pass) -
 fn failed(error: Error, pass: &mut Pass) -> Error {
     let status = error.as_response_error().status_code().as_u16();
     // The response is made elsewhere, so there is no header field of ours on it.
-    if let Some(mut ending) = pass.finish(status, &mut HeaderMap::new()) {
+    if let Some(ending) = pass.finish(status, &mut HeaderMap::new()) {
         ending.complete();
     }
     error

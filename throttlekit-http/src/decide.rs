@@ -237,7 +237,10 @@ impl<D: Door> Shared<D> {
         pass: &mut Pass<D>,
     ) {
         if admission.permit.is_held() || rule.shows_allows() || self.hooks.share {
-            let rest = pass.carry(Rest::admitted(head, rule, admission));
+            let rest = pass.carry(head, rule, &mut admission.permit);
+            if rule.shows_allows() {
+                rest.show(rule, admission);
+            }
             self.equip(rest, rule, self.shared_with(rule, ask, admission));
         }
     }
@@ -295,12 +298,12 @@ impl<D: Door> Shared<D> {
         head: &D::Head<'_>,
         rule: &Arc<Rule<D>>,
         error: &Error,
-        slots: Permit,
+        mut slots: Permit,
         pass: &mut Pass<D>,
     ) -> Verdict<D> {
         let verdict = self.fail(head, rule, error);
         if verdict.is_none() && slots.is_held() {
-            self.equip(pass.carry(Rest::undecided(head, rule, slots)), rule, None);
+            self.equip(pass.carry(head, rule, &mut slots), rule, None);
         }
         verdict
     }
@@ -320,7 +323,7 @@ impl<D: Door> Shared<D> {
         self.hooks.limited(&limited);
         if shadow {
             if let Some(shared) = self.shared_with(rule, ask, admission) {
-                pass.carry(Rest::undecided(head, rule, Permit::none())).share(shared);
+                pass.carry(head, rule, &mut Permit::none()).share(shared);
             }
             return None;
         }

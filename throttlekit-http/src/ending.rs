@@ -40,12 +40,13 @@ impl Ending {
     /// Holds nothing.
     #[inline]
     pub fn none() -> Self {
-        Self::holding(Permit::none())
+        Self { permit: Permit::none(), completed: Outcome::Completed, watch: None }
     }
 
+    /// Holds what `permit` holds.
     #[inline]
-    pub(crate) fn holding(permit: Permit) -> Self {
-        Self { permit, completed: Outcome::Completed, watch: None }
+    pub(crate) fn hold(&mut self, permit: &mut Permit) {
+        self.permit = std::mem::take(permit);
     }
 
     pub(crate) fn watched(mut self, observer: Arc<dyn Observer>, policy: Arc<dyn Named>) -> Self {

@@ -91,10 +91,14 @@ impl<D: Door> Pass<D> {
         }
     }
 
-    /// A request takes `rest` along.
+    /// A request of `rule` takes something along, and holds `permit`.
     #[inline(always)] // so that it is made where it is to be: moving it costs more than making it
-    pub(crate) fn carry(&mut self, rest: Rest<D>) -> &mut Rest<D> {
-        self.rest.insert(rest)
+    pub(crate) fn carry(&mut self, head: &D::Head<'_>, rule: &Rule<D>, permit: &mut Permit) -> &mut Rest<D> {
+        let rest = self.rest.get_or_insert_with(Rest::none);
+        rest.ending.hold(permit);
+        rest.manners = rule.manners;
+        rest.method = Kind::of(head.method());
+        rest
     }
 
     /// Whether a request takes nothing along.
@@ -132,14 +136,14 @@ impl<D: Door> Pass<D> {
         }
     }
 
-    /// The service gave a response: tells the client, and gives what the body has to carry, if anything. That holds nothing if
-    /// the server will send no body.
+    /// The service gave a response: tells the client, and gives what the body has to carry, if anything. The body takes it from
+    /// there. It is `None` if nothing is held any more, as where the server will send no body.
     #[inline]
-    pub fn finish(&mut self, status: u16, headers: &mut D::HeaderMap) -> Option<Ending> {
+    pub fn finish(&mut self, status: u16, headers: &mut D::HeaderMap) -> Option<&mut Ending> {
         if let Some(numbers) = self.told {
             FieldTexts::for_each_draft(numbers, |name, text| D::put(headers, name, text, Present::Replace));
         }
-        Some(self.rest.as_mut()?.finish(status, headers))
+        self.rest.as_mut()?.finish(status, headers)
     }
 }
 
@@ -156,25 +160,18 @@ impl<D: Door> Rest<D> {
         Self { ending: Ending::none(), shown, more: None, manners: rule.manners, method: Kind::Usual }
     }
 
-    /// A request that was admitted just now; its permit is taken from `admission`.
-    #[inline(always)] // as above
-    pub(crate) fn admitted(head: &D::Head<'_>, rule: &Arc<Rule<D>>, admission: &mut Admission) -> Self {
-        let mut rest = Self::undecided(head, rule, std::mem::take(&mut admission.permit));
-        if rule.shows_allows() {
-            let (rule, decision, now_ms) = (Arc::clone(rule), admission.decision, rule.clock.now_ms());
-            if rule.limits.len() > 1 {
-                rest.more().each = rule.decisions(admission);
-            }
-            rest.shown = Some(Shown { rule, decision, now_ms });
+    /// A request that was admitted just now is shown.
+    #[inline]
+    pub(crate) fn show(&mut self, rule: &Arc<Rule<D>>, admission: &Admission) {
+        if rule.limits.len() > 1 {
+            self.more().each = rule.decisions(admission);
         }
-        rest
+        self.shown = Some(Shown { rule: Arc::clone(rule), decision: admission.decision, now_ms: rule.clock.now_ms() });
     }
 
-    /// A request that passes without a decision.
     #[inline(always)] // as above
-    pub(crate) fn undecided(head: &D::Head<'_>, rule: &Rule<D>, permit: Permit) -> Self {
-        let (ending, manners, method) = (Ending::holding(permit), rule.manners, Kind::of(head.method()));
-        Self { ending, shown: None, more: None, manners, method }
+    fn none() -> Self {
+        Self { ending: Ending::none(), shown: None, more: None, manners: Manners::default(), method: Kind::Usual }
     }
 
     fn more(&mut self) -> &mut More {
@@ -208,7 +205,7 @@ impl<D: Door> Rest<D> {
 
     /// As [`Pass::finish`].
     #[inline]
-    fn finish(&mut self, status: u16, headers: &mut D::HeaderMap) -> Ending {
+    fn finish(&mut self, status: u16, headers: &mut D::HeaderMap) -> Option<&mut Ending> {
         if let Some(Shown { rule, decision, now_ms }) = &mut self.shown {
             let heard = self.more.as_mut().is_some_and(|more| more.hear(rule, decision));
             let now_ms = if heard { rule.clock.now_ms() } else { *now_ms };
@@ -220,7 +217,7 @@ impl<D: Door> Rest<D> {
         }
         // What the service was given to keep counts from here on, not what is left of this.
         self.more = None;
-        std::mem::take(&mut self.ending)
+        Some(&mut self.ending).filter(|ending| ending.is_held())
     }
 
     fn leave(&mut self, status: u16) {

@@ -1,6 +1,7 @@
 //! The response body: the inner one with what it holds, or one of ours.
 
 use std::fmt;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -54,13 +55,10 @@ impl<B> Bodies<B> for Plain {
 }
 
 impl<B: Body> ResponseBody<B> {
-    /// A body of the inner service, which carries `ending`. If it has ended already, so has the work.
-    pub(crate) fn passed(body: B, mut ending: Ending) -> Self {
-        if !ending.is_held() {
-            return Self::free(body);
-        }
+    /// A body of the inner service, which carries what `ending` is. If it has ended already, so has the work.
+    pub(crate) fn passed(body: B, ending: &mut Ending) -> Self {
         ending.frame(ended(&body));
-        Self { kind: Kind::Passed { body, ending } }
+        Self { kind: Kind::Passed { body, ending: mem::take(ending) } }
     }
 }
 

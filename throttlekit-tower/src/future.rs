@@ -78,11 +78,13 @@ where
         if let Some(stop) = shared.decide(&RequestHead::new(&request), &mut pass) {
             return Self::stopped(shared, service, request, *stop);
         }
-        begin(&mut pass, &mut request);
-        // Each made where it stays: a future that is made first and then put into a state is moved once more.
         if pass.is_empty() {
+            // With nothing left to drop if the call panics, the future is made where it stays.
+            #[allow(clippy::mem_forget)] // it is empty
+            mem::forget(pass);
             return Self { state: State::Passed { future: service.call(request) } };
         }
+        begin(&mut pass, &mut request);
         Self { state: State::Carrying { future: service.call(request), pass } }
     }
 
