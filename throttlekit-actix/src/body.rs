@@ -25,11 +25,16 @@ pin_project! {
 pin_project! {
     #[project = KindProjection]
     enum Kind<B> {
+        // Nothing is held.
+        Free {
+            #[pin]
+            body: B,
+        },
         Passed {
             #[pin]
             body: B,
             ending: Ending,
-            // How many bytes are to come, if that was said. Kept up while anything is held.
+            // How many bytes are to come, if that was said.
             left: Option<u64>,
         },
         Own {
@@ -56,7 +61,7 @@ impl<B> ResponseBody<B> {
     /// A body of the inner service that holds nothing.
     #[inline]
     pub(crate) fn free(body: B) -> Self {
-        Self { kind: Kind::Passed { body, ending: Ending::none(), left: None } }
+        Self { kind: Kind::Free { body } }
     }
 
     /// A body of ours.
@@ -71,23 +76,22 @@ impl<B: MessageBody> MessageBody for ResponseBody<B> {
     #[inline]
     fn size(&self) -> BodySize {
         match &self.kind {
-            Kind::Passed { body, .. } => body.size(),
+            Kind::Free { body } | Kind::Passed { body, .. } => body.size(),
             Kind::Own { body } => body.size(),
         }
     }
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
         match self.project().kind.project() {
+            KindProjection::Free { body } => body.poll_next(cx).map(told),
             KindProjection::Passed { body, ending, left } => {
                 let polled = ready!(body.poll_next(cx));
-                if ending.is_held() {
-                    match &polled {
-                        None => ending.complete(),
-                        Some(Err(_)) => ending.fail(),
-                        Some(Ok(bytes)) => ending.frame(is_last(bytes, left)),
-                    }
+                match &polled {
+                    None => ending.complete(),
+                    Some(Err(_)) => ending.fail(),
+                    Some(Ok(bytes)) => ending.frame(is_last(bytes, left)),
                 }
-                Poll::Ready(polled.map(|part| part.map_err(Into::into)))
+                Poll::Ready(told(polled))
             }
             KindProjection::Own { body } => body.poll_next(cx),
         }
@@ -97,6 +101,7 @@ impl<B: MessageBody> MessageBody for ResponseBody<B> {
     /// the permit would not see that. Such a body is polled.
     fn try_into_bytes(self) -> Result<Bytes, Self> {
         match self.kind {
+            Kind::Free { body } => body.try_into_bytes().map_err(Self::free),
             Kind::Passed { body, ending, .. } if !ending.is_held() => body.try_into_bytes().map_err(Self::free),
             Kind::Own { body } => body.try_into_bytes().map_err(Self::own),
             kind @ Kind::Passed { .. } => Err(Self { kind }),
@@ -109,11 +114,17 @@ impl<B: MessageBody> MessageBody for ResponseBody<B> {
         B: 'static,
     {
         match self.kind {
+            Kind::Free { body } => body.boxed(),
             Kind::Passed { body, ending, .. } if !ending.is_held() => body.boxed(),
             Kind::Own { body } => body,
             kind @ Kind::Passed { .. } => BoxBody::new(Self { kind }),
         }
     }
+}
+
+/// What an inner body gave, with the type of error that all bodies have here.
+fn told<E: Into<Box<dyn Error>>>(polled: Option<Result<Bytes, E>>) -> Option<Result<Bytes, Box<dyn Error>>> {
+    polled.map(|part| part.map_err(Into::into))
 }
 
 /// Whether `bytes` are the last of those that were announced: nobody has to ask for more then.
@@ -127,6 +138,7 @@ fn is_last(bytes: &Bytes, left: &mut Option<u64>) -> bool {
 impl<B> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
+            Kind::Free { .. } => f.debug_struct("Free").finish_non_exhaustive(),
             Kind::Passed { ending, .. } => f.debug_struct("Passed").field("ending", ending).finish_non_exhaustive(),
             Kind::Own { body } => f.debug_struct("Own").field("body", body).finish(),
         }
