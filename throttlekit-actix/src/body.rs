@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use bytes::Bytes;
@@ -83,15 +83,16 @@ impl<B: MessageBody> MessageBody for ResponseBody<B> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
         match self.project().kind.project() {
-            KindProjection::Free { body } => body.poll_next(cx).map(told),
+            KindProjection::Free { body } => body.poll_next(cx).map_err(Into::into),
             KindProjection::Passed { body, ending, left } => {
-                let polled = ready!(body.poll_next(cx));
+                let polled = body.poll_next(cx);
                 match &polled {
-                    None => ending.complete(),
-                    Some(Err(_)) => ending.fail(),
-                    Some(Ok(bytes)) => ending.frame(is_last(bytes, left)),
+                    Poll::Ready(None) => ending.complete(),
+                    Poll::Ready(Some(Err(_))) => ending.fail(),
+                    Poll::Ready(Some(Ok(bytes))) => ending.frame(is_last(bytes, left)),
+                    Poll::Pending => {}
                 }
-                Poll::Ready(told(polled))
+                polled.map_err(Into::into)
             }
             KindProjection::Own { body } => body.poll_next(cx),
         }
@@ -120,11 +121,6 @@ impl<B: MessageBody> MessageBody for ResponseBody<B> {
             kind @ Kind::Passed { .. } => BoxBody::new(Self { kind }),
         }
     }
-}
-
-/// What an inner body gave, with the type of error that all bodies have here.
-fn told<E: Into<Box<dyn Error>>>(polled: Option<Result<Bytes, E>>) -> Option<Result<Bytes, Box<dyn Error>>> {
-    polled.map(|part| part.map_err(Into::into))
 }
 
 /// Whether `bytes` are the last of those that were announced: nobody has to ask for more then.
