@@ -87,7 +87,7 @@ impl<D: Door> Pass<D> {
     pub(crate) fn tell(&mut self, rule: &Arc<Rule<D>>, decision: &Decision, now_ms: f64) {
         self.told = rule.draft(decision, now_ms);
         if self.told.is_none() {
-            self.rest = Some(Rest::counted(rule, *decision, now_ms));
+            self.rest.get_or_insert_with(Rest::none).tell(rule, decision, now_ms);
         }
     }
 
@@ -155,9 +155,14 @@ impl<D: Door> Default for Pass<D> {
 }
 
 impl<D: Door> Rest<D> {
-    fn counted(rule: &Arc<Rule<D>>, decision: Decision, now_ms: f64) -> Self {
-        let shown = Some(Shown { rule: Arc::clone(rule), decision, now_ms });
-        Self { ending: Ending::none(), shown, more: None, manners: rule.manners, method: Kind::Usual }
+    #[inline(always)] // as above
+    fn none() -> Self {
+        Self { ending: Ending::none(), shown: None, more: None, manners: Manners::default(), method: Kind::Usual }
+    }
+
+    /// A request that was decided at `now_ms` is shown.
+    fn tell(&mut self, rule: &Arc<Rule<D>>, decision: &Decision, now_ms: f64) {
+        self.shown = Some(Shown { rule: Arc::clone(rule), decision: *decision, now_ms });
     }
 
     /// A request that was admitted just now is shown.
@@ -166,12 +171,7 @@ impl<D: Door> Rest<D> {
         if rule.limits.len() > 1 {
             self.more().each = rule.decisions(admission);
         }
-        self.shown = Some(Shown { rule: Arc::clone(rule), decision: admission.decision, now_ms: rule.clock.now_ms() });
-    }
-
-    #[inline(always)] // as above
-    fn none() -> Self {
-        Self { ending: Ending::none(), shown: None, more: None, manners: Manners::default(), method: Kind::Usual }
+        self.tell(rule, &admission.decision, rule.clock.now_ms());
     }
 
     fn more(&mut self) -> &mut More {
