@@ -34,8 +34,6 @@ pin_project! {
             #[pin]
             body: B,
             ending: Ending,
-            // How many bytes are to come, if that was said.
-            left: Option<u64>,
         },
         Own {
             #[pin]
@@ -44,24 +42,17 @@ pin_project! {
     }
 }
 
-impl<B: MessageBody> ResponseBody<B> {
-    /// A body of the inner service, which carries what `ending` is. If there is nothing to send, the work is over.
-    pub(crate) fn passed(body: B, ending: &mut Ending) -> Self {
-        let left = match body.size() {
-            BodySize::None => Some(0),
-            BodySize::Sized(size) => Some(size),
-            BodySize::Stream => None,
-        };
-        ending.frame(left == Some(0));
-        Self { kind: Kind::Passed { body, ending: mem::take(ending), left } }
-    }
-}
-
 impl<B> ResponseBody<B> {
     /// A body of the inner service that holds nothing.
     #[inline]
     pub(crate) fn free(body: B) -> Self {
         Self { kind: Kind::Free { body } }
+    }
+
+    /// A body of the inner service, which carries what `ending` is.
+    #[inline]
+    pub(crate) fn passed(body: B, ending: &mut Ending) -> Self {
+        Self { kind: Kind::Passed { body, ending: mem::take(ending) } }
     }
 
     /// A body of ours.
@@ -84,12 +75,12 @@ impl<B: MessageBody> MessageBody for ResponseBody<B> {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
         match self.project().kind.project() {
             KindProjection::Free { body } => body.poll_next(cx).map_err(Into::into),
-            KindProjection::Passed { body, ending, left } => {
+            KindProjection::Passed { body, ending } => {
                 let polled = body.poll_next(cx);
                 match &polled {
                     Poll::Ready(None) => ending.complete(),
                     Poll::Ready(Some(Err(_))) => ending.fail(),
-                    Poll::Ready(Some(Ok(bytes))) => ending.frame(is_last(bytes, left)),
+                    Poll::Ready(Some(Ok(bytes))) => ending.frame(bytes.len(), false),
                     Poll::Pending => {}
                 }
                 polled.map_err(Into::into)
@@ -121,14 +112,6 @@ impl<B: MessageBody> MessageBody for ResponseBody<B> {
             kind @ Kind::Passed { .. } => BoxBody::new(Self { kind }),
         }
     }
-}
-
-/// Whether `bytes` are the last of those that were announced: nobody has to ask for more then.
-fn is_last(bytes: &Bytes, left: &mut Option<u64>) -> bool {
-    left.as_mut().is_some_and(|left| {
-        *left = left.saturating_sub(bytes.len() as u64);
-        *left == 0
-    })
 }
 
 impl<B> fmt::Debug for ResponseBody<B> {

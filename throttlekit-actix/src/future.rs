@@ -7,9 +7,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use actix_web::body::MessageBody;
+use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{CONTENT_LENGTH, HeaderMap};
 use actix_web::{Error, HttpMessage as _};
 use pin_project_lite::pin_project;
 use throttlekit_http as door;
@@ -163,10 +163,23 @@ where
 #[inline]
 fn finished<B: MessageBody>(mut response: ServiceResponse<B>, pass: &mut Pass) -> ServiceResponse<ResponseBody<B>> {
     let status = response.status().as_u16();
-    match pass.finish(status, response.headers_mut()) {
-        None => response.map_body(|_, body| ResponseBody::free(body)),
-        Some(ending) => response.map_body(|_, body| ResponseBody::passed(body, ending)),
+    let Some(ending) = pass.finish(status, response.headers_mut()) else {
+        return response.map_body(|_, body| ResponseBody::free(body));
+    };
+    ending.announce(match response.response().body().size() {
+        BodySize::None => Some(0),
+        BodySize::Sized(size) => Some(size),
+        BodySize::Stream => content_length(response.headers()),
+    });
+    if !ending.is_held() {
+        return response.map_body(|_, body| ResponseBody::free(body));
     }
+    response.map_body(|_, body| ResponseBody::passed(body, ending))
+}
+
+/// How long the body is, as the header fields say.
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// An error of the inner service: actix-web makes the response of it, which is complete then.

@@ -13,7 +13,8 @@ use throttlekit::{Disconnect, Observer, Outcome, Permit, Stage};
 ///
 /// A body says
 ///
-/// - [`frame`](Self::frame) with each frame that it hands out: servers stop asking a body whose declared length is reached,
+/// - [`announce`](Self::announce) before it hands out anything, if it is known how long it is;
+/// - [`frame`](Self::frame) with each frame that it hands out: servers stop asking a body whose announced length is reached,
 ///   so that the last frame is where the work ends;
 /// - [`complete`](Self::complete) at its end, [`fail`](Self::fail) if it breaks off.
 #[must_use = "dropping it ends the request"]
@@ -21,6 +22,8 @@ pub struct Ending {
     permit: Permit,
     /// What a response that is handed over completely counts as.
     completed: Outcome,
+    /// How many bytes of the body are to come; more than there can be where nobody said.
+    left: u64,
     watch: Option<Box<Watch>>,
 }
 
@@ -40,7 +43,7 @@ impl Ending {
     /// Holds nothing.
     #[inline]
     pub fn none() -> Self {
-        Self { permit: Permit::none(), completed: Outcome::Completed, watch: None }
+        Self { permit: Permit::none(), completed: Outcome::Completed, left: u64::MAX, watch: None }
     }
 
     /// Holds what `permit` holds.
@@ -76,10 +79,18 @@ impl Ending {
         }
     }
 
-    /// A frame of the body is handed out, and with `ended` there is no other.
+    /// The body has `bytes`, if that was said, by the body or by a header field. With none, the response is handed over.
     #[inline]
-    pub fn frame(&mut self, ended: bool) {
-        if ended {
+    pub fn announce(&mut self, bytes: Option<u64>) {
+        self.left = bytes.unwrap_or(u64::MAX);
+        self.frame(0, false);
+    }
+
+    /// A frame of the body with `bytes` is handed out, and with `last` there is no other.
+    #[inline]
+    pub fn frame(&mut self, bytes: usize, last: bool) {
+        self.left = self.left.saturating_sub(bytes as u64);
+        if last || self.left == 0 {
             self.complete();
         }
     }

@@ -5,7 +5,7 @@ use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use throttlekit_http::Ending;
@@ -54,19 +54,17 @@ impl<B> Bodies<B> for Plain {
     }
 }
 
-impl<B: Body> ResponseBody<B> {
-    /// A body of the inner service, which carries what `ending` is. If it has ended already, so has the work.
-    pub(crate) fn passed(body: B, ending: &mut Ending) -> Self {
-        ending.frame(ended(&body));
-        Self { kind: Kind::Passed { body, ending: mem::take(ending) } }
-    }
-}
-
 impl<B> ResponseBody<B> {
     /// A body of the inner service that holds nothing.
     #[inline]
     pub(crate) fn free(body: B) -> Self {
         Self { kind: Kind::Free { body } }
+    }
+
+    /// A body of the inner service, which carries what `ending` is.
+    #[inline]
+    pub(crate) fn passed(body: B, ending: &mut Ending) -> Self {
+        Self { kind: Kind::Passed { body, ending: mem::take(ending) } }
     }
 
     /// The body of the inner service.
@@ -88,11 +86,6 @@ impl<B> ResponseBody<B> {
     }
 }
 
-/// Whether a server asks `body` for nothing more: they stop at the declared length too, without asking for the end.
-fn ended<B: Body>(body: &B) -> bool {
-    body.is_end_stream() || body.size_hint().exact() == Some(0)
-}
-
 impl<B> Body for ResponseBody<B>
 where
     B: Body,
@@ -111,7 +104,10 @@ where
                     Poll::Ready(None) => ending.complete(),
                     Poll::Ready(Some(Err(_))) => ending.fail(),
                     // Nothing follows trailers, and servers do not ask whether something does.
-                    Poll::Ready(Some(Ok(frame))) => ending.frame(frame.is_trailers() || ended(&*body)),
+                    Poll::Ready(Some(Ok(frame))) => {
+                        let bytes = frame.data_ref().map_or(0, Buf::remaining);
+                        ending.frame(bytes, frame.is_trailers() || body.is_end_stream());
+                    }
                     Poll::Pending => {}
                 }
                 polled

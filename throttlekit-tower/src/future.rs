@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use throttlekit_http as door;
@@ -223,10 +223,20 @@ where
     F: Framework<Bodies: Bodies<B>>,
 {
     let status = response.status().as_u16();
-    match pass.finish(status, response.headers_mut()) {
-        None => free::<_, F>(response),
-        Some(ending) => response.map(|body| F::Bodies::finish(ResponseBody::passed(body, ending))),
+    let Some(ending) = pass.finish(status, response.headers_mut()) else { return free::<_, F>(response) };
+    let body = response.body();
+    // Servers stop at what a header field says too, if the body itself does not know.
+    ending.announce(body.size_hint().exact().or_else(|| content_length(response.headers())));
+    ending.frame(0, body.is_end_stream());
+    if !ending.is_held() {
+        return free::<_, F>(response);
     }
+    response.map(|body| F::Bodies::finish(ResponseBody::passed(body, ending)))
+}
+
+/// How long the body is, as the header fields say.
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 impl<S, B, F> fmt::Debug for ResponseFuture<S, B, F>

@@ -77,6 +77,7 @@ macro_rules! suite {
                 slots::every_complete_response_counts_as_completed,
                 slots::a_stream_holds_its_slot_until_it_ends,
                 slots::a_declared_length_ends_the_response,
+                slots::a_length_that_only_a_field_says_ends_the_response,
                 slots::a_slow_client_holds_its_slot,
                 slots::a_slow_client_that_goes_away_is_dropped_work,
                 slots::a_client_that_goes_away_in_a_stream_is_dropped_work,

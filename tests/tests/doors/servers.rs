@@ -103,8 +103,12 @@ fn with_claims<B>(mut request: Request<B>) -> Request<B> {
 /// What a service of `http`'s types answers.
 async fn answer(reply: Reply) -> Result<Response<Parts>, Broken> {
     let (status, body) = reply.outcome().await?;
+    let told = body.told;
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+    if let Some(length) = told {
+        response.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
+    }
     response.headers_mut().insert("x-custom", http::HeaderValue::from_static("yes"));
     Ok(response)
 }
@@ -319,7 +323,11 @@ impl Framework for ActixHttp2 {
 async fn reply(reply: Reply) -> Result<HttpResponse<Parts>, Broken> {
     let (status, body) = reply.outcome().await?;
     let status = actix_web::http::StatusCode::from_u16(status).expect("a status");
-    let mut response = HttpResponse::with_body(status, body);
+    let mut builder = HttpResponse::build(status);
+    if let Some(length) = body.told {
+        builder.no_chunking(length);
+    }
+    let mut response = builder.message_body(body).expect("a response");
     response.headers_mut().insert(
         actix_web::http::header::HeaderName::from_static("x-custom"),
         actix_web::http::header::HeaderValue::from_static("yes"),

@@ -58,17 +58,22 @@ impl Reply {
 impl Site {
     /// Lets the next request for a stream, or for a late answer, get what is sent here. The body ends when the sender is dropped.
     pub(crate) fn stream(&self) -> mpsc::UnboundedSender<Part> {
-        self.queue(None)
+        self.queue(None, None)
     }
 
     /// The same with a declared length.
     pub(crate) fn sized(&self, length: u64) -> mpsc::UnboundedSender<Part> {
-        self.queue(Some(length))
+        self.queue(Some(length), None)
     }
 
-    fn queue(&self, length: Option<u64>) -> mpsc::UnboundedSender<Part> {
+    /// The same with a length that a header field says, and the body does not, as of a file or of an answer that is passed on.
+    pub(crate) fn told(&self, length: u64) -> mpsc::UnboundedSender<Part> {
+        self.queue(None, Some(length))
+    }
+
+    fn queue(&self, left: Option<u64>, told: Option<u64>) -> mpsc::UnboundedSender<Part> {
         let (sender, parts) = mpsc::unbounded_channel();
-        let body = Parts { source: Source::Channel(parts), left: length };
+        let body = Parts { source: Source::Channel(parts), left, told };
         self.0.lock().expect("no panic").push_back(body);
         sender
     }
@@ -80,7 +85,7 @@ impl Site {
         match path.rsplit('/').next().unwrap_or_default() {
             "stream" => Reply::Answer(200, queued()),
             "late" => Reply::Late(queued()),
-            "large" => Reply::Answer(200, Parts { source: Source::Zeros, left: Some(LARGE) }),
+            "large" => Reply::Answer(200, Parts { source: Source::Zeros, left: Some(LARGE), told: None }),
             "stuck" => Reply::Stuck,
             "panic" => Reply::Panic,
             "fail" => Reply::Fail,
@@ -104,6 +109,8 @@ pub(crate) struct Parts {
     source: Source,
     /// How many bytes are to come, if that is declared.
     left: Option<u64>,
+    /// What the field `content-length` is to say, if the body itself does not.
+    pub(crate) told: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -122,7 +129,8 @@ impl Parts {
     }
 
     fn text(text: &'static str) -> Self {
-        Self { source: Source::Text(Some(text).filter(|text| !text.is_empty())), left: Some(text.len() as u64) }
+        let source = Source::Text(Some(text).filter(|text| !text.is_empty()));
+        Self { source, left: Some(text.len() as u64), told: None }
     }
 
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {

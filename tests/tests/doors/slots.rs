@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::client::{Client, field, read};
 use crate::servers::{Framework, PATIENCE, Server};
 use crate::setup::Setup;
-use crate::site::{LARGE, Part};
+use crate::site::{LARGE, Part, Site};
 
 impl<F: Framework> Server<F> {
     /// Both slots are there, no more and no fewer.
@@ -44,10 +44,10 @@ struct Exchange<F> {
 }
 
 impl<F: Framework> Exchange<F> {
-    /// Begins one; with `length` that of the body is declared.
-    async fn begin(length: Option<u64>) -> Self {
+    /// Begins one with the body of the site that `body` queues.
+    async fn begin(body: impl FnOnce(&Site) -> UnboundedSender<Part>) -> Self {
         let server = Server::<F>::start(Setup::rules()).await;
-        let parts = length.map_or_else(|| server.site.stream(), |length| server.site.sized(length));
+        let parts = body(&server.site);
         let mut client = server.client().await;
         let response = client.get("/slots/stream").await;
         Self { server, client, response, parts: Some(parts) }
@@ -118,7 +118,7 @@ pub(crate) async fn every_complete_response_counts_as_completed<F: Framework>() 
 }
 
 pub(crate) async fn a_stream_holds_its_slot_until_it_ends<F: Framework>() {
-    let mut exchange = Exchange::<F>::begin(None).await;
+    let mut exchange = Exchange::<F>::begin(Site::stream).await;
     for event in ["data: 1\n\n", "data: 2\n\n"] {
         exchange.pass(event).await;
         assert_eq!(exchange.in_flight(), 1);
@@ -130,7 +130,14 @@ pub(crate) async fn a_stream_holds_its_slot_until_it_ends<F: Framework>() {
 }
 
 pub(crate) async fn a_declared_length_ends_the_response<F: Framework>() {
-    let mut exchange = Exchange::<F>::begin(Some(4)).await;
+    ends_at_four_bytes(Exchange::<F>::begin(|site| site.sized(4)).await).await;
+}
+
+pub(crate) async fn a_length_that_only_a_field_says_ends_the_response<F: Framework>() {
+    ends_at_four_bytes(Exchange::<F>::begin(|site| site.told(4)).await).await;
+}
+
+async fn ends_at_four_bytes<F: Framework>(mut exchange: Exchange<F>) {
     assert_eq!(field(&exchange.response, "content-length"), "4");
     exchange.pass("ab").await;
     assert_eq!(exchange.in_flight(), 1);
@@ -181,7 +188,7 @@ pub(crate) async fn a_client_that_goes_away_before_the_head_is_dropped_work<F: F
 }
 
 pub(crate) async fn a_client_that_goes_away_in_a_stream_is_dropped_work<F: Framework>() {
-    let mut exchange = Exchange::<F>::begin(None).await;
+    let mut exchange = Exchange::<F>::begin(Site::stream).await;
     exchange.pass("data: 1\n\n").await;
     exchange.client.vanish().await;
     drop(exchange.response);
@@ -193,7 +200,7 @@ pub(crate) async fn a_client_that_goes_away_in_a_stream_is_dropped_work<F: Frame
 }
 
 pub(crate) async fn a_body_that_breaks_off_is_dropped_work<F: Framework>() {
-    let mut exchange = Exchange::<F>::begin(None).await;
+    let mut exchange = Exchange::<F>::begin(Site::stream).await;
     exchange.pass("ab").await;
     exchange.say(Part::Broken);
     assert!(read(exchange.response).await.is_err(), "the client sees that it is not whole");
@@ -222,7 +229,7 @@ pub(crate) async fn a_handler_that_fails_counts_as_what_the_client_sees<F: Frame
 }
 
 pub(crate) async fn trailers_belong_to_the_response<F: Framework>() {
-    let mut exchange = Exchange::<F>::begin(None).await;
+    let mut exchange = Exchange::<F>::begin(Site::stream).await;
     exchange.pass("ab").await;
     assert_eq!(exchange.in_flight(), 1);
     exchange.say(Part::Trailers("x-checksum", "7"));
