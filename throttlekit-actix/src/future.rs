@@ -89,7 +89,8 @@ impl<S: Service<ServiceRequest>> State<S> {
             request.extensions_mut().insert(admitted.clone());
         }
         if let Some(slot) = pass.upgrade_slot() {
-            request.extensions_mut().insert(slot.clone());
+            let outer = request.extensions_mut().remove();
+            request.extensions_mut().insert(slot.around(outer));
         }
         pass.begin();
         Self::Carrying { future: service.call(request), pass }

@@ -1,7 +1,7 @@
 //! The end of an admitted request: what it holds is given back once, whatever ends it.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use throttlekit::{Disconnect, Observer, Outcome, Permit, Stage};
 
@@ -148,17 +148,35 @@ impl fmt::Debug for Ending {
 pub struct UpgradeSlot(Arc<Kept>);
 
 #[derive(Debug, Default)]
-struct Kept(Mutex<Option<Ending>>);
+struct Kept(Mutex<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    ending: Option<Ending>,
+    /// That of a middleware further out.
+    outer: Option<UpgradeSlot>,
+}
 
 impl UpgradeSlot {
+    /// What to put into a request in which `outer` is: whoever keeps it keeps both.
+    #[must_use]
+    pub fn around(&self, outer: Option<Self>) -> Self {
+        self.held().outer = outer;
+        self.clone()
+    }
+
     pub(crate) fn keep(&self, ending: Ending) {
-        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(ending);
+        self.held().ending = Some(ending);
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        if let Some(ending) = self.0.get_mut().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(ending) = &mut self.0.get_mut().unwrap_or_else(PoisonError::into_inner).ending {
             ending.complete();
         }
     }

@@ -109,7 +109,8 @@ fn begin<B, F: Framework>(pass: &mut Pass<F>, request: &mut Request<B>) {
         request.extensions_mut().insert(admitted.clone());
     }
     if let Some(slot) = pass.upgrade_slot() {
-        request.extensions_mut().insert(slot.clone());
+        let outer = request.extensions_mut().remove();
+        request.extensions_mut().insert(slot.around(outer));
     }
     pass.begin();
 }

@@ -276,6 +276,15 @@ async fn a_slot_goes_back_with_the_handshake_unless_somebody_keeps_it() {
     kept.lock().expect("no panic").take();
     assert_eq!((guard.report().in_flight, guard.stats().dropped), (0, 0));
 
+    // Whoever keeps one keeps those of all middlewares around.
+    let outer = self::guard();
+    let outermost = guarded(&outer).build().expect("good options").hold_upgrades(true);
+    outermost.layer(layer.layer(keeping(true))).oneshot(request()).await.expect("an answer");
+    assert_eq!((guard.report().in_flight, outer.report().in_flight), (1, 1));
+    kept.lock().expect("no panic").take();
+    assert_eq!((guard.report().in_flight, outer.report().in_flight), (0, 0));
+    assert_eq!((guard.stats().dropped, outer.stats().dropped), (0, 0));
+
     // Any other response: keeping it holds nothing.
     let inner = Arc::clone(&kept);
     let usual = layer.layer(service_fn(move |request: Request<()>| {
