@@ -1,5 +1,6 @@
 //! What one request is asked for: its plan, its cost, how much it matters.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -78,7 +79,7 @@ const DEFAULT_TTL: Duration = Duration::from_secs(60);
 /// Terms by key from an asynchronous function, such as a query for the plan of an API key, remembered for a while in
 /// bounded memory. Requests that ask for one key at a time share one call.
 ///
-/// An error is not remembered, nor is a panic. The function sees the key as the request counts under it: of an API key that is
+/// An error goes to all who wait for that call and is not remembered, nor is a panic. The function sees the key as the request counts under it: of an API key that is
 /// the hash.
 ///
 /// ```
@@ -106,7 +107,8 @@ type Ask = dyn Fn(String) -> Run<Result<Terms, Error>> + Send + Sync;
 
 #[derive(Clone)]
 struct Remembered {
-    terms: Terms,
+    /// An error is there for those only who wait for it: each asking on its own would let them wait one after the other.
+    terms: Result<Terms, Error>,
     until_ns: u64,
 }
 
@@ -150,7 +152,7 @@ impl Lookup {
 impl<D: Door> Resolve<D> for Lookup {
     fn resolve(&self, _head: &D::Head<'_>, key: &str) -> Run<Result<Terms, Error>> {
         match self.cache.get(key) {
-            Some(known) if self.clock.monotonic_ns() < known.until_ns => return Run::ready(Ok(known.terms)),
+            Some(known) if self.clock.monotonic_ns() < known.until_ns => return Run::ready(known.terms),
             // Only what is out of date: another request may have renewed it since.
             Some(_) => _ = self.cache.remove_if(key, |known| known.until_ns <= self.clock.monotonic_ns()),
             None => {}
@@ -159,11 +161,16 @@ impl<D: Door> Resolve<D> for Lookup {
         let key = key.to_owned();
         Run::wait(async move {
             let answer = async {
-                let terms = ask(key.clone()).await?;
+                let terms = ask(key.clone()).await;
                 let ttl_ns = u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX);
-                Ok(Remembered { terms, until_ns: clock.monotonic_ns().saturating_add(ttl_ns) })
+                let until_ns = if terms.is_ok() { clock.monotonic_ns().saturating_add(ttl_ns) } else { 0 };
+                Ok::<_, Infallible>(Remembered { terms, until_ns })
             };
-            cache.get_or_insert_async(key.as_str(), answer).await.map(|known| known.terms)
+            let Ok(Remembered { terms, .. }) = cache.get_or_insert_async(key.as_str(), answer).await;
+            if terms.is_err() {
+                cache.remove_if(key.as_str(), |known| known.terms.is_err());
+            }
+            terms
         })
     }
 }

@@ -11,3 +11,4 @@ mod limits;
 mod options;
 mod permits;
 mod readiness;
+mod terms;
