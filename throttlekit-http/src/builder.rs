@@ -333,6 +333,7 @@ impl<D: Door> Builder<D> {
             None => Source::Peer(PeerIp::default()),
         });
         let client = client.unwrap_or_default();
+        let set = if manners.shadow { HeaderSet::EMPTY } else { set };
         let rule_of = |limit: Subject| Rule {
             limits: vec![limit.shown(set)],
             meters: limit.meter().into_iter().collect(),

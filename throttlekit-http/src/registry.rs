@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use throttlekit::config::{ApiKeySource, ApiKeySpec, HttpRule, KeySource};
-use throttlekit::headers::Headers;
+use throttlekit::headers::{HeaderSet, Headers};
 use throttlekit::policy::{self, Policies, Policy, PolicySet, RuleLimit};
 use throttlekit::{BuildError, Gauges, Observer};
 
@@ -168,7 +168,8 @@ fn compile<D: Door>(rule: &policy::Rule) -> Result<Rule<D>, BuildError> {
 }
 
 fn limit(policy: &Policy, spec: &HttpRule) -> Limit {
-    let mut headers = Headers::new(spec.headers).policy(policy.name()).unit(policy.spec().unit());
+    let set = if spec.shadow { HeaderSet::EMPTY } else { spec.headers };
+    let mut headers = Headers::new(set).policy(policy.name()).unit(policy.spec().unit());
     let limiter = policy.limiter();
     if let Some(window_ms) = limiter.and_then(|limiter| limiter.window_ms()) {
         headers = headers.window_ms(window_ms);
