@@ -57,7 +57,8 @@ impl<H> Rejection<'_, H> {
     }
 
     /// The response to a call of gRPC: status, message and, on a denial, the details that tell clients when to come back
-    /// (`google.rpc.RetryInfo`), in header fields and without a body.
+    /// (`google.rpc.RetryInfo`), in header fields and without a body. Where waiting does not help it tells them of no wait,
+    /// since they would be back at once.
     ///
     /// | rejection | status |
     /// |---|---|
@@ -67,9 +68,10 @@ impl<H> Rejection<'_, H> {
     /// | anything else | 13, `INTERNAL` |
     pub fn grpc(&self) -> Answer {
         let (code, message) = match self {
-            Self::Limited(limited) => {
-                (8, format!("rate limit exceeded; retry after {}ms", limited.admission.decision.retry_after_ms))
-            }
+            Self::Limited(limited) => match limited.admission.decision.retry_after_ms {
+                0 => (8, "rate limit exceeded".to_owned()),
+                wait_ms => (8, format!("rate limit exceeded; retry after {wait_ms}ms")),
+            },
             Self::Unavailable(_) => (14, "rate limiter unavailable".to_owned()),
             Self::Failed(failure) if failure.error.kind() == ErrorKind::InvalidArgument => {
                 (3, "rate limiter error: invalid_argument".to_owned())
@@ -78,9 +80,12 @@ impl<H> Rejection<'_, H> {
             Self::MissingKey(_) => (3, "rate limit key missing".to_owned()),
         };
         let mut fields = vec![("grpc-status", code.to_string())];
-        if let Self::Limited(limited) = self {
-            let details = retry_details(code, &message, limited.admission.decision.retry_after_ms);
-            fields.push(("grpc-status-details-bin", STANDARD_NO_PAD.encode(details)));
+        match self {
+            Self::Limited(limited) if limited.admission.decision.retry_after_ms > 0 => {
+                let details = retry_details(code, &message, limited.admission.decision.retry_after_ms);
+                fields.push(("grpc-status-details-bin", STANDARD_NO_PAD.encode(details)));
+            }
+            _ => {}
         }
         fields.push(("grpc-message", message));
         Answer { status: 200, content_type: "application/grpc", fields, body: Bytes::new() }

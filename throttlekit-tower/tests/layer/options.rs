@@ -7,11 +7,13 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use throttlekit::prometheus::Metrics;
-use throttlekit::{Disconnect, Event, Gauges, Gcra, Guard, Limiter, ManualClock, Observer, Outcome, Stage};
+use throttlekit::{
+    Admission, Decision, Disconnect, Event, Gauges, Gcra, Guard, Limiter, ManualClock, Observer, Outcome, Run, Stage,
+};
 use throttlekit_tower::{Admitted, Terms, ThrottleLayer, UpgradeSlot};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
-use crate::common::{around, field, gcra, request, send, text};
+use crate::common::{Script, around, field, gcra, request, scripted, send, text};
 
 fn guard() -> Guard<ManualClock> {
     Guard::builder().fixed(1).clock(ManualClock::new(0.0)).build().expect("good options")
@@ -87,6 +89,19 @@ async fn a_call_of_grpc_is_refused_as_such() {
     assert_eq!(field(&denied, "grpc-message"), "rate limit exceeded; retry after 1000ms");
     assert_eq!((field(&denied, "retry-after"), field(&denied, "ratelimit-remaining")), ("1", "0"));
     assert_eq!(text(denied).await, "");
+}
+
+#[tokio::test]
+async fn a_call_of_grpc_hears_of_no_wait_that_does_not_help() {
+    let refused = Decision { allowed: false, retry_after_ms: 0, ..Decision::ALLOW_FULL };
+    let script = Script::new([Run::ready(Ok(Admission::rate(refused)))]);
+    let (service, _) = around(&scripted(&script));
+    let mut request = request();
+    request.headers_mut().insert("content-type", "application/grpc".parse().expect("a value"));
+    let response = send(&service, request).await;
+    let [status, message, details] =
+        ["grpc-status", "grpc-message", "grpc-status-details-bin"].map(|name| field(&response, name));
+    assert_eq!((status, message, details), ("8", "rate limit exceeded", ""));
 }
 
 #[tokio::test]
