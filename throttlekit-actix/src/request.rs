@@ -98,8 +98,8 @@ impl<'a> Head<'a> for RequestHead<'a> {
 }
 
 impl fmt::Debug for RequestHead<'_> {
-    /// Shows no header field, since they carry secrets.
+    /// Shows no header field and no path, since both may carry secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequestHead").field("method", self.method()).field("path", &self.path()).finish_non_exhaustive()
+        f.debug_struct("RequestHead").field("method", self.method()).finish_non_exhaustive()
     }
 }

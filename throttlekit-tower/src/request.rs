@@ -166,8 +166,8 @@ impl<F> Clone for RequestHead<'_, F> {
 impl<F> Copy for RequestHead<'_, F> {}
 
 impl<F: Framework> fmt::Debug for RequestHead<'_, F> {
-    /// Shows no header field, since they carry secrets.
+    /// Shows no header field and no path, since both may carry secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequestHead").field("method", self.method).field("path", &self.path()).finish_non_exhaustive()
+        f.debug_struct("RequestHead").field("method", self.method).finish_non_exhaustive()
     }
 }

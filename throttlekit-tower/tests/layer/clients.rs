@@ -237,6 +237,7 @@ fn debug_output_shows_no_key_and_no_secret() {
     let path = format!("/{MARKED}");
     let mut request = with(from_peer("198.51.100.77:80"), &[("x-api-key", MARKED), ("cookie", "s=MARKED-4711")]);
     request.extensions_mut().insert(Claims::new().with("sub", MARKED));
+    *request.uri_mut() = path.parse().expect("a path");
     let head: RequestHead<'_> = RequestHead::new(&request);
     let header = HeaderKey::named("x-api-key").expect("a name");
     let api_key = ApiKey::header("x-api-key", marked.clone()).expect("a name");
