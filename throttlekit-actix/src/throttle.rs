@@ -82,7 +82,8 @@ impl Throttle {
     }
 
     /// Limits every request by anything that admits, such as a guard of concurrency. `clock` is the one that it decides
-    /// by; header fields tell spans from it. The policy is called `default` unless it is
+    /// by; header fields tell spans from it. The policy is called `unified` if it joins axes,
+    /// `adaptive` if it is a guard, otherwise `default`, unless it is
     /// [named](ThrottleBuilder::policy_name).
     ///
     /// ```

@@ -35,13 +35,10 @@ pub(crate) struct Metered {
 }
 
 impl Admitted {
-    pub(crate) fn new(admission: &Admission, ask: &Ask<'_>, meters: Meters) -> Self {
-        let &Admission { decision, axes, ref each, .. } = admission;
-        let each = match each {
-            _ if !decision.allowed => Box::default(),
-            Some(each) => each.clone(),
-            None => axes.rate.or(axes.cost).into_iter().collect(),
-        };
+    /// Of an `admission` to `ask`; `taken` is the decision of each meter, if it took anything.
+    pub(crate) fn new(admission: &Admission, taken: Vec<Option<Decision>>, ask: &Ask<'_>, meters: Meters) -> Self {
+        let &Admission { decision, axes, .. } = admission;
+        let each = taken.into_iter().map(|decision| decision.unwrap_or(Decision::ALLOW_FULL)).collect();
         Self(Arc::new(Inner {
             decision,
             axes,

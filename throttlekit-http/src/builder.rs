@@ -82,14 +82,20 @@ impl<D: Door> Builder<D> {
     }
 
     pub(crate) fn for_admit(admit: impl Admit, clock: impl Clock) -> Self {
-        Self::asking(Subject {
-            name: "default".into(),
+        let name = match &admit {
+            admit if admit.joins_axes() => "unified",
+            admit if admit.guard_state().is_some() => "adaptive",
+            _ => "default",
+        };
+        let own = Subject {
+            name: name.into(),
             asked: Asked::Admit(Arc::new(admit)),
             clock: Arc::new(clock),
             headers: Headers::default(),
             limit: 0,
             limiter: None,
-        })
+        };
+        Self::asking(own.named(name))
     }
 
     fn asking(own: Subject) -> Self {
@@ -188,7 +194,10 @@ impl<D: Door> Builder<D> {
     /// [keeps each decision](throttlekit::MultiBuilder::keep_each).
     ///
     /// The structured header fields then list them all, the others show the [binding](throttlekit::headers::binding) one, hooks
-    /// hear which of them denied, and handlers find each as a [meter](crate::Admitted::meter).
+    /// hear which of them denied, and handlers find each as a [meter](crate::Admitted::meter). Of a
+    /// [`Unified`](throttlekit::Unified) two limits are the rate and the cost, in this order. Where what the limits say does not
+    /// come to the joint decision, that one is shown alone, under the [name](Self::policy_name) of the middleware's policy: when one
+    /// of [any](throttlekit::Multi::any) is enough, slots or a price denied, or a `Multi` does not keep each decision.
     pub fn limit(mut self, name: &str, limiter: impl DynLimiter) -> Self {
         self.parts.push(Subject::of_limiter(limiter).named(name));
         self
@@ -336,6 +345,7 @@ impl<D: Door> Builder<D> {
         let set = if manners.shadow { HeaderSet::EMPTY } else { set };
         let rule_of = |limit: Subject| Rule {
             limits: vec![limit.shown(set)],
+            joint: None,
             meters: limit.meter().into_iter().collect(),
             asked: limit.asked,
             clock: limit.clock,
@@ -352,12 +362,13 @@ impl<D: Door> Builder<D> {
             plans: Vec::new(),
         };
         let plans = plans.into_iter().map(|(name, plan)| (name, Arc::new(rule_of(plan)))).collect();
+        let joint = own.shown(set);
         let rule = Rule { resolver, plans, ..rule_of(own) };
         if parts.is_empty() {
             return rule;
         }
         let limits = parts.iter().map(|part| part.shown(set)).collect();
-        Rule { limits, meters: parts.iter().filter_map(Subject::meter).collect(), ..rule }
+        Rule { limits, joint: Some(joint), meters: parts.iter().filter_map(Subject::meter).collect(), ..rule }
     }
 
     fn change_headers(mut self, change: impl FnOnce(Headers) -> Headers) -> Self {

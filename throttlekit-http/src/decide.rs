@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering;
 
 #[cfg(feature = "config")]
 use throttlekit::policy::Guarded;
-use throttlekit::{Admission, Admit, Ask, Decision, Error, FailMode, Permit, Run};
+use throttlekit::{Admission, Admit, Ask, Decision, Error, FailMode, MissingKey, Permit, Run};
 
 use crate::admitted::Admitted;
-use crate::door::{Door, Present};
+use crate::door::{Door, Head as _, Present};
 use crate::hooks::unwound;
-use crate::key::{ANONYMOUS, Key};
+use crate::key::{ANONYMOUS, Key, stand_in};
 use crate::limits::{Limits, Rules, Shared};
 use crate::pass::{Pass, Rest};
 use crate::reject::{Limited, Rejection};
@@ -26,6 +26,12 @@ pub enum Stop<D: Door> {
     Answer(D::Response),
     /// A store has to be waited for.
     Wait(Waiting<D>),
+}
+
+/// What becomes of a request without a key.
+enum Keyless {
+    Reject,
+    Skip,
 }
 
 /// `None` lets the request pass. Boxed, so that the usual case moves one word.
@@ -59,20 +65,19 @@ impl<D: Door> Shared<D> {
         let mut key = FoundKey::new();
         match rule.find_key(head, &mut key) {
             Found::Key => {}
-            Found::Nobody => {
-                self.tell_nobody(head, rule);
-                key.other = Some(Key::from(ANONYMOUS));
-            }
-            Found::Skip => return None,
-            Found::Reject => return self.answer(rule, &Rejection::MissingKey(*head)),
-            Found::Panicked => return self.panicked(head, rule, "the key function panicked"),
+            Found::Missing => match self.key_instead(head, rule) {
+                Ok(other) => key.other = Some(other),
+                Err(Keyless::Skip) => return None,
+                Err(Keyless::Reject) => return self.answer(head, rule, &Rejection::MissingKey(*head), None, pass),
+            },
+            Found::Panicked => return self.panicked(head, rule, "the key function panicked", None, pass),
         }
         match &rule.resolver {
             None => self.ask(head, rule, key.as_str(), &Terms::default(), pass),
             Some(resolver) => {
                 let key = key.as_str();
                 let Some(terms) = unwound(|| resolver.resolve(head, key)) else {
-                    return self.panicked(head, rule, "the function for terms panicked");
+                    return self.panicked(head, rule, "the function for terms panicked", Some(&Ask::new(key)), pass);
                 };
                 match terms.now() {
                     Ok(terms) => self.resolved(head, rule, key, terms, pass),
@@ -93,7 +98,7 @@ impl<D: Door> Shared<D> {
     ) -> Verdict<D> {
         let terms = match terms {
             Ok(terms) => terms,
-            Err(error) => return self.fail(head, rule, &error),
+            Err(error) => return self.fail(head, rule, &error, Some(&Ask::new(key)), pass),
         };
         let plan = rule.plan(terms.plan.as_deref()).unwrap_or_else(|error| {
             self.hooks.failed(&rule.failure(head, &error));
@@ -106,10 +111,10 @@ impl<D: Door> Shared<D> {
     #[inline]
     fn ask(&self, head: &D::Head<'_>, rule: &Arc<Rule<D>>, key: &str, terms: &Terms, pass: &mut Pass<D>) -> Verdict<D> {
         let Some(cost) = terms.cost.or_else(|| rule.cost_of(head)) else {
-            return self.panicked(head, rule, "the cost function panicked");
+            return self.panicked(head, rule, "the cost function panicked", Some(&Ask::new(key)), pass);
         };
         let Some(priority) = terms.priority.or_else(|| rule.priority_of(head)) else {
-            return self.panicked(head, rule, "the priority function panicked");
+            return self.panicked(head, rule, "the priority function panicked", Some(&Ask::new(key)), pass);
         };
         // Put together where it is needed only: of a limiter in memory it is not.
         let ask = || Ask::new(key).cost(cost).priority(priority);
@@ -247,7 +252,32 @@ impl<D: Door> Shared<D> {
 
     /// What the service is to know of its admission, if anything.
     fn shared_with(&self, rule: &Rule<D>, ask: &Ask<'_>, admission: &Admission) -> Option<Admitted> {
-        self.hooks.share.then(|| Admitted::new(admission, ask, Arc::clone(&rule.meters)))
+        self.hooks.share.then(|| {
+            let units = if admission.decision.allowed { rule.units(admission) } else { Vec::new() };
+            Admitted::new(admission, units, ask, Arc::clone(&rule.meters))
+        })
+    }
+
+    /// Lets a request pass that no limit admitted. What the service was promised to find in it is there all the same.
+    #[cold]
+    fn let_by(&self, head: &D::Head<'_>, rule: &Rule<D>, shared: Option<Admitted>, pass: &mut Pass<D>) -> Verdict<D> {
+        if shared.is_some() || self.hooks.hold_upgrades {
+            let rest = pass.carry(head, rule, &mut Permit::none());
+            if let Some(shared) = shared {
+                rest.share(shared);
+            }
+            if self.hooks.hold_upgrades {
+                rest.offer_slot();
+            }
+        }
+        None
+    }
+
+    /// What the service is to know of a request that nobody decided, if anything: its meters, if it is known who asks.
+    fn undecided(&self, rule: &Rule<D>, ask: Option<&Ask<'_>>) -> Option<Admitted> {
+        let meters = if ask.is_some() { Arc::clone(&rule.meters) } else { Arc::default() };
+        let allowed = Admission::rate(Decision::ALLOW_FULL);
+        self.hooks.share.then(|| Admitted::new(&allowed, Vec::new(), ask.unwrap_or(&Ask::new("")), meters))
     }
 
     #[inline]
@@ -275,18 +305,18 @@ impl<D: Door> Shared<D> {
         pass: &mut Pass<D>,
     ) -> Verdict<D> {
         let standby = rule.standby.as_ref().filter(|_| error.is_store_unavailable());
-        let Some(standby) = standby else { return self.let_pass(head, rule, error, slots, pass) };
+        let Some(standby) = standby else { return self.let_pass(head, rule, ask, (error, slots), pass) };
         self.hooks.failed(&rule.failure(head, error));
         match standby.admit(ask).now() {
             Ok(Ok(mut admission)) => {
                 admission.permit = slots;
                 self.conclude(head, rule, ask, Ok(admission).into(), pass)
             }
-            Ok(Err(error)) => self.let_pass(head, rule, &error, slots, pass),
+            Ok(Err(error)) => self.let_pass(head, rule, ask, (&error, slots), pass),
             // It is in memory, so this does not happen; if it did, nothing would be decided.
             Err(_) => {
                 let error = Error::store_unavailable("what stands in for it has to be waited for");
-                self.let_pass(head, rule, &error, slots, pass)
+                self.let_pass(head, rule, ask, (&error, slots), pass)
             }
         }
     }
@@ -297,11 +327,11 @@ impl<D: Door> Shared<D> {
         &self,
         head: &D::Head<'_>,
         rule: &Arc<Rule<D>>,
-        error: &Error,
-        mut slots: Permit,
+        ask: &Ask<'_>,
+        (error, mut slots): (&Error, Permit),
         pass: &mut Pass<D>,
     ) -> Verdict<D> {
-        let verdict = self.fail(head, rule, error);
+        let verdict = self.fail(head, rule, error, Some(ask), pass);
         if verdict.is_none() && slots.is_held() {
             self.equip(pass.carry(head, rule, &mut slots), rule, None);
         }
@@ -322,10 +352,7 @@ impl<D: Door> Shared<D> {
         let limited = Limited { request: D::shorten(*head), key: ask.key, policy, admission, shadow };
         self.hooks.limited(&limited);
         if shadow {
-            if let Some(shared) = self.shared_with(rule, ask, admission) {
-                pass.carry(head, rule, &mut Permit::none()).share(shared);
-            }
-            return None;
+            return self.let_by(head, rule, self.shared_with(rule, ask, admission), pass);
         }
         let mut response = self.hooks.response(rule.manners.problem_json, &Rejection::Limited(limited));
         let now_ms = rule.clock.now_ms();
@@ -333,29 +360,69 @@ impl<D: Door> Shared<D> {
         Some(Box::new(Stop::Answer(response)))
     }
 
+    /// A request that could not be decided; `ask` as far as it is known.
     #[cold]
-    fn fail(&self, head: &D::Head<'_>, rule: &Rule<D>, error: &Error) -> Verdict<D> {
+    fn fail(
+        &self,
+        head: &D::Head<'_>,
+        rule: &Rule<D>,
+        error: &Error,
+        ask: Option<&Ask<'_>>,
+        pass: &mut Pass<D>,
+    ) -> Verdict<D> {
         let failure = rule.failure(head, error);
         self.hooks.failed(&failure);
         if !error.is_store_unavailable() {
-            return self.answer(rule, &Rejection::Failed(failure));
+            return self.answer(head, rule, &Rejection::Failed(failure), ask, pass);
         }
         match rule.fail_mode {
-            FailMode::Open => None,
-            _ => self.answer(rule, &Rejection::Unavailable(failure)),
+            FailMode::Open => self.let_by(head, rule, self.undecided(rule, ask), pass),
+            _ => self.answer(head, rule, &Rejection::Unavailable(failure), ask, pass),
         }
     }
 
     #[cold]
-    fn panicked(&self, head: &D::Head<'_>, rule: &Rule<D>, what: &'static str) -> Verdict<D> {
-        self.fail(head, rule, &Error::invalid_argument(what))
+    fn panicked(
+        &self,
+        head: &D::Head<'_>,
+        rule: &Rule<D>,
+        what: &'static str,
+        ask: Option<&Ask<'_>>,
+        pass: &mut Pass<D>,
+    ) -> Verdict<D> {
+        self.fail(head, rule, &Error::invalid_argument(what), ask, pass)
     }
 
     /// Refuses a request, unless the rule only tries its limit out.
     #[cold]
-    fn answer<'a>(&self, rule: &Rule<D>, rejection: &Rejection<'a, D::Head<'a>>) -> Verdict<D> {
+    fn answer<'a>(
+        &self,
+        head: &D::Head<'_>,
+        rule: &Rule<D>,
+        rejection: &Rejection<'a, D::Head<'a>>,
+        ask: Option<&Ask<'_>>,
+        pass: &mut Pass<D>,
+    ) -> Verdict<D> {
         let manners = rule.manners;
-        (!manners.shadow).then(|| Box::new(Stop::Answer(self.hooks.response(manners.problem_json, rejection))))
+        if manners.shadow {
+            return self.let_by(head, rule, self.undecided(rule, ask), pass);
+        }
+        Some(Box::new(Stop::Answer(self.hooks.response(manners.problem_json, rejection))))
+    }
+
+    /// What stands in for the key of a request that has none.
+    #[cold]
+    fn key_instead(&self, head: &D::Head<'_>, rule: &Arc<Rule<D>>) -> Result<Key<'static>, Keyless> {
+        let by_address = !matches!(rule.missing, MissingKey::Shared | MissingKey::Reject | MissingKey::Skip);
+        if (by_address || rule.reads_peer()) && unwound(|| head.peer()).flatten().is_none() {
+            self.tell_nobody(head, rule);
+        }
+        match rule.missing {
+            MissingKey::Reject => Err(Keyless::Reject),
+            MissingKey::Skip => Err(Keyless::Skip),
+            MissingKey::Shared => Ok(Key::from(ANONYMOUS)),
+            _ => Ok(stand_in(&rule.client, head).unwrap_or_else(|| Key::from(ANONYMOUS))),
+        }
     }
 
     /// Tells, once in the life of the middleware, that no peer is known: the server is put together wrongly, and
@@ -363,8 +430,13 @@ impl<D: Door> Shared<D> {
     #[cold]
     fn tell_nobody(&self, head: &D::Head<'_>, rule: &Rule<D>) {
         if !self.nobody_told.swap(true, Ordering::Relaxed) {
+            let so = match rule.missing {
+                MissingKey::Reject => "are refused",
+                MissingKey::Skip => "are not limited",
+                _ => "share the key `anon`",
+            };
             let error = Error::invalid_argument(format!(
-                "the peer's address of a request is not known, so requests share the key `anon`: {}",
+                "the peer's address of a request is not known, so requests without it {so}: {}",
                 D::PEER_REMEDY
             ));
             self.hooks.misconfigured(&rule.failure(head, &error));

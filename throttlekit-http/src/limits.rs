@@ -48,7 +48,8 @@ impl<D: Door> Limits<D> {
     }
 
     /// Limits every request by anything that admits, such as a guard of concurrency. `clock` is the one that it decides
-    /// by; header fields tell spans from it. The policy is called `default` unless it is [named](Builder::policy_name).
+    /// by; header fields tell spans from it. The policy is called
+    /// `unified` if it joins axes, `adaptive` if it is a guard, otherwise `default`, unless it is [named](Builder::policy_name).
     pub fn builder_for(admit: impl Admit, clock: impl Clock) -> Builder<D> {
         Builder::for_admit(admit, clock)
     }

@@ -97,6 +97,7 @@ impl<D: Door> Rule<D> {
             asked: self.asked.observed(observer),
             clock: Arc::clone(&self.clock),
             limits: self.limits.clone(),
+            joint: self.joint.clone(),
             key: self.key.clone(),
             missing: self.missing,
             client: self.client.clone(),

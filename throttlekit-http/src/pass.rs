@@ -52,7 +52,7 @@ impl More {
     fn hear<D: Door>(&mut self, rule: &Rule<D>, decision: &mut Decision) -> bool {
         let told = self.admitted.as_ref().map(Admitted::told).unwrap_or_default();
         for (meter, told) in &told {
-            if self.each.is_empty() {
+            if rule.limits.len() == 1 {
                 *decision = *told;
             } else if let Some(place) = rule.place_of_units(*meter).and_then(|place| self.each.get_mut(place)) {
                 *place = *told;
@@ -186,8 +186,13 @@ impl<D: Door> Rest<D> {
     /// Lets the slot outlive the response, if there is one and the service keeps it.
     pub(crate) fn hold_upgrade(&mut self) {
         if self.ending.is_held() {
-            self.more().slot = Some(UpgradeSlot::default());
+            self.offer_slot();
         }
+    }
+
+    /// Gives the service something to keep, whether there is a slot or not.
+    pub(crate) fn offer_slot(&mut self) {
+        self.more().slot = Some(UpgradeSlot::default());
     }
 
     /// Tells `observer` if the client goes away.

@@ -151,6 +151,7 @@ fn compile<D: Door>(rule: &policy::Rule) -> Result<Rule<D>, BuildError> {
         asked,
         clock: Arc::clone(rule.clock()),
         limits,
+        joint: None,
         key: source(spec)?,
         missing: spec.missing,
         client: spec.client_ip.build()?,

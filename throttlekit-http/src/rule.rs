@@ -17,7 +17,7 @@ use crate::door::{Door, Head as _, Present};
 use crate::ending::Named;
 use crate::fields::FieldTexts;
 use crate::hooks::unwound;
-use crate::key::{ANONYMOUS, ClientIp, Key, KeyExtractor, PeerIp, stand_in};
+use crate::key::{ClientIp, Key, KeyExtractor, PeerIp};
 use crate::reject::Failure;
 use crate::terms::Resolve;
 
@@ -118,6 +118,8 @@ pub(crate) struct Rule<D: Door> {
     pub(crate) clock: Arc<dyn Clock>,
     /// At least one.
     pub(crate) limits: Vec<Limit>,
+    /// What is shown of several where single decisions do not come to the joint one; the first of them if that is not said.
+    pub(crate) joint: Option<Limit>,
     pub(crate) key: Source<D>,
     pub(crate) missing: MissingKey,
     /// Finds the address that stands in for a missing key.
@@ -180,10 +182,7 @@ impl FoundKey<'_> {
 /// What a rule finds of a key.
 pub(crate) enum Found {
     Key,
-    /// Neither the key nor the peer's address that should stand in for it is known.
-    Nobody,
-    Reject,
-    Skip,
+    Missing,
     Panicked,
 }
 
@@ -216,18 +215,15 @@ impl<D: Door> Rule<D> {
                 }
             }
         }
-        self.stand_in(request, key)
+        Found::Missing
     }
 
-    #[cold]
-    fn stand_in(&self, request: &D::Head<'_>, key: &mut FoundKey<'_>) -> Found {
-        match self.missing {
-            MissingKey::Shared => key.other = Some(Key::from(ANONYMOUS)),
-            MissingKey::Reject => return Found::Reject,
-            MissingKey::Skip => return Found::Skip,
-            _ => key.other = stand_in(&self.client, request),
+    /// Whether the rule has to know the peer's address to find a key.
+    pub(crate) fn reads_peer(&self) -> bool {
+        match &self.key {
+            Source::Peer(_) => true,
+            Source::Extractor(extractor) => extractor.reads_peer(),
         }
-        if key.other.is_some() { Found::Key } else { Found::Nobody }
     }
 
     /// The cost of `request`; `None` if the user's function panicked.
@@ -254,13 +250,16 @@ impl<D: Door> Rule<D> {
 
     /// That `request` could not be decided.
     pub(crate) fn failure<'r: 'a, 'a>(&'a self, request: &D::Head<'r>, error: &'a Error) -> Failure<'a, D::Head<'a>> {
-        let joint = match &self.asked {
+        Failure { request: D::shorten(*request), policy: self.first_name(), joint: self.joins_axes(), error }
+    }
+
+    fn joins_axes(&self) -> bool {
+        match &self.asked {
             Asked::Limiter(_) => false,
             Asked::Admit(admit) => admit.joins_axes(),
             #[cfg(feature = "config")]
             Asked::Guarded(_) => true,
-        };
-        Failure { request: D::shorten(*request), policy: self.first_name(), joint, error }
+        }
     }
 
     /// Whether the response to an admitted request is told anything. All limits of a rule show the same families.
@@ -269,21 +268,36 @@ impl<D: Door> Rule<D> {
         self.limits.first().is_some_and(|limit| limit.fields.set().shows_allows())
     }
 
-    /// The decision of each limit, in their order; empty for a rule with one.
+    /// The decision of each limit that counts units, in their order, with `None` for one that was not asked, since another
+    /// had refused; empty if the admission does not tell them apart.
+    pub(crate) fn units(&self, admission: &Admission) -> Vec<Option<Decision>> {
+        let Axes { rate, cost, .. } = admission.axes;
+        match &admission.each {
+            Some(each) => each.iter().copied().map(Some).collect(),
+            None if self.limits.iter().filter(|limit| limit.units).count() < 2 => vec![rate.or(cost)],
+            None if self.joins_axes() => vec![rate, cost],
+            None => Vec::new(),
+        }
+    }
+
+    /// The decision of each limit, in their order; empty for a rule with one, and where these do not come to the joint one.
     pub(crate) fn decisions(&self, admission: &Admission) -> Box<[Decision]> {
         if self.limits.len() < 2 {
             return Box::default();
         }
-        let Axes { rate, concurrency, cost, .. } = admission.axes;
-        let one = rate.or(cost);
-        let mut units = admission.each.as_deref().unwrap_or(one.as_slice()).iter();
-        // What was not asked, since another one had refused, says nothing.
+        let mut units = self.units(admission).into_iter();
+        if units.len() == 0 {
+            return Box::default();
+        }
         let decision = |limit: &Limit| {
-            let slots = concurrency.filter(|_| limit.slots);
-            let units = if limit.units { units.next().copied() } else { None };
+            let slots = admission.axes.concurrency.filter(|_| limit.slots);
+            let units = if limit.units { units.next().flatten() } else { None };
             Decision::combine_all(slots.into_iter().chain(units))
         };
-        self.limits.iter().map(decision).collect()
+        let each: Box<[_]> = self.limits.iter().map(decision).collect();
+        let all = Decision::combine_all(each.iter().copied());
+        let comes_to = |joint: &Decision| (all.allowed, all.retry_after_ms) == (joint.allowed, joint.retry_after_ms);
+        if comes_to(&admission.decision) { each } else { Box::default() }
     }
 
     /// Where among its limits the one is that is the meter at `index`.
@@ -291,10 +305,15 @@ impl<D: Door> Rule<D> {
         self.limits.iter().enumerate().filter(|(_, limit)| limit.units).map(|(place, _)| place).nth(index)
     }
 
+    /// What is shown where there is one limit, or no decision of each.
+    fn joint(&self) -> Option<&Limit> {
+        self.joint.as_ref().or(self.limits.first())
+    }
+
     /// The name of the limit that matters most among those that decided.
-    pub(crate) fn binding(&self, decisions: &[Decision]) -> &str {
-        let index = headers::binding(decisions).unwrap_or(0);
-        self.limits.get(index).map_or("", |limit| &limit.name)
+    pub(crate) fn binding(&self, each: &[Decision]) -> &str {
+        let limit = headers::binding(each).and_then(|index| self.limits.get(index)).or_else(|| self.joint());
+        limit.map_or("", |limit| &limit.name)
     }
 
     /// The numbers to show of `decision`, if they are those of the draft family and of one limit.
@@ -317,8 +336,10 @@ impl<D: Door> Rule<D> {
             D::reserve(map, room);
         }
         let put = |name, text| D::put(map, name, text, present);
-        if let [limit] = self.limits.as_slice() {
-            limit.fields.for_each(decision, now_ms, put);
+        if each.is_empty() {
+            if let Some(limit) = self.joint() {
+                limit.fields.for_each(decision, now_ms, put);
+            }
         } else {
             let shown: Vec<_> = self.limits.iter().map(|limit| &limit.fields).zip(each.iter().copied()).collect();
             FieldTexts::for_each_joint(&shown, now_ms, put);

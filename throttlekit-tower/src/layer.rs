@@ -87,7 +87,8 @@ impl<F: Framework> FrameworkLayer<F> {
     }
 
     /// Limits every request by anything that admits, such as a guard of concurrency. `clock` is the one that it decides
-    /// by; header fields tell spans from it. The policy is called `default` unless it is
+    /// by; header fields tell spans from it. The policy is called `unified` if it joins axes,
+    /// `adaptive` if it is a guard, otherwise `default`, unless it is
     /// [named](ThrottleLayerBuilder::policy_name).
     ///
     /// Several limits that are all charged, or none, and that the client is told of by name:

@@ -37,6 +37,10 @@ impl<D: Door> KeyExtractor<D> for AllKeys<D> {
         let parts = self.0.iter().map(|part| part.key(request)).collect::<Option<Vec<_>>>()?;
         Some(Key::from(join_key(parts.iter().map(Key::as_str))))
     }
+
+    fn reads_peer(&self) -> bool {
+        self.0.iter().any(|part| part.reads_peer())
+    }
 }
 
 impl<D: Door> fmt::Debug for AllKeys<D> {

@@ -12,6 +12,10 @@ impl<D: Door> KeyExtractor<D> for ClientIp {
     fn key<'a>(&'a self, request: &D::Head<'a>) -> Option<Key<'a>> {
         resolve(self, request).map(|address| Key::from(AddressText::of(aggregate(address, self.ipv6_prefix()))))
     }
+
+    fn reads_peer(&self) -> bool {
+        true
+    }
 }
 
 /// The stand-in for a missing key by the address of the client.

@@ -25,4 +25,8 @@ impl<D: Door, K: KeyExtractor<D>> KeyExtractor<D> for Hashed<K> {
     fn key<'a>(&'a self, request: &D::Head<'a>) -> Option<Key<'a>> {
         self.inner.key(request).map(|key| Key::from(self.hasher.hash(key.as_str())))
     }
+
+    fn reads_peer(&self) -> bool {
+        self.inner.reads_peer()
+    }
 }

@@ -50,6 +50,12 @@ pub(crate) use value::header as only_value;
 pub trait KeyExtractor<D: Door>: Send + Sync + 'static {
     /// The key, or `None` if the request has none; what happens then is the choice of [`MissingKey`](throttlekit::MissingKey).
     fn key<'a>(&'a self, request: &D::Head<'a>) -> Option<Key<'a>>;
+
+    /// Whether it cannot do without the [peer's address](crate::Head::peer): if a request then has no key since its server does
+    /// not say that, the middleware tells of it. `false` is what is given here.
+    fn reads_peer(&self) -> bool {
+        false
+    }
 }
 
 /// A closure that finds the key of a request; it may borrow from the request.

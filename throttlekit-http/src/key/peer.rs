@@ -49,4 +49,8 @@ impl<D: Door> KeyExtractor<D> for PeerIp {
         let peer = request.peer()?;
         Some(Key::from(AddressText::of(aggregate(peer.ip(), self.ipv6_prefix))))
     }
+
+    fn reads_peer(&self) -> bool {
+        true
+    }
 }

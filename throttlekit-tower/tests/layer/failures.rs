@@ -1,12 +1,15 @@
 //! Stores that fail, bad arguments, hooks that panic: every request is answered, and none is admitted by accident.
 
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
 use throttlekit::unified::Tap;
-use throttlekit::{Admission, Error, FailMode, ManualClock, Run, Unified};
-use throttlekit_tower::{Rejection, ThrottleLayer};
+use throttlekit::{Admission, Decision, Error, FailMode, Guard, ManualClock, MissingKey, Run, Unified};
+use throttlekit_tower::{Admitted, Lookup, Rejection, ThrottleLayer, UpgradeSlot};
+use tower::{Layer as _, ServiceExt as _, service_fn};
 
 use crate::common::{DENIED, Script, around, field, gcra, request, scripted, send, text};
 
@@ -29,6 +32,43 @@ async fn open_passes_without_fields_and_tells() {
         *told.lock().expect("no panic"),
         [("default".to_owned(), "store is unavailable: connection refused".to_owned())]
     );
+}
+
+#[tokio::test]
+async fn what_is_shared_is_there_where_nobody_decided() {
+    let builder = || ThrottleLayer::builder_for(Script::failing(unavailable), ManualClock::default());
+    let lookup = || Lookup::new(|_| async { Err(unavailable()) });
+    let keyless = || builder().key_fn(|_| None).missing_key(MissingKey::Reject);
+    for (layer, key) in [
+        (builder(), true),
+        (builder().terms(lookup()), true),
+        (builder().fail_mode(FailMode::Closed).shadow(true), true),
+        (builder().cost_fn(|_| panic!("a cost")).shadow(true), true),
+        (keyless().shadow(true), false),
+    ] {
+        let layer = layer.limit("units", gcra(5.0)).build().expect("good options").share(true).hold_upgrades(true);
+        let service = layer.layer(service_fn(move |request: Request<()>| async move {
+            let admitted = request.extensions().get::<Admitted>().expect("it is shared");
+            assert_eq!((*admitted.decision(), admitted.meter("units").is_some()), (Decision::ALLOW_FULL, key));
+            assert!(admitted.meters().all(|meter| meter.key() == "203.0.113.5" && meter.taken().is_none()));
+            assert!(request.extensions().get::<UpgradeSlot>().is_some());
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+        }));
+        let response = service.oneshot(request()).await.expect("an answer");
+        assert_eq!((response.status(), response.headers().len()), (StatusCode::OK, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_slot_is_there_to_keep_where_a_shadow_has_none() {
+    let guard = Guard::fixed(1).expect("good options");
+    let _held = guard.acquire();
+    let layer = ThrottleLayer::builder_for(guard, ManualClock::default()).shadow(true).build().expect("good options");
+    let service = layer.hold_upgrades(true).layer(service_fn(|request: Request<()>| async move {
+        assert!(request.extensions().get::<UpgradeSlot>().is_some());
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    }));
+    assert_eq!(service.oneshot(request()).await.expect("an answer").status(), StatusCode::OK);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use http::{HeaderValue, Request, StatusCode};
 use throttlekit::{ManualClock, MissingKey};
-use throttlekit_tower::key::{ConstantKey, HeaderKey, KeyExtractor, PeerIp};
+use throttlekit_tower::key::{AllKeys, ClientIp, ConstantKey, Hashed, HeaderKey, KeyExtractor, KeyHasher, PeerIp};
 use throttlekit_tower::{Framework, FrameworkLayer, Plain, RequestHead, ThrottleLayer, ThrottleLayerBuilder, Tower};
 use tower::{Layer as _, ServiceExt as _};
 
@@ -142,6 +142,44 @@ async fn an_unknown_peer_is_reported_once() {
     }
     assert_eq!(script.keys(), ["anon"; 3]);
     assert_eq!((told.load(Ordering::SeqCst), hello.calls()), (1, 3));
+}
+
+#[tokio::test]
+async fn an_unknown_peer_is_reported_whatever_becomes_of_the_request() {
+    let header = || HeaderKey::named("x-tenant").expect("a name");
+    let client = || ClientIp::builder().build().expect("good options");
+    let told_of = async |builder: ThrottleLayerBuilder, missing: MissingKey| {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&told);
+        let layer = builder.missing_key(missing).build().expect("good options");
+        let layer = layer.on_error(move |failure| log.lock().expect("no panic").push(failure.error.to_string()));
+        for _ in 0..2 {
+            let mut request = Request::new(());
+            request.headers_mut().insert("x-tenant", HeaderValue::from_static("acme"));
+            send(&around(&layer).0, request).await;
+        }
+        told.lock().expect("no panic").clone()
+    };
+    let script = Script::default();
+    for (missing, so) in [
+        (MissingKey::Peer, "share the key `anon`"),
+        (MissingKey::Shared, "share the key `anon`"),
+        (MissingKey::Skip, "are not limited"),
+        (MissingKey::Reject, "are refused"),
+    ] {
+        for builder in [
+            layer(&script),
+            layer(&script).key(client()),
+            layer(&script).key(AllKeys::new(client()).and(header())),
+            layer(&script)
+                .key(Hashed::new(client(), KeyHasher::new("k1", "sixteen bytes or more").expect("a good secret"))),
+        ] {
+            let told = told_of(builder, missing).await;
+            assert!(told.len() == 1 && told[0].contains(so), "{missing:?}: {told:?}");
+        }
+        // Who does not need the address hears nothing of it.
+        assert!(told_of(layer(&script).key(header()), missing).await.is_empty());
+    }
 }
 
 #[tokio::test]

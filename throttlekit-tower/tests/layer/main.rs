@@ -4,6 +4,7 @@ mod clients;
 #[path = "../common/mod.rs"]
 mod common;
 mod failures;
+mod joint;
 mod keys;
 mod layers;
 mod lifecycle;
