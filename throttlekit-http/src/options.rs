@@ -44,6 +44,9 @@ macro_rules! options_of_limits {
 
         /// Lets the inner service know how a request was admitted: the decision, and the limits under its key, to count more
         /// on them. Costs allocations, so it is off by default.
+        ///
+        /// Where a fail mode lets a request pass, the decision is one without a limit; where a shadow does, it is the denial. Only a
+        /// request that is not limited carries nothing: one that is skipped or has no rule.
         $(#[$share])*
         #[must_use]
         pub fn share(self, share: bool) -> Self {
@@ -51,7 +54,8 @@ macro_rules! options_of_limits {
         }
 
         /// Lets the slot of a request outlive a response that switches protocols, as to a WebSocket, for as long as somebody
-        /// keeps it. By default a slot goes back with the handshake.
+        /// keeps it. By default a slot goes back with the handshake. Whoever keeps it keeps the slots of other layers around this one
+        /// that were told so too.
         $(#[$hold_upgrades])*
         #[must_use]
         pub fn hold_upgrades(self, hold: bool) -> Self {
