@@ -6,11 +6,11 @@
 use std::cell::Cell;
 use std::error::Error;
 use std::future::Future;
-use std::process::Command;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bench::args::Args;
+use bench::cores::pin;
 use bench::measure::median;
 use bench::report::{self, Claims, Table};
 use fastrand::Rng;
@@ -158,15 +158,6 @@ async fn check(limiter: &Limit, key: &str) -> Result<bool, Box<dyn Error>> {
     Ok(limiter.check(key).await?.allowed)
 }
 
-/// Keeps this process, and what it starts from now on, on one core.
-fn pin(core: usize) {
-    let core = core.min(std::thread::available_parallelism().map_or(0, |cores| cores.get() - 1));
-    let pinned = Command::new("taskset").args(["-apc", &core.to_string(), &std::process::id().to_string()]).output();
-    if !pinned.is_ok_and(|output| output.status.success()) {
-        eprintln!("not pinned to core {core}");
-    }
-}
-
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.unwrap_or_else(|error| panic!("no runtime: {error}")).block_on(future)
@@ -216,9 +207,11 @@ async fn run(args: &Args, server: &Postgres) -> Result<(), Box<dyn Error>> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::from_env();
-    pin(0);
+    // The server first, with all that it starts by itself, such as the process that writes its log: each inherits the core.
+    let own = std::process::id().to_string();
+    pin(&own, 0);
     let server = Postgres::start_durable();
-    pin(1);
+    pin(&own, 1);
     server.sql("CREATE TABLE by_hand (key text PRIMARY KEY, tat double precision NOT NULL)");
     block_on(run(&args, &server))
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use throttlekit::{Clock, CoarseClock, SystemClock};
 
 use crate::clock::TscClock;
+use crate::cores;
 use crate::measure::Slice;
 
 /// The machine and the toolchain: no run's figures mean anything without.
@@ -19,7 +20,7 @@ pub fn machine() -> Value {
     let rustc = Command::new("rustc").arg("--version").output().map(|output| output.stdout).unwrap_or_default();
     json!({
         "cpu": model.trim_start_matches([' ', '\t', ':']).trim(),
-        "cores": std::thread::available_parallelism().map_or(0, usize::from),
+        "cores": cores::count(),
         "os": std::env::consts::OS,
         "arch": std::env::consts::ARCH,
         "rustc": String::from_utf8_lossy(&rustc).trim(),
