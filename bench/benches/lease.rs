@@ -199,6 +199,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     claims.at_most("spending what a client holds, ns", figures.of("LeaseSpender::spend"), goals.ns(12.0));
     let steady = 1e3 / figures.of("TwoTier, with a lease from memory for each 100");
     claims.at_least("steady state on one core, million checks a second", steady, 5.0);
+    claims.at_least("leased over plain checks on Redis", server.ratios[0], 50.0);
     claims.at_least("leased over plain checks on Redis, asked for with 50 left", server.ratios[1], 50.0);
     claims.print();
     let in_process: Vec<_> = figures.iter().map(|(name, ns)| json!({ "name": name, "ns": ns })).collect();
