@@ -1,8 +1,9 @@
 //! What a fair escrow shows of itself.
 
+use std::fmt;
 use std::sync::Arc;
 
-/// How a fair escrow is doing.
+/// How a fair escrow is doing. `Debug` shows how its tenants are doing, and no name of one.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct FairStats {
@@ -23,7 +24,9 @@ pub struct FairStats {
 }
 
 /// One tenant in a window.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// `Debug` does not show its name, which is a key: it may be a secret or an address.
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct TenantStats {
     /// Its name.
@@ -32,4 +35,10 @@ pub struct TenantStats {
     pub weight: f64,
     /// Units it used.
     pub used: f64,
+}
+
+impl fmt::Debug for TenantStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TenantStats").field("weight", &self.weight).field("used", &self.used).finish_non_exhaustive()
+    }
 }

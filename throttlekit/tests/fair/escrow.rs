@@ -179,6 +179,15 @@ fn resets_and_stats() {
 }
 
 #[test]
+fn debug_shows_no_name_of_a_tenant() {
+    let (fair, _) = fair(10.0, &[("secret-gold", 2.0)]);
+    fair.check_cost("secret-gold", 3.0).unwrap();
+    let text = format!("{:?} {fair:?}", fair.stats());
+    assert!(text.contains("TenantStats { weight: 2.0, used: 3.0, .. }"), "{text}");
+    assert!(!text.contains("secret"), "{text}");
+}
+
+#[test]
 fn arguments_are_judged_in_order_before_the_clock_is_read() {
     let clock = CountingClock::default();
     let fair = builder(10.0).weight_of(|_| f64::NAN).clock(clock.clone()).build().unwrap();
