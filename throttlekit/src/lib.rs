@@ -45,8 +45,8 @@
 //!   gone ([`Error::is_store_unavailable`]), the state is broken, or the argument is bad.
 //! - Time is whole milliseconds since the Unix epoch, read once for each operation from a [`Clock`]. [`SystemClock`], the
 //!   default, never steps back. Nothing else reads the time, so tests move a [`ManualClock`].
-//! - In memory nothing waits unless a guard has a [queue](GuardBuilder::queue), a hit allocates nothing, keys are bounded
-//!   in number, and none of their text is kept.
+//! - In memory nothing waits unless a guard has a [queue](GuardBuilder::queue), a hit allocates nothing, and keys are bounded
+//!   in number. A [`Table`](store::memory::Table) keeps none of their text; leases, fair escrows, gates and analytics do.
 //! - No task runs in the background unless a [`Runtime`] was given, and each ends with its owner.
 //! - Numbers are `f64` in one fixed order of operations, so that every process that shares a key comes to the same bits.
 //!
