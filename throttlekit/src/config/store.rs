@@ -237,7 +237,7 @@ pub enum PostgresMode {
     /// `shared`: the table and the locks that every member of the family uses.
     #[default]
     Shared,
-    /// `fast`: a table of its own, and fewer round trips.
+    /// `fast`: a table of its own, without those locks.
     Fast,
 }
 
