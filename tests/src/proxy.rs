@@ -32,6 +32,7 @@ pub struct Proxy {
     mode: watch::Sender<(Mode, u64)>,
     server: Arc<Mutex<SocketAddr>>,
     accepted: Arc<AtomicUsize>,
+    open: Arc<AtomicUsize>,
     task: AbortHandle,
 }
 
@@ -46,16 +47,21 @@ impl Proxy {
         let address = listener.local_addr()?;
         let (mode, watching) = watch::channel((Mode::Pass, 0));
         let (server, accepted) = (Arc::new(Mutex::new(server)), Arc::new(AtomicUsize::new(0)));
-        let (to, count) = (Arc::clone(&server), Arc::clone(&accepted));
+        let open = Arc::new(AtomicUsize::new(0));
+        let (to, count, opened) = (Arc::clone(&server), Arc::clone(&accepted), Arc::clone(&open));
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::Relaxed);
                 let server = *to.lock().unwrap_or_else(PoisonError::into_inner);
-                connections.spawn(relay(client, server, watching.clone()));
+                let (open, relayed) = (Open::one_more(&opened), relay(client, server, watching.clone()));
+                connections.spawn(async move {
+                    relayed.await;
+                    drop(open);
+                });
             }
         });
-        Ok(Self { address, mode, server, accepted, task: task.abort_handle() })
+        Ok(Self { address, mode, server, accepted, open, task: task.abort_handle() })
     }
 
     /// Where clients connect.
@@ -82,11 +88,32 @@ impl Proxy {
     pub fn accepted(&self) -> usize {
         self.accepted.load(Ordering::Relaxed)
     }
+
+    /// How many connections are open now. One whose server has ended it is until the client has closed it too.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// Counts a connection while it is open.
+struct Open(Arc<AtomicUsize>);
+
+impl Open {
+    fn one_more(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -127,8 +154,15 @@ async fn relay(mut client: TcpStream, server: SocketAddr, mut watching: watch::R
                         }
                     }
                 },
-                _ => return,
+                _ => return end(client, request).await,
             },
         }
+    }
+}
+
+/// Ends a connection as its server did: the client learns of it, and what it still sends goes nowhere until it closes too.
+async fn end(mut client: TcpStream, mut rest: Vec<u8>) {
+    if client.shutdown().await.is_ok() {
+        while matches!(client.read(&mut rest).await, Ok(length) if length > 0) {}
     }
 }

@@ -122,14 +122,12 @@ async fn cut_connections_lose_only_what_was_under_way() {
 #[tokio::test]
 async fn a_connection_that_broke_while_idle_costs_no_check() {
     let server = Redis::start();
-    let limiter = counting(store(&server), 10.0);
+    let proxy = Proxy::start(server.address()).await.unwrap();
+    let limiter = counting(through(&proxy), 10.0);
     assert!(limiter.check("k").await.unwrap().allowed);
-    tokio::time::sleep(Duration::from_millis(150)).await;
     server.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
-    let alone = || server.cli(&["CLIENT", "LIST"]).lines().count() == 1;
-    assert!(redis_support::until(alone).await);
-    // The end of the connection has arrived by now or does with the next turn of the runtime.
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    // The store has noticed when it has closed its own side.
+    assert!(redis_support::until(|| proxy.open() == 0).await);
     assert!(limiter.check("k").await.unwrap().allowed);
     assert_eq!(count(&server, "k"), 2);
 }
