@@ -349,7 +349,8 @@ impl FleetBudgetSpec {
     }
 }
 
-/// One limit that tenants share; the options are those of a [`FairEscrowBuilder`], and what a monitor shows of it.
+/// One limit that tenants share; the options are those of a [`FairEscrowBuilder`], and what files of other members of the
+/// family say to a monitor. That is read and checked so that such files load; there is no such monitor here.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct FairEscrowSpec {
@@ -361,13 +362,13 @@ pub struct FairEscrowSpec {
     pub weights: Vec<(String, f64)>,
     /// `maxKeys`: tenants that are told apart. Default: 100,000.
     pub max_keys: usize,
-    /// `costRoom`: whether a monitor shows who uses how much. Default: yes.
+    /// `costRoom`: for a monitor, whether it shows who uses how much. Changes nothing here. Default: yes.
     pub cost_room: bool,
-    /// `costRoomMaxKeys`: how many tenants it shows. Default: 64.
+    /// `costRoomMaxKeys`: how many tenants it shows. Changes nothing here. Default: 64.
     pub cost_room_max_keys: u32,
-    /// `costRoomRingSize`: how many samples of each it shows. Default: 16.
+    /// `costRoomRingSize`: how many samples of each it shows. Changes nothing here. Default: 16.
     pub cost_room_ring_size: u32,
-    /// `unit`: what a monitor calls a unit. Default: `units (cost)`.
+    /// `unit`: what a monitor calls a unit. Changes nothing here. Default: `units (cost)`.
     pub unit: String,
 }
 

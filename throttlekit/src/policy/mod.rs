@@ -31,7 +31,7 @@
 //! | the `concurrency` block | keys as above; slots are counted anew, and what is in flight stays with the guard before |
 //! | `twoTier` | what was counted stays counted; units that were leased and not used are lost until their window ends |
 //! | budgets: all but the window and `maxKeys` | goes on: what was counted stays counted |
-//! | `fairEscrow`: what a monitor shows | goes on |
+//! | `fairEscrow`: what is said for a monitor | goes on |
 //! | `screen`, `sketch`: anything, also of the strategy behind a screen | starts afresh |
 //! | `denyList` | keys as above; who is on the list stays there, unless `places` changes |
 //! | another strategy, kind, window, period, number of buckets, prefix or `maxKeys`, or other shares | starts afresh |
