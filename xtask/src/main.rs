@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use lexopt::{Arg, ValueExt};
 
+use crate::ci::Outcome;
 use crate::workspace::Workspace;
 
 const USAGE: &str = "\
@@ -96,7 +97,10 @@ fn run(options: &Options) -> Result<(), Error> {
         "bench" => bench::run(&workspace, options),
         "services" => services::ensure(&services::ALL).and_then(|()| packages::ensure(&workspace.target())),
         "ci" => ci::run(&workspace, options),
-        "api" => api::check(&workspace, true).map(drop),
+        "api" => match api::check(&workspace, true)? {
+            Outcome::Passed => Ok(()),
+            Outcome::Skipped(why) => Err(format!("nothing was written: {why}").into()),
+        },
         "loom" => test::loom(&workspace).map(drop),
         "miri" => test::miri(&workspace)?.map(drop).ok_or_else(|| ci::NO_MIRI.into()),
         "fuzz" => fuzz::run(&workspace, options.seconds),
