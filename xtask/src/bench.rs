@@ -8,26 +8,22 @@ use crate::{Error, Options, packages, services};
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Error> {
     let programs = programs(workspace)?;
     if options.list {
-        for (_, name) in &programs {
+        for name in &programs {
             println!("{name}");
         }
         return Ok(());
     }
-    if let Some(unknown) = options.names.iter().find(|name| !programs.iter().any(|(_, known)| known == name)) {
-        let known: Vec<_> = programs.iter().map(|(_, name)| *name).collect();
-        return Err(format!("no benchmark is called {unknown:?}; there are: {}", known.join(", ")).into());
+    if let Some(unknown) = options.names.iter().find(|name| !programs.iter().any(|known| known == name)) {
+        return Err(format!("no benchmark is called {unknown:?}; there are: {}", programs.join(", ")).into());
     }
     services::ensure(&services::ALL)?;
     packages::ensure(&workspace.target())?;
     packages::ensure_rivals(&workspace.target())?;
     let chosen =
-        programs.iter().filter(|(_, name)| options.names.is_empty() || options.names.iter().any(|asked| asked == name));
-    for (kind, name) in chosen {
+        programs.iter().filter(|name| options.names.is_empty() || options.names.iter().any(|asked| asked == *name));
+    for name in chosen {
         let mut command = workspace.cargo();
-        match kind {
-            Kind::Program => command.args(["run", "--package=bench", "--profile=bench", "--bin", name]),
-            Kind::Bench => command.args(["bench", "--package=bench", "--bench", name]),
-        };
+        command.args(["bench", "--package=bench", "--bench", name]);
         if options.quick {
             command.args(["--", "--quick"]);
         }
@@ -36,15 +32,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Error>
     Ok(())
 }
 
-#[derive(Clone, Copy)]
-enum Kind {
-    Program,
-    Bench,
-}
-
-fn programs(workspace: &Workspace) -> Result<Vec<(Kind, &str)>, Error> {
+fn programs(workspace: &Workspace) -> Result<Vec<&str>, Error> {
     let package = workspace.members().find(|package| package.name() == "bench").ok_or("there is no package `bench`")?;
-    let bins = package.programs("bin").map(|name| (Kind::Program, name));
-    let benches = package.programs("bench").map(|name| (Kind::Bench, name));
-    Ok(bins.chain(benches).collect())
+    Ok(package.benches().collect())
 }

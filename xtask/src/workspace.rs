@@ -126,10 +126,10 @@ impl<'a> Package<'a> {
         items(allowed).any(|pattern| text(pattern).strip_suffix("::*") == Some(name))
     }
 
-    /// Its programs of `kind` (`bin`, `bench`).
-    pub(crate) fn programs(self, kind: &'static str) -> impl Iterator<Item = &'a str> {
+    /// Its benchmark programs.
+    pub(crate) fn benches(self) -> impl Iterator<Item = &'a str> {
         items(&self.0["targets"])
-            .filter(move |target| items(&target["kind"]).any(|known| known == kind))
+            .filter(|target| items(&target["kind"]).any(|kind| kind == "bench"))
             .map(|target| text(&target["name"]))
     }
 
