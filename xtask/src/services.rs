@@ -39,7 +39,7 @@ const POSTGRES: Service = Service::new(
 const SETPRIV: Service = Service::new("setpriv", "tests: PostgreSQL", &["setpriv", "--version"], "util-linux");
 const VALGRIND: Service = Service::new("valgrind", "bench: instruction counts", &["valgrind", "--version"], "valgrind");
 // wrk exits with 1 when asked for its version.
-const WRK: Service = Service::new("wrk", "bench: load on the quickstart", &["which", "wrk"], "wrk");
+const WRK: Service = Service::new("wrk", "bench: load on servers with and without a layer", &["which", "wrk"], "wrk");
 
 /// What the tests need.
 pub(crate) const TESTS: [Service; 7] = [PYTHON, PIP, TAR, REDIS, SENTINEL, POSTGRES, SETPRIV];
