@@ -145,6 +145,11 @@ impl KeyMeter {
     /// # Errors
     ///
     /// `invalid_argument` for bad units; `store_unavailable` and `state_invalid` from the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// A limit in this process has decided when this returns. Over a store, units whose answer is dropped may be taken or not,
+    /// and nobody gives them back.
     pub fn debit(&self, units: f64) -> Run<Result<Decision, Error>> {
         self.metered().limiter.debit(self.key(), units)
     }
@@ -154,6 +159,10 @@ impl KeyMeter {
     /// # Errors
     ///
     /// `throttlekit_error` where the limit has no debt; otherwise as [`debit`](Self::debit).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`debit`](Self::debit).
     pub fn charge(&self, units: f64) -> Run<Result<Decision, Error>> {
         Meter::charge(&*self.metered().limiter, self.key(), units)
     }
@@ -163,6 +172,10 @@ impl KeyMeter {
     /// # Errors
     ///
     /// `throttlekit_error` where the limit cannot take units back; otherwise as [`debit`](Self::debit).
+    ///
+    /// # Cancel safety
+    ///
+    /// A limit in this process has them back when this returns. Over a store, units whose answer is dropped may be back or not.
     pub fn refund(&self, units: f64) -> Run<Result<Decision, Error>> {
         Meter::refund(&*self.metered().limiter, self.key(), units)
     }
