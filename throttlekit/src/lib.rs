@@ -63,6 +63,7 @@
 //! | `tokio` | `TokioRuntime`: sleeping and background work on the current tokio runtime |
 //! | `tsc` (default) | [`SystemClock`] asks the operating system once in a millisecond and counts by the processor in between |
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![doc(test(attr(deny(warnings))))]
 
 mod admit;
 pub mod analytics;

@@ -139,7 +139,7 @@ pub type ReadState<P> = fn(&P, &Raw) -> Result<Option<<P as Program>::State>, Er
 /// The step of `P` as a script; see the [module](self) for its Lua side.
 ///
 /// ```
-/// use throttlekit::twin::{Numbers, Raw, Twin};
+/// use throttlekit::twin::Twin;
 /// use throttlekit::{Error, Program, Step};
 ///
 /// /// Counts up to a bound.

@@ -41,6 +41,7 @@ use crate::store::DynStore;
 /// # fn options(runtime: Arc<dyn Runtime>) -> LoadOptions {
 /// LoadOptions::new().connector(Connector(runtime))
 /// # }
+/// # let _ = options;
 /// ```
 pub trait Connect: Send + Sync + 'static {
     /// The kind of store that it opens.

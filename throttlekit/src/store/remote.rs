@@ -42,6 +42,7 @@ use crate::store::{Keyspace, prefixed};
 ///         Ok(())
 ///     }
 /// }
+/// # let _ = Texts::default();
 /// ```
 pub trait Store: Send + Sync + 'static {
     /// Runs `call`.

@@ -31,7 +31,6 @@
 //!     }
 //! }
 //!
-//! # #[derive(Debug)] struct NoRuntime;
 //! # fn block_on<T>(future: impl Future<Output = T>) -> T {
 //! #     let mut future = std::pin::pin!(future);
 //! #     let mut context = std::task::Context::from_waker(std::task::Waker::noop());

@@ -18,7 +18,7 @@ use crate::store::Rule;
 /// Builds a [`Unified`]; from [`Unified::builder`].
 ///
 /// ```
-/// use throttlekit::{FixedWindow, Gcra, Guard, Limiter, Unified};
+/// use throttlekit::{Gcra, Guard, Limiter, Unified};
 ///
 /// let unified = Unified::builder()
 ///     .concurrency(Guard::fixed(8)?)

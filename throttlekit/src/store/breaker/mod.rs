@@ -50,6 +50,7 @@ use circuit::{Change, Circuit, MAX_VALUE, Ticket};
 ///     }
 /// }
 ///
+/// # #[allow(dead_code)]
 /// # async fn example(runtime: impl Runtime) -> Result<(), Box<dyn std::error::Error>> {
 /// let breaker = CircuitBreaker::builder(Down, runtime).timeout(Duration::from_millis(100)).failures(2).build()?;
 /// let breaker = Arc::new(breaker);
