@@ -138,10 +138,10 @@ local function step(state, now, a, r)
   local start, served = at(state, now, a)
   local limit, window, units, kind, new = a[1], a[2], r[1], r[2], nil
   if not kind then
-    local left = served < limit
-    if a[5] == 1 then left = served + units <= limit end
+    new = served + units
+    local left = served < limit and new <= 9007199254740991
+    if a[5] == 1 then left = new <= limit end
     if not left or floor(units) ~= units then return nil end
-    new = min(served + units, 9007199254740991)
   elseif kind == LEASE then
     if floor(units) ~= units then return nil end
     return lease(step, limit - served, state, now, a, r)

@@ -45,7 +45,7 @@ impl AsPair for Served {
 /// What is asked of a meter, in whole units.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Op {
-    /// Counts in full if anything is left; else nothing.
+    /// Counts in full if anything is left, and the sum can be held; else nothing.
     Debit(f64),
     /// Counts whatever is left, up to the largest debt.
     Charge(f64),
@@ -81,7 +81,7 @@ pub struct Verdict {
 impl Budget {
     fn wants(&self, before: Served, op: &Op) -> Option<f64> {
         match *op {
-            Op::Debit(units) => self.admits(before, units).then(|| (before.units + units).min(MAX)),
+            Op::Debit(units) => self.admits(before, units).then_some(before.units + units),
             Op::Charge(units) => Some((before.units + units).min(self.limit + self.max_debt).max(before.units)),
             Op::Refund(refund) => {
                 let counted = before.units > 0.0 && !refund.of_another(self.window_end(before));
@@ -207,7 +207,7 @@ impl Project for Budget {
     /// The last of the debits that fit may cross the budget, unless they must be whole.
     fn forecast(&self, state: Option<&Served>, now_ms: f64, cost: f64) -> Forecast {
         let served = self.at(state, now_ms);
-        let debits = (self.limit - served.units) / cost;
+        let debits = if self.admits(served, cost) { (self.limit - served.units) / cost } else { 0.0 };
         Forecast {
             spendable_now: floor_units(if self.whole { debits } else { ceil_f64(debits) }),
             next_replenish_at_ms: self.replenished(served),

@@ -12,7 +12,8 @@ use crate::strategy::{MAX, ceil_f64, floor_f64, window_start};
 /// It is a [`Strategy`](crate::Strategy), so a [`Limiter`](crate::Limiter) can run it too; a
 /// [`TokenBudget`](super::TokenBudget) does more with it. Windows are aligned to the epoch: with window length `W` the one of
 /// `now` starts at `floor(now / W) * W`. A debit is admitted if and only if fewer than `L` units are counted in the window
-/// before it, and then counts in full. With [whole debits](BudgetBuilder::whole_debits) all of it must be left.
+/// before it, and then counts in full; one that would bring the count above 2^53 - 1 is denied too. With
+/// [whole debits](BudgetBuilder::whole_debits) all of it must be left.
 ///
 /// ```
 /// use std::time::Duration;
@@ -144,10 +145,11 @@ impl Budget {
         ceil_ms(self.next(served))
     }
 
-    /// Whether a debit of `units` passes.
+    /// Whether a debit of `units` passes: only if all of it can be counted, since all of it may be given back.
     #[inline]
     pub(super) fn admits(&self, served: Served, units: f64) -> bool {
-        if self.whole { served.units + units <= self.limit } else { served.units < self.limit }
+        let sum = served.units + units;
+        if self.whole { sum <= self.limit } else { served.units < self.limit && sum <= MAX }
     }
 
     /// Whether a debit of one unit passes.

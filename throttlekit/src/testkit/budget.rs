@@ -6,6 +6,7 @@ use super::limit::built;
 use super::random::Mulberry;
 use crate::budget::{Budget, TokenBudget};
 use crate::clock::ManualClock;
+use crate::decision::MAX_SAFE;
 use crate::program::Refund;
 use crate::store::memory::Table;
 
@@ -58,6 +59,24 @@ async fn compare(cx: &Context<'_>, budget: Budget, seed: u32, max_delta: f64) ->
         equal(what, stored.usage(key).await, memory.usage(key))?;
     }
     Ok(())
+}
+
+/// At any time: the window is too long to turn.
+pub(super) async fn count_in_full(cx: &Context<'_>) -> Outcome {
+    let budget = Budget::builder().budget(100.0).window_ms(1e13).build().map_err(built)?;
+    let meter = TokenBudget::builder(budget).keyspace(cx.keys()).clock(cx.clock.clone()).build();
+    done("a debit", meter.debit("k", 60).await)?;
+    let refused = done("a debit that cannot be counted", meter.debit("k", MAX_SAFE).await)?;
+    same("a debit that cannot be counted", &(refused.allowed, refused.remaining), &(false, 40))?;
+    let most = MAX_SAFE - 60;
+    let counted = done("the largest debit", meter.debit("k", most).await)?;
+    same("the largest debit", &(counted.allowed, counted.remaining), &(true, 0))?;
+    same("what it counts", &done("a usage", meter.usage("k").await)?.served, &MAX_SAFE)?;
+    #[allow(clippy::cast_precision_loss)] // exact up to 2^53 - 1
+    let refund = Refund::new(most as f64).of(&counted);
+    done("a refund", meter.refund("k", refund).await)?;
+    same("what was counted before", &done("a usage", meter.usage("k").await)?.served, &60)?;
+    done("a reset", meter.reset("k").await)
 }
 
 /// At any time: the window is too long to turn.

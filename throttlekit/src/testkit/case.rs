@@ -69,6 +69,7 @@ pub(super) const CASES: &[Case] = cases! {
     "decisions, peeks and forecasts go together" => limits::answers_go_together, if |_| true;
     "decisions equal those in memory" => agreement::with_memory, if Harness::at_callers_time;
     "budgets equal those in memory" => budget::with_memory, if Harness::at_callers_time;
+    "budgets count in full or not at all" => budget::count_in_full, if |_| true;
     "budgets charge and refund" => budget::charge_and_refund, if |_| true;
     "streams have their digests" => stream::have_their_digests, if Harness::at_callers_time;
     "golden vectors" => golden::replay, if |harness| harness.at_callers_time() && harness.vectors().is_some();

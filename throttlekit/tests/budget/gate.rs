@@ -9,7 +9,7 @@ use throttlekit::budget::{
     Budget, Gate, GateRule, Ledger, Reservation, ReservationOptions, ReservationPolicy, Reserved, Served, TokenBudget,
 };
 use throttlekit::store::Remote;
-use throttlekit::{Admit, Ask, Axis, Error, ManualClock, Outcome, Run};
+use throttlekit::{Admit, Ask, Axis, Error, MAX_SAFE, ManualClock, Outcome, Run};
 
 use crate::support::{CasStore, DownStore, Mulberry, allow, deny, polled};
 
@@ -136,6 +136,18 @@ fn a_commit_charges_or_gives_back_the_difference() {
     now(work.commit(0));
     assert_eq!(served(), 9, "the window that goes on has not counted it");
     assert_eq!(gate.stats().outstanding, 0);
+}
+
+#[test]
+fn a_commit_gives_back_what_was_counted() {
+    let (gate, _) = gate(100_000);
+    gate.meter().debit("k", 99_000).unwrap();
+    let work = take(&gate, 1).unwrap();
+    now(work.debit(1));
+    assert!(!now(work.debit(MAX_SAFE - 1)).allowed);
+    assert_eq!((work.debited(), gate.meter().usage("k").unwrap().served), (1, 99_001));
+    now(work.commit(0));
+    assert_eq!(gate.meter().usage("k").unwrap().served, 99_000);
 }
 
 #[test]

@@ -8,7 +8,8 @@ use throttlekit::lease::{Grant, GrantForm, Granted, Wanted};
 use throttlekit::store::memory::Table;
 use throttlekit::store::{Keyspace, Remote};
 use throttlekit::{
-    Admit, Ask, Axis, Decision, Limiter, ManualClock, Meter, Multi, Refund, State, Strategy, TokenBucket,
+    Admit, Ask, Axis, Decision, Limiter, MAX_SAFE, ManualClock, Meter, Multi, Project, Refund, State, Strategy,
+    TokenBucket,
 };
 
 use crate::support::{CasStore, CountingClock, DownStore, Recorder, allow, deny};
@@ -179,11 +180,27 @@ async fn bad_arguments_are_answers_and_read_no_clock() {
 }
 
 #[test]
-fn debits_of_any_size_do_not_overflow() {
+fn a_debit_that_cannot_be_counted_in_full_is_denied() {
     let (meter, _) = meter(9_007_199_254_740_991.0, 1_000.0);
     assert_eq!(meter.debit("k", 9_007_199_254_740_990).unwrap().remaining, 1);
-    assert_eq!(meter.debit("k", 9_007_199_254_740_991).unwrap().remaining, 0);
+    assert_eq!(meter.debit("k", 2).unwrap(), deny(9_007_199_254_740_991, 1, 1_000, 1_000));
+    assert_eq!(meter.debit("k", 9_007_199_254_740_991).unwrap().remaining, 1);
+    assert_eq!(meter.debit("k", 1).unwrap().remaining, 0);
     assert_eq!(meter.usage("k").unwrap().served, 9_007_199_254_740_991);
+}
+
+#[test]
+fn what_is_given_back_was_counted() {
+    let (meter, _) = meter(100_000.0, 1_000.0);
+    meter.debit("k", 99_000).unwrap();
+    let most = MAX_SAFE - 99_000;
+    assert!(!meter.debit("k", most + 1).unwrap().allowed);
+    let ahead = |cost| Project::forecast(meter.budget(), Some(&Served { start: 0.0, units: 99_000.0 }), 0.0, cost);
+    assert_eq!((ahead(most as f64).spendable_now, ahead(MAX_SAFE as f64).spendable_now), (1, 0));
+    let debit = meter.debit("k", most).unwrap();
+    assert!(debit.allowed);
+    meter.refund("k", Refund::new(most as f64).of(&debit)).unwrap();
+    assert_eq!(meter.usage("k").unwrap().served, 99_000);
 }
 
 #[test]
