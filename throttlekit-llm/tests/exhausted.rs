@@ -228,6 +228,15 @@ fn an_answer_that_finishes_is_charged() {
     }
 }
 
+#[test]
+fn what_a_key_has_used_beyond_its_debt_is_not_given_back() {
+    let (meter, _) = meter_of(100);
+    // The estimate is 1000, and the provider says less.
+    let stream = chat(&["1234567890"; 100], Some((1, 850)));
+    drive(policy_of(Exhausted::Finish).start(Framing::Sse, account(&meter)), stream.chunks(600));
+    assert_eq!(served(&meter), 850);
+}
+
 /// A meter that lets a key owe as much as it may.
 fn indebted(budget: u32) -> Tokens {
     let budget = Budget::builder().budget(f64::from(budget)).window_ms(60_000.0).max_debt(10_000.0).build();
@@ -267,7 +276,7 @@ fn an_answer_that_does_not_stream_is_never_cut() {
         let (meter, _) = meter_of(2);
         let got = drive(policy_of(Exhausted::Cut).start(stream.framing, account(&meter)), stream.bytes.chunks(10));
         assert_eq!((got.bytes == stream.bytes, got.end), (true, End::Completed));
-        assert_eq!(served(&meter), 4, "34 were said, of which the debt is bounded");
+        assert_eq!(served(&meter), USAGE.1);
     }
 }
 

@@ -319,7 +319,8 @@ pub trait Meter: Send + Sync + 'static {
     /// As [`Admit::admit`].
     fn debit(&self, key: &str, units: f64) -> Run<Result<Decision, Error>>;
 
-    /// Counts work that already happened, into bounded debt where the limit is passed.
+    /// Counts work that already happened, into bounded debt where the limit is passed. It counts in full, since all of it may
+    /// be [given back](Self::refund_of); what is bounded is the debt that goes on when its window ends.
     ///
     /// # Errors
     ///

@@ -280,6 +280,10 @@ twins[5] = (function()
 -- State: {start of the window, units counted in it}, the hash fields w and s. A field that is missing means a fresh window.
 -- Numbers: budget, window in ms, largest debt, 1 if the next window inherits debt, 1 if all of a debit must be left.
 -- Request: units, and what to do with them if not to debit them: of a lease or refund, 3 charge, 4 set.
+
+-- 2^53 - 1: above it doubles skip whole numbers.
+local MOST = 9007199254740991
+
 local function read(raw, first, last)
   reply(raw, first, last, 'HMGET', 'w', 's')
 end
@@ -308,7 +312,7 @@ local function step(state, now, a, r)
   local limit, window, units, kind, new = a[1], a[2], r[1], r[2], nil
   if not kind then
     new = served + units
-    local left = served < limit and new <= 9007199254740991
+    local left = served < limit and new <= MOST
     if a[5] == 1 then left = new <= limit end
     if not left or floor(units) ~= units then return nil end
   elseif kind == LEASE then
@@ -318,7 +322,8 @@ local function step(state, now, a, r)
     if served <= 0 or r[3] == 1 and r[4] ~= ceil(start + window) then return nil end
     new = max(served - floor(units), 0)
   elseif kind == 3 then
-    new = max(min(served + units, limit + a[3]), served)
+    new = served + units
+    if new > MOST then return nil end
   else
     new = units
   end

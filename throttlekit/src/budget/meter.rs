@@ -122,8 +122,8 @@ impl<K: Keyspace<Served> + InProcess, C: Clock, O: Observer + Clone> TokenBudget
         ready(self.run_debit(key, tokens))
     }
 
-    /// Counts `tokens` that were produced already, whatever is left; what goes beyond the budget only up to
-    /// [`Budget::max_debt`].
+    /// Counts `tokens` that were produced already, in full, whatever is left. Of what goes beyond the budget, a window that
+    /// inherits debt gets [`Budget::max_debt`] at most.
     ///
     /// The decision is that of a debit: whether anything was left before.
     ///
@@ -143,7 +143,7 @@ impl<K: Keyspace<Served> + InProcess, C: Clock, O: Observer + Clone> TokenBudget
     ///
     /// # Errors
     ///
-    /// As [`debit`](Self::debit).
+    /// As [`debit`](Self::debit), and `invalid_argument` if the window would count more than 2^53 - 1.
     pub fn charge(&self, key: &str, tokens: u64) -> Result<Decision, Error> {
         ready(self.run_charge(key, tokens))
     }
@@ -151,8 +151,7 @@ impl<K: Keyspace<Served> + InProcess, C: Clock, O: Observer + Clone> TokenBudget
     /// Gives back tokens that were counted, at most all of them; the decision shows what is left then.
     ///
     /// Tokens of a window that is over are not given back, if the refund [says](Refund::of) which decision counted them: the
-    /// window that goes on has not. After a charge that [`Budget::max_debt`] cut off, more may be given back than was
-    /// recorded.
+    /// window that goes on has not.
     ///
     /// ```
     /// use throttlekit::budget::{Budget, TokenBudget};
@@ -231,12 +230,12 @@ impl<C: Clock, O: Observer + Clone> TokenBudget<Remote, C, O> {
         self.run_debit(key, tokens).await
     }
 
-    /// Counts `tokens` that were produced already, whatever is left; what goes beyond the budget only up to
-    /// [`Budget::max_debt`]. The decision is that of a debit: whether anything was left before.
+    /// Counts `tokens` that were produced already, in full, whatever is left. Of what goes beyond the budget, a window that
+    /// inherits debt gets [`Budget::max_debt`] at most. The decision is that of a debit: whether anything was left before.
     ///
     /// # Errors
     ///
-    /// As [`debit`](Self::debit).
+    /// As [`debit`](Self::debit), and `invalid_argument` if the window would count more than 2^53 - 1.
     pub async fn charge(&self, key: &str, tokens: u64) -> Result<Decision, Error> {
         self.run_charge(key, tokens).await
     }
@@ -309,7 +308,7 @@ impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> TokenBudget<K, C, O> {
     ///
     /// # Errors
     ///
-    /// As [`run_debit`](Self::run_debit).
+    /// As [`run_debit`](Self::run_debit), and `invalid_argument` if the window would count more than 2^53 - 1.
     pub fn run_charge(&self, key: &str, tokens: u64) -> Run<Result<Decision, Error>> {
         match whole(tokens) {
             Ok(tokens) => self.charge_whole(key, tokens),

@@ -47,7 +47,7 @@ impl AsPair for Served {
 pub(crate) enum Op {
     /// Counts in full if anything is left, and the sum can be held; else nothing.
     Debit(f64),
-    /// Counts whatever is left, up to the largest debt.
+    /// Counts in full, whatever is left; fails if the sum cannot be held.
     Charge(f64),
     /// Gives back what was counted in this window.
     Refund(Refund),
@@ -82,7 +82,7 @@ impl Budget {
     fn wants(&self, before: Served, op: &Op) -> Option<f64> {
         match *op {
             Op::Debit(units) => self.admits(before, units).then_some(before.units + units),
-            Op::Charge(units) => Some((before.units + units).min(self.limit + self.max_debt).max(before.units)),
+            Op::Charge(units) => Some(before.units + units),
             Op::Refund(refund) => {
                 let counted = before.units > 0.0 && !refund.of_another(self.window_end(before));
                 counted.then(|| (before.units - floor_f64(refund.units)).max(0.0))
@@ -96,6 +96,11 @@ impl Budget {
         let before = self.at(state, now);
         let units = self.wants(before, op);
         let served = Served { units: units.unwrap_or(before.units), ..before };
+        if let Op::Charge(charged) = *op {
+            if served.units > MAX {
+                return Step::Fail(uncountable(charged));
+            }
+        }
         let allowed = match *op {
             Op::Debit(units) | Op::Charge(units) => self.admits(before, units),
             Op::Refund(_) | Op::Set(_) => self.has_left(served),
@@ -155,6 +160,11 @@ impl Program for Budget {
 #[cold]
 pub(super) fn fraction(units: f64) -> Error {
     Error::invalid_argument(format!("tokens are {units}: must be a whole number from 1 to {MAX}"))
+}
+
+#[cold]
+fn uncountable(units: f64) -> Error {
+    Error::invalid_argument(format!("tokens are {units}: with those that are counted they must be at most {MAX}"))
 }
 
 impl Strategy for Budget {

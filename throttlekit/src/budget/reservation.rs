@@ -126,7 +126,7 @@ impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> Reservation<K, C, O> {
     ///
     /// # Errors
     ///
-    /// As [`debit`](Self::debit).
+    /// As [`debit`](Self::debit), and `invalid_argument` if the window would count more than 2^53 - 1.
     ///
     /// # Cancel safety
     ///
@@ -162,7 +162,7 @@ impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> Reservation<K, C, O> {
     ///
     /// # Errors
     ///
-    /// `invalid_argument` if the difference is above 2^53 - 1; `store_unavailable` and `state_invalid` from the store. The
+    /// `invalid_argument` if the difference, or what the window would count with it, is above 2^53 - 1; `store_unavailable` and `state_invalid` from the store. The
     /// reservation is over all the same.
     ///
     /// # Cancel safety

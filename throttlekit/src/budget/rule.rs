@@ -69,7 +69,7 @@ impl Budget {
         self.window_ms
     }
 
-    /// The most units beyond the budget that a charge records, and that the next window inherits.
+    /// The most units beyond the budget that the next window inherits, if debt is carried.
     pub fn max_debt(&self) -> u64 {
         floor_units(self.max_debt)
     }
@@ -208,8 +208,8 @@ impl BudgetBuilder {
 
     window_setters!(window_ms);
 
-    /// The most units beyond the budget that a charge records and that the next window inherits, 0 or more; a fraction is
-    /// dropped. The default is the budget: debt keeps a key out for one further window at most.
+    /// The most units beyond the budget that the next window inherits where [debt is carried](Self::carry_debt), 0 or more; a
+    /// fraction is dropped. The default is the budget: debt keeps a key out for one further window at most.
     pub fn max_debt(mut self, max_debt: f64) -> Self {
         self.max_debt = Some(max_debt);
         self

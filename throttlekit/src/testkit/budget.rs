@@ -1,7 +1,7 @@
 //! Meters of tokens: what they charge, give back and carry over.
 
 use super::agreement::{equal, together};
-use super::case::{Context, Outcome, Running, START_MS, done, same};
+use super::case::{Context, Outcome, Running, START_MS, done, fails, same};
 use super::limit::built;
 use super::random::Mulberry;
 use crate::budget::{Budget, TokenBudget};
@@ -90,8 +90,9 @@ pub(super) async fn charge_and_refund(cx: &Context<'_>) -> Outcome {
     let refused = done("a debit", meter.debit("k", 1).await)?;
     same("a debit of a spent budget", &refused.allowed, &false)?;
     done("a charge", another.charge("k", 100).await)?;
-    same("what a charge records", &done("a usage", meter.usage("k").await)?.served, &130)?;
-    let back = done("a refund", meter.refund("k", Refund::new(50.0).of(&refused)).await)?;
+    same("what a charge counts", &done("a usage", meter.usage("k").await)?.served, &220)?;
+    fails("a charge that cannot be counted", meter.charge("k", MAX_SAFE).await, "invalid_argument")?;
+    let back = done("a refund", meter.refund("k", Refund::new(140.0).of(&refused)).await)?;
     same("a refund", &(back.allowed, back.remaining), &(true, 20))?;
     let late = Refund { units: 50.0, reset_at_ms: Some(0) };
     let late = done("a refund of another window", another.refund("k", late).await)?;

@@ -151,6 +151,17 @@ fn a_commit_gives_back_what_was_counted() {
 }
 
 #[test]
+fn a_commit_gives_back_no_debt_that_was_used() {
+    let (gate, _) = gate(100);
+    let served = || gate.meter().usage("k").unwrap().served;
+    let work = take(&gate, 100).unwrap();
+    now(work.charge(1_000));
+    now(work.commit(850));
+    assert_eq!(served(), 850);
+    assert!(take(&gate, 1).is_none());
+}
+
+#[test]
 fn the_policy_chooses_and_learns() {
     let policy = ReservationPolicy::learned(ReservationOptions::new(1.0, 4.0, 512.0)).unwrap();
     let (gate, _) = gate_of(10_000, policy, GateRule::Fits);

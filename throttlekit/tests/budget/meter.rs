@@ -204,7 +204,7 @@ fn what_is_given_back_was_counted() {
 }
 
 #[test]
-fn a_charge_counts_beyond_the_budget_up_to_the_largest_debt() {
+fn a_charge_counts_beyond_the_budget() {
     let clock = ManualClock::new(0.0);
     let budget = Budget::builder().budget(100.0).window_ms(1_000.0).max_debt(30.0).build().unwrap();
     let meter = TokenBudget::builder(budget).clock(clock.clone()).build();
@@ -212,13 +212,16 @@ fn a_charge_counts_beyond_the_budget_up_to_the_largest_debt() {
     assert_eq!(meter.charge("k", 60).unwrap(), allow(100, 0, 1_000));
     assert_eq!(meter.charge("k", 1).unwrap(), deny(100, 0, 1_000, 1_000));
     assert_eq!(meter.usage("k").unwrap().served, 121);
-    meter.charge("k", 500).unwrap();
-    assert_eq!(meter.usage("k").unwrap().served, 130, "the debt is capped");
-    // A debit that crosses counts in full, and a charge takes none of that back.
-    meter.reset("k").unwrap();
-    meter.debit("k", 500).unwrap();
-    meter.charge("k", 1).unwrap();
-    assert_eq!(meter.usage("k").unwrap().served, 500);
+    let charged = meter.charge("k", 500).unwrap();
+    assert_eq!(meter.usage("k").unwrap().served, 621, "also beyond the largest debt");
+    meter.refund("k", Refund::new(500.0).of(&charged)).unwrap();
+    assert_eq!(meter.usage("k").unwrap().served, 121, "what is given back was counted");
+    let error = meter.charge("k", MAX_SAFE - 120).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "tokens are 9007199254740871: with those that are counted they must be at most 9007199254740991"
+    );
+    assert_eq!((error.code(), meter.usage("k").unwrap().served), ("invalid_argument", 121));
     clock.advance(1_000.0);
     assert_eq!(meter.usage("k").unwrap().served, 0, "debt is not carried");
 }
@@ -265,7 +268,7 @@ async fn a_stored_debt_lives_until_it_is_paid() {
     let budget = Budget::builder().budget(100.0).window_ms(1_000.0).max_debt(250.0).carry_debt(true).build().unwrap();
     let meter = TokenBudget::builder(budget).keyspace(Remote::new(store)).clock(clock.clone()).build();
     meter.charge("k", 1_000).await.unwrap();
-    for (now, served) in [(999.0, 350), (1_000.0, 250), (2_999.0, 150), (3_000.0, 50), (3_999.0, 50), (4_000.0, 0)] {
+    for (now, served) in [(999.0, 1_000), (1_000.0, 250), (2_999.0, 150), (3_000.0, 50), (3_999.0, 50), (4_000.0, 0)] {
         clock.set(now);
         assert_eq!(meter.usage("k").await.unwrap().served, served, "at {now}");
     }

@@ -116,7 +116,7 @@ fn what_was_counted_too_high_goes_back() {
     assert!(limiter.charge("k", 50.0).now().unwrap().unwrap().allowed);
     assert!(!limiter.peek("k").now().unwrap().unwrap().allowed);
     assert!(limiter.refunds());
-    assert_eq!(limiter.give_back("k", Refund::new(8.0)).now().unwrap().unwrap().remaining, 3, "15 of 10 less 8");
+    assert_eq!(limiter.give_back("k", Refund::new(52.0)).now().unwrap().unwrap().remaining, 3, "59 of 10 less 52");
     assert_eq!(limiter.forecast("k", 1.0).now().unwrap().unwrap().spendable_now, 3);
     let many = limiter.check_many(&["k", "l"], 2.0).now().unwrap().unwrap();
     assert_eq!(many.iter().map(|decision| decision.remaining).collect::<Vec<_>>(), [1, 8]);
