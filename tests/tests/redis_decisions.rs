@@ -10,10 +10,14 @@ use futures_util::future::join_all;
 use strategies::{bucket, exact, gcra, log};
 use tests::redis::Redis;
 use tests::shared::Shared;
+use throttlekit::budget::{Budget, TokenBudget};
 use throttlekit::store::Remote;
 use throttlekit::strategy::quota::Cadence;
 use throttlekit::testkit::Mulberry;
-use throttlekit::{FixedWindow, LeakyBucket, Limiter, ManualClock, Multi, Project, Quota, Shaper, SlidingWindow};
+use throttlekit::{
+    FixedWindow, LeakyBucket, Limiter, MAX_SAFE, ManualClock, Multi, Project, Quota, Shaper, SlidingWindow,
+};
+use throttlekit_llm::{Account as _, MeterAccount};
 use throttlekit_redis::{RedisOptions, RedisStore, scripts};
 
 static SERVER: Shared<Redis> = Shared::new();
@@ -366,6 +370,24 @@ fn numbers_are_written_with_seventeen_digits() {
 }
 
 /// One round trip and one run of a script for many checks of a key, and the decisions of one after the other.
+/// What an answer did not need goes back, and nothing else, however much its request asked for.
+#[tokio::test]
+async fn a_reservation_of_any_size_gives_back_what_it_took() {
+    let server = SERVER.get(Redis::start);
+    let budget = Budget::builder().budget(100_000.0).window_ms(60_000.0).build().unwrap();
+    let meter = TokenBudget::builder(budget).keyspace(Remote::new(store(&server))).prefix("reserved");
+    let meter = Arc::new(meter.clock(ManualClock::new(THEN)).build());
+    meter.debit("k", 99_000).await.unwrap();
+    for most in [MAX_SAFE - 1, MAX_SAFE, u64::MAX] {
+        let opened = MeterAccount::reserve(meter.clone(), "k", most).await.unwrap();
+        Box::new(opened.account.unwrap()).settle(0).await.unwrap();
+        assert_eq!(meter.usage("k").await.unwrap().served, 99_000, "of {most}");
+        let whole = meter.debit("k", most.min(MAX_SAFE)).await.unwrap();
+        assert!(!whole.allowed, "{most} cannot be counted in full");
+        assert_eq!(meter.usage("k").await.unwrap().served, 99_000, "of {most}");
+    }
+}
+
 #[tokio::test]
 async fn checks_that_wait_for_one_key_share_a_run() {
     let server = Redis::start();

@@ -103,8 +103,9 @@ impl MeterAccount {
         Self { current, ..Self::new(meter, key) }
     }
 
-    /// Takes `tokens` more, for an answer that is to come, so that those that are taken come to `tokens` in all. Answers the
-    /// decision; `None` if so many are taken already, and nobody was asked. A denial takes nothing.
+    /// Takes `tokens` more, for an answer that is to come, so that those that are taken come to `tokens` in all, or to as many
+    /// as [`reserve`](Self::reserve) would take. Answers the decision; `None` if so many are taken already, and nobody was
+    /// asked. A denial takes nothing.
     ///
     /// # Errors
     ///
@@ -114,7 +115,7 @@ impl MeterAccount {
     ///
     /// As [`reserve`](Self::reserve).
     pub async fn reserve_up_to(&mut self, tokens: u64) -> Result<Option<Decision>, Error> {
-        let more = tokens.saturating_sub(self.prepaid());
+        let more = self.worth_taking(tokens).saturating_sub(self.prepaid());
         if more == 0 {
             return Ok(None);
         }
@@ -128,7 +129,8 @@ impl MeterAccount {
     /// Takes `tokens` now, for an answer that is to come: those of the request, and those that the answer may have. What
     /// the answer does not need is given back when it is over. 0 takes nothing and asks nobody.
     ///
-    /// A [`TokenBudget`](throttlekit::budget::TokenBudget) admits a debit while anything is left, and counts it in full; to
+    /// A [`TokenBudget`](throttlekit::budget::TokenBudget) admits a debit while anything is left, and counts it in full, so
+    /// no more than the whole budget is taken, however much a request may want: what is beyond is counted when it is used. To
     /// admit only what fits, let it take [whole debits](throttlekit::budget::BudgetBuilder::whole_debits), or reserve at a
     /// [`Gate`](throttlekit::budget::Gate).
     ///
@@ -154,6 +156,7 @@ impl MeterAccount {
     /// Dropped before it answers, a store may have counted the tokens, and nobody gives them back.
     pub fn reserve(meter: Arc<dyn Meter>, key: impl Into<Arc<str>>, tokens: u64) -> Run<Result<Opened, Error>> {
         let mut account = Self::new(meter, key);
+        let tokens = account.worth_taking(tokens);
         if tokens == 0 {
             let decision = Decision::ALLOW_FULL;
             return Run::ready(Ok(Opened { decision, account: Some(account) }));
@@ -166,6 +169,11 @@ impl MeterAccount {
             account.counted(tokens, &decision);
             Ok(Opened { decision, account: Some(account) })
         })
+    }
+
+    /// As many of `tokens` as it makes sense to take at once.
+    fn worth_taking(&self, tokens: u64) -> u64 {
+        tokens.min(self.meter.debit_ceiling().unwrap_or(MAX_SAFE)).min(MAX_SAFE)
     }
 
     fn refund(&self, tokens: u64, taken: Taken) -> Option<Run<Result<Decision, Error>>> {

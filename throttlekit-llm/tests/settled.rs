@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use support::streams::{USAGE, all, chat};
 use support::{Slow, Tasks, account, drive, meter_of, policy, poll, served};
 use throttlekit::budget::{Budget, Gate, GateRule, ReservationOptions, ReservationPolicy, TokenBudget};
-use throttlekit::{FailMode, FixedWindow, Gcra, Limiter, ManualClock, Share};
+use throttlekit::{FailMode, FixedWindow, Gcra, Limiter, MAX_SAFE, ManualClock, Refund, Share};
 use throttlekit_llm::{
-    BytesPerToken, CountTokens, Dialect, End, Exhausted, Framing, MeterAccount, StreamMeter, StreamPolicy,
-    StreamPolicyBuilder, UsageOnly,
+    Account as _, BytesPerToken, CountTokens, Dialect, End, Exhausted, Framing, MeterAccount, StreamMeter,
+    StreamPolicy, StreamPolicyBuilder, UsageOnly,
 };
 
 /// One byte of text is a token.
@@ -103,6 +104,41 @@ fn what_was_taken_and_not_used_is_given_back() {
         assert_eq!(served(&meter), 12 + 9);
         assert!(most >= reserved.max(50), "{most}: input and text were taken before they went out");
     }
+}
+
+/// A key that used most of its budget asks for more than there ever is.
+#[test]
+fn a_reservation_of_any_size_gives_back_what_it_took() {
+    for most in [100_001, MAX_SAFE - 99_000, MAX_SAFE - 1, MAX_SAFE, u64::MAX] {
+        for cost in [0, 5] {
+            let (meter, _) = meter_of(100_000);
+            meter.debit("k", 99_000).expect("works");
+            let opened = MeterAccount::reserve(meter.clone(), "k", most).now().expect("ready").expect("works");
+            let account = opened.account.expect("something is left");
+            assert_eq!(account.prepaid(), 100_000, "no more than the budget");
+            Box::new(account).settle(cost).now().expect("ready").expect("works");
+            assert_eq!(served(&meter), 99_000 + cost, "of {most}");
+
+            let admitted = meter.debit("k", 1).expect("works");
+            let mut account = MeterAccount::with_taken(meter.clone(), "k", Refund::new(1.0).of(&admitted));
+            let reserved = account.reserve_up_to(most).now_or_never().expect("ready").expect("works");
+            assert!(reserved.expect("asked").allowed);
+            assert_eq!(account.prepaid(), 100_000);
+            Box::new(account).settle(cost).now().expect("ready").expect("works");
+            assert_eq!(served(&meter), 99_000 + 2 * cost, "of {most}");
+        }
+    }
+}
+
+#[test]
+fn what_has_to_fit_is_not_reserved_in_part() {
+    let budget = Budget::builder().budget(100.0).window_ms(60_000.0).whole_debits(true).build().expect("good options");
+    let meter = Arc::new(TokenBudget::builder(budget).clock(ManualClock::new(0.0)).build());
+    for most in [101, u64::MAX] {
+        let opened = MeterAccount::reserve(meter.clone(), "k", most).now().expect("ready").expect("works");
+        assert!(opened.account.is_none() && !opened.decision.allowed);
+    }
+    assert_eq!(served(&meter), 0);
 }
 
 #[test]

@@ -351,6 +351,12 @@ pub trait Meter: Send + Sync + 'static {
     fn refund_of(&self, key: &str, refund: Refund) -> Run<Result<Decision, Error>> {
         self.refund(key, refund.units)
     }
+
+    /// The most units that are worth one debit: a meter that admits a debit while anything is left, and then counts it in
+    /// full, has no more than its limit to give. `None`, the default, where it does not hold: all of a debit must be left.
+    fn debit_ceiling(&self) -> Option<u64> {
+        None
+    }
 }
 
 impl<M: Meter + ?Sized> Meter for Arc<M> {
@@ -369,5 +375,9 @@ impl<M: Meter + ?Sized> Meter for Arc<M> {
 
     fn refund_of(&self, key: &str, refund: Refund) -> Run<Result<Decision, Error>> {
         (**self).refund_of(key, refund)
+    }
+
+    fn debit_ceiling(&self) -> Option<u64> {
+        (**self).debit_ceiling()
     }
 }

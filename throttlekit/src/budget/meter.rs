@@ -425,6 +425,10 @@ impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> Meter for TokenBudget<K
     fn refund_of(&self, key: &str, refund: Refund) -> Run<Result<Decision, Error>> {
         self.run_refund(key, refund)
     }
+
+    fn debit_ceiling(&self) -> Option<u64> {
+        (!self.budget.whole).then(|| self.budget.units())
+    }
 }
 
 /// Debits [`Ask::cost`] from [`Ask::key`], on the cost axis; the other fields do not matter to it.

@@ -241,6 +241,10 @@ impl Meter for Fallback {
     fn refund_of(&self, key: &str, refund: Refund) -> Run<Result<Decision, Error>> {
         self.shared.give_back(key, refund)
     }
+
+    fn debit_ceiling(&self) -> Option<u64> {
+        self.shared.debit_ceiling()
+    }
 }
 
 impl fmt::Debug for Fallback {

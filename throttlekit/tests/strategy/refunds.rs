@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use throttlekit::budget::{Budget, TokenBudget};
 use throttlekit::strategy::quota::Cadence;
 use throttlekit::{
-    Decision, DynLimiter, Error, ExactGcra, FixedWindow, Gcra, Limiter, ManualClock, Meter, Project, Quota, Refund,
-    SlidingWindow, SlidingWindowLog, TokenBucket,
+    Decision, DynLimiter, Error, ExactGcra, Fallback, FixedWindow, Gcra, Limiter, ManualClock, Meter, Outage, Project,
+    Quota, Refund, SlidingWindow, SlidingWindowLog, TokenBucket,
 };
 
 struct Limit {
@@ -172,4 +172,21 @@ fn a_meter_gives_back_what_a_decision_took_in_the_window_of_that_alone() {
         assert_eq!(debit(&meter).remaining, 4);
         assert_eq!(back(&meter), 4, "of another window");
     }
+}
+
+#[test]
+fn a_meter_that_need_not_have_all_of_a_debit_says_what_is_worth_one() {
+    let tokens = |whole| {
+        let budget = Budget::builder().budget(10.0).window_ms(1_000.0).whole_debits(whole).build().unwrap();
+        TokenBudget::builder(budget).build()
+    };
+    let standby = Fallback::new(tokens(false), &Outage::new(), move || Ok(Arc::new(tokens(false))));
+    let meters: [Arc<dyn DynLimiter>; 4] = [
+        Arc::new(tokens(false)),
+        Arc::new(standby),
+        Arc::new(tokens(true)),
+        Arc::new(Limiter::new(FixedWindow::builder().limit(10.0).window_ms(1_000.0).build().unwrap())),
+    ];
+    // Also through the handle, which is a meter itself.
+    assert_eq!(meters.map(|meter| Meter::debit_ceiling(&meter)), [Some(10), Some(10), None, None]);
 }
