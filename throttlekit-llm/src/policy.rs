@@ -26,7 +26,8 @@ pub enum Exhausted {
     /// The answer goes on, and is charged: the debt is the key's, up to what the meter lets it owe. Where the meter
     /// cannot charge, this is [`NextOnly`](Self::NextOnly).
     Finish,
-    /// The answer goes on, and what goes beyond the tokens left is not counted: only the next request is denied.
+    /// The answer goes on, and what goes beyond the tokens left is not counted: only the next request is denied. What the
+    /// provider says in the end then adds nothing to what was counted, and gives back what the answer has not used.
     NextOnly,
 }
 

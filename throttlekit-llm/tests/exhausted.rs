@@ -4,13 +4,14 @@ mod support;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use eventsource_stream::Eventsource;
 use futures_util::{FutureExt, StreamExt, stream};
 use serde_json::Value;
 use support::streams::{USAGE, all, chat, messages, ollama, responses};
-use support::{Tokens, account, drive, events, meter_of, policy, served};
+use support::{Tokens, account, drive, events, meter_of, policy, poll, served};
 use throttlekit::budget::{Budget, TokenBudget};
-use throttlekit::{Gcra, Limiter, ManualClock};
+use throttlekit::{FailMode, Gcra, Limiter, ManualClock};
 use throttlekit_llm::{BytesPerToken, Dialect, End, Exhausted, Framing, MeterAccount, StreamPolicy};
 
 /// One byte of text is a token.
@@ -260,14 +261,44 @@ fn debt_is_carried_into_the_next_window() {
 
 #[test]
 fn only_the_next_answer_is_denied() {
+    // 5 and 5 are counted, and 10 forgiven. The provider says that there were more, as many, fewer, and fewer than counted.
+    for (said, counted) in [(22, 10), (20, 10), (12, 10), (8, 8)] {
+        let (meter, _) = meter_of(7);
+        let policy = policy_of(Exhausted::NextOnly);
+        let stream = chat(&TEXTS, Some((1, said)));
+        let got = drive(policy.start(Framing::Sse, account(&meter)), stream.chunks(60));
+        assert_eq!((got.bytes == stream, got.end), (true, End::Completed));
+        assert_eq!(served(&meter), counted, "{said} were said");
+        assert!(MeterAccount::reserve(meter, "k", 1).now().expect("ready").expect("works").account.is_none());
+    }
+}
+
+#[test]
+fn dropped_with_what_was_not_counted_usage_charges_nothing() {
     let (meter, _) = meter_of(7);
-    let policy = policy_of(Exhausted::NextOnly);
-    let stream = chat(&TEXTS, Some((1, 22)));
-    let got = drive(policy.start(Framing::Sse, account(&meter)), stream.chunks(60));
-    assert_eq!((got.bytes == stream, got.end), (true, End::Completed));
-    // 5 and 5 were counted, 10 forgiven; the provider says 2 more than there were.
-    assert_eq!(served(&meter), 12);
-    assert!(MeterAccount::reserve(meter, "k", 1).now().expect("ready").expect("works").account.is_none());
+    // It may cut, if the store is out, so lines are held and go out in pieces.
+    let policy = policy().exhausted(Exhausted::NextOnly).fail_mode(FailMode::Closed);
+    let policy = policy.counter(|| BytesPerToken::new(1.0).expect("in range")).build().expect("good options");
+    let mut answer = policy.start(Framing::Sse, account(&meter));
+    let text = String::from_utf8(chat(&TEXTS, Some((1, 22)))).expect("text");
+    let (counted, rest) = text.split_at(text.find("abcde").expect("there") - 5);
+    let mut chunks = [counted, rest].into_iter().map(|chunk| Bytes::copy_from_slice(chunk.as_bytes()));
+    for _ in 0..2 {
+        assert!(poll(&mut answer, &mut chunks).is_ready());
+    }
+    // Of the rest, which is read up to the usage, only the begin of its first line went out.
+    assert_eq!(answer.scanner().usage().output, Some(22));
+    drop(answer);
+    assert_eq!(served(&meter), 10);
+}
+
+/// Usage that the estimate far exceeds gives tokens back all the same.
+#[test]
+fn an_answer_that_was_within_the_budget_leaves_the_rest() {
+    let (meter, _) = meter_of(7);
+    let stream = chat(&TEXTS, Some((1, 4)));
+    drive(policy_of(Exhausted::NextOnly).start(Framing::Sse, account(&meter)), stream.chunks(60));
+    assert_eq!(served(&meter), 4);
 }
 
 #[test]

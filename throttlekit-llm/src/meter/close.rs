@@ -40,8 +40,8 @@ impl StreamMeter {
         self.queue.last().unwrap_or(self.passed)
     }
 
-    /// Closes the account, and reports.
-    pub(super) fn close(&mut self) -> Option<(Box<dyn Account>, u64)> {
+    /// Closes the account, and reports. Of what may go out, `lost` does not.
+    pub(super) fn close(&mut self, lost: u64) -> Option<(Box<dyn Account>, u64)> {
         let account = self.account.take()?;
         let tokens = if self.counts == Counts::Nothing {
             0
@@ -49,7 +49,9 @@ impl StreamMeter {
             account.reserved()
         } else {
             let input = if self.input.is_some() { self.input_tokens() } else { 0 };
-            input.saturating_add(self.output_tokens()).saturating_sub(self.forgiven)
+            let used = input.saturating_add(self.output_tokens());
+            // What was forgiven is in tokens of the counter, and not to be taken off those of the provider.
+            if self.forgiven > 0 { used.min(self.paid) } else { used }
         };
         let answer = self.scanner.answer();
         self.policy.ended(&Report {
@@ -60,7 +62,7 @@ impl StreamMeter {
             usage: answer.usage,
             estimated: self.leaving(),
             tokens,
-            forgiven: self.forgiven,
+            forgiven: self.forgiven.saturating_sub(lost),
             error: self.error.as_ref(),
         });
         Some((account, tokens))
@@ -71,13 +73,12 @@ impl StreamMeter {
         let asked = self.asked.take();
         // What waited does not go out; nor what may, and that was counted or forgiven.
         let lost = self.queue.last_ready().unwrap_or(self.passed).saturating_sub(self.passed);
-        self.forgiven = self.forgiven.saturating_sub(lost);
         self.queue.clear();
         let run = match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Over => return,
             Phase::Settling(run) => run,
             Phase::Open | Phase::Ended => {
-                let Some((mut account, tokens)) = self.close() else { return };
+                let Some((mut account, tokens)) = self.close(lost) else { return };
                 match (asked, self.policy.background()) {
                     (Some(asked), Some(background)) => {
                         return background.spawn(Box::pin(async move {

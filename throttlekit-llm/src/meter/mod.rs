@@ -258,7 +258,7 @@ impl StreamMeter {
                     }
                 }
                 Phase::Ended => {
-                    let settled = self.close().map(|(account, tokens)| account.settle(tokens).now());
+                    let settled = self.close(0).map(|(account, tokens)| account.settle(tokens).now());
                     self.phase = match settled {
                         Some(Err(run)) => Phase::Settling(run),
                         Some(Ok(_)) | None => Phase::Over,
