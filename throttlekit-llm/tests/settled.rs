@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use support::streams::{USAGE, all, chat};
+use support::streams::{USAGE, all, chat, messages};
 use support::{Slow, Tasks, account, drive, meter_of, policy, poll, served};
 use throttlekit::budget::{Budget, Gate, GateRule, ReservationOptions, ReservationPolicy, TokenBudget};
 use throttlekit::{FailMode, FixedWindow, Gcra, Limiter, MAX_SAFE, ManualClock, Refund, Share};
@@ -349,6 +349,23 @@ fn usage_that_comes_twice_counts_once() {
     stream.extend_from_slice(b"data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":9}}\n\n");
     drive(bytewise().build().expect("good options").start(Framing::Sse, account(&meter)), stream.chunks(60));
     assert_eq!(served(&meter), 9);
+}
+
+#[test]
+fn input_costs_the_same_whether_a_cache_had_it_or_not() {
+    let written = "\"cache_creation_input_tokens\":7,\"cache_read_input_tokens\"";
+    let message = String::from_utf8(messages(&["12345"])).expect("text");
+    let message = message.replace("\"cache_read_input_tokens\"", written).into_bytes();
+    // The 4 tokens from a cache are among those that the first names, and not among those of the second.
+    for (stream, input) in [(chat(&["12345"], Some(USAGE)), USAGE.0), (message, USAGE.0 + 4 + 7)] {
+        let policy = bytewise().build().expect("good options");
+        let (meter, _) = meter_of(1_000);
+        drive(policy.start(Framing::Sse, account(&meter)).with_input(1), stream.chunks(60));
+        assert_eq!(served(&meter), input + USAGE.1);
+        let (meter, _) = meter_of(1_000);
+        drive(policy.start(Framing::Sse, account(&meter)), stream.chunks(60));
+        assert_eq!(served(&meter), USAGE.1, "input is not counted");
+    }
 }
 
 #[test]

@@ -26,7 +26,7 @@ impl StreamMeter {
     }
 
     fn input_tokens(&self) -> u64 {
-        let said = self.scanner.usage().input;
+        let said = self.scanner.usage().whole_input(self.dialect.or(self.scanner.dialect()));
         said.or(self.input).unwrap_or(0)
     }
 
