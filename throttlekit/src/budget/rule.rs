@@ -122,7 +122,7 @@ impl Budget {
 
     /// When nothing of what is counted matters any more.
     #[inline]
-    pub(super) fn reset(&self, served: Served) -> f64 {
+    pub(crate) fn reset(&self, served: Served) -> f64 {
         let debt = self.debt(served);
         // Most have none, and a division takes its time.
         let more = if debt > 0.0 { ceil_f64(debt / self.limit) } else { 0.0 };

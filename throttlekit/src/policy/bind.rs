@@ -17,7 +17,7 @@ use crate::fallback::Share;
 use crate::lease::{Mode, TwoTier, TwoTierBuilder};
 use crate::limiter::{DynLimiter, Limiter};
 use crate::observe::Observer;
-use crate::program::Project;
+use crate::program::{Project, Strategy};
 use crate::sketch::{Carry, Screened, ScreenedBuilder, SketchLimiter, SketchLimiterBuilder};
 use crate::store::Keyspace;
 use crate::store::memory::Table;
@@ -127,6 +127,26 @@ fn bind<S: Project>(
 /// The table that is to go on, or a new one.
 fn table<S: crate::State>(spec: &LimiterSpec, site: Site<'_>) -> Result<Table<S>, BuildError> {
     site.kept().map_or_else(|| Table::bounded(spec.max_keys), Ok)
+}
+
+/// Lets the states that a limiter went on with live as long as `spec` needs them: it may be longer than what wrote them did.
+pub(super) fn prolong(spec: &LimiterSpec, kept: &(dyn Any + Send + Sync), now_ms: f64) {
+    fn table<S: Strategy>(strategy: &S, kept: &(dyn Any + Send + Sync), now_ms: f64) {
+        if let Some(table) = kept.downcast_ref::<Table<S::State>>() {
+            table.prolong(now_ms, now_ms + strategy.ttl_ms());
+        }
+    }
+    match (&spec.kind, spec.strategy.as_ref().map(build_strategy)) {
+        (_, Some(Ok(AnyStrategy::TokenBucket(bucket)))) => table(&bucket, kept, now_ms),
+        (_, Some(Ok(AnyStrategy::SlidingWindowLog(log)))) => table(&log, kept, now_ms),
+        (LimiterKind::TokenBudget(budget) | LimiterKind::FleetBudget(FleetBudgetSpec { budget, .. }), _) => {
+            if let (Some(ledger), Ok(budget)) = (kept.downcast_ref::<Ledger<Served>>(), budget.build()) {
+                ledger.prolong(now_ms, |served| budget.reset(*served));
+            }
+        }
+        // Others say in each state until when it matters, or by options that go on with no state if they change.
+        _ => {}
+    }
 }
 
 fn dyn_observer(options: &LoadOptions) -> Arc<dyn Observer> {

@@ -24,9 +24,9 @@
 //! | none | goes on: the policy is the same object |
 //! | `gcra`: limit, period, burst | goes on: the instant at which a key is paid off stays |
 //! | `gcra` with `exact`: period, burst | goes on; the limit is its unit of time, so another one starts afresh |
-//! | `tokenBucket`: capacity, refill | goes on: a key has the tokens it had, at most the new capacity |
+//! | `tokenBucket`: capacity, refill | goes on: a key has the tokens that its last admission left, and those that came since at the new rate, at most the new capacity |
 //! | `fixedWindow`, `slidingWindow`, `quota`: limit | goes on: what was counted stays counted |
-//! | `slidingWindowLog`: limit, window | goes on: admissions stay where they were in time |
+//! | `slidingWindowLog`: limit, window | goes on: admissions stay where they were in time; those that left the window before stay forgotten |
 //! | anything but the `concurrency` block | work in flight stays counted |
 //! | the `concurrency` block | keys as above; slots are counted anew, and what is in flight stays with the guard before |
 //! | `twoTier` | what was counted stays counted; units that were leased and not used are lost until their window ends |
@@ -36,10 +36,13 @@
 //! | `denyList` | keys as above; who is on the list stays there, unless `places` changes |
 //! | another strategy, kind, window, period, number of buckets, prefix or `maxKeys`, or other shares | starts afresh |
 //!
-//! Over a store the keys stay where they are: a change of the last row, but for the prefix, is [`Fate::Stored`]. A `store`
-//! block that stays the same keeps its connections.
+//! Over a store the keys stay where they are: a change of the last row, but for the prefix, is [`Fate::Stored`]. So is one after
+//! which a bucket takes longer to fill, or the window of a log or a debt that is carried lasts longer: the states there expire
+//! when the policy as it was said, and the key is then a fresh one; in memory they live as long as they count. A `store` block
+//! that stays the same keeps its connections.
 //!
-//! A key that was drained under generous options waits until it has paid off what it took, also under strict ones.
+//! A key that was drained under generous options waits until it has paid off what it took, also under strict ones. Work that began
+//! before, such as a stream that is metered, goes on by the options that it began with, and what it writes lives as they say.
 
 mod bind;
 mod connect;

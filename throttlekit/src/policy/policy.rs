@@ -173,6 +173,13 @@ impl Policy {
         }
     }
 
+    /// Lets the states in memory that it went on with live as long as it needs them.
+    pub(super) fn prolong(&self, now_ms: f64) {
+        if let Place::Memory(kept) = &self.place {
+            bind::prolong(&self.spec, &**kept, now_ms);
+        }
+    }
+
     /// What stands in for the limiter with this share; nothing does in memory.
     pub(super) fn standby(&self, share: Share) -> Option<LimiterStandby> {
         match &self.place {

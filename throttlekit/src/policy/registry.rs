@@ -264,9 +264,12 @@ impl Policies {
         let reordered = !set.names().eq(old.names());
         if reordered || report.is_changed() {
             report.version = set.version();
-            inner.current.store(Arc::new(set));
+            let set = Arc::new(set);
+            inner.current.store(Arc::clone(&set));
             // After the set, so that whoever sees the version finds the set.
             inner.version.store(report.version, Ordering::Release);
+            // After both, so that no check by the options before gives a key back the shorter life.
+            set.prolong(&old, inner.options.clock_of_all().now_ms());
         }
         Ok(report)
     }

@@ -19,7 +19,7 @@ pub enum Fate {
     /// The policy changed and every key starts afresh, because of what is named here.
     Reset(&'static str),
     /// The policy changed over a store that still holds its states as they were, and what is named here gives them
-    /// another meaning. A new prefix starts afresh.
+    /// another meaning, or lets them expire while they would still count. A new prefix starts afresh.
     Stored(&'static str),
     /// The policy is new.
     Added,
@@ -140,6 +140,7 @@ fn fate_of_keys(before: &Policy, spec: &LimiterSpec, prefix: &str, stored: bool)
         return Fate::Unchanged;
     }
     match carried {
+        Ok(()) if stored && lives_longer(old, spec) => Fate::Stored("they expire when it said"),
         Ok(()) => Fate::Kept,
         Err(why) if stored => Fate::Stored(why),
         Err(why) => Fate::Reset(why),
@@ -180,6 +181,33 @@ fn carries(old: &StrategySpec, new: &StrategySpec) -> Result<(), &'static str> {
         }
         _ => Err(STRATEGY),
     }
+}
+
+/// Whether a state that goes on may count for longer under `new` than `old` keeps it.
+pub(super) fn lives_longer(old: &LimiterSpec, new: &LimiterSpec) -> bool {
+    use LimiterKind as K;
+    use StrategySpec as S;
+    if let (Some(old), Some(new)) = (&old.strategy, &new.strategy) {
+        return match (old, new) {
+            (
+                S::TokenBucket { capacity: old, refill_per_sec: before },
+                S::TokenBucket { capacity: new, refill_per_sec: after },
+            ) => new / after > old / before,
+            (S::SlidingWindowLog { window_ms: old, .. }, S::SlidingWindowLog { window_ms: new, .. }) => new > old,
+            _ => false,
+        };
+    }
+    match (&old.kind, &new.kind) {
+        (K::TokenBudget(old), K::TokenBudget(new)) => debt_lasts_longer(old, new),
+        (K::FleetBudget(old), K::FleetBudget(new)) => debt_lasts_longer(&old.budget, &new.budget),
+        _ => false,
+    }
+}
+
+/// Whether the same debt may be carried into more windows.
+fn debt_lasts_longer(old: &BudgetSpec, new: &BudgetSpec) -> bool {
+    let debt = |spec: &BudgetSpec| spec.max_debt.unwrap_or(spec.budget);
+    new.carry_debt && (!old.carry_debt || new.budget < old.budget || debt(new) > debt(old))
 }
 
 fn same_period(old: &QuotaPeriod, new: &QuotaPeriod) -> bool {

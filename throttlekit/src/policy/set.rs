@@ -86,6 +86,15 @@ impl PolicySet {
         Ok((Self { version, config, policies, by_name, rules, routes, store }, fates))
     }
 
+    /// Lets the states in memory that went on from `old` live as long as the policies need them now.
+    pub(super) fn prolong(&self, old: &Self, now_ms: f64) {
+        for policy in &self.policies {
+            if old.get(policy.name()).is_some_and(|before| reload::lives_longer(before.spec(), policy.spec())) {
+                policy.prolong(now_ms);
+            }
+        }
+    }
+
     /// 1 for the first configuration, one more for each that took effect since.
     pub fn version(&self) -> u64 {
         self.version

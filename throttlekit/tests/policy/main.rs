@@ -4,6 +4,7 @@
 
 mod blocks;
 mod concurrency;
+mod lifetimes;
 mod registry;
 mod sketches;
 mod store;

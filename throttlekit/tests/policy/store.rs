@@ -317,6 +317,35 @@ fn a_reload_tells_when_stored_states_mean_something_else() {
 }
 
 #[test]
+fn a_reload_tells_when_stored_states_expire_too_early() {
+    for (before, after, fate) in [
+        (
+            "capacity: 10, refillPerSec: 10",
+            "capacity: 10, refillPerSec: 0.01",
+            Fate::Stored("they expire when it said"),
+        ),
+        ("capacity: 10, refillPerSec: 10", "capacity: 20, refillPerSec: 20", Fate::Kept),
+        ("capacity: 10, refillPerSec: 10", "capacity: 5, refillPerSec: 10", Fate::Kept),
+    ] {
+        let text = |fields: &str| format!("limiters: {{ api: {{ strategy: tokenBucket, {fields} }} }}");
+        let setup = load(&text(before));
+        let report = setup.policies.reload(&format!("{STORE}{}", text(after))).unwrap();
+        assert_eq!(report.fate("api"), Some(fate), "{after}");
+    }
+    let log =
+        |period: &str| format!("limiters: {{ api: {{ strategy: slidingWindowLog, limit: 5, period: {period} }} }}");
+    let setup = load(&log("1m"));
+    let fate = |period: &str| setup.policies.reload(&format!("{STORE}{}", log(period))).unwrap().fate("api");
+    assert_eq!([fate("30s"), fate("1h")], [Fate::Kept, Fate::Stored("they expire when it said")].map(Some));
+    let fleet = |carry: bool| {
+        format!("limiters: {{ api: {{ fleetBudget: {{ budget: 9, windowMs: 9, carryDebt: {carry} }} }} }}")
+    };
+    let setup = load(&fleet(false));
+    let fate = |carry: bool| setup.policies.reload(&format!("{STORE}{}", fleet(carry))).unwrap().fate("api");
+    assert_eq!([fate(true), fate(false)], [Fate::Stored("they expire when it said"), Fate::Kept].map(Some));
+}
+
+#[test]
 fn old_policies_go_on_over_the_store_they_had() {
     const API: &str = "limiters: { api: { strategy: fixedWindow, limit: 5, period: 1m, failMode: local } }";
     let setup = load(API);

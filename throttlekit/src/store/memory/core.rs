@@ -28,6 +28,8 @@ pub trait Shape: 'static {
     type Arena: Arena;
     /// Whether a state whose first word this is, is visible at `now_ms`.
     fn is_live(first: u64, now_ms: f64) -> bool;
+    /// The first word of the same state, visible until `deadline_ms` at least where it is not the state that says until when.
+    fn prolonged(first: u64, deadline_ms: f64) -> u64;
 }
 
 pub(super) type Slot<'a, H> = &'a <H as Shape>::Words;

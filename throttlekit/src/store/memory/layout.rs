@@ -88,6 +88,10 @@ impl Shape for Narrow {
     fn is_live(first: u64, now_ms: f64) -> bool {
         word::unpack(first) > now_ms
     }
+
+    fn prolonged(first: u64, _deadline_ms: f64) -> u64 {
+        first
+    }
 }
 
 impl<S: State + AsInstant> Inline<S> for Instant {
@@ -137,6 +141,11 @@ impl<A: Arena> Shape for Wide<A> {
     fn is_live(first: u64, now_ms: f64) -> bool {
         let moved = first >> WRITE_BITS;
         (moved as i64 - EPOCH) as f64 > now_ms || moved == NEVER
+    }
+
+    fn prolonged(first: u64, deadline_ms: f64) -> u64 {
+        let later = deadline_word(first, deadline_ms);
+        if later >> WRITE_BITS > first >> WRITE_BITS { later } else { first }
     }
 }
 

@@ -192,6 +192,16 @@ fn a_count_of_writes_that_came_round_is_noticed<S: Counter>() {
     assert_eq!(table.count(1), 5);
 }
 
+fn a_longer_life_loses_no_count<S: Counter>() {
+    let table = Model::<S>::new(8);
+    table.add(1);
+    let other = table.clone();
+    let other = thread::spawn(move || other.0.prolong(0.0, 2e9));
+    table.add(1);
+    other.join().unwrap();
+    assert_eq!(table.count(1), 2);
+}
+
 fn an_absent_key_is_inserted_once<S: Counter>() {
     let table = Model::<S>::new(8);
     let other = table.clone();
@@ -339,6 +349,7 @@ macro_rules! explore_for {
         $(explore_for!($module, $state;
             two_writers_of_one_key_both_count
             a_count_of_writes_that_came_round_is_noticed
+            a_longer_life_loses_no_count
             an_absent_key_is_inserted_once
             a_reader_sees_no_torn_state
             a_key_that_moves_loses_no_count

@@ -24,6 +24,7 @@ mod layout;
 mod lines;
 #[cfg(all(test, loom))]
 mod loom_tests;
+mod prolong;
 mod shard;
 mod slot;
 mod sync;
@@ -186,6 +187,12 @@ impl<S: State> Table<S> {
     /// Frees what has expired in one shard, whose number is `index` modulo the number of shards.
     pub(crate) fn free_expired(&self, index: usize, now_ms: f64) {
         self.core.free_expired(index, now_ms);
+    }
+
+    /// Lets all keys that live at `now_ms` live until `deadline_ms` at least.
+    #[cfg_attr(not(feature = "config"), allow(dead_code))] // what a reload calls
+    pub(crate) fn prolong(&self, now_ms: f64, deadline_ms: f64) {
+        self.core.prolong(now_ms, deadline_ms);
     }
 
     /// A number that orders the locks of tables. Handles to one table have the same.
