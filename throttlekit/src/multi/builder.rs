@@ -14,6 +14,7 @@ use crate::observe::Observer;
 use crate::program::{Project, Strategy};
 use crate::store::memory::Table;
 use crate::store::{Remote, prefixed};
+use crate::strategy::{MAX, validate_cost};
 
 /// The option that a refused set of dimensions is reported under.
 const DIMENSIONS: &str = "multi.dimensions";
@@ -183,8 +184,9 @@ impl<W, C, O> MultiBuilder<W, C, O> {
             if name.is_empty() || names.iter().any(|named| named.name == name) {
                 return Err(refused(&name, "must be a name that is not empty and not taken"));
             }
-            if !(weight.is_finite() && weight > 0.0) {
-                return Err(BuildError::new("multi.weight", weight, "must be a finite number above 0"));
+            if validate_cost(weight).is_err() {
+                let allowed = format!("must be a finite number above 0 and at most {MAX} for the dimension {name:?}");
+                return Err(BuildError::new("multi.weight", weight, allowed));
             }
             let (dimension, scope) = match origin {
                 Origin::Strategy(strategy) => {
@@ -222,7 +224,7 @@ impl<C, O> MultiBuilder<InMemory, C, O> {
     ///
     /// `multi.dimensions` if there is none (code `throttlekit_error`), if there are more than 16, if a name is empty or
     /// taken, if two dimensions share a table, or if a limiter that was added is not in memory; `multi.weight` if a weight
-    /// is not finite or not above 0.
+    /// is not finite, not above 0 or above 2^53 - 1.
     pub fn build(self) -> Result<Multi<InMemory, C, O>, BuildError> {
         let accept = |_: &InMemory, site| match site {
             Site::Local(dimension) => Ok(dimension),
@@ -238,8 +240,8 @@ impl<C, O> MultiBuilder<Remote, C, O> {
     /// # Errors
     ///
     /// `multi.dimensions` if there is none (code `throttlekit_error`), if there are more than 16, if a name is empty or
-    /// taken, or if a limiter that was added is not on the same store; `multi.weight` if a weight is not finite or not
-    /// above 0.
+    /// taken, or if a limiter that was added is not on the same store; `multi.weight` if a weight is not finite, not
+    /// above 0 or above 2^53 - 1.
     pub fn build(self) -> Result<Multi<Remote, C, O>, BuildError> {
         let bind = |store: &Remote, strategy: &dyn Unbound, scope: &str| strategy.stored(store.below(scope));
         let accept = |store: &Remote, site| match site {

@@ -2,7 +2,7 @@
 
 use super::{MOST, Multi, Stored};
 use crate::error::Error;
-use crate::strategy::validate_cost;
+use crate::strategy::{MAX, validate_cost};
 
 /// What a multi-dimensional check has to know of a request.
 ///
@@ -92,7 +92,8 @@ impl<W, C, O> Multi<W, C, O> {
         for (index, (ask, named)) in asks.iter_mut().zip(&self.names).enumerate() {
             let key = request.key(index, &named.name).ok_or_else(|| no_key(&named.name))?;
             let weight = request.weight(index, &named.name).unwrap_or(named.weight);
-            *ask = (key, validate_cost(if named.fixed { weight } else { weight * cost })?);
+            let units = if named.fixed { weight } else { weight * cost };
+            *ask = (key, validate_cost(units).map_err(|_| bad_units(&named.name, weight, cost, units))?);
         }
         if self.may_meet { self.refuse_meeting(asks) } else { Ok(()) }
     }
@@ -129,6 +130,14 @@ impl<W, C, O> Multi<W, C, O> {
 #[cold]
 fn no_key(name: &str) -> Error {
     Error::invalid_argument(format!("the request has no key for the dimension {name:?}"))
+}
+
+#[cold]
+fn bad_units(name: &str, weight: f64, cost: f64, units: f64) -> Error {
+    Error::invalid_argument(format!(
+        "the weight {weight} of the dimension {name:?} and the cost {cost} ask for {units}: must be a finite number above 0 \
+         and at most {MAX}"
+    ))
 }
 
 #[cold]

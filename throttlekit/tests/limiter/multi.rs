@@ -174,9 +174,14 @@ fn a_request_knows_its_keys_and_weights() {
     assert_eq!(check(&Request { user: Some("u"), weight: Some(3.0) }).unwrap().remaining, 0);
     let error = check(&Request { user: None, weight: None }).unwrap_err();
     assert_eq!(error.to_string(), "the request has no key for the dimension \"user\"");
-    for weight in [0.0, -1.0, f64::NAN] {
+    for (weight, units) in [(0.0, "0"), (-1.0, "-2"), (f64::NAN, "NaN"), (f64::INFINITY, "inf")] {
         let error = check(&Request { user: Some("v"), weight: Some(weight) }).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        let expected = format!(
+            "the weight {weight} of the dimension \"user\" and the cost 2 ask for {units}: must be a finite number above 0 \
+             and at most 9007199254740991"
+        );
+        assert_eq!(error.to_string(), expected);
     }
     assert_eq!(both.store.text("user:v"), None);
 }
@@ -298,10 +303,13 @@ fn refused_sets_of_dimensions() {
         |count: u32| (0..count).fold(Multi::all(), |multi, index| multi.dimension(index.to_string(), one(), 1.0));
     refused(many(17).build().unwrap_err(), "17");
     assert_eq!(many(16).build().unwrap().dimensions().count(), 16);
-    for weight in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+    for weight in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e300, 9_007_199_254_740_992.0] {
         let error = Multi::all().dimension("a", one(), weight).build().unwrap_err();
         assert_eq!((error.option(), error.value()), ("multi.weight", Some(weight.to_string().as_str())));
+        let allowed = "must be a finite number above 0 and at most 9007199254740991 for the dimension \"a\"";
+        assert_eq!(error.allowed(), allowed);
     }
+    assert!(Multi::all().dimension("a", one(), 9_007_199_254_740_991.0).build().is_ok());
 
     let table = Table::new();
     let on_table = |prefix: &str| Limiter::builder(one()).keyspace(table.clone()).prefix(prefix).build();
