@@ -5,10 +5,12 @@ use super::http::HttpRule;
 use super::node::{number_text, quoted, shown_name};
 use super::spec::{Config, LimiterSpec, StrategySpec};
 use super::store::StoreKind;
-use super::strategy::build_strategy;
+use super::strategy::{AnyStrategy, build_strategy};
 use super::validate::Findings;
 use crate::error::BuildError;
-use crate::strategy::floor_f64;
+use crate::lease::Mode;
+use crate::program::{Program, Step, Strategy};
+use crate::strategy::{MAX, floor_f64};
 
 /// Everything that is wrong with the kind of one limiter at `path`.
 pub(super) fn kind(limiter: &LimiterSpec, path: &str, findings: &mut Findings<'_>) {
@@ -117,26 +119,54 @@ pub(super) fn rule(rule: &HttpRule, path: &str, config: &Config, findings: &mut 
             None => last = Some((limiter, alone)),
         }
     }
-    let counts_whole = |limiter: &LimiterSpec| {
-        matches!(limiter.kind, LimiterKind::TokenBudget(_) | LimiterKind::FleetBudget(_) | LimiterKind::Sketch(_))
-    };
     // One message for the cost of all that have no other.
     let mut of_all = false;
-    for (_, limiter) in limiters().filter(|(_, limiter)| counts_whole(limiter)) {
+    for (_, limiter) in limiters() {
         let own = rule.cost_of(&limiter.name);
         let units = own.unwrap_or(rule.cost);
-        if units > 0.0 && floor_f64(units) != units && !(own.is_none() && of_all) {
-            of_all |= own.is_none();
-            let of_own = own.map(|_| format!("{path}.costs.{}", shown_name(&limiter.name)));
-            let message = format!(
-                "must be a whole number for the {} {} (found {})",
-                limiter.kind.name(),
-                quoted(&limiter.name),
-                number_text(units),
-            );
-            findings.add(&[of_own.unwrap_or_else(|| format!("{path}.cost")), path.to_owned()], message);
-        }
+        let Some(allowed) = uncounted(limiter, units).filter(|_| own.is_some() || !of_all) else { continue };
+        of_all |= own.is_none();
+        let of_own = own.map(|_| format!("{path}.costs.{}", shown_name(&limiter.name)));
+        let message = format!("{allowed} {} (found {})", shown(limiter), number_text(units));
+        findings.add(&[of_own.unwrap_or_else(|| format!("{path}.cost")), path.to_owned()], message);
     }
+}
+
+/// An instant of these years, which tells how fine a state in `f64` is.
+const TODAY_MS: f64 = 1_700_000_000_000.0;
+
+/// What a cost has to be that a limiter cannot count. Whether it is one at all is looked at elsewhere.
+fn uncounted(limiter: &LimiterSpec, units: f64) -> Option<&'static str> {
+    let whole = match limiter.kind {
+        LimiterKind::TokenBudget(_) | LimiterKind::FleetBudget(_) | LimiterKind::Sketch(_) => true,
+        LimiterKind::Plain | LimiterKind::TwoTier(_) | LimiterKind::Screen(_) => is_exact(limiter),
+        LimiterKind::FairEscrow(_) => false,
+    };
+    if !(units > 0.0 && units <= MAX) {
+        None
+    } else if whole && floor_f64(units) != units {
+        Some("must be a whole number for")
+    } else if vanishes(limiter, units) {
+        Some("must be large enough to be counted by")
+    } else {
+        None
+    }
+}
+
+/// Whether units are fewer than the state of a limiter can tell, also of a key that is at its limit.
+fn vanishes(limiter: &LimiterSpec, units: f64) -> bool {
+    let leased = matches!(&limiter.kind, LimiterKind::TwoTier(tiers) if tiers.mode == Mode::Leased);
+    match limiter.strategy.as_ref().map(build_strategy) {
+        // A lease is of a unit at least, and what is spent of it is counted in process.
+        Some(Ok(AnyStrategy::Gcra(gcra))) if !leased => {
+            matches!(gcra.step(None, TODAY_MS + gcra.ttl_ms(), &units), Step::Fail(_))
+        }
+        _ => false,
+    }
+}
+
+fn is_exact(limiter: &LimiterSpec) -> bool {
+    matches!(limiter.strategy, Some(StrategySpec::Gcra { exact: true, .. }))
 }
 
 /// A limiter with what it is, for a message.

@@ -1,6 +1,6 @@
 //! The numbers of a strategy: what each may be, and that all of them are judged.
 
-use throttlekit::config::Format;
+use throttlekit::config::{Config, Format};
 
 use super::errors::{assert_lines, errors, limiter, paths};
 
@@ -96,6 +96,60 @@ fn ranges_are_those_of_the_strategies() {
         let text = errors(&limiter(fields), Format::Yaml);
         assert!(text.ends_with(&format!(": config.limiters[x].{expected}")), "{fields}\n{text}");
         assert_eq!(text.lines().count(), 1, "{text}");
+    }
+}
+
+/// What is wrong with a rule that has these fields: below its path.
+fn of_a_rule(fields: &str) -> String {
+    let limiters = "
+  exact: { strategy: gcra, limit: 6, period: 1s, exact: true }
+  tiers: { strategy: gcra, limit: 6, period: 1s, exact: true, twoTier: { batch: 2 } }
+  screen: { strategy: gcra, limit: 6, period: 1s, exact: true, screen: {} }
+  fine: { strategy: gcra, limit: 1000, period: 1s }
+  long: { strategy: gcra, limit: 1000, period: 1s, burst: 5e12 }
+  leased: { strategy: gcra, limit: 1000, period: 1s, twoTier: { batch: 2 } }
+  bucket: { strategy: tokenBucket, capacity: 5, refillPerSec: 1 }";
+    match Config::from_yaml(&format!("limiters:{limiters}\nhttp: {{ rules: [{{ path: /, {fields} }}] }}")) {
+        Ok(_) => String::new(),
+        Err(errors) => {
+            assert!(errors.problems().iter().all(|problem| problem.position.is_some()), "{errors}");
+            let lines = errors.problems().iter().map(|problem| format!("{}: {}", problem.path, problem.message));
+            lines.collect::<Vec<_>>().join("\n").replace("config.http.rules[0].", "")
+        }
+    }
+}
+
+#[test]
+fn a_cost_is_one_that_the_limiter_counts() {
+    let whole = |kind: &str, found: f64| format!("must be a whole number for the {kind} (found {found})");
+    let large = |kind: &str, found: &str| format!("must be large enough to be counted by the {kind} (found {found})");
+    for (fields, path, message) in [
+        ("policy: exact, cost: 0.5", "cost", whole("gcra \"exact\"", 0.5)),
+        ("policy: exact, cost: 7.5", "cost", whole("gcra \"exact\"", 7.5)),
+        ("policy: tiers, cost: 0.5", "cost", whole("twoTier \"tiers\"", 0.5)),
+        ("policy: screen, cost: 0.5", "cost", whole("screen \"screen\"", 0.5)),
+        ("policies: [bucket, exact], costs: { exact: 1.5 }", "costs.exact", whole("gcra \"exact\"", 1.5)),
+        ("policy: fine, cost: 1e-6", "cost", large("gcra \"fine\"", "0.000001")),
+        ("policies: [fine, bucket], costs: { fine: 1e-9 }", "costs.fine", large("gcra \"fine\"", "1e-9")),
+        // An arrival time that is further away is coarser.
+        ("policy: long, cost: 0.0002", "cost", large("gcra \"long\"", "0.0002")),
+        (
+            "policy: bucket, plans: { from: { claim: plan }, table: { pro: { policy: exact, cost: 0.5 } } }",
+            "plans.table.pro.cost",
+            whole("gcra \"exact\"", 0.5),
+        ),
+    ] {
+        assert_eq!(of_a_rule(fields), format!("{path}: {message}"), "{fields}");
+    }
+    for fields in [
+        "policy: exact, cost: 100",
+        "policies: [exact, bucket], cost: 0.5, costs: { exact: 1 }",
+        "policy: fine, cost: 0.001",
+        "policy: fine, cost: 0.0002",
+        "policy: leased, cost: 1e-6",
+        "policy: bucket, cost: 1e-300",
+    ] {
+        assert_eq!(of_a_rule(fields), "", "{fields}");
     }
 }
 
