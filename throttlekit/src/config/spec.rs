@@ -32,7 +32,7 @@ pub struct Config {
     /// for a fleet that mixes both on one store.
     pub default_prefix: Option<String>,
     /// `compat.sharedDefaultsPrefix`: store the keys of all limiters without a prefix below
-    /// [`default_prefix`](Self::default_prefix) itself.
+    /// [`default_prefix`](Self::default_prefix) itself. Over a store no rule may name two of these.
     pub shared_default_prefix: bool,
     /// The `store` block: where the states of keys are kept.
     pub store: StoreSpec,
@@ -52,6 +52,11 @@ impl Config {
             (None, Some(namespace)) => crate::store::prefixed(namespace, &limiter.name),
             (None, None) => limiter.name.clone(),
         }
+    }
+
+    /// Whether the stored keys of `limiter` are below the default prefix itself, as those of others may be.
+    pub(super) fn shares_prefix(&self, limiter: &LimiterSpec) -> bool {
+        self.shared_default_prefix && self.default_prefix.is_some() && limiter.prefix.is_none()
     }
 }
 

@@ -190,9 +190,6 @@ fn refused(error: &BuildError, limiter: &str, findings: &mut Findings<'_>) {
 
 /// Two limiters must not be able to meet on a stored key: `tk` with the key `api:x` is `tk:api` with the key `x`.
 fn prefixes(config: &Config, findings: &mut Findings<'_>) {
-    let shares = |limiter: &LimiterSpec| {
-        config.shared_default_prefix && limiter.prefix.is_none() && config.default_prefix.is_some()
-    };
     let clean = |prefix: &str, at: &[String], findings: &mut Findings<'_>| {
         if prefix.chars().any(char::is_control) {
             findings.add(at, format!("the prefix must not contain control characters (found {})", quoted(prefix)));
@@ -214,7 +211,7 @@ fn prefixes(config: &Config, findings: &mut Findings<'_>) {
         for earlier in &stored[..index] {
             // Names that are empty or given twice have been reported.
             let misnamed = earlier.name == limiter.name || earlier.name.is_empty() || limiter.name.is_empty();
-            if misnamed || (shares(earlier) && shares(limiter)) {
+            if misnamed || (config.shares_prefix(earlier) && config.shares_prefix(limiter)) {
                 continue;
             }
             let other = config.effective_prefix(earlier);

@@ -130,6 +130,23 @@ pub(super) fn rule(rule: &HttpRule, path: &str, config: &Config, findings: &mut 
         let message = format!("{allowed} {} (found {})", shown(limiter), number_text(units));
         findings.add(&[of_own.unwrap_or_else(|| format!("{path}.cost")), path.to_owned()], message);
     }
+    if config.store.kind() == StoreKind::Memory {
+        return;
+    }
+    let sharing = || limiters().filter(|(_, limiter)| limiter.is_stored() && config.shares_prefix(limiter));
+    for (at, (index, limiter)) in sharing().enumerate() {
+        // The exact form has keys of its own below the prefix.
+        if let Some((_, other)) = sharing().take(at).find(|(_, other)| is_exact(other) == is_exact(limiter)) {
+            let at = [format!("{path}.policies[{index}]"), format!("{path}.policy"), path.to_owned()];
+            let message = format!(
+                "{} and {} would keep a key under one name in the store, since both have the default prefix and \
+                 `sharedDefaultsPrefix` is true: give one of them a prefix, or a rule of its own",
+                shown(limiter),
+                shown(other),
+            );
+            findings.add(&at, message);
+        }
+    }
 }
 
 /// An instant of these years, which tells how fine a state in `f64` is.

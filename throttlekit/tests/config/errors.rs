@@ -355,6 +355,47 @@ fn prefixes_must_not_meet() {
 }
 
 #[test]
+fn policies_of_a_rule_do_not_share_a_record() {
+    let text = |store: &str, compat: bool, rule: &str| {
+        format!(
+            "store: {store}\ndefaults: {{ prefix: tk }}\ncompat: {{ sharedDefaultsPrefix: {compat} }}\nlimiters:\n  \
+             a: {{ strategy: fixedWindow, limit: 1, period: 1m }}\n  \
+             b: {{ strategy: gcra, limit: 1, period: 1m }}\n  \
+             exact: {{ strategy: gcra, limit: 1, period: 1m, exact: true }}\n  \
+             own: {{ strategy: gcra, limit: 1, period: 1m, prefix: own }}\n  \
+             fleet: {{ fleetBudget: {{ budget: 5, windowMs: 1 }} }}\n  \
+             process: {{ tokenBudget: {{ budget: 5, windowMs: 1 }} }}\n\
+             http:\n  rules:\n    - {{ path: /, {rule} }}\n"
+        )
+    };
+    let redis = "{ redis: { url: redis://cache } }";
+    let refused = |one: &str, other: &str| {
+        format!(
+            "the {one} and the {other} would keep a key under one name in the store, since both have the default prefix and \
+             `sharedDefaultsPrefix` is true: give one of them a prefix, or a rule of its own"
+        )
+    };
+    for (rule, path, message) in [
+        ("policies: [a, b]", "13:32: config.http.rules[0].policies[1]", refused("gcra \"b\"", "fixedWindow \"a\"")),
+        (
+            "policies: [own, fleet, b]",
+            "13:41: config.http.rules[0].policies[2]",
+            refused("gcra \"b\"", "fleetBudget \"fleet\""),
+        ),
+        (
+            "policy: a, plans: { from: { claim: plan }, table: { pro: { policies: [a, b] } } }",
+            "13:91: config.http.rules[0].plans.table.pro.policies[1]",
+            refused("gcra \"b\"", "fixedWindow \"a\""),
+        ),
+    ] {
+        assert_eq!(errors(&text(redis, true, rule), Format::Yaml), format!("{path}: {message}"), "{rule}");
+        Config::from_yaml(&text(redis, false, rule)).unwrap();
+        Config::from_yaml(&text("memory", true, rule)).unwrap();
+    }
+    Config::from_yaml(&text(redis, true, "policies: [a, exact, own, process]")).unwrap();
+}
+
+#[test]
 fn a_configuration_made_in_code_is_checked_too() {
     let mut config = Config::default();
     let window = StrategySpec::FixedWindow { limit: 1.0, window_ms: 1_000.0 };
