@@ -5,6 +5,7 @@
 mod blocks;
 mod concurrency;
 mod lifetimes;
+mod loading;
 mod registry;
 mod sketches;
 mod store;

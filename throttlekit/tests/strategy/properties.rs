@@ -15,8 +15,8 @@ use throttlekit::{
 use crate::support::N;
 use crate::support::key::Key;
 
-const MAX: f64 = 9_007_199_254_740_991.0;
-const GRID: [f64; 5] = [5e-324, 1e-300, 1.0, 60_000.0, 1e300];
+pub(crate) const MAX: f64 = 9_007_199_254_740_991.0;
+pub(crate) const GRID: [f64; 5] = [5e-324, 1e-300, 1.0, 60_000.0, 1e300];
 
 /// Moves of a clock, which may go back, with costs.
 fn timeline() -> impl Strategy<Value = Vec<(i32, f64)>> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use throttlekit::store::Remote;
 use throttlekit::{ErrorKind, LeakyBucket, ManualClock, Program, Reservation, Shaper, State, Step};
 
+use crate::properties::{GRID, MAX};
 use crate::support::{CasStore, CountingClock, Mulberry, N};
 
 fn bucket(rate_per_sec: f64, max_queue_ms: f64) -> LeakyBucket {
@@ -105,6 +106,41 @@ fn refused_options_are_named() {
     assert!(build(100_000.0, 9_007_199_254_740_991.0).is_ok());
     let spans = LeakyBucket::builder().rate_per_sec(1.0).max_queue(Duration::from_micros(1_500)).build().unwrap();
     assert_eq!(spans.max_queue_ms(), 1.5);
+}
+
+#[test]
+fn buckets_of_the_grid_are_refused_or_sane() {
+    let queues = || GRID.into_iter().chain([0.0]);
+    let builders = GRID.into_iter().flat_map(|rate| queues().map(move |queue| (rate, queue)));
+    let builders = builders.map(|(rate, queue)| LeakyBucket::builder().rate_per_sec(rate).max_queue_ms(queue));
+    let built: Vec<_> = builders.filter_map(|builder| builder.build().ok()).collect();
+    assert_eq!(built.len(), 10, "of rates 1 and 60000 with any queue but 1e300");
+    for bucket in built {
+        for start in [0.0, N, MAX] {
+            let mut next = None;
+            for cost in [1.0, 0.5, MAX, 1e-300, 7.0, 5e-324, 1.0] {
+                for now in [start, (start - 1.0).max(0.0), start + 1.0, start] {
+                    let at = format!("{cost} of {bucket:?} at {now} after {next:?}");
+                    match bucket.step(next.as_ref(), now, &cost) {
+                        Step::Write { change, ttl_ms, outcome } => {
+                            assert!(ttl_ms.is_finite() && ttl_ms >= 1.0, "{at}: {ttl_ms}");
+                            assert!(outcome.accepted && outcome.delay_ms < 1 << 53, "{at}: {outcome:?}");
+                            assert_eq!(State::decode(&change.encode()), Some(change), "{at}");
+                            next = Some(change);
+                        }
+                        Step::Keep(outcome) => {
+                            assert!(
+                                !outcome.accepted && (1..u64::MAX).contains(&outcome.delay_ms),
+                                "{at}: {outcome:?}"
+                            );
+                        }
+                        Step::Fail(error) => assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{at}"),
+                        Step::Remove(outcome) => panic!("{at}: {outcome:?}"),
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[test]
