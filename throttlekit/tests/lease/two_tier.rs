@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use throttlekit::lease::{EoqOptions, GrantForm, Mode, TwoTier, TwoTierBuilder};
 use throttlekit::{
-    Admit, Ask, Decision, DynLimiter, Error, Event, FixedWindow, Gcra, LeaseEvent, ManualClock, Meter, Observer,
-    TokenBucket,
+    Admit, Ask, Decision, DynLimiter, Error, Event, ExactGcra, FixedWindow, Gcra, LeaseEvent, ManualClock, Meter,
+    Observer, TokenBucket,
 };
 
 use crate::support::bed::{Builder, bed};
@@ -302,6 +302,9 @@ fn options_are_refused_by_name() {
     let gcra = TwoTier::builder(Gcra::per_second(5).unwrap()).batch(2.0).window_coupled(true);
     let error = gcra.build().unwrap_err();
     assert_eq!((error.option(), error.value()), ("twoTier.windowCoupled", Some("true")));
+    let exact = ExactGcra::builder().limit(5).period_ms(1_000).build().unwrap();
+    let error = TwoTier::builder(exact).batch(2.5).build().unwrap_err().to_string();
+    assert_eq!(error, "twoTier.batch is 2.5: must be a whole number, since nothing less than a unit is counted");
     // What only leases need is not asked of the others.
     assert!(builder().mode(Mode::Strict).build().is_ok());
     assert!(builder().mode(Mode::CachedDeny).build().is_ok());

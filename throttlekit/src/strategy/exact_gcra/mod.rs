@@ -239,6 +239,8 @@ impl Strategy for ExactGcra {
         "exact"
     }
 
+    const WHOLE_UNITS: bool = true;
+
     const REFUNDS: bool = true;
 
     /// Moves the TAT back, to now at the earliest. Fails with `invalid_argument` on units that are not whole.
