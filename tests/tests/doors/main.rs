@@ -82,6 +82,7 @@ macro_rules! suite {
                 slots::a_slow_client_that_goes_away_is_dropped_work,
                 slots::a_client_that_goes_away_in_a_stream_is_dropped_work,
                 slots::a_body_that_breaks_off_is_dropped_work,
+                slots::a_body_that_panics_is_dropped_work,
                 slots::a_handler_that_panics_is_dropped_work,
                 slots::a_handler_that_fails_counts_as_what_the_client_sees,
                 slots::denied_requests_hold_nothing,

@@ -19,6 +19,7 @@ pub(crate) enum Part {
     Data(&'static str),
     Trailers(&'static str, &'static str),
     Broken,
+    Panic,
 }
 
 /// Bodies of responses to come, in the order of their requests.
@@ -140,6 +141,7 @@ impl Parts {
             Source::Channel(parts) => match ready!(parts.poll_recv(cx)) {
                 None => None,
                 Some(Part::Data(text)) => Some(text.as_bytes()),
+                Some(Part::Panic) => panic!("a body that panics"),
                 Some(Part::Broken) => return Poll::Ready(Some(Err(Broken))),
                 Some(Part::Trailers(name, value)) => {
                     let trailers = [(name, value)].map(|(name, value)| (name.parse().ok(), value.parse().ok()));

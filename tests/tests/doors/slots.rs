@@ -207,6 +207,14 @@ pub(crate) async fn a_body_that_breaks_off_is_dropped_work<F: Framework>() {
     exchange.server.has_all_its_slots(1).await;
 }
 
+pub(crate) async fn a_body_that_panics_is_dropped_work<F: Framework>() {
+    let mut exchange = Exchange::<F>::begin(Site::stream).await;
+    exchange.pass("ab").await;
+    exchange.say(Part::Panic);
+    assert!(read(exchange.response).await.is_err(), "the client sees that it is not whole");
+    exchange.server.has_all_its_slots(1).await;
+}
+
 pub(crate) async fn a_handler_that_panics_is_dropped_work<F: Framework>() {
     let server = Server::<F>::start(Setup::rules()).await;
     let mut client = server.client().await;
