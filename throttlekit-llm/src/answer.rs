@@ -115,8 +115,9 @@ pub(crate) type Label = ArrayVec<u8, 96>;
 pub(crate) struct Answer {
     pub(crate) counter: Box<dyn CountTokens>,
     pub(crate) usage: Usage,
-    /// What the counter had counted when the provider last said how many tokens there are.
-    counted_at_usage: u64,
+    /// What the counter had counted when the provider last said how many tokens there are: at the end of the document in
+    /// which it did, since it says so of all its text. None until then.
+    counted_at_usage: Option<u64>,
     pub(crate) dialect: Option<Dialect>,
     pub(crate) shape: Shape,
     pub(crate) id: Label,
@@ -136,7 +137,7 @@ impl Answer {
         Self {
             counter,
             usage: Usage::default(),
-            counted_at_usage: 0,
+            counted_at_usage: None,
             dialect: None,
             shape: Shape { between_events: true, ..Shape::default() },
             id: Label::new(),
@@ -155,11 +156,13 @@ impl Answer {
     pub(crate) fn restart(&mut self) {
         self.kind.clear();
         (self.choice, self.choice_finished, self.block) = (None, false, None);
+        self.settle_usage();
     }
 
     /// A document has ended.
     fn finish(&mut self) {
         self.shape.begun = true;
+        self.settle_usage();
         match self.kind.as_slice() {
             b"content_block_start" => self.shape.block = Some(self.block.unwrap_or(0)),
             b"content_block_stop" => self.shape.block = None,
@@ -170,11 +173,18 @@ impl Answer {
         }
     }
 
+    /// What is counted from now on is no more of what the provider said.
+    fn settle_usage(&mut self) {
+        if self.usage.output.is_some() && self.counted_at_usage.is_none() {
+            self.counted_at_usage = Some(self.counter.tokens());
+        }
+    }
+
     /// Tokens that were produced, where the counter had counted `counted`: what the provider said, and what was counted
     /// since it said so.
     pub(crate) fn output(&self, counted: u64) -> u64 {
         match self.usage.output {
-            Some(said) => said.saturating_add(counted.saturating_sub(self.counted_at_usage)),
+            Some(said) => said.saturating_add(self.counted_at_usage.map_or(0, |at| counted.saturating_sub(at))),
             None => counted,
         }
     }
@@ -206,7 +216,7 @@ impl Answer {
         let slot = match place {
             Place::Input => &mut self.usage.input,
             Place::OutputTokens => {
-                self.counted_at_usage = self.counter.tokens();
+                self.counted_at_usage = None;
                 &mut self.usage.output
             }
             Place::Cached => &mut self.usage.cached,

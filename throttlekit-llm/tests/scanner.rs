@@ -87,6 +87,30 @@ fn what_came_after_a_count_is_added_to_it() {
 }
 
 #[test]
+fn a_count_is_of_all_the_text_of_its_document() {
+    let text = "x".repeat(400);
+    let usage = r#""usage":{"input_tokens":9,"completion_tokens":100}"#;
+    let message = format!(r#"{{{usage},"choices":[{{"message":{{"content":"{text}"}}}}]}}"#);
+    let delta = format!("data: {{{usage},\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
+    let output = format!(r#"{{{usage},"output":[{{"content":[{{"text":"{text}"}}]}}]}}"#);
+    // The next one begins before it has ended.
+    let broken = format!("data: {{{usage},\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}\n\n");
+    for (framing, document) in
+        [(Framing::Whole, message), (Framing::Sse, delta), (Framing::Whole, output), (Framing::Sse, broken)]
+    {
+        for size in [1, 50, 10_000] {
+            let mut scanner = scanner(framing);
+            document.as_bytes().chunks(size).for_each(|chunk| scanner.feed(chunk));
+            assert_eq!((scanner.tokens(), scanner.output()), (400, 100), "{document} in {size}");
+            if framing == Framing::Sse {
+                scanner.feed(b"data: {\"choices\":[{\"delta\":{\"content\":\"abc\"}}]}\n\n");
+                assert_eq!(scanner.output(), 103, "{document} in {size}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_count_that_is_none_is_as_if_it_were_missing() {
     for bad in ["-1", "1.5", "1e3", "\"7\"", "null", "true", "99999999999999999999999", "9007199254740992", "{}", "[7]"]
     {
