@@ -30,7 +30,10 @@ pub(crate) enum Place {
     Choice,
     ChoiceIndex,
     Finish,
+    /// What an event adds to a choice.
     Delta,
+    /// The message of a choice: all that was added to it.
+    Added,
     ToolCalls,
     ToolCall,
     Function,
@@ -87,6 +90,15 @@ impl Place {
     }
 }
 
+/// What the choices of an answer have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choices {
+    /// Messages, as far as is known.
+    Messages,
+    /// What each document adds to them.
+    Deltas,
+}
+
 /// Which choices of a completion: one bit each, and those beyond as the last.
 const MAX_CHOICE: u64 = 127;
 
@@ -128,6 +140,8 @@ pub(crate) struct Answer {
     choice: Option<u64>,
     choice_finished: bool,
     block: Option<u64>,
+    /// Of the answer.
+    choices: Choices,
     has_id: bool,
     has_model: bool,
 }
@@ -147,6 +161,7 @@ impl Answer {
             choice: None,
             choice_finished: false,
             block: None,
+            choices: Choices::Messages,
             has_id: false,
             has_model: false,
         }
@@ -267,21 +282,23 @@ impl Walk for Answer {
             ) => Place::UsageDetails,
             (Place::Choice, b"index") => Place::ChoiceIndex,
             (Place::Choice, b"finish_reason") => Place::Finish,
-            (Place::Choice, b"delta" | b"message") => Place::Delta,
+            (Place::Choice, b"delta") => Place::Delta,
+            // Beside deltas it is all that they have added so far.
+            (Place::Choice, b"message") if self.choices == Choices::Messages => Place::Added,
             (Place::Choice, b"text") => {
                 if matches!(self.dialect, None | Some(Dialect::Chat)) {
                     self.dialect = Some(Dialect::Completions);
                 }
                 Place::Text
             }
-            (Place::Root | Place::Delta | Place::Message, b"content") => Place::Content,
-            (Place::Delta, b"refusal" | b"reasoning_content" | b"reasoning")
+            (Place::Root | Place::Delta | Place::Added | Place::Message, b"content") => Place::Content,
+            (Place::Delta | Place::Added, b"refusal" | b"reasoning_content" | b"reasoning")
             | (Place::Message, b"thinking")
             | (Place::Function | Place::Item, b"name" | b"arguments")
             | (Place::Block, b"text" | b"thinking" | b"name")
             | (Place::RootDelta, b"text" | b"partial_json" | b"thinking") => Place::Text,
-            (Place::Delta, b"tool_calls") => Place::ToolCalls,
-            (Place::Delta, b"function_call") | (Place::ToolCall, b"function") => Place::Function,
+            (Place::Delta | Place::Added, b"tool_calls") => Place::ToolCalls,
+            (Place::Delta | Place::Added, b"function_call") | (Place::ToolCall, b"function") => Place::Function,
             (Place::Item, b"content" | b"summary") => Place::Blocks,
             _ => return None,
         };
@@ -306,9 +323,13 @@ impl Walk for Answer {
                 false
             }
             Place::Choices | Place::ToolCalls | Place::Blocks | Place::Output | Place::Content => !object,
+            Place::Delta if object => {
+                self.choices = Choices::Deltas;
+                true
+            }
             Place::Root
             | Place::Choice
-            | Place::Delta
+            | Place::Added
             | Place::ToolCall
             | Place::Function
             | Place::Block

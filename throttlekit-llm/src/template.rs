@@ -352,6 +352,8 @@ impl Walk for Watch<'_> {
     }
 
     fn open(&mut self, place: Place, object: bool, at: u64) -> bool {
+        // Once there is a delta, a message of a choice is not read.
+        self.same &= place != Place::Added;
         self.answer.open(place, object, at)
     }
 

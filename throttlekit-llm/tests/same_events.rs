@@ -28,7 +28,7 @@ fn event() -> impl Strategy<Value = String> {
         Just("\\ud83d\\ude00 \\ud83d".to_owned()),
         Just(String::new())
     ];
-    (0_u32..12, 0_u32..3, text, 0_u32..30).prop_map(|(kind, index, text, number)| match kind {
+    (0_u32..14, 0_u32..3, text, 0_u32..30).prop_map(|(kind, index, text, number)| match kind {
         0..=2 => chat(index, &text, ""),
         3 => chat(index, &text, &format!(",\"obfuscation\":\"{}\"", "x".repeat(number as usize))),
         4 => chat(index, &text, &format!(",\"usage\":{{\"completion_tokens\":{number}}}")),
@@ -47,6 +47,9 @@ fn event() -> impl Strategy<Value = String> {
         ),
         // Two lines of one document, and no empty line after it.
         10 => chat(index, &text, "").replace(",\"choices\"", ",\ndata: \"choices\""),
+        // A message that may be beside what is added to it.
+        11 => chat(index, &text, "").replace("\"delta\"", "\"message\""),
+        12 => chat(index, &text, "").replace("\"delta\"", "\"message\":{\"content\":\"so far\"},\"delta\""),
         _ => format!("data: {{\"delta\":\"{text}\"}}\ndata: {{\"delta\":\"{text}\"}}\n\n"),
     })
 }

@@ -111,6 +111,26 @@ fn a_count_is_of_all_the_text_of_its_document() {
 }
 
 #[test]
+fn a_message_beside_deltas_is_not_counted_again() {
+    for delta_first in [true, false] {
+        let mut scanner = scanner(Framing::Sse);
+        let mut so_far = String::new();
+        for text in ["", "abc", "de", "f", "ghi"] {
+            so_far += text;
+            let delta = format!(r#""delta":{{"content":"{text}"}}"#);
+            let message = format!(r#""message":{{"content":"{so_far}","reasoning":"{so_far}"}}"#);
+            let (first, second) = if delta_first { (delta, message) } else { (message, delta) };
+            scanner.feed(format!("data: {{\"choices\":[{{\"index\":0,{first},{second}}}]}}\n\n").as_bytes());
+        }
+        assert_eq!(scanner.tokens(), 9, "delta first: {delta_first}");
+    }
+    // Without one it is the answer.
+    let mut scanner = scanner(Framing::Whole);
+    scanner.feed(br#"{"choices":[{"delta":null,"message":{"content":"abc"}},{"message":{"content":"de"}}]}"#);
+    assert_eq!(scanner.tokens(), 5);
+}
+
+#[test]
 fn a_count_that_is_none_is_as_if_it_were_missing() {
     for bad in ["-1", "1.5", "1e3", "\"7\"", "null", "true", "99999999999999999999999", "9007199254740992", "{}", "[7]"]
     {
