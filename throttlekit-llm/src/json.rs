@@ -75,9 +75,8 @@ pub(crate) struct Reader<P> {
 enum Mode {
     Between,
     Name,
-    /// The second half of an escape within a name: no such name is read.
-    NameEscape,
     Text,
+    /// The second half of an escape, within a name or a text.
     Escape,
     /// Digits of `\u` so far, and how many.
     Unicode(u16, u8),
@@ -152,10 +151,6 @@ impl<P: Copy> Reader<P> {
                     1
                 }
                 Mode::Name => self.name(rest, walk),
-                Mode::NameEscape => {
-                    self.mode = Mode::Name;
-                    1
-                }
                 Mode::Escape => self.escape(byte, walk),
                 Mode::Unicode(so_far, digits) => self.unicode(byte, so_far, digits, walk),
                 Mode::Scalar => self.scalar(byte, walk),
@@ -230,7 +225,8 @@ impl<P: Copy> Reader<P> {
         };
         let piece = rest.get(..end).unwrap_or_default();
         if rest.get(end) == Some(&b'\\') {
-            (self.name_len, self.mode) = (NAME + 1, Mode::NameEscape);
+            self.keep_name(piece);
+            self.mode = Mode::Escape;
             return end + 1;
         }
         let parent = self.top().filter(|(_, object)| *object).map(|(parent, _)| parent);
@@ -294,18 +290,24 @@ impl<P: Copy> Reader<P> {
             b'f' => 12,
             other => other,
         };
-        if let Some(place) = self.place {
+        if self.name_next {
+            self.keep_name(&[plain]);
+        } else if let Some(place) = self.place {
             self.half(place, walk);
             walk.text(place, &[plain]);
         }
-        self.mode = Mode::Text;
+        self.mode = self.after_escape();
         1
+    }
+
+    fn after_escape(&self) -> Mode {
+        if self.name_next { Mode::Name } else { Mode::Text }
     }
 
     fn unicode<W: Walk<Place = P>>(&mut self, byte: u8, so_far: u16, digits: u8, walk: &mut W) -> usize {
         let Some(digit) = char::from(byte).to_digit(16).and_then(|digit| u16::try_from(digit).ok()) else {
             // No escape after all: go on with the text, which may end here.
-            self.mode = Mode::Text;
+            self.mode = self.after_escape();
             return 0;
         };
         let unit = so_far << 4 | digit;
@@ -313,8 +315,12 @@ impl<P: Copy> Reader<P> {
             self.mode = Mode::Unicode(unit, digits + 1);
             return 1;
         }
-        self.mode = Mode::Text;
-        if let Some(place) = self.place {
+        self.mode = self.after_escape();
+        if self.name_next {
+            // No name that is read has a pair.
+            let character = char::from_u32(unit.into()).unwrap_or(char::REPLACEMENT_CHARACTER);
+            self.keep_name(character.encode_utf8(&mut [0; 4]).as_bytes());
+        } else if let Some(place) = self.place {
             let high = self.token.high;
             let low = (0xDC00..0xE000).contains(&unit);
             if high != 0 && low {

@@ -56,6 +56,24 @@ fn the_texts_of_the_input_count_and_nothing_else_does() {
 }
 
 #[test]
+fn no_spelling_of_a_name_hides_what_it_names() {
+    let body =
+        br#"{"\u006dessages":[{"c\u006Fntent":"12345"}],"max\u005ftokens":7,"\u006D\u006F\u0064\u0065\u006C":"m-1"}"#;
+    let request = read(Dialect::Chat, body).unwrap();
+    assert_eq!((request.input(), request.max_output(), request.model()), (5, Some(7), "m-1"));
+    // These are other names, however they go on.
+    for name in
+        ["\\nmessages", "\\ud83d\\ude00messages", "messages\\u0000", "\\\\messages", "m\\\"essages", "messages\\ud800"]
+    {
+        let body = format!(r#"{{"{name}":"no input","prompt":"123"}}"#);
+        assert_eq!(read(Dialect::Chat, body.as_bytes()).unwrap().input(), 3, "{name}");
+    }
+    let long = "\\u0061".repeat(1_000);
+    let body = format!(r#"{{"{long}":"no input","messages{long}":"no input","\u0070rompt":"123"}}"#);
+    assert_eq!(read(Dialect::Chat, body.as_bytes()).unwrap().input(), 3);
+}
+
+#[test]
 fn a_reservation_is_input_and_the_most_of_each_answer() {
     let request = chat(&json!({"messages": [{"content": "12345"}], "n": 2}));
     assert_eq!(request.reservation(100), 205);

@@ -176,6 +176,20 @@ fn an_event_may_have_several_lines_of_data() {
 }
 
 #[test]
+fn a_name_is_read_however_it_is_spelt() {
+    let event =
+        br#"data: {"cho\u0069ces":[{"\u0064elta":{"cont\u0065nt":"abc"}}],"us\u0061ge":{"prompt\u005Ftokens":7}}"#;
+    for at in 0..event.len() {
+        let mut scanner = scanner(Framing::Sse);
+        let (head, tail) = event.split_at(at);
+        scanner.feed(head);
+        scanner.feed(tail);
+        scanner.finish();
+        assert_eq!((scanner.tokens(), scanner.usage().input), (3, Some(7)), "cut at {at}");
+    }
+}
+
+#[test]
 fn a_last_line_without_end_counts() {
     let mut scanner = scanner(Framing::Ndjson);
     scanner.feed(b"{\"message\":{\"content\":\"abc\"},\"done\":true,\"eval_count\":12");
