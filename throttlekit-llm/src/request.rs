@@ -76,7 +76,7 @@ enum Insert {
 
 impl ModelRequest {
     /// Reads a request of an API. `counter` counts the texts of its input: messages, prompts, instructions and tools,
-    /// without names and without images and other files.
+    /// without names of members and without the images and other files in messages.
     ///
     /// # Errors
     ///
@@ -92,7 +92,7 @@ impl ModelRequest {
         };
         let completes = matches!(dialect, Dialect::Chat | Dialect::Completions);
         let insert = match (asked.options, asked.says_usage) {
-            _ if !completes || !asked.stream => None,
+            _ if !completes || asked.stream != Some(true) => None,
             (Options::None, _) => Some(Insert::Options(root)),
             (Options::At(at), false) => Some(Insert::Usage(at)),
             (Options::At(_) | Options::Other, _) => None,
@@ -104,7 +104,7 @@ impl ModelRequest {
             max_output: asked.max_completion.or(asked.max),
             choices: asked.choices.max(1),
             // Of these APIs, this one streams unless it is told not to.
-            stream: asked.stream || (dialect == Dialect::Ollama && !asked.no_stream),
+            stream: asked.stream.unwrap_or(dialect == Dialect::Ollama),
             insert,
         })
     }
@@ -183,6 +183,12 @@ enum Place {
     IncludeUsage,
     /// The options of Ollama.
     Settings,
+    /// Messages and prompts, their parts and what these consist of: texts, calls and files.
+    Message,
+    /// Parts with names of the client's.
+    Variables,
+    /// Of what type that is.
+    Type,
     /// Input, all the way down.
     Input,
 }
@@ -202,10 +208,11 @@ struct Asked<'a, C> {
     max: Option<u64>,
     max_completion: Option<u64>,
     choices: u64,
-    stream: bool,
-    no_stream: bool,
+    stream: Option<bool>,
     options: Options,
     says_usage: bool,
+    /// The part of a message that is being read says that it is a text.
+    is_text: bool,
 }
 
 impl<'a, C> Asked<'a, C> {
@@ -217,10 +224,10 @@ impl<'a, C> Asked<'a, C> {
             max: None,
             max_completion: None,
             choices: 1,
-            stream: false,
-            no_stream: false,
+            stream: None,
             options: Options::None,
             says_usage: false,
+            is_text: false,
         }
     }
 }
@@ -244,23 +251,29 @@ impl<C: CountTokens> Walk for Asked<'_, C> {
                 Some(Place::IncludeUsage)
             }
             (Place::Root, b"options") => Some(Place::Settings),
+            (Place::Message, b"type") => Some(Place::Type),
+            // Of a document it may be a text.
+            (Place::Message, b"data") if self.is_text => Some(Place::Input),
             // Images, sounds and files, by address or in themselves; and what is no text.
             (
-                Place::Input,
-                b"url" | b"image_url" | b"data" | b"file_data" | b"images" | b"type" | b"role" | b"id"
-                | b"tool_call_id" | b"file_id" | b"signature",
+                Place::Message,
+                b"url" | b"image_url" | b"data" | b"file_data" | b"images" | b"role" | b"id" | b"tool_call_id"
+                | b"file_id" | b"signature",
             ) => None,
-            (Place::Input, _)
-            | (
-                Place::Root,
-                b"messages" | b"prompt" | b"input" | b"system" | b"instructions" | b"tools" | b"functions" | b"suffix",
-            ) => Some(Place::Input),
+            // In calls and tools these are names as any other.
+            (Place::Message, b"input" | b"function" | b"arguments" | b"tools")
+            | (Place::Input, _)
+            | (Place::Root, b"instructions" | b"tools" | b"functions" | b"suffix") => Some(Place::Input),
+            (Place::Message, b"variables") => Some(Place::Variables),
+            (Place::Root, b"messages" | b"input" | b"system" | b"prompt") | (Place::Message | Place::Variables, _) => {
+                Some(Place::Message)
+            }
             _ => None,
         }
     }
 
     fn element(&mut self, parent: Place) -> Option<Place> {
-        (parent == Place::Input).then_some(Place::Input)
+        matches!(parent, Place::Message | Place::Input).then_some(parent)
     }
 
     fn open(&mut self, place: Place, object: bool, at: u64) -> bool {
@@ -274,7 +287,11 @@ impl<C: CountTokens> Walk for Asked<'_, C> {
                 self.options = at.map_or(Options::Other, Options::At);
                 true
             }
-            Place::Settings => object,
+            Place::Settings | Place::Variables => object,
+            Place::Message => {
+                self.is_text = false;
+                true
+            }
             Place::Input => true,
             _ => false,
         }
@@ -284,7 +301,8 @@ impl<C: CountTokens> Walk for Asked<'_, C> {
 
     fn text(&mut self, place: Place, piece: &[u8]) {
         match place {
-            Place::Input => self.counter.text(piece),
+            Place::Message | Place::Input => self.counter.text(piece),
+            Place::Type => self.is_text = piece == b"text",
             Place::Model => push(&mut self.model, piece),
             _ => {}
         }
@@ -297,8 +315,8 @@ impl<C: CountTokens> Walk for Asked<'_, C> {
             (Place::Max, Scalar::Whole(tokens)) => self.max = Some(tokens),
             (Place::MaxCompletion, Scalar::Whole(tokens)) => self.max_completion = Some(tokens),
             (Place::Choices, Scalar::Whole(choices)) => self.choices = self.choices.max(choices),
-            (Place::Stream, Scalar::True) => self.stream = true,
-            (Place::Stream, Scalar::False) => self.no_stream = true,
+            (Place::Stream, Scalar::True) => self.stream = Some(true),
+            (Place::Stream, Scalar::False) => self.stream = Some(false),
             _ => {}
         }
     }

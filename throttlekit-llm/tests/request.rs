@@ -44,7 +44,7 @@ fn the_texts_of_the_input_count_and_nothing_else_does() {
         {"role": "assistant", "tool_calls": [{"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{\"a\":1}"}}]},
         {"role": "tool", "tool_call_id": "call_1", "content": "é\n"},
     ], "tools": [{"type": "function", "function": {"name": "f", "description": "12"}}]}));
-    assert_eq!((request.model(), request.input()), ("m-1", 5 + 3 + 1 + 7 + 3 + 1 + 2));
+    assert_eq!((request.model(), request.input()), ("m-1", 5 + 3 + 1 + 7 + 3 + 8 + 1 + 2));
     let messages = json!({"system": [{"type": "text", "text": "12"}], "messages": [{"role": "user", "content": [
         {"type": "image", "source": {"type": "base64", "media_type": "", "data": picture}}, {"type": "text", "text": "345"}]}]});
     assert_eq!(read(Dialect::Messages, messages.to_string().as_bytes()).unwrap().input(), 5);
@@ -53,6 +53,41 @@ fn the_texts_of_the_input_count_and_nothing_else_does() {
     assert_eq!(read(Dialect::Responses, responses.to_string().as_bytes()).unwrap().input(), 5);
     assert_eq!(read(Dialect::Responses, br#"{"input":"12345"}"#).unwrap().input(), 5);
     assert_eq!(read(Dialect::Completions, br#"{"prompt":["12","345"]}"#).unwrap().input(), 5);
+}
+
+#[test]
+fn in_tools_and_calls_every_text_counts() {
+    // Names that mean a file in a message.
+    let named = json!({"url": "1", "image_url": "2", "data": "3", "file_data": "4", "images": ["5"], "type": "6",
+        "role": "7", "id": "8", "tool_call_id": "9", "file_id": "a", "signature": "b", "source": {"data": "c"}});
+    let bodies = [
+        (Dialect::Chat, json!({"tools": [{"function": {"parameters": {"properties": named}}}]}), 12),
+        (Dialect::Messages, json!({"tools": [{"input_schema": {"properties": named}}]}), 12),
+        (Dialect::Messages, json!({"messages": [{"content": [{"type": "tool_use", "input": named}]}]}), 12),
+        (Dialect::Ollama, json!({"messages": [{"tool_calls": [{"function": {"arguments": named}}]}]}), 12),
+        (Dialect::Responses, json!({"input": [{"type": "mcp_list_tools", "tools": [{"input_schema": named}]}]}), 12),
+        (Dialect::Responses, json!({"input": [{"type": "function_call", "id": "x", "arguments": "12345"}]}), 5),
+        (Dialect::Messages, json!({"messages": [{"content": [{"type": "tool_result", "content": [named]}]}]}), 0),
+        (Dialect::Responses, json!({"input": [{"type": "function_call_output", "output": [named]}]}), 0),
+        (Dialect::Responses, json!({"prompt": {"id": "x", "variables": {"url": "1", "data": named}}}), 1),
+    ];
+    for (dialect, body, input) in bodies {
+        assert_eq!(read(dialect, body.to_string().as_bytes()).unwrap().input(), input, "{body}");
+    }
+}
+
+#[test]
+fn a_document_that_is_a_text_counts() {
+    for (source, input) in [
+        (r#"{"type":"text","media_type":"","data":"12345"}"#, 5),
+        (r#"{"type":"base64","media_type":"","data":"12345"}"#, 0),
+        (r#"{"media_type":"","data":"12345","type":"base64"}"#, 0),
+        (r#"{"type":"content","content":[{"type":"text","text":"123"}]}"#, 3),
+    ] {
+        let part = format!(r#"{{"type":"document","source":{source}}}"#);
+        let body = format!(r#"{{"messages":[{{"content":[{{"type":"text","text":"12"}},{part}]}}]}}"#);
+        assert_eq!(read(Dialect::Messages, body.as_bytes()).unwrap().input(), 2 + input, "{source}");
+    }
 }
 
 #[test]
