@@ -378,7 +378,7 @@ impl Walk for Answer {
         }
     }
 
-    fn scalar(&mut self, place: Place, scalar: Scalar) {
+    fn scalar(&mut self, place: Place, scalar: Scalar, _at: u64) {
         match (place, scalar) {
             (Place::ChoiceIndex, Scalar::Whole(index)) => self.choice = Some(index),
             (Place::BlockIndex, Scalar::Whole(index)) => self.block = Some(index),

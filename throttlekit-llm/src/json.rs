@@ -35,8 +35,8 @@ pub(crate) trait Walk {
     /// The text at `place` ends.
     fn text_end(&mut self, place: Self::Place);
 
-    /// A number, `true`, `false` or `null`.
-    fn scalar(&mut self, place: Self::Place, scalar: Scalar);
+    /// A number, `true`, `false` or `null`, before which `at` bytes of the document came.
+    fn scalar(&mut self, place: Self::Place, scalar: Scalar, at: u64);
 }
 
 /// What is neither text nor a container.
@@ -93,6 +93,8 @@ struct Token {
     whole: Option<u64>,
     word: [u8; 5],
     len: u8,
+    /// Bytes of the document before it.
+    at: u64,
     /// The first half of a surrogate pair, within a text.
     high: u16,
 }
@@ -178,6 +180,7 @@ impl<P: Copy> Reader<P> {
 
     /// Between two tokens. `left` of the `len` bytes of this piece are not read yet.
     fn between<W: Walk<Place = P>>(&mut self, byte: u8, left: usize, len: usize, walk: &mut W) {
+        let at = self.at.saturating_add((len - left) as u64);
         match byte {
             b' ' | b'\t' | b'\r' | b'\n' | b':' => {}
             b',' => match self.top() {
@@ -187,8 +190,8 @@ impl<P: Copy> Reader<P> {
             },
             b'{' | b'[' => {
                 let object = byte == b'{';
-                let at = self.at.saturating_add((len - left) as u64).saturating_add(1);
-                let place = self.place.filter(|_| self.depth < DEPTH).filter(|place| walk.open(*place, object, at));
+                let place = self.place.filter(|_| self.depth < DEPTH);
+                let place = place.filter(|place| walk.open(*place, object, at.saturating_add(1)));
                 if let (Some(place), Some(slot)) = (place, self.stack.get_mut(self.depth)) {
                     *slot = Some((place, object));
                     self.depth += 1;
@@ -211,7 +214,7 @@ impl<P: Copy> Reader<P> {
                 self.mode = if self.place.is_some() { Mode::Text } else { Mode::SkipText };
             }
             _ => {
-                self.token = Token { whole: Some(0), ..Token::default() };
+                self.token = Token { whole: Some(0), at, ..Token::default() };
                 self.mode = Mode::Scalar;
                 self.token.push(byte);
             }
@@ -354,7 +357,7 @@ impl<P: Copy> Reader<P> {
         }
         self.mode = Mode::Between;
         if let Some(place) = self.place {
-            walk.scalar(place, self.token.scalar());
+            walk.scalar(place, self.token.scalar(), self.token.at);
         }
         0
     }

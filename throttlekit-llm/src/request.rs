@@ -62,17 +62,19 @@ pub struct ModelRequest {
     max_output: Option<u64>,
     choices: u64,
     stream: bool,
-    insert: Option<Insert>,
+    wish: Option<Wish>,
 }
 
-/// Where the wish for usage is to be added, in bytes from the start.
+/// The wish for usage, and where it is to be added, in bytes from the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Insert {
-    /// As the first member of the request.
-    Options(usize),
-    /// As the first member of the options that are there.
-    Usage(usize),
+struct Wish {
+    at: usize,
+    /// How many bytes make room for it: all of a `null`. Otherwise it is the first member of an object.
+    instead: usize,
+    text: &'static str,
 }
+
+const NULL: usize = "null".len();
 
 impl ModelRequest {
     /// Reads a request of an API. `counter` counts the texts of its input: messages, prompts, instructions and tools,
@@ -91,11 +93,15 @@ impl ModelRequest {
             return Err(Error::invalid_argument("the body of the request is no JSON object"));
         };
         let completes = matches!(dialect, Dialect::Chat | Dialect::Completions);
-        let insert = match (asked.options, asked.says_usage) {
+        let wish = match (asked.options, asked.usage) {
             _ if !completes || asked.stream != Some(true) => None,
-            (Options::None, _) => Some(Insert::Options(root)),
-            (Options::At(at), false) => Some(Insert::Usage(at)),
-            (Options::At(_) | Options::Other, _) => None,
+            (Said::Nothing, _) => {
+                Some(Wish { at: root, instead: 0, text: r#""stream_options":{"include_usage":true}"# })
+            }
+            (Said::Null(at), _) => Some(Wish { at, instead: NULL, text: r#"{"include_usage":true}"# }),
+            (Said::Object(at), Said::Nothing) => Some(Wish { at, instead: 0, text: r#""include_usage":true"# }),
+            (Said::Object(_), Said::Null(at)) => Some(Wish { at, instead: NULL, text: "true" }),
+            (Said::Object(_) | Said::Other, _) => None,
         };
         Ok(Self {
             dialect,
@@ -105,7 +111,7 @@ impl ModelRequest {
             choices: asked.choices.max(1),
             // Of these APIs, this one streams unless it is told not to.
             stream: asked.stream.unwrap_or(dialect == Dialect::Ollama),
-            insert,
+            wish,
         })
     }
 
@@ -147,22 +153,20 @@ impl ModelRequest {
     }
 
     /// The body with the wish that the stream say in the end what it cost, if the API has to be asked for that and the body
-    /// does not say whether. `body` must be the one that was read.
+    /// does not say whether, or says `null`. `body` must be the one that was read.
     ///
-    /// Nothing else of it changes: a few bytes are put in, so the order of its members and the way its numbers are
-    /// written stay. The client then gets an event with usage and without choices that it did not ask for.
+    /// Nothing else of it changes: a few bytes are put in, or take the place of the `null`, so the order of its members and
+    /// the way its numbers are written stay. The client then gets an event with usage and without choices that it did not
+    /// ask for.
     pub fn with_usage(&self, body: Bytes) -> Bytes {
-        let (at, wish) = match self.insert {
-            None => return body,
-            Some(Insert::Options(at)) => (at, r#""stream_options":{"include_usage":true}"#),
-            Some(Insert::Usage(at)) => (at, r#""include_usage":true"#),
-        };
-        let Some((before, after)) = body.split_at_checked(at) else { return body };
+        let Some(Wish { at, instead, text }) = self.wish else { return body };
+        let parts = body.split_at_checked(at).and_then(|(before, rest)| Some((before, rest.get(instead..)?)));
+        let Some((before, after)) = parts else { return body };
         let alone = after.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'}');
-        let mut longer = Vec::with_capacity(body.len() + wish.len() + 1);
+        let mut longer = Vec::with_capacity(body.len() + text.len() + 1);
         longer.extend_from_slice(before);
-        longer.extend_from_slice(wish.as_bytes());
-        if !alone {
+        longer.extend_from_slice(text.as_bytes());
+        if instead == 0 && !alone {
             longer.push(b',');
         }
         longer.extend_from_slice(after);
@@ -193,11 +197,15 @@ enum Place {
     Input,
 }
 
+/// What a request says where it may ask for usage, and where that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Options {
-    None,
-    At(usize),
-    /// Something that is no object: left alone.
+enum Said {
+    Nothing,
+    /// As good as nothing: it is the default.
+    Null(usize),
+    /// What is in it begins here.
+    Object(usize),
+    /// Something else: left alone.
     Other,
 }
 
@@ -209,8 +217,9 @@ struct Asked<'a, C> {
     max_completion: Option<u64>,
     choices: u64,
     stream: Option<bool>,
-    options: Options,
-    says_usage: bool,
+    /// `stream_options`, and `include_usage` of these.
+    options: Said,
+    usage: Said,
     /// The part of a message that is being read says that it is a text.
     is_text: bool,
 }
@@ -225,8 +234,8 @@ impl<'a, C> Asked<'a, C> {
             max_completion: None,
             choices: 1,
             stream: None,
-            options: Options::None,
-            says_usage: false,
+            options: Said::Nothing,
+            usage: Said::Nothing,
             is_text: false,
         }
     }
@@ -243,11 +252,11 @@ impl<C: CountTokens> Walk for Asked<'_, C> {
             (Place::Root, b"n" | b"best_of") => Some(Place::Choices),
             (Place::Root, b"stream") => Some(Place::Stream),
             (Place::Root, b"stream_options") => {
-                self.options = Options::Other;
+                (self.options, self.usage) = (Said::Other, Said::Nothing);
                 Some(Place::Options)
             }
             (Place::Options, b"include_usage") => {
-                self.says_usage = true;
+                self.usage = Said::Other;
                 Some(Place::IncludeUsage)
             }
             (Place::Root, b"options") => Some(Place::Settings),
@@ -284,7 +293,7 @@ impl<C: CountTokens> Walk for Asked<'_, C> {
                 true
             }
             Place::Options if object => {
-                self.options = at.map_or(Options::Other, Options::At);
+                self.options = at.map_or(Said::Other, Said::Object);
                 true
             }
             Place::Settings | Place::Variables => object,
@@ -310,8 +319,11 @@ impl<C: CountTokens> Walk for Asked<'_, C> {
 
     fn text_end(&mut self, _place: Place) {}
 
-    fn scalar(&mut self, place: Place, scalar: Scalar) {
+    fn scalar(&mut self, place: Place, scalar: Scalar, at: u64) {
+        let null = || usize::try_from(at).map_or(Said::Other, Said::Null);
         match (place, scalar) {
+            (Place::Options, Scalar::Null) => self.options = null(),
+            (Place::IncludeUsage, Scalar::Null) => self.usage = null(),
             (Place::Max, Scalar::Whole(tokens)) => self.max = Some(tokens),
             (Place::MaxCompletion, Scalar::Whole(tokens)) => self.max_completion = Some(tokens),
             (Place::Choices, Scalar::Whole(choices)) => self.choices = self.choices.max(choices),

@@ -381,10 +381,10 @@ impl Walk for Watch<'_> {
         self.answer.text_end(place);
     }
 
-    fn scalar(&mut self, place: Place, scalar: Scalar) {
+    fn scalar(&mut self, place: Place, scalar: Scalar, at: u64) {
         // What tells how many tokens there are, or the number of an event, tells it each time.
         self.same &= !place.tells() || !matches!(scalar, Scalar::Whole(_) | Scalar::True);
-        self.answer.scalar(place, scalar);
+        self.answer.scalar(place, scalar, at);
     }
 }
 

@@ -144,6 +144,21 @@ fn the_wish_for_usage_is_added_where_it_is_missing() {
             r#"{"stream_options":{"include_obfuscation":false},"stream":true}"#,
             r#"{"stream_options":{"include_usage":true,"include_obfuscation":false},"stream":true}"#,
         ),
+        // To say nothing, and to say that it is the default, is the same.
+        (r#"{"stream_options": null ,"stream":true}"#, r#"{"stream_options": {"include_usage":true} ,"stream":true}"#),
+        (
+            r#"{"stream":true,"stream_options":{"include_usage":null}}"#,
+            r#"{"stream":true,"stream_options":{"include_usage":true}}"#,
+        ),
+        (
+            r#"{"stream":true,"stream_options":{"include_usage":null,"a":1},"z":null}"#,
+            r#"{"stream":true,"stream_options":{"include_usage":true,"a":1},"z":null}"#,
+        ),
+        // The last one is what other readers take.
+        (
+            r#"{"stream_options":{"include_usage":true},"stream":true,"stream_options":null}"#,
+            r#"{"stream_options":{"include_usage":true},"stream":true,"stream_options":{"include_usage":true}}"#,
+        ),
     ];
     for (body, wanted) in cases {
         assert_eq!(with(Dialect::Chat, body), wanted);
@@ -154,7 +169,8 @@ fn the_wish_for_usage_is_added_where_it_is_missing() {
     for said in [
         r#"{"stream":true,"stream_options":{"include_usage":false}}"#,
         r#"{"stream":true,"stream_options":{"include_usage":true}}"#,
-        r#"{"stream":true,"stream_options":null}"#,
+        r#"{"stream":true,"stream_options":{"include_usage":0}}"#,
+        r#"{"stream":true,"stream_options":"null"}"#,
         r#"{"stream":false}"#,
         "{}",
     ] {
@@ -204,8 +220,8 @@ proptest! {
         let text = if pretty { serde_json::to_string_pretty(&members) } else { serde_json::to_string(&members) }.unwrap();
         let mut wanted: Value = serde_json::from_str(&text).unwrap();
         match wanted.get_mut("stream_options") {
-            None => wanted["stream_options"] = json!({"include_usage": true}),
-            Some(Value::Object(options)) if !options.contains_key("include_usage") => {
+            None | Some(Value::Null) => wanted["stream_options"] = json!({"include_usage": true}),
+            Some(Value::Object(options)) if options.get("include_usage").is_none_or(Value::is_null) => {
                 options.insert("include_usage".to_owned(), Value::Bool(true));
             }
             Some(_) => {}
