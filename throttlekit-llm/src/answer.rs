@@ -102,13 +102,24 @@ enum Choices {
 /// Which choices of a completion: one bit each, and those beyond as the last.
 const MAX_CHOICE: u64 = 127;
 
+/// How much there is of the event that came last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// All of it, or there is none.
+    #[default]
+    Complete,
+    /// Some of it.
+    Begun,
+    /// Lines of it, in whose document more has to follow.
+    Open,
+}
+
 /// What a last event has to know of what went out before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shape {
     /// The first event was read.
     pub(crate) begun: bool,
-    /// The last event is complete.
-    pub(crate) between_events: bool,
+    pub(crate) event: Event,
     /// The answer has ended by itself.
     pub(crate) ended: bool,
     /// The choices that were seen, and those of them that are finished.
@@ -153,7 +164,7 @@ impl Answer {
             usage: Usage::default(),
             counted_at_usage: None,
             dialect: None,
-            shape: Shape { between_events: true, ..Shape::default() },
+            shape: Shape::default(),
             id: Label::new(),
             model: Label::new(),
             created: 0,

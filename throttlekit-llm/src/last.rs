@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::answer::{Answer, Dialect, Shape};
+use crate::answer::{Answer, Dialect, Event, Shape};
 use crate::scan::Framing;
 
 /// What a client still has to get after what it got, so that it sees an answer that is complete and was cut for its length.
@@ -18,7 +18,7 @@ pub(crate) fn last_events(
     if shape.ended {
         return last.out;
     }
-    if framing == Framing::Sse && !shape.between_events {
+    if framing == Framing::Sse && shape.event != Event::Complete {
         // Ends an event that has begun, whatever ended its last line.
         last.out.push_str("\n\n");
     }

@@ -187,7 +187,7 @@ impl StreamPolicyBuilder {
     ///
     /// Where answers can be cut, a chunk goes out up to the end of its last line, so that what a client got always ends
     /// with a line. Of a longer line each chunk is counted and passes as it comes; at exhaustion it goes on to its end, and
-    /// is charged.
+    /// is charged. So does a document in several lines of an event, once one of them went out.
     pub fn max_line(mut self, bytes: usize) -> Self {
         self.settings.max_line = bytes;
         self

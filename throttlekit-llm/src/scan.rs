@@ -4,7 +4,7 @@ use std::fmt;
 
 use memchr::memchr2;
 
-use crate::answer::{Answer, Dialect, Place, Shape};
+use crate::answer::{Answer, Dialect, Event, Place, Shape};
 use crate::count::CountTokens;
 use crate::json::Reader;
 use crate::template::{Compared, Template};
@@ -95,7 +95,7 @@ pub struct Scanner {
     line: Line,
     template: Template,
     /// Something was read since [`keep_shape`](Self::keep_shape) was called last: more of the shape may be another than
-    /// whether it is between events.
+    /// the event.
     has_read: bool,
     /// A line feed that comes now belongs to the line's end before it.
     after_cr: bool,
@@ -203,7 +203,7 @@ impl Scanner {
         if std::mem::take(&mut self.has_read) {
             *kept = self.answer.shape;
         } else {
-            kept.between_events = self.answer.shape.between_events;
+            kept.event = self.answer.shape.event;
         }
     }
 
@@ -226,7 +226,7 @@ impl Scanner {
             }
             if begins || self.template.is_within() {
                 self.after_cr = false;
-                self.answer.shape.between_events = false;
+                self.answer.shape.event = Event::Begun;
                 match self.template.compare(rest, &mut self.json, &mut self.answer) {
                     Compared::More => return,
                     Compared::Same(after) => {
@@ -256,7 +256,7 @@ impl Scanner {
 
     /// An event was the same to its end. A line feed that still belongs to that is an empty line here, which says nothing.
     fn event_passed(&mut self) {
-        (self.after_cr, self.answer.shape.between_events) = (false, true);
+        (self.after_cr, self.answer.shape.event) = (false, Event::Complete);
     }
 
     /// Reads some of `rest`, which is not empty.
@@ -271,7 +271,7 @@ impl Scanner {
             }
         }
         if !matches!((self.line, byte), (Line::Start(0) | Line::Mark(0), b'\n' | b'\r')) {
-            self.answer.shape.between_events = false;
+            self.answer.shape.event = Event::Begun;
         }
         match self.line {
             Line::Data | Line::Other => {
@@ -296,7 +296,7 @@ impl Scanner {
             Line::Start(0) if matches!(byte, b'\n' | b'\r') => {
                 self.after_cr = byte == b'\r';
                 self.next_document();
-                self.answer.shape.between_events = true;
+                self.answer.shape.event = Event::Complete;
                 *rest = after;
             }
             Line::Start(came) => match DATA.get(usize::from(came)) {
@@ -328,6 +328,9 @@ impl Scanner {
         self.after_cr = byte == b'\r';
         if self.line == Line::Data {
             self.json.end_line(&mut self.answer);
+        }
+        if !self.json.is_closed() {
+            self.answer.shape.event = Event::Open;
         }
         self.line = Line::Start(0);
     }

@@ -340,3 +340,47 @@ fn a_line_that_is_too_long_to_be_held_goes_on_to_its_end() {
         assert_eq!(served(&meter), 505);
     }
 }
+
+#[test]
+fn an_event_of_several_lines_is_not_cut_within_its_document() {
+    let event = |text: &str| {
+        format!(
+            "data: {{\"choices\":[{{\"index\":0,\"delta\":\n: why not\ndata: {{\"content\":\"{text}\"}}\ndata: }}]}}\n\n"
+        )
+    };
+    let cut = |chunks: &mut dyn Iterator<Item = &[u8]>| {
+        let meter = indebted(5);
+        let got = drive(policy_of(Exhausted::Cut).start(Framing::Sse, account(&meter)), chunks);
+        // Each is a document, or it would not be parsed.
+        let events = parsed(&got.bytes);
+        let texts = events.iter().filter_map(|(_, event)| event["choices"][0]["delta"]["content"].as_str());
+        let text = texts.collect::<String>();
+        assert_eq!(served(&meter), text.len() as u64);
+        let reason = events.last().expect("one").1["choices"][0]["finish_reason"].clone();
+        assert_eq!(reason == "length", got.end == End::Cut);
+        text
+    };
+    for end in ["\n", "\r\n", "\r"] {
+        let events = TEXTS.map(|text| event(text).replace('\n', end));
+        let stream = events.concat() + "data: [DONE]" + end + end;
+        for size in 1..stream.len() {
+            let text = cut(&mut stream.as_bytes().chunks(size));
+            assert!(TEXTS.concat().starts_with(&text), "{text} in chunks of {size}");
+        }
+        let (first, rest) = stream.as_bytes().split_at(events[0].len());
+        let (line, rest) = rest.split_at(stream.find(end).expect("an end") + end.len());
+        assert_eq!(cut(&mut [first, line, rest].into_iter()), "1234567890", "what the line begins, and no more");
+        assert_eq!(cut(&mut [first, &[line, rest].concat()].into_iter()), "12345");
+    }
+}
+
+#[test]
+fn an_event_that_ends_within_its_document_is_cut_there() {
+    let event = |text: &str| format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}\n\n");
+    let meter = indebted(5);
+    let events = TEXTS.map(event);
+    let chunks = events.iter().map(String::as_bytes);
+    let got = drive(policy_of(Exhausted::Cut).start(Framing::Sse, account(&meter)).with_dialect(Dialect::Chat), chunks);
+    assert!(got.bytes.strip_prefix(events[0].as_bytes()).is_some_and(|last| last.starts_with(b"data: {\"id\"")));
+    assert_eq!((got.end, served(&meter)), (End::Cut, 5));
+}

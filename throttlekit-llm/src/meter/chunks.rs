@@ -5,7 +5,8 @@ use std::hint::black_box;
 use bytes::Bytes;
 use memchr::{memchr2, memrchr2};
 
-use super::{CutAt, StreamMeter};
+use super::StreamMeter;
+use crate::answer::Event;
 
 impl StreamMeter {
     /// A chunk came.
@@ -24,15 +25,15 @@ impl StreamMeter {
             // A line that was too long to be held goes on; after it the answer can be cut again.
             if let Some(end) = memchr2(b'\n', b'\r', &chunk) {
                 self.rest = chunk.split_off(end + 1);
-                if self.cut == CutAt::EndOfLine {
-                    self.cut = CutAt::Now;
-                }
             }
             self.release(chunk);
             return self.ask();
         }
+        // A document of which lines went out goes on by each, so that the answer can be cut after it.
+        let goes_on = self.shape.event == Event::Open;
         // Most chunks end with a line.
         let end = match chunk.last() {
+            _ if goes_on => memchr2(b'\n', b'\r', &chunk),
             Some(b'\n' | b'\r') => Some(chunk.len() - 1),
             _ => memrchr2(b'\n', b'\r', &chunk),
         };
@@ -41,8 +42,10 @@ impl StreamMeter {
                 self.release_tail();
                 let rest = (end + 1 < chunk.len()).then(|| chunk.split_off(end + 1));
                 self.release(chunk);
-                if let Some(rest) = rest {
-                    self.tail.push(rest);
+                match rest {
+                    Some(rest) if goes_on => self.rest = rest,
+                    Some(rest) => self.tail.push(rest),
+                    None => {}
                 }
                 self.ask();
             }

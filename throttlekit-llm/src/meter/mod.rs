@@ -13,7 +13,7 @@ use bytes::Bytes;
 use throttlekit::{Decision, Error, ErrorKind, MAX_SAFE, Run};
 
 use crate::account::Account;
-use crate::answer::{Dialect, Shape};
+use crate::answer::{Dialect, Event, Shape};
 use crate::count::{CountTokens, UsageOnly};
 use crate::policy::{Exhausted, Opaque, StreamPolicy};
 use crate::report::End;
@@ -114,7 +114,8 @@ pub struct StreamMeter {
     /// What may go out, then what waits for the answer of the account.
     queue: Queue,
     asked: Option<Asked>,
-    cut: CutAt,
+    /// The answer is to be cut, once what went out in part is complete.
+    cutting: bool,
     phase: Phase,
     end: End,
     error: Option<Error>,
@@ -136,15 +137,6 @@ enum Counts {
     Charges,
     /// Not at all.
     Nothing,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum CutAt {
-    Nowhere,
-    /// A line of which a part went out goes on to its end.
-    EndOfLine,
-    /// When what is under way has gone out.
-    Now,
 }
 
 enum Phase {
@@ -183,7 +175,7 @@ impl StreamMeter {
             last: false,
             queue: Queue::new(pieces),
             asked: None,
-            cut: CutAt::Nowhere,
+            cutting: false,
             phase: Phase::Open,
             end: End::Dropped,
             error: None,
@@ -317,9 +309,6 @@ impl StreamMeter {
         self.release_tail();
         self.scanner.finish();
         self.produced = self.scanner.tokens();
-        if self.cut == CutAt::EndOfLine {
-            self.cut = CutAt::Now;
-        }
         (self.end, self.phase) = (End::Completed, Phase::Ended);
         self.ask();
     }
@@ -339,7 +328,7 @@ impl StreamMeter {
         if due == 0 {
             return self.pass();
         }
-        let charge = self.counts == Counts::Charges || self.cut != CutAt::Nowhere;
+        let charge = self.counts == Counts::Charges || self.cutting;
         self.count(if charge { due } else { due.max(self.policy.granularity()) }, charge);
     }
 
@@ -386,7 +375,8 @@ impl StreamMeter {
         self.queue.pass();
         self.scanner.keep_shape(&mut self.shape);
         self.between_lines = self.scanner.is_at_line_start();
-        if self.cut == CutAt::Now {
+        // What the upstream leaves incomplete stays so.
+        if self.cutting && (self.can_end() || matches!(self.phase, Phase::Ended)) {
             self.cut_off();
         }
     }
@@ -413,21 +403,26 @@ impl StreamMeter {
         self.error = Some(error);
         if unsupported {
             self.forgive();
-        } else if open || !self.may_cut() || self.cut != CutAt::Nowhere {
+        } else if open || !self.may_cut() || self.cutting {
             self.pass();
         } else {
             self.cut();
         }
     }
 
-    /// What waits does not go out, unless it is of a line of which a part did.
+    /// What waits does not go out, unless it is of a line or a document of which a part did.
     fn cut(&mut self) {
-        if self.between_lines {
+        if self.can_end() {
             self.cut_off();
         } else {
-            self.cut = if self.scanner.is_at_line_start() { CutAt::Now } else { CutAt::EndOfLine };
+            self.cutting = true;
             self.ask();
         }
+    }
+
+    /// Whether what went out is complete, so that a last event may follow.
+    fn can_end(&self) -> bool {
+        self.between_lines && self.shape.event != Event::Open
     }
 }
 
