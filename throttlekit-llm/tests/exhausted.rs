@@ -3,6 +3,7 @@
 mod support;
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use eventsource_stream::Eventsource;
@@ -339,6 +340,26 @@ fn a_line_that_is_too_long_to_be_held_goes_on_to_its_end() {
         assert_eq!(events.last().expect("one").1["choices"][0]["finish_reason"], "length");
         assert_eq!(served(&meter), 505);
     }
+}
+
+#[test]
+fn a_line_that_is_too_long_is_not_held_after_others_either() {
+    let stream = chat(&["12345", &"x".repeat(500), "67890"], None);
+    let at = stream.len() - 700;
+    let policy = policy().max_line(100).build().expect("good options");
+    let (meter, _) = meter_of(10_000);
+    let mut answer = policy.start(Framing::Sse, account(&meter));
+    let (head, tail) = stream.split_at(at);
+    let mut chunks = [head, tail].map(Bytes::copy_from_slice).into_iter();
+    let mut out = Vec::new();
+    while out.len() < head.len() {
+        match poll(&mut answer, &mut chunks) {
+            Poll::Ready(Some(chunk)) => out.extend_from_slice(&chunk),
+            _ => panic!("the rest of the chunk is held"),
+        }
+        assert_eq!(chunks.len(), 1, "and more is asked for");
+    }
+    assert_eq!((out.as_slice(), answer.held()), (head, 0));
 }
 
 #[test]

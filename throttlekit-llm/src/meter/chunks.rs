@@ -43,7 +43,7 @@ impl StreamMeter {
                 let rest = (end + 1 < chunk.len()).then(|| chunk.split_off(end + 1));
                 self.release(chunk);
                 match rest {
-                    Some(rest) if goes_on => self.rest = rest,
+                    Some(rest) if goes_on || rest.len() > self.policy.max_line() => self.rest = rest,
                     Some(rest) => self.tail.push(rest),
                     None => {}
                 }
