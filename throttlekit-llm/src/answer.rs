@@ -304,7 +304,7 @@ impl Walk for Answer {
             }
             (Place::Root | Place::Delta | Place::Added | Place::Message, b"content") => Place::Content,
             (Place::Delta | Place::Added, b"refusal" | b"reasoning_content" | b"reasoning")
-            | (Place::Message, b"thinking")
+            | (Place::Root | Place::Message, b"thinking")
             | (Place::Function | Place::Item, b"name" | b"arguments")
             | (Place::Block, b"text" | b"thinking" | b"name")
             | (Place::RootDelta, b"text" | b"partial_json" | b"thinking") => Place::Text,

@@ -199,6 +199,15 @@ fn a_last_line_without_end_counts() {
 }
 
 #[test]
+fn thinking_counts_beside_the_text_and_in_messages() {
+    let mut scanner = scanner(Framing::Ndjson);
+    scanner.feed(b"{\"model\":\"m\",\"response\":\"\",\"thinking\":\"abc\",\"done\":false}\n");
+    scanner.feed(b"{\"model\":\"m\",\"response\":\"de\",\"done\":false}\n");
+    scanner.feed(b"{\"message\":{\"content\":\"f\",\"thinking\":\"ghij\"},\"done\":false}\n");
+    assert_eq!(scanner.tokens(), 3 + 2 + 1 + 4);
+}
+
+#[test]
 fn usage_only_counts_what_the_provider_says() {
     let mut scanner = Scanner::new(Framing::Sse, UsageOnly);
     let stream = chat(&["a", "b"], Some(USAGE));
