@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::Response;
@@ -22,6 +22,8 @@ pin_project! {
     pub struct MeteredBody<B> {
         #[pin]
         body: Option<B>,
+        // It has nothing more to give.
+        ended: bool,
         meter: StreamMeter,
         trailers: Option<HeaderMap>,
     }
@@ -32,7 +34,7 @@ impl<B> MeteredBody<B> {
     ///
     /// Where the meter [may cut](StreamMeter::may_cut), a `Content-Length` that the upstream gave must not be passed on.
     pub fn new(body: B, meter: StreamMeter) -> Self {
-        Self { body: Some(body), meter, trailers: None }
+        Self { body: Some(body), ended: false, meter, trailers: None }
     }
 
     /// What counts it.
@@ -93,20 +95,26 @@ impl<B: Body<Data = Bytes>> Body for MeteredBody<B> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut this = self.project();
-        let (body, trailers) = (&mut this.body, &mut *this.trailers);
+        let (body, ended, trailers) = (&mut this.body, &mut *this.ended, &mut *this.trailers);
         let polled = this.meter.poll_chunk(cx, |cx| {
             let Some(mut inner) = body.as_mut().as_pin_mut() else { return Poll::Ready(Source::End) };
-            let frame = match std::task::ready!(inner.as_mut().poll_frame(cx)) {
-                None => return Poll::Ready(Source::End),
-                Some(Err(error)) => return Poll::Ready(Source::Failed(error)),
+            let frame = match ready!(inner.as_mut().poll_frame(cx)) {
+                None => {
+                    *ended = true;
+                    return Poll::Ready(Source::End);
+                }
+                Some(Err(error)) => {
+                    *ended = true;
+                    return Poll::Ready(Source::Failed(error));
+                }
                 Some(Ok(frame)) => frame,
             };
             Poll::Ready(match frame.into_data() {
-                // Servers stop at the declared length too, without asking for the end.
+                // Servers stop at the declared length too, without asking for the end. Trailers may follow it.
                 Ok(data) if inner.is_end_stream() || inner.size_hint().exact() == Some(0) => Source::Last(data),
                 Ok(data) => Source::Chunk(data),
                 Err(frame) => {
-                    *trailers = frame.into_trailers().ok();
+                    (*ended, *trailers) = (true, frame.into_trailers().ok());
                     Source::End
                 }
             })
@@ -120,12 +128,16 @@ impl<B: Body<Data = Bytes>> Body for MeteredBody<B> {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(chunk))) => Poll::Ready(Some(Ok(Frame::data(chunk)))),
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error))),
-            Poll::Ready(None) => Poll::Ready(this.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
+            Poll::Ready(None) => match this.trailers.take() {
+                Some(trailers) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                None => poll_trailers(this.body, this.ended, cx),
+            },
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.meter.is_over() && self.trailers.is_none()
+        let inner_ended = self.ended || self.body.as_ref().is_none_or(Body::is_end_stream);
+        inner_ended && self.meter.is_over() && self.trailers.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -144,6 +156,24 @@ impl<B: Body<Data = Bytes>> Body for MeteredBody<B> {
             _ => SizeHint::default(),
         }
     }
+}
+
+/// What a body has after its last data.
+fn poll_trailers<B: Body<Data = Bytes>>(
+    mut body: Pin<&mut Option<B>>,
+    ended: &mut bool,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    while let (Some(inner), false) = (body.as_mut().as_pin_mut(), *ended) {
+        let frame = if inner.is_end_stream() { None } else { ready!(inner.poll_frame(cx)) };
+        // Data beyond the length that was declared is not counted, and does not go out.
+        let is_data = matches!(&frame, Some(Ok(frame)) if frame.is_data());
+        if !is_data {
+            *ended = true;
+            return Poll::Ready(frame);
+        }
+    }
+    Poll::Ready(None)
 }
 
 impl<B> fmt::Debug for MeteredBody<B> {

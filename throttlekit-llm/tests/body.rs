@@ -108,6 +108,61 @@ fn trailers_and_errors_pass() {
 }
 
 #[test]
+fn trailers_pass_behind_a_length_that_is_known() {
+    let trailers = HeaderMap::from_iter([("x-end".parse().expect("a name"), HeaderValue::from_static("1"))]);
+    for (framing, exhausted) in
+        [(Framing::Sse, Exhausted::Cut), (Framing::Sse, Exhausted::Finish), (Framing::Opaque, Exhausted::Cut)]
+    {
+        let (meter, _) = meter_of(10_000);
+        let given = trailers.clone();
+        let upstream = Full::new(Bytes::from(chat(&["12345"], Some((1, 3)))));
+        let upstream = Box::pin(upstream.with_trailers(async { Some(Ok(given)) }));
+        let policy = policy().exhausted(exhausted).opaque(Opaque::Reservation).build().expect("good options");
+        let opened = MeterAccount::reserve(meter.clone(), "k", 3).now().expect("ready").expect("works");
+        let mut body = MeteredBody::new(upstream, policy.start(framing, opened.account.expect("there is enough")));
+        assert!(next(&mut body).expect("a frame").expect("no error").is_data());
+        assert_eq!((body.is_end_stream(), body.size_hint().exact()), (false, Some(0)));
+        assert_eq!(served(&meter), 3, "settled though trailers follow");
+        let last = next(&mut body).expect("a frame").expect("no error");
+        assert_eq!(last.into_trailers().ok().as_ref(), Some(&trailers));
+        assert!(body.is_end_stream() && next(&mut body).is_none());
+    }
+}
+
+/// One byte, after which it says that there are no more; then whatever it has.
+struct Declared(Upstream);
+
+impl Body for Declared {
+    type Data = Bytes;
+    type Error = &'static str;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.0).poll_frame(cx)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(0)
+    }
+}
+
+#[test]
+fn nothing_but_trailers_and_errors_passes_behind_a_length_that_is_known() {
+    let data = || Ok(Frame::data(Bytes::from_static(b"x")));
+    let body = |frames: Vec<Result<Frame<Bytes>, &'static str>>| {
+        let (meter, _) = meter_of(1_000);
+        let meter = bytewise(Exhausted::Finish).start(Framing::Opaque, account(&meter));
+        let mut body = MeteredBody::new(Declared(Upstream::new(frames, false)), meter);
+        assert!(next(&mut body).expect("a frame").expect("no error").is_data());
+        body
+    };
+    let mut more = body(vec![data(), data(), data()]);
+    assert!(next(&mut more).is_none() && more.is_end_stream() && next(&mut more).is_none());
+    let mut broken = body(vec![data(), Err("gone"), data()]);
+    assert_eq!(next(&mut broken).expect("a frame").expect_err("the error"), "gone");
+    assert!(next(&mut broken).is_none() && broken.is_end_stream());
+}
+
+#[test]
 fn an_answer_that_is_cut_lets_go_of_the_upstream() {
     let (meter, _) = meter_of(5);
     let stream = chat(&["12345", "67890", "abcde"], None);
