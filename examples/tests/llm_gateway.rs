@@ -128,6 +128,21 @@ fn the_most_that_an_answer_may_have_is_reserved() {
 }
 
 #[test]
+fn only_where_files_are_taken_is_a_form_one_of_files() {
+    let upstream = upstream(&[]);
+    let gateway = gateway_before(&upstream.address, LIMITS);
+    let question = chat("fake", &"Say 1 ".repeat(1_000), false);
+    let left = |response: &str| field(response, "x-ratelimit-remaining-tokens").and_then(|left| left.parse().ok());
+    for kind in ["application/json", "multipart/form-data; boundary=x", "Multipart/x"] {
+        let (status, response) = gateway.post_as(kind, COMPLETIONS, kind, &question);
+        assert_eq!((status, left(&response)), (200, Some(100_000 - 1_500)), "{kind}");
+    }
+    let files = "/v1/audio/transcriptions";
+    let (status, response) = gateway.post_as("multipart/form-data; boundary=x", files, "alice", &question);
+    assert_eq!((status, left(&response)), (404, Some(100_000 - 1)), "the upstream has no such path");
+}
+
+#[test]
 fn streams_say_what_they_cost_if_the_operator_wants_it() {
     let upstream = upstream(&[]);
     let mut command = gateway();

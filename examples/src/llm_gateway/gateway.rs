@@ -13,6 +13,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use throttlekit::identity::KeyHasher;
 use throttlekit::policy::Policies;
 use throttlekit_axum::{Admitted, ThrottleLayer, Throttled};
+use throttlekit_llm::Dialect;
 
 use crate::client;
 use crate::error::{self, ApiError};
@@ -67,8 +68,12 @@ async fn forward(State(gateway): State<Arc<Gateway>>, throttled: Option<Throttle
     answered.unwrap_or_else(IntoResponse::into_response)
 }
 
-/// Whether a request brings files, which may be large and are no text. They pass as they come.
+/// Whether a request brings files, which may be large and are no text. They pass as they come. An API that is known takes
+/// none, and may read the text of a request whatever its type.
 fn brings_files(head: &request::Parts) -> bool {
+    if Dialect::of_path(head.uri.path()).is_some() {
+        return false;
+    }
     let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     content_type.get(..10).is_some_and(|kind| kind.eq_ignore_ascii_case("multipart/"))
 }

@@ -100,13 +100,22 @@ impl Server {
         received(self.open(path, key, fields, body))
     }
 
+    /// As [`post`](Self::post), but says that `body` is of another type.
+    pub(crate) fn post_as(&self, kind: &str, path: &str, key: &str, body: &str) -> (u16, String) {
+        received(self.open_as(kind, path, key, "", body))
+    }
+
     /// As [`post`](Self::post), but leaves the response to be read.
     pub(crate) fn open(&self, path: &str, key: &str, fields: &str, body: &str) -> TcpStream {
+        self.open_as("application/json", path, key, fields, body)
+    }
+
+    fn open_as(&self, kind: &str, path: &str, key: &str, fields: &str, body: &str) -> TcpStream {
         let mut stream = TcpStream::connect(&self.address).expect("a connection");
         let length = body.len();
         let request = format!(
             "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {key}\r\n\
-             content-type: application/json\r\ncontent-length: {length}{fields}\r\n\r\n{body}"
+             content-type: {kind}\r\ncontent-length: {length}{fields}\r\n\r\n{body}"
         );
         stream.write_all(request.as_bytes()).expect("it is read");
         stream
