@@ -143,6 +143,25 @@ fn only_where_files_are_taken_is_a_form_one_of_files() {
 }
 
 #[test]
+fn an_answer_that_is_fetched_later_is_refused_where_tokens_are_counted() {
+    let upstream = upstream(&[]);
+    let uncounted = "{ path: '/v1/free/{*path}', policies: [requests] }, ";
+    let gateway = gateway_before(&upstream.address, &LIMITS.replace("rules: [ ", &format!("rules: [ {uncounted}")));
+    let ask = |path, background| {
+        let question = json!({ "model": "fake", "input": "Say 1 word", "background": background }).to_string();
+        gateway.post(path, "alice", "", &question)
+    };
+    let (status, refused) = ask("/v1/responses", true);
+    assert_eq!((status, &json_of(&refused)["error"]["code"]), (400, &json!("unsupported_parameter")));
+    // The upstream has no such paths.
+    assert_eq!(ask("/v1/free/responses", true).0, 404);
+    let (status, passed) = ask("/v1/responses", false);
+    assert_eq!(status, 404);
+    let left = field(&passed, "x-ratelimit-remaining-tokens");
+    assert_eq!(left, Some(&*(100_000 - 3).to_string()), "what was refused took nothing");
+}
+
+#[test]
 fn streams_say_what_they_cost_if_the_operator_wants_it() {
     let upstream = upstream(&[]);
     let mut command = gateway();

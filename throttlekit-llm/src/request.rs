@@ -62,6 +62,7 @@ pub struct ModelRequest {
     max_output: Option<u64>,
     choices: u64,
     stream: bool,
+    background: bool,
     wish: Option<Wish>,
 }
 
@@ -111,6 +112,7 @@ impl ModelRequest {
             choices: asked.choices.max(1),
             // Of these APIs, this one streams unless it is told not to.
             stream: asked.stream.unwrap_or(dialect == Dialect::Ollama),
+            background: asked.background,
             wish,
         })
     }
@@ -143,6 +145,12 @@ impl ModelRequest {
     /// Whether it wants a stream.
     pub fn stream(&self) -> bool {
         self.stream
+    }
+
+    /// Whether its answer is to be fetched by other requests, once it is there: `background` of the responses API. What
+    /// answers this one then says nothing of its cost.
+    pub fn background(&self) -> bool {
+        self.background
     }
 
     /// The most tokens that it may cost: those of its input, and of each answer the most that it may have, or `output` if
@@ -183,6 +191,7 @@ enum Place {
     MaxCompletion,
     Choices,
     Stream,
+    Background,
     Options,
     IncludeUsage,
     /// The options of Ollama.
@@ -217,6 +226,7 @@ struct Asked<'a, C> {
     max_completion: Option<u64>,
     choices: u64,
     stream: Option<bool>,
+    background: bool,
     /// `stream_options`, and `include_usage` of these.
     options: Said,
     usage: Said,
@@ -234,6 +244,7 @@ impl<'a, C> Asked<'a, C> {
             max_completion: None,
             choices: 1,
             stream: None,
+            background: false,
             options: Said::Nothing,
             usage: Said::Nothing,
             is_text: false,
@@ -251,6 +262,7 @@ impl<C: CountTokens> Walk for Asked<'_, C> {
             (Place::Root, b"max_completion_tokens") => Some(Place::MaxCompletion),
             (Place::Root, b"n" | b"best_of") => Some(Place::Choices),
             (Place::Root, b"stream") => Some(Place::Stream),
+            (Place::Root, b"background") => Some(Place::Background),
             (Place::Root, b"stream_options") => {
                 (self.options, self.usage) = (Said::Other, Said::Nothing);
                 Some(Place::Options)
@@ -329,6 +341,7 @@ impl<C: CountTokens> Walk for Asked<'_, C> {
             (Place::Choices, Scalar::Whole(choices)) => self.choices = self.choices.max(choices),
             (Place::Stream, Scalar::True) => self.stream = Some(true),
             (Place::Stream, Scalar::False) => self.stream = Some(false),
+            (Place::Background, _) => self.background = scalar == Scalar::True,
             _ => {}
         }
     }

@@ -128,6 +128,14 @@ fn a_stream_is_asked_for_and_by_ollama_given() {
 }
 
 #[test]
+fn an_answer_that_is_fetched_later_is_asked_for() {
+    let background = |body: &[u8]| read(Dialect::Responses, body).unwrap().background();
+    assert!(background(br#"{"background":true,"input":"x"}"#) && background(br#"{"b\u0061ckground":true}"#));
+    assert!(!background(b"{}") && !background(br#"{"background":null}"#));
+    assert!(!background(br#"{"background":true,"background":false,"metadata":{"background":true}}"#));
+}
+
+#[test]
 fn the_wish_for_usage_is_added_where_it_is_missing() {
     let with = |dialect, body: &str| {
         let request = read(dialect, body.as_bytes()).unwrap();

@@ -38,6 +38,8 @@ pub(crate) struct Asked {
     input: u64,
     /// With the most that the answer may have, if the request says so.
     most: u64,
+    /// The answer is to be fetched by a request that nobody can count for what it fetches.
+    background: bool,
 }
 
 /// What one request has reserved.
@@ -70,12 +72,12 @@ impl Tokens {
         let Some(Ok(request)) = request else {
             // An API that is not known, or a request that its own will refuse.
             let input = u64::try_from(body.len()).unwrap_or(u64::MAX).div_ceil(BYTES_PER_TOKEN).max(1);
-            return (Asked { input, most: input }, body);
+            return (Asked { input, most: input, background: false }, body);
         };
         let input = request.input().max(1);
         let most = request.reservation(0).max(input);
         let body = if self.include_usage { request.with_usage(body) } else { body };
-        (Asked { input, most }, body)
+        (Asked { input, most, background: request.background() }, body)
     }
 
     /// Takes the tokens of a request, beyond those that its admission took. `None` if nobody counts tokens.
@@ -85,6 +87,11 @@ impl Tokens {
         asked: Asked,
     ) -> Result<Option<Reserved>, Response> {
         let Some(meter) = admitted.and_then(|admitted| admitted.meter(LIMITER)) else { return Ok(None) };
+        if asked.background {
+            settle(account(&meter)).await;
+            let message = "Tokens of an answer that is fetched later cannot be counted: leave out `background`.";
+            return Err(ApiError::invalid(StatusCode::BAD_REQUEST, "unsupported_parameter", message).into_response());
+        }
         let policy = self.stream_policy().clone();
         let mut account = account(&meter);
         match account.reserve_up_to(asked.most).await {
@@ -147,7 +154,7 @@ async fn settle(account: MeterAccount) {
 
 impl Asked {
     /// A request that is no text.
-    pub(crate) const FILES: Self = Self { input: 1, most: 1 };
+    pub(crate) const FILES: Self = Self { input: 1, most: 1, background: false };
 }
 
 impl Reserved {
