@@ -162,6 +162,20 @@ fn an_answer_that_is_fetched_later_is_refused_where_tokens_are_counted() {
 }
 
 #[test]
+fn a_sound_costs_what_was_reserved_for_it() {
+    let upstream = upstream(&[]);
+    let gateway = gateway_before(&upstream.address, LIMITS);
+    let question = json!({ "model": "fake", "input": "Say this aloud", "voice": "none" }).to_string();
+    let input = question.len().div_ceil(4);
+    for before in [0, input] {
+        let (status, response) = gateway.post("/v1/audio/speech", "alice", "", &question);
+        assert_eq!((status, field(&response, "content-length")), (200, Some("4000")));
+        let left = 100_000 - before - input;
+        assert_eq!(field(&response, "x-ratelimit-remaining-tokens"), Some(&*left.to_string()));
+    }
+}
+
+#[test]
 fn streams_say_what_they_cost_if_the_operator_wants_it() {
     let upstream = upstream(&[]);
     let mut command = gateway();

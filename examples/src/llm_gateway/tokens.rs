@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use throttlekit::policy::Policies;
 use throttlekit::{BuildError, FailMode, Meter, TokioRuntime};
 use throttlekit_axum::{Admitted, KeyMeter};
-use throttlekit_llm::{Account as _, BytesPerToken, Dialect, Exhausted, MeterAccount, ModelRequest, StreamPolicy};
+use throttlekit_llm::{
+    Account as _, BytesPerToken, Dialect, Exhausted, MeterAccount, ModelRequest, Opaque, StreamPolicy,
+};
 
 use crate::error::ApiError;
 use crate::serve::ErrorLog;
@@ -24,11 +26,19 @@ const BYTES_PER_TOKEN: u64 = 4;
 pub(crate) struct Tokens {
     policies: Policies,
     /// While a store is out: answers pass uncounted, or are cut.
-    open: StreamPolicy,
-    closed: StreamPolicy,
+    open: Streams,
+    closed: Streams,
     errors: ErrorLog,
     /// Whether streams are asked to say what they cost.
     include_usage: bool,
+}
+
+/// How answers are counted.
+#[derive(Clone)]
+struct Streams {
+    texts: StreamPolicy,
+    /// Sounds and pictures, whose bytes say nothing of tokens: they cost what was reserved.
+    others: StreamPolicy,
 }
 
 /// The tokens of one request.
@@ -47,19 +57,15 @@ pub(crate) struct Reserved {
     account: MeterAccount,
     /// The tokens of the question.
     input: u64,
-    policy: StreamPolicy,
+    streams: Streams,
 }
 
 impl Tokens {
     pub(crate) fn new(policies: &Policies, include_usage: bool) -> Result<Self, BuildError> {
-        let stream = |fail_mode| {
-            let policy = StreamPolicy::builder().exhausted(Exhausted::Cut).fail_mode(fail_mode);
-            policy.runtime(TokioRuntime).build()
-        };
         Ok(Self {
             policies: policies.clone(),
-            open: stream(FailMode::Open)?,
-            closed: stream(FailMode::Closed)?,
+            open: Streams::new(FailMode::Open)?,
+            closed: Streams::new(FailMode::Closed)?,
             errors: ErrorLog::new(),
             include_usage,
         })
@@ -92,7 +98,7 @@ impl Tokens {
             let message = "Tokens of an answer that is fetched later cannot be counted: leave out `background`.";
             return Err(ApiError::invalid(StatusCode::BAD_REQUEST, "unsupported_parameter", message).into_response());
         }
-        let policy = self.stream_policy().clone();
+        let streams = self.streams().clone();
         let mut account = account(&meter);
         match account.reserve_up_to(asked.most).await {
             Ok(decision) => {
@@ -103,7 +109,7 @@ impl Tokens {
                         return Err(ApiError::limited(LIMITER, &decision).into_response());
                     }
                 }
-                Ok(Some(Reserved { account, input: asked.input, policy }))
+                Ok(Some(Reserved { account, input: asked.input, streams }))
             }
             Err(error) => {
                 self.errors.write(LIMITER, &error);
@@ -129,11 +135,29 @@ impl Tokens {
         self.policies.get(LIMITER).map_or(FailMode::Open, |policy| policy.spec().fail_mode)
     }
 
-    fn stream_policy(&self) -> &StreamPolicy {
+    fn streams(&self) -> &Streams {
         match self.fail_mode() {
             FailMode::Closed => &self.closed,
             _ => &self.open,
         }
+    }
+}
+
+impl Streams {
+    fn new(fail_mode: FailMode) -> Result<Self, BuildError> {
+        let policy = |opaque| {
+            let policy = StreamPolicy::builder().exhausted(Exhausted::Cut).opaque(opaque).fail_mode(fail_mode);
+            policy.runtime(TokioRuntime).build()
+        };
+        Ok(Self { texts: policy(Opaque::default())?, others: policy(Opaque::Reservation)? })
+    }
+
+    /// How an answer with these fields is counted.
+    fn of(&self, headers: &HeaderMap) -> &StreamPolicy {
+        let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let kind = kind.to_ascii_lowercase();
+        // What does not say what it is may be a text.
+        if kind.is_empty() || kind.starts_with("text/") || kind.contains("json") { &self.texts } else { &self.others }
     }
 }
 
@@ -160,7 +184,8 @@ impl Asked {
 impl Reserved {
     /// Counts the answer as it passes.
     pub(crate) fn meter(self, response: Response<Incoming>) -> Response {
-        self.policy.wrap(response, self.account, Some(self.input)).map(Body::new)
+        let policy = self.streams.of(response.headers());
+        policy.wrap(response, self.account, Some(self.input)).map(Body::new)
     }
 
     /// Gives everything back: there was no answer.
