@@ -2,11 +2,12 @@
 
 mod common;
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Output;
 
-use common::{Server, gateway, gateway_before, gateway_with, send, upstream};
+use common::{Server, gateway, gateway_before, gateway_with, received, send, upstream};
 use serde_json::{Value, json};
 use tests::port::Port;
 use tests::process::wait;
@@ -287,6 +288,22 @@ fn failures_of_the_upstream_are_told_and_cost_nothing() {
 }
 
 #[test]
+fn a_request_that_does_not_arrive_is_given_up_and_costs_nothing() {
+    let upstream = upstream(&[]);
+    let gateway = gateway_with(&format!("http://{}", upstream.address), LIMITS, |command| {
+        command.args(["--request-timeout", "100ms"])
+    });
+    let mut stream = TcpStream::connect(&gateway.address).expect("a connection");
+    let head =
+        format!("POST {COMPLETIONS} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer alice\r\ncontent-length: 99");
+    stream.write_all(format!("{head}\r\n\r\n{{").as_bytes()).expect("it is read");
+    let (status, refused) = received(stream);
+    assert_eq!((status, &json_of(&refused)["error"]["code"]), (408, &json!("request_timeout")));
+    let (_, response) = gateway.post(COMPLETIONS, "alice", "", &chat("fake", "Say 20 words", false));
+    assert_eq!(field(&response, "x-ratelimit-remaining-tokens"), Some(&*(100_000 - 3).to_string()));
+}
+
+#[test]
 fn a_slot_is_held_until_the_client_has_its_answer_or_is_gone() {
     let upstream = upstream(&[]);
     let gateway = gateway_before(
@@ -349,8 +366,10 @@ fn mistakes_are_clear_errors() {
     };
     let (code, text) = refused(&["--bogus"]);
     assert!(code == Some(2) && text.contains("invalid option '--bogus'") && text.contains("Usage:"), "{text}");
-    let (code, text) = refused(&["--timeout", "soon"]);
-    assert!(code == Some(2) && text.contains("soon"), "{text}");
+    for timeout in ["--timeout", "--request-timeout"] {
+        let (code, text) = refused(&[timeout, "soon"]);
+        assert!(code == Some(2) && text.contains("soon"), "{text}");
+    }
     for (url, why) in [
         ("api.openai.com", "must be a whole URL"),
         ("ftp://api.openai.com", "must begin with http:// or https://"),

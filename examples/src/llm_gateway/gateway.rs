@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -29,6 +30,8 @@ const LONGEST_REQUEST: usize = 16 << 20;
 struct Gateway {
     upstream: Upstream,
     tokens: Tokens,
+    /// How long a request may take to arrive. It holds a slot meanwhile.
+    arrives_within: Duration,
 }
 
 /// The whole gateway.
@@ -37,6 +40,7 @@ pub(crate) fn router(
     upstream: Upstream,
     hasher: KeyHasher,
     include_usage: bool,
+    arrives_within: Duration,
 ) -> Result<Router, Box<dyn Error>> {
     let errors = ErrorLog::new();
     let limits = ThrottleLayer::from_config(policies)?
@@ -44,7 +48,7 @@ pub(crate) fn router(
         .share(true)
         .reject(error::refusal)
         .on_error(move |failure| errors.write(failure.policy, failure.error));
-    let gateway = Arc::new(Gateway { upstream, tokens: Tokens::new(policies, include_usage)? });
+    let gateway = Arc::new(Gateway { upstream, tokens: Tokens::new(policies, include_usage)?, arrives_within });
     // Layers that come later are outside: first it is found out who asks, then the limits of that client decide.
     Ok(Router::new()
         .route("/v1/{*path}", any(forward))
@@ -78,9 +82,13 @@ fn brings_files(head: &request::Parts) -> bool {
     content_type.get(..10).is_some_and(|kind| kind.eq_ignore_ascii_case("multipart/"))
 }
 
-/// The whole body of a request.
-async fn whole(body: Body) -> Result<Bytes, ApiError> {
-    match Limited::new(body, LONGEST_REQUEST).collect().await {
+/// The whole body of a request, if it comes in time.
+async fn whole(body: Body, within: Duration) -> Result<Bytes, ApiError> {
+    let Ok(body) = tokio::time::timeout(within, Limited::new(body, LONGEST_REQUEST).collect()).await else {
+        let message = "The request did not arrive in time.";
+        return Err(ApiError::invalid(StatusCode::REQUEST_TIMEOUT, "request_timeout", message));
+    };
+    match body {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             let message = format!("A request has at most {LONGEST_REQUEST} bytes.");
@@ -100,7 +108,7 @@ impl Gateway {
         let (asked, body) = if brings_files(&head) {
             (Asked::FILES, body)
         } else {
-            let body = match whole(body).await {
+            let body = match whole(body, self.arrives_within).await {
                 Ok(body) => body,
                 Err(error) => {
                     self.tokens.spare(admitted).await;
@@ -128,5 +136,36 @@ impl Gateway {
                 Err(error)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::body::{Body, Bytes};
+    use axum::http::StatusCode;
+    use axum::response::IntoResponse as _;
+    use futures_util::stream;
+    use tokio::time::{Instant, sleep};
+
+    use super::whole;
+
+    const SPAN: Duration = Duration::from_secs(60);
+
+    /// A byte every second.
+    fn trickle(bytes: u64) -> Body {
+        Body::from_stream(stream::unfold(bytes, |left| async move {
+            sleep(Duration::from_secs(1)).await;
+            Some((Ok::<_, std::io::Error>(Bytes::from_static(b"x")), left.checked_sub(1)?))
+        }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_does_not_arrive_in_time_is_refused() {
+        let start = Instant::now();
+        let refusal = whole(trickle(1_000), SPAN).await.expect_err("it takes longer");
+        assert_eq!((refusal.into_response().status(), start.elapsed()), (StatusCode::REQUEST_TIMEOUT, SPAN));
+        assert_eq!(whole(trickle(30), SPAN).await.expect("in time"), vec![b'x'; 30]);
     }
 }

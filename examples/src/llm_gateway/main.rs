@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo run --release --bin llm-gateway [-- --listen ADDRESS] [--upstream URL] [--config FILE] [--timeout SPAN] \
-//!     [--metrics ADDRESS] [--include-usage]
+//!     [--request-timeout SPAN] [--metrics ADDRESS] [--include-usage]
 //! ```
 //!
 //! If the environment has `UPSTREAM_API_KEY`, the upstream gets that key; otherwise that of the client. Ctrl-C and SIGTERM
@@ -42,15 +42,16 @@ const USAGE: &str = "\
 A gateway in front of an OpenAI-compatible API, with limits from a file.
 
 Usage: llm-gateway [--listen ADDRESS] [--upstream URL] [--config FILE] [--timeout SPAN]
-                   [--metrics ADDRESS] [--include-usage]
+                   [--request-timeout SPAN] [--metrics ADDRESS] [--include-usage]
 
-  --listen ADDRESS  where to listen [default: 127.0.0.1:8080]; port 0 takes a free one
-  --upstream URL    what is in front of /v1 there [default: http://127.0.0.1:9000]
-  --config FILE     limits and rules as YAML, JSON or TOML [default: the project's examples/llm-gateway.yaml]
-  --timeout SPAN    how long the upstream may take until it begins to answer [default: 10m]
-  --metrics ADDRESS where to answer for metrics, at /metrics [default: nowhere]; port 0 takes a free one
-  --include-usage   ask each stream to say at its end what it cost; clients see that event too
-  -h, --help        print this
+  --listen ADDRESS        where to listen [default: 127.0.0.1:8080]; port 0 takes a free one
+  --upstream URL          what is in front of /v1 there [default: http://127.0.0.1:9000]
+  --config FILE           limits and rules as YAML, JSON or TOML [default: the project's examples/llm-gateway.yaml]
+  --timeout SPAN          how long the upstream may take until it begins to answer [default: 10m]
+  --request-timeout SPAN  how long a request other than a form may take to arrive [default: 1m]
+  --metrics ADDRESS       where to answer for metrics, at /metrics [default: nowhere]; port 0 takes a free one
+  --include-usage         ask each stream to say at its end what it cost; clients see that event too
+  -h, --help              print this
 
 In the environment:
 
@@ -62,6 +63,7 @@ struct Options {
     upstream: String,
     config: PathBuf,
     timeout: Duration,
+    request_timeout: Duration,
     metrics: Option<SocketAddr>,
     include_usage: bool,
 }
@@ -73,6 +75,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
         upstream: "http://127.0.0.1:9000".to_owned(),
         config: concat!(env!("CARGO_MANIFEST_DIR"), "/llm-gateway.yaml").into(),
         timeout: Duration::from_secs(600),
+        request_timeout: Duration::from_secs(60),
         metrics: None,
         include_usage: false,
     };
@@ -83,6 +86,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
             Long("upstream") => options.upstream = arguments.value()?.string()?,
             Long("config") => options.config = arguments.value()?.into(),
             Long("timeout") => options.timeout = arguments.value()?.parse_with(span)?,
+            Long("request-timeout") => options.request_timeout = arguments.value()?.parse_with(span)?,
             Long("metrics") => options.metrics = Some(arguments.value()?.parse_with(address)?),
             Long("include-usage") => options.include_usage = true,
             Long("help") | Short('h') => return Ok(None),
@@ -117,7 +121,7 @@ async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
     // Whoever does not look does not pay for it.
     let observed = options.metrics.map(|_| LoadOptions::new().observer(metrics.clone()));
     let policies = serve::load(&options.config, observed.unwrap_or_default()).await?;
-    let app = gateway::router(&policies, upstream, hasher, options.include_usage)?;
+    let app = gateway::router(&policies, upstream, hasher, options.include_usage, options.request_timeout)?;
 
     let listener = serve::listen(options.listen).await?;
     let address = listener.local_addr()?;

@@ -58,7 +58,7 @@ pub(crate) fn send(address: &str, request: &str) -> (u16, String) {
 }
 
 /// The status and the whole response.
-fn received(mut stream: TcpStream) -> (u16, String) {
+pub(crate) fn received(mut stream: TcpStream) -> (u16, String) {
     let mut response = String::new();
     stream.read_to_string(&mut response).expect("a response");
     let status = response.split(' ').nth(1).and_then(|status| status.parse().ok());
