@@ -304,6 +304,20 @@ fn a_request_that_does_not_arrive_is_given_up_and_costs_nothing() {
 }
 
 #[test]
+fn an_answer_that_falls_silent_breaks_off_and_its_slot_is_free() {
+    let upstream = upstream(&["--pace", "1h"]);
+    let limits = LIMITS.replace("limit: 8", "limit: 1").replace("[requests,", "[requests, flights,");
+    let gateway = gateway_with(&format!("http://{}", upstream.address), &limits, |command| {
+        command.args(["--idle-timeout", "100ms"])
+    });
+    let ask = || gateway.post(COMPLETIONS, "alice", "", &chat("fake", "Say 10 words", true));
+    let (status, silent) = ask();
+    assert_eq!((status, events(&silent).len()), (200, 1), "{silent}");
+    assert!(!silent.ends_with("0\r\n\r\n"), "it broke off");
+    assert!(wait(|| ask().0 == 200));
+}
+
+#[test]
 fn a_slot_is_held_until_the_client_has_its_answer_or_is_gone() {
     let upstream = upstream(&[]);
     let gateway = gateway_before(
@@ -366,7 +380,7 @@ fn mistakes_are_clear_errors() {
     };
     let (code, text) = refused(&["--bogus"]);
     assert!(code == Some(2) && text.contains("invalid option '--bogus'") && text.contains("Usage:"), "{text}");
-    for timeout in ["--timeout", "--request-timeout"] {
+    for timeout in ["--timeout", "--request-timeout", "--idle-timeout"] {
         let (code, text) = refused(&[timeout, "soon"]);
         assert!(code == Some(2) && text.contains("soon"), "{text}");
     }

@@ -12,6 +12,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::error::ApiError;
+use crate::idle::Idle;
 use crate::serve;
 
 #[cfg(feature = "tls")]
@@ -46,11 +47,19 @@ pub(crate) struct Upstream {
     /// Sent in place of the client's.
     authorization: Option<HeaderValue>,
     timeout: Duration,
+    /// How long nothing of an answer may come.
+    idle_timeout: Duration,
 }
 
 impl Upstream {
-    /// The API at `base`, to which `key` is shown in place of the client's.
-    pub(crate) fn new(base: &str, key: Option<&str>, timeout: Duration) -> Result<Self, String> {
+    /// The API at `base`, to which `key` is shown in place of the client's. It has to begin to answer within `timeout`, and
+    /// then may be silent for `idle_timeout`.
+    pub(crate) fn new(
+        base: &str,
+        key: Option<&str>,
+        timeout: Duration,
+        idle_timeout: Duration,
+    ) -> Result<Self, String> {
         let wrong = |what: &str| format!("--upstream {base}: {what}");
         let uri: Uri = base.parse().map_err(|error| wrong(&format!("{error}")))?;
         let uri = uri.into_parts();
@@ -77,20 +86,20 @@ impl Upstream {
             None => None,
         };
         let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector()?);
-        Ok(Self { client, scheme, authority, prefix, authorization, timeout })
+        Ok(Self { client, scheme, authority, prefix, authorization, timeout, idle_timeout })
     }
 
     /// Sends a request on; the response is there once the upstream begins to answer.
     ///
     /// Dropping the future or the response's body ends the request at the upstream too.
-    pub(crate) async fn send(&self, head: request::Parts, body: Body) -> Result<Response<Incoming>, ApiError> {
+    pub(crate) async fn send(&self, head: request::Parts, body: Body) -> Result<Response<Idle<Incoming>>, ApiError> {
         let request = self.request(head, body)?;
         match tokio::time::timeout(self.timeout, self.client.request(request)).await {
             Ok(Ok(mut response)) => {
                 drop_hop(response.headers_mut());
                 hide_limits(response.headers_mut());
                 *response.version_mut() = Version::HTTP_11;
-                Ok(response)
+                Ok(response.map(|body| Idle::new(body, self.idle_timeout)))
             }
             Ok(Err(error)) => {
                 // Its text names addresses of the inside, which are for the operator.

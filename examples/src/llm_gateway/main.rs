@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo run --release --bin llm-gateway [-- --listen ADDRESS] [--upstream URL] [--config FILE] [--timeout SPAN] \
-//!     [--request-timeout SPAN] [--metrics ADDRESS] [--include-usage]
+//!     [--request-timeout SPAN] [--idle-timeout SPAN] [--metrics ADDRESS] [--include-usage]
 //! ```
 //!
 //! If the environment has `UPSTREAM_API_KEY`, the upstream gets that key; otherwise that of the client. Ctrl-C and SIGTERM
@@ -16,6 +16,7 @@ mod client;
 mod error;
 mod forward;
 mod gateway;
+mod idle;
 #[path = "../serve.rs"]
 mod serve;
 #[path = "../start.rs"]
@@ -42,13 +43,14 @@ const USAGE: &str = "\
 A gateway in front of an OpenAI-compatible API, with limits from a file.
 
 Usage: llm-gateway [--listen ADDRESS] [--upstream URL] [--config FILE] [--timeout SPAN]
-                   [--request-timeout SPAN] [--metrics ADDRESS] [--include-usage]
+                   [--request-timeout SPAN] [--idle-timeout SPAN] [--metrics ADDRESS] [--include-usage]
 
   --listen ADDRESS        where to listen [default: 127.0.0.1:8080]; port 0 takes a free one
   --upstream URL          what is in front of /v1 there [default: http://127.0.0.1:9000]
   --config FILE           limits and rules as YAML, JSON or TOML [default: the project's examples/llm-gateway.yaml]
   --timeout SPAN          how long the upstream may take until it begins to answer [default: 10m]
   --request-timeout SPAN  how long a request other than a form may take to arrive [default: 1m]
+  --idle-timeout SPAN     how long nothing of an answer may come, once it has begun [default: 5m]
   --metrics ADDRESS       where to answer for metrics, at /metrics [default: nowhere]; port 0 takes a free one
   --include-usage         ask each stream to say at its end what it cost; clients see that event too
   -h, --help              print this
@@ -64,6 +66,7 @@ struct Options {
     config: PathBuf,
     timeout: Duration,
     request_timeout: Duration,
+    idle_timeout: Duration,
     metrics: Option<SocketAddr>,
     include_usage: bool,
 }
@@ -76,6 +79,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
         config: concat!(env!("CARGO_MANIFEST_DIR"), "/llm-gateway.yaml").into(),
         timeout: Duration::from_secs(600),
         request_timeout: Duration::from_secs(60),
+        idle_timeout: Duration::from_secs(300),
         metrics: None,
         include_usage: false,
     };
@@ -87,6 +91,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
             Long("config") => options.config = arguments.value()?.into(),
             Long("timeout") => options.timeout = arguments.value()?.parse_with(span)?,
             Long("request-timeout") => options.request_timeout = arguments.value()?.parse_with(span)?,
+            Long("idle-timeout") => options.idle_timeout = arguments.value()?.parse_with(span)?,
             Long("metrics") => options.metrics = Some(arguments.value()?.parse_with(address)?),
             Long("include-usage") => options.include_usage = true,
             Long("help") | Short('h') => return Ok(None),
@@ -115,7 +120,8 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
-    let upstream = Upstream::new(&options.upstream, secret("UPSTREAM_API_KEY")?.as_deref(), options.timeout)?;
+    let key = secret("UPSTREAM_API_KEY")?;
+    let upstream = Upstream::new(&options.upstream, key.as_deref(), options.timeout, options.idle_timeout)?;
     let hasher = client::hasher(secret("GATEWAY_KEY_SECRET")?.as_deref())?;
     let metrics = Metrics::new();
     // Whoever does not look does not pay for it.

@@ -14,6 +14,7 @@ use throttlekit_llm::{
 };
 
 use crate::error::ApiError;
+use crate::idle::Idle;
 use crate::serve::ErrorLog;
 
 /// The limiter of the file that counts tokens. A rule that does not name it counts none.
@@ -183,7 +184,7 @@ impl Asked {
 
 impl Reserved {
     /// Counts the answer as it passes.
-    pub(crate) fn meter(self, response: Response<Incoming>) -> Response {
+    pub(crate) fn meter(self, response: Response<Idle<Incoming>>) -> Response {
         let policy = self.streams.of(response.headers());
         policy.wrap(response, self.account, Some(self.input)).map(Body::new)
     }
