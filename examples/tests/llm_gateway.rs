@@ -318,6 +318,22 @@ fn an_answer_that_falls_silent_breaks_off_and_its_slot_is_free() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn connections_to_the_upstream_are_probed() {
+    let upstream = upstream(&[]);
+    let gateway = gateway_before(&upstream.address, LIMITS);
+    assert_eq!(gateway.post(COMPLETIONS, "alice", "", &chat("fake", "Say 1 word", false)).0, 200);
+    let port: u16 = upstream.address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let port = format!(":{port:04X}");
+    let probed = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        // Whom it leads to, whether it stands, and which timer runs.
+        matches!(&fields[..], [_, _, to, "01", _, timer, ..] if to.ends_with(&port) && timer.starts_with("02:"))
+    };
+    assert!(wait(|| std::fs::read_to_string("/proc/net/tcp").expect("a table").lines().any(probed)));
+}
+
+#[test]
 fn a_slot_is_held_until_the_client_has_its_answer_or_is_gone() {
     let upstream = upstream(&[]);
     let gateway = gateway_before(

@@ -23,6 +23,12 @@ type Connector = HttpConnector;
 /// A server that does not take a connection within this is not there.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
+/// A connection on which nothing comes is probed after so long, then every so often, and so many times: a host that is gone
+/// is found out, and what lies between is reminded of the connection.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+const PROBE_EVERY: Duration = Duration::from_secs(15);
+const PROBES: u32 = 4;
+
 /// Fields that are about one connection, and not about what is sent over it. Those that `Connection` names are too.
 const OF_THIS_HOP: [HeaderName; 9] = [
     header::CONNECTION,
@@ -167,6 +173,9 @@ fn tcp() -> HttpConnector {
     connector.set_connect_timeout(Some(CONNECT_WITHIN));
     // Tokens are small, and each is to be there at once.
     connector.set_nodelay(true);
+    connector.set_keepalive(Some(PROBE_AFTER));
+    connector.set_keepalive_interval(Some(PROBE_EVERY));
+    connector.set_keepalive_retries(Some(PROBES));
     connector
 }
 
