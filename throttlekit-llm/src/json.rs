@@ -6,7 +6,7 @@
 
 use memchr::memchr2;
 
-/// How deep what is read can lie; what lies deeper is skipped.
+/// How deep what is read can lie; of what lies deeper there are [bytes](Walk::beyond).
 const DEPTH: usize = 12;
 /// Longer names of members are those of nothing that is read.
 const NAME: usize = 32;
@@ -35,6 +35,9 @@ pub(crate) trait Walk {
     /// The text at `place` ends.
     fn text_end(&mut self, place: Self::Place);
 
+    /// A piece of what is in the object or array at `place`, which lies too deep to be read.
+    fn beyond(&mut self, _place: Self::Place, _bytes: &[u8]) {}
+
     /// A number, `true`, `false` or `null`, before which `at` bytes of the document came.
     fn scalar(&mut self, place: Self::Place, scalar: Scalar, at: u64);
 }
@@ -61,7 +64,8 @@ pub(crate) struct Reader<P> {
     mode: Mode,
     /// Whether the next text of the object is the name of a member.
     name_next: bool,
-    /// The place of the value to come, or that is being read.
+    /// The place of the value to come, or that is being read; while something is skipped, where that would be read if it
+    /// did not lie too deep.
     place: Option<P>,
     root: P,
     name: [u8; NAME],
@@ -146,8 +150,7 @@ impl<P: Copy> Reader<P> {
         while let Some((&byte, after)) = rest.split_first() {
             let used = match self.mode {
                 Mode::Text => self.text(rest, walk),
-                Mode::SkipText => self.skip_text(rest),
-                Mode::Skip => self.skip(rest),
+                Mode::SkipText | Mode::Skip | Mode::SkipEscape => self.pass_over(rest, walk),
                 Mode::Between => {
                     self.between(byte, rest.len(), bytes.len(), walk);
                     1
@@ -156,10 +159,6 @@ impl<P: Copy> Reader<P> {
                 Mode::Escape => self.escape(byte, walk),
                 Mode::Unicode(so_far, digits) => self.unicode(byte, so_far, digits, walk),
                 Mode::Scalar => self.scalar(byte, walk),
-                Mode::SkipEscape => {
-                    self.mode = Mode::SkipText;
-                    1
-                }
             };
             rest = if used == 1 { after } else { rest.get(used..).unwrap_or_default() };
         }
@@ -198,6 +197,7 @@ impl<P: Copy> Reader<P> {
                     self.name_next = object;
                     self.place = if object { None } else { walk.element(place) };
                 } else {
+                    self.place = self.place.filter(|_| self.depth == DEPTH);
                     (self.skipped, self.mode) = (1, Mode::Skip);
                 }
             }
@@ -360,6 +360,21 @@ impl<P: Copy> Reader<P> {
             walk.scalar(place, self.token.scalar(), self.token.at);
         }
         0
+    }
+
+    fn pass_over<W: Walk<Place = P>>(&mut self, rest: &[u8], walk: &mut W) -> usize {
+        let used = match self.mode {
+            Mode::SkipText => self.skip_text(rest),
+            Mode::Skip => self.skip(rest),
+            _ => {
+                self.mode = Mode::SkipText;
+                1
+            }
+        };
+        if let Some(place) = self.place {
+            walk.beyond(place, rest.get(..used).unwrap_or_default());
+        }
+        used
     }
 
     fn skip_text(&mut self, rest: &[u8]) -> usize {

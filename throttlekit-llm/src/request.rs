@@ -331,6 +331,10 @@ impl<C: CountTokens> Walk for Asked<'_, C> {
 
     fn text_end(&mut self, _place: Place) {}
 
+    fn beyond(&mut self, place: Place, bytes: &[u8]) {
+        self.text(place, bytes);
+    }
+
     fn scalar(&mut self, place: Place, scalar: Scalar, at: u64) {
         let null = || usize::try_from(at).map_or(Said::Other, Said::Null);
         match (place, scalar) {

@@ -91,6 +91,23 @@ fn a_document_that_is_a_text_counts() {
 }
 
 #[test]
+fn nothing_lies_too_deep_to_be_counted() {
+    for depth in 0..40 {
+        let deep = format!(r#"{}"12\"4"{}"#, r#"{"a":["#.repeat(depth), "]}".repeat(depth));
+        for (body, at_most) in [
+            (format!(r#"{{"tools":[{deep}],"prompt":"567"}}"#), 8 * depth + 11),
+            (format!(r#"{{"messages":[{{"content":{deep}}}],"prompt":"567"}}"#), 8 * depth + 11),
+        ] {
+            let input = usize::try_from(read(Dialect::Chat, body.as_bytes()).unwrap().input()).unwrap();
+            assert!((7..=at_most).contains(&input), "{input} of {body}");
+        }
+        // What is no input is none there either.
+        let body = format!(r#"{{"metadata":{deep},"messages":[{{"content":[{{"data":{deep}}}]}}],"prompt":"567"}}"#);
+        assert_eq!(read(Dialect::Chat, body.as_bytes()).unwrap().input(), 3, "{body}");
+    }
+}
+
+#[test]
 fn no_spelling_of_a_name_hides_what_it_names() {
     let body =
         br#"{"\u006dessages":[{"c\u006Fntent":"12345"}],"max\u005ftokens":7,"\u006D\u006F\u0064\u0065\u006C":"m-1"}"#;
