@@ -79,7 +79,8 @@ const NULL: usize = "null".len();
 
 impl ModelRequest {
     /// Reads a request of an API. `counter` counts the texts of its input: messages, prompts, instructions and tools,
-    /// without names of members and without the images and other files in messages.
+    /// without names of members and without the images and other files in messages. A whole number in them is a token, since
+    /// a prompt may be given as its tokens.
     ///
     /// # Errors
     ///
@@ -107,7 +108,7 @@ impl ModelRequest {
         Ok(Self {
             dialect,
             model: String::from_utf8_lossy(&asked.model).into_owned(),
-            input: asked.counter.tokens().min(MAX_SAFE),
+            input: asked.counter.tokens().saturating_add(asked.numbers).min(MAX_SAFE),
             max_output: asked.max_completion.or(asked.max),
             choices: asked.choices.max(1),
             // Of these APIs, this one streams unless it is told not to.
@@ -220,6 +221,8 @@ enum Said {
 
 struct Asked<'a, C> {
     counter: &'a mut C,
+    /// Tokens of the input that are written as such.
+    numbers: u64,
     root: Option<usize>,
     model: Label,
     max: Option<u64>,
@@ -238,6 +241,7 @@ impl<'a, C> Asked<'a, C> {
     fn new(counter: &'a mut C) -> Self {
         Self {
             counter,
+            numbers: 0,
             root: None,
             model: ArrayVec::new(),
             max: None,
@@ -340,6 +344,7 @@ impl<C: CountTokens> Walk for Asked<'_, C> {
         match (place, scalar) {
             (Place::Options, Scalar::Null) => self.options = null(),
             (Place::IncludeUsage, Scalar::Null) => self.usage = null(),
+            (Place::Message | Place::Input, Scalar::Whole(_)) => self.numbers = self.numbers.saturating_add(1),
             (Place::Max, Scalar::Whole(tokens)) => self.max = Some(tokens),
             (Place::MaxCompletion, Scalar::Whole(tokens)) => self.max_completion = Some(tokens),
             (Place::Choices, Scalar::Whole(choices)) => self.choices = self.choices.max(choices),

@@ -53,6 +53,9 @@ fn the_texts_of_the_input_count_and_nothing_else_does() {
     assert_eq!(read(Dialect::Responses, responses.to_string().as_bytes()).unwrap().input(), 5);
     assert_eq!(read(Dialect::Responses, br#"{"input":"12345"}"#).unwrap().input(), 5);
     assert_eq!(read(Dialect::Completions, br#"{"prompt":["12","345"]}"#).unwrap().input(), 5);
+    // Tokens, of one prompt or of several.
+    assert_eq!(read(Dialect::Completions, br#"{"prompt":[11, 22,33]}"#).unwrap().input(), 3);
+    assert_eq!(read(Dialect::Completions, br#"{"prompt":[[11,22],[33]],"n":1,"seed":7}"#).unwrap().input(), 3);
 }
 
 #[test]
