@@ -64,7 +64,8 @@ impl DynamoDbStoreBuilder {
     /// The time at which calls are stepped and states expire.
     ///
     /// By default that is the time of each call, which its limiter took from a clock of its own. The service offers no
-    /// time of its own, so the clocks of processes that share a table should agree.
+    /// time of its own, so the clocks of processes that share a table should agree. Calls that overtake one another count as if they
+    /// did not.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Some(Arc::new(clock));
         self

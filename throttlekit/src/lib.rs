@@ -43,8 +43,9 @@
 //!
 //! - A denial is a value, a [`Decision`], and takes nothing. An [`Error`] means that nothing was decided: the store is
 //!   gone ([`Error::is_store_unavailable`]), the state is broken, or the argument is bad.
-//! - Time is whole milliseconds since the Unix epoch, read once for each operation from a [`Clock`]. [`SystemClock`], the
-//!   default, never steps back. Nothing else reads the time, so tests move a [`ManualClock`].
+//! - Time is whole milliseconds since the Unix epoch, read from a [`Clock`]: once for each operation, and again only if another
+//!   thread came in between. [`SystemClock`], the default, never steps back. Nothing else reads the time, so tests move a
+//!   [`ManualClock`].
 //! - In memory nothing waits unless a guard has a [queue](GuardBuilder::queue), a hit allocates nothing, and keys are bounded
 //!   in number. A [`Table`](store::memory::Table) keeps none of their text; leases, fair escrows, gates and analytics do.
 //! - No task runs in the background unless a [`Runtime`] was given, and each ends with its owner.

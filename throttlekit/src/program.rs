@@ -145,6 +145,17 @@ pub trait Program: Clone + Send + Sync + 'static {
     /// Describes the decision.
     fn reply(&self, now_ms: f64, request: &Self::Request, outcome: Self::Outcome) -> Self::Reply;
 
+    /// Whether `state` was written after `now_ms`, so that a step at `now_ms` could give back what was taken since.
+    ///
+    /// Threads read the clock before they hold a key, and may take hold of it in another order. Where a key is ahead, a store in
+    /// process reads the clock once more while it holds the key, and steps at that instant: no earlier than the state
+    /// was written, if the clock never steps back. `false`, the default, fits a step that goes on from the later of both anyway, and
+    /// states that are [`Boxed`](crate::store::memory::Boxed), for which the store itself sees to it.
+    #[inline]
+    fn is_ahead(&self, _state: &Self::State, _now_ms: f64) -> bool {
+        false
+    }
+
     /// The step as a Redis script, if there is one. Without, a store that runs scripts makes guarded writes instead,
     /// which takes a second round trip.
     fn twin(&self) -> Option<Twin<Self>> {

@@ -17,10 +17,11 @@ pub use system::SystemClock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Where a limiter reads the time. Each check, batch, peek and forecast reads it exactly once.
+/// Where a limiter reads the time. Each check, batch, peek and forecast reads it once, and once more where another thread, which
+/// read it later, was faster.
 ///
-/// A clock should not step back: limits stay whole, but a step back denies what would be admitted or, for windows, gives
-/// back what was used. [`SystemClock`] guards against it.
+/// A clock should not step back, nor show one thread less than it showed another before: limits stay whole, but a step back
+/// denies what would be admitted or, for windows, gives back what was used. [`SystemClock`] guards against it.
 ///
 /// To take time from elsewhere, implement the one method:
 ///

@@ -94,14 +94,14 @@ where
         };
         match local {
             Some(decision) => Run::ready(Ok(decision)),
-            None => self.core.keys.run(key, self.core.clock.now_ms(), &Peek(self.core.strategy.clone()), &()),
+            None => self.core.run(key, &Peek(self.core.strategy.clone()), &()),
         }
     }
 
     /// What the store knows. Units held here, and by others, count as used.
     fn forecast(&self, key: &str, cost: f64) -> Run<Result<Forecast, Error>> {
         match validate_cost(cost) {
-            Ok(cost) => self.core.keys.run(key, self.core.clock.now_ms(), &Ahead(self.core.strategy.clone()), &cost),
+            Ok(cost) => self.core.run(key, &Ahead(self.core.strategy.clone()), &cost),
             Err(error) => Run::ready(Err(error)),
         }
     }

@@ -138,6 +138,10 @@ impl<S: Strategy> Program for Grant<S> {
         outcome
     }
 
+    fn is_ahead(&self, state: &S::State, now_ms: f64) -> bool {
+        self.strategy.is_ahead(state, now_ms)
+    }
+
     /// That of the strategy, if it knows leases or none is needed.
     fn twin(&self) -> Option<Twin<Self>> {
         let twin = self.strategy.twin()?;

@@ -293,7 +293,7 @@ where
                 Some(core) => {
                     // Before the wall clock: the end of the window must not be found too late.
                     let asked_ns = core.clock.monotonic_ns();
-                    (core.keys.run(&key, core.clock.now_ms(), &core.grant, &wanted), asked_ns)
+                    (core.run(&key, &core.grant, &wanted), asked_ns)
                 }
             };
             let granted = running.await;
@@ -371,7 +371,7 @@ where
                 None => return Ok(Landed::Lost),
                 Some(core) => {
                     let give_back = GiveBack(core.strategy.clone());
-                    core.keys.run(&key, core.clock.now_ms(), &give_back, &unspent)
+                    core.run(&key, &give_back, &unspent)
                 }
             };
             // Units that do not arrive are lost to all, and never spent twice.

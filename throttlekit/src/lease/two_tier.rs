@@ -20,7 +20,7 @@ use crate::observe::{Begun, CallKind, Observer, is_blind};
 use crate::program::{Program, Strategy};
 use crate::run::Run;
 use crate::store::memory::Table;
-use crate::store::{Keyspace, Remote};
+use crate::store::{Keyspace, Mark, Moment, Remote};
 use crate::strategy::validate_cost;
 
 /// Limits keys that many processes share, with as few trips to the store as the [`Mode`] allows.
@@ -220,8 +220,8 @@ where
             Tier::Leased(leases) => self.check_leased(leases, key, kind, cost, begun),
             Tier::CachedDeny(denials) => self.check_cached(denials, key, kind, cost, begun),
             Tier::Strict => {
-                let made = Made { kind, cost, now_ms: self.core.clock.now_ms(), begun, local: false };
-                let run = self.core.keys.run(key, made.now_ms, &self.core.strategy, &cost);
+                let mut made = Made { kind, cost, now_ms: self.core.clock.now_ms(), begun, local: false };
+                let run = self.core.plain_made(key, &mut made);
                 self.watch.follow(key, made, run)
             }
         }
@@ -291,7 +291,7 @@ where
                 leases.book.remove(leases.book.mark(key));
             }
         }
-        self.core.keys.run(key, self.core.clock.now_ms(), &Forget::new(), &())
+        self.core.run(key, &Forget::new(), &())
     }
 
     /// Gives the units of keys that were not asked for longer than `idle` back to the store, and forgets those keys here.
@@ -376,8 +376,8 @@ where
             self.tell_local(key, kind, cost, begun, decision);
             return Run::ready(Ok(decision));
         }
-        let made = Made { kind, cost, now_ms: core.clock.now_ms(), begun, local: false };
-        let answer = match core.keys.run(key, made.now_ms, &core.strategy, &cost).now() {
+        let mut made = Made { kind, cost, now_ms: core.clock.now_ms(), begun, local: false };
+        let answer = match core.plain_made(key, &mut made).now() {
             Ok(result) => {
                 if let Ok(decision) = &result {
                     core.answered();
@@ -423,7 +423,25 @@ where
 {
     /// The decision of the store.
     pub(super) fn plain(&self, key: &str, cost: f64) -> Run<Result<Decision, Error>> {
-        self.keys.run(key, self.clock.now_ms(), &self.strategy, &cost)
+        self.run(key, &self.strategy, &cost)
+    }
+
+    /// Runs `program` on `key` in the store now.
+    pub(super) fn run<P: Program<State = S::State>>(
+        &self,
+        key: &str,
+        program: &P,
+        request: &P::Request,
+    ) -> Run<Result<P::Reply, Error>> {
+        self.keys.run_at(key, Mark::default(), &mut Moment::read(&self.clock), program, request)
+    }
+
+    /// As [`plain`](Self::plain), of what is told later.
+    fn plain_made(&self, key: &str, made: &mut Made) -> Run<Result<Decision, Error>> {
+        let mut at = Moment::of(made.now_ms, &self.clock);
+        let run = self.keys.run_at(key, Mark::default(), &mut at, &self.strategy, &made.cost);
+        made.now_ms = at.now_ms;
+        run
     }
 
     /// The store has answered.

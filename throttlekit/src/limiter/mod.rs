@@ -25,7 +25,7 @@ use crate::observe::{CallKind, Observer};
 use crate::program::{Program, Project, Refund, Strategy, no_refunds};
 use crate::run::Run;
 use crate::store::memory::Table;
-use crate::store::{Keyspace, Remote, TableReport};
+use crate::store::{Keyspace, Mark, Moment, Remote, TableReport};
 use crate::strategy::validate_cost;
 
 /// The cost of a check that names none.
@@ -57,14 +57,15 @@ const ONE: f64 = 1.0;
 ///
 /// # What it promises
 ///
-/// - **Bound**: what the strategy's documentation states, per key. It holds for any number of threads, and over a store
-///   for any number of processes, since a step runs atomically on its key.
+/// - **Bound**: what the strategy's documentation states, per key. It holds for any number of threads, since a step runs
+///   atomically on its key, and none gives back what another one took at a later instant. Over a store it holds for any number
+///   of processes, by the clock of the store; where the store has none, as far as the clocks of the processes agree.
 /// - **A denial takes nothing.** Peek and forecast take nothing either.
 /// - **Order**: checks on one key take effect one after the other, in an order that agrees with what happens before what.
 ///   There is no queue: who is denied and tries again has no place ahead of others.
-/// - **Time**: the clock is read exactly once for each check, batch, peek and forecast, after the cost was found to be
-///   legal. A clock that steps back delays or, for windows, gives back; [`SystemClock`] never does. A store with a clock
-///   of its own judges by that.
+/// - **Time**: the clock is read once for each check, batch, peek and forecast, after the cost was found to be legal. In memory
+///   it is read again, while the key is held, if other threads were there at a later instant meanwhile. A clock that steps
+///   back delays or, for windows, gives back; [`SystemClock`] never does. A store with a clock of its own judges by that.
 /// - **Memory**: a [`Table`] has a bound. A key that it had to evict starts afresh, as if it had not been used.
 /// - **Store loss**: nothing is admitted or denied; the error says `store_unavailable`, and the caller decides.
 /// - **Cancellation**: a dropped future leaves the state of the key whole. The store may have counted the check.
@@ -142,6 +143,30 @@ impl<S: Program, K, C: Clock, O: Observer> Limiter<S, K, C, O> {
     }
 }
 
+impl<S: Program, C: Clock, O> Limiter<S, Table<S::State>, C, O> {
+    /// Runs `program` on `key` now, without an event.
+    fn apply<P: Program<State = S::State>>(
+        &self,
+        key: &str,
+        program: &P,
+        request: &P::Request,
+    ) -> Result<P::Reply, Error> {
+        self.keys.apply_at(key, Mark::default(), &mut Moment::read(&self.clock), program, request)
+    }
+}
+
+impl<S: Program, K: Keyspace<S::State>, C: Clock, O> Limiter<S, K, C, O> {
+    /// As [`apply`](Self::apply), wherever the keys are.
+    fn run_now<P: Program<State = S::State>>(
+        &self,
+        key: &str,
+        program: &P,
+        request: &P::Request,
+    ) -> Run<Result<P::Reply, Error>> {
+        self.keys.run_at(key, Mark::default(), &mut Moment::read(&self.clock), program, request)
+    }
+}
+
 /// In memory: plain calls.
 impl<S: Strategy, C: Clock, O: Observer> Limiter<S, Table<S::State>, C, O> {
     /// Takes one unit from `key`, if it is there.
@@ -200,8 +225,10 @@ impl<S: Strategy, C: Clock, O: Observer> Limiter<S, Table<S::State>, C, O> {
         if let Err(error) = validate_cost(cost) {
             return Err(self.refuse("", CallKind::CheckManySync, cost, error));
         }
-        let made = self.begin(CallKind::CheckManySync, cost);
-        let result = self.keys.apply_many(keys, made.now_ms, &self.strategy, &cost);
+        let mut made = self.begin(CallKind::CheckManySync, cost);
+        let mut at = Moment::of(made.now_ms, &self.clock);
+        let result = self.keys.apply_many_at(keys, &mut at, &self.strategy, &cost);
+        made.now_ms = at.now_ms;
         self.watch.tell_many(keys, made, &result);
         result
     }
@@ -212,15 +239,17 @@ impl<S: Strategy, C: Clock, O: Observer> Limiter<S, Table<S::State>, C, O> {
     ///
     /// None in memory.
     pub fn reset(&self, key: &str) -> Result<(), Error> {
-        self.keys.apply(key, self.clock.now_ms(), &Forget::new(), &())
+        self.apply(key, &Forget::new(), &())
     }
 
     /// The one path of a check; `cost` is legal.
     #[inline(always)]
     fn decide(&self, key: &str, cost: f64) -> Result<Decision, Error> {
-        let made = self.begin(CallKind::CheckSync, cost);
+        let mut made = self.begin(CallKind::CheckSync, cost);
         let mark = self.keys.mark(key);
-        let result = self.keys.apply_marked(key, mark, made.now_ms, &self.strategy, &cost);
+        let mut at = Moment::of(made.now_ms, &self.clock);
+        let result = self.keys.apply_at(key, mark, &mut at, &self.strategy, &cost);
+        made.now_ms = at.now_ms;
         self.watch.tell(key, made.marked(mark), &result);
         result
     }
@@ -243,7 +272,7 @@ impl<S: Project, C: Clock, O: Observer> Limiter<S, Table<S::State>, C, O> {
     ///
     /// None in memory.
     pub fn peek(&self, key: &str) -> Result<Decision, Error> {
-        self.keys.apply(key, self.clock.now_ms(), &Peek(self.strategy.clone()), &())
+        self.apply(key, &Peek(self.strategy.clone()), &())
     }
 
     /// How often `cost` fits into `key` right now, and when capacity comes back. Takes nothing.
@@ -253,7 +282,7 @@ impl<S: Project, C: Clock, O: Observer> Limiter<S, Table<S::State>, C, O> {
     /// `invalid_argument` if `cost` is not finite, not above 0 or above 2^53 - 1.
     pub fn forecast(&self, key: &str, cost: f64) -> Result<Forecast, Error> {
         let cost = validate_cost(cost)?;
-        self.keys.apply(key, self.clock.now_ms(), &Ahead(self.strategy.clone()), &cost)
+        self.apply(key, &Ahead(self.strategy.clone()), &cost)
     }
 }
 
@@ -367,9 +396,11 @@ impl<S: Strategy, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> Limiter<
             Ok(cost) => cost,
             Err(error) => return (0.0, Run::ready(Err(self.refuse(key, CallKind::Check, cost, error)))),
         };
-        let made = self.begin(CallKind::Check, cost).of(ask);
+        let mut made = self.begin(CallKind::Check, cost).of(ask);
         let mark = self.keys.mark(key);
-        let run = self.keys.run_marked(key, mark, made.now_ms, &self.strategy, &cost);
+        let mut at = Moment::of(made.now_ms, &self.clock);
+        let run = self.keys.run_at(key, mark, &mut at, &self.strategy, &cost);
+        made.now_ms = at.now_ms;
         (made.now_ms, self.watch.follow(key, made.marked(mark), run))
     }
 
@@ -383,8 +414,11 @@ impl<S: Strategy, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> Limiter<
             Ok(cost) => cost,
             Err(error) => return Run::ready(Err(self.refuse("", CallKind::CheckMany, cost, error))),
         };
-        let made = self.begin(CallKind::CheckMany, cost);
-        self.watch.follow_many(keys, made, self.keys.run_many(keys, made.now_ms, &self.strategy, &cost))
+        let mut made = self.begin(CallKind::CheckMany, cost);
+        let mut at = Moment::of(made.now_ms, &self.clock);
+        let run = self.keys.run_many_at(keys, &mut at, &self.strategy, &cost);
+        made.now_ms = at.now_ms;
+        self.watch.follow_many(keys, made, run)
     }
 
     /// Gives units back that were taken from `key` and not used; the decision shows what there is then. It gives no
@@ -402,7 +436,7 @@ impl<S: Strategy, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> Limiter<
             return Run::ready(Err(no_refunds(self.strategy.name())));
         }
         match validate_cost(refund.units) {
-            Ok(_) => self.keys.run(key, self.clock.now_ms(), &GiveBack(self.strategy.clone()), &refund),
+            Ok(_) => self.run_now(key, &GiveBack(self.strategy.clone()), &refund),
             Err(error) => Run::ready(Err(error)),
         }
     }
@@ -413,7 +447,7 @@ impl<S: Strategy, K: Keyspace<S::State>, C: Clock, O: Observer + Clone> Limiter<
     ///
     /// `store_unavailable` from the store.
     pub fn run_reset(&self, key: &str) -> Run<Result<(), Error>> {
-        self.keys.run(key, self.clock.now_ms(), &Forget::new(), &())
+        self.run_now(key, &Forget::new(), &())
     }
 }
 
@@ -425,7 +459,7 @@ impl<S: Project, K: Keyspace<S::State>, C: Clock, O> Limiter<S, K, C, O> {
     ///
     /// `store_unavailable` and `state_invalid` from the store.
     pub fn run_peek(&self, key: &str) -> Run<Result<Decision, Error>> {
-        self.keys.run(key, self.clock.now_ms(), &Peek(self.strategy.clone()), &())
+        self.run_now(key, &Peek(self.strategy.clone()), &())
     }
 
     /// How often `cost` fits into `key` right now, and when capacity comes back. Takes nothing.
@@ -435,7 +469,7 @@ impl<S: Project, K: Keyspace<S::State>, C: Clock, O> Limiter<S, K, C, O> {
     /// `invalid_argument` for a bad cost; `store_unavailable` and `state_invalid` from the store.
     pub fn run_forecast(&self, key: &str, cost: f64) -> Run<Result<Forecast, Error>> {
         match validate_cost(cost) {
-            Ok(cost) => self.keys.run(key, self.clock.now_ms(), &Ahead(self.strategy.clone()), &cost),
+            Ok(cost) => self.run_now(key, &Ahead(self.strategy.clone()), &cost),
             Err(error) => Run::ready(Err(error)),
         }
     }

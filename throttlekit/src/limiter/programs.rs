@@ -28,6 +28,10 @@ impl<S: Project> Program for Peek<S> {
         outcome
     }
 
+    fn is_ahead(&self, state: &S::State, now_ms: f64) -> bool {
+        self.0.is_ahead(state, now_ms)
+    }
+
     /// Reads as the strategy does.
     fn twin(&self) -> Option<Twin<Self>> {
         Some(Twin::new(self.0.twin()?.lua, |peek| args(&peek.0), |()| [].into(), |peek, raw| state(&peek.0, raw)))
@@ -70,6 +74,10 @@ impl<S: Project> Program for Judge<S> {
         (self.0.reply(now_ms, cost, outcome), before)
     }
 
+    fn is_ahead(&self, state: &S::State, now_ms: f64) -> bool {
+        self.0.is_ahead(state, now_ms)
+    }
+
     /// That of the strategy.
     fn twin(&self) -> Option<Twin<Self>> {
         let request = |(_, numbers): &Judged| *numbers;
@@ -98,6 +106,10 @@ impl<S: Project> Program for Ahead<S> {
         outcome
     }
 
+    fn is_ahead(&self, state: &S::State, now_ms: f64) -> bool {
+        self.0.is_ahead(state, now_ms)
+    }
+
     /// Reads as the strategy does.
     fn twin(&self) -> Option<Twin<Self>> {
         Some(Twin::new(self.0.twin()?.lua, |ahead| args(&ahead.0), |_| [].into(), |ahead, raw| state(&ahead.0, raw)))
@@ -121,6 +133,10 @@ impl<S: Strategy> Program for GiveBack<S> {
 
     fn reply(&self, now_ms: f64, _refund: &Refund, outcome: S::Outcome) -> Decision {
         self.0.reply(now_ms, &0.0, outcome)
+    }
+
+    fn is_ahead(&self, state: &S::State, now_ms: f64) -> bool {
+        self.0.is_ahead(state, now_ms)
     }
 
     /// That of the strategy, if it knows refunds.

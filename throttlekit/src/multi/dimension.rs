@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::limiter::{Forget, Judge};
 use crate::program::Project;
 use crate::store::memory::{Table, Then};
-use crate::store::{Call, Remote};
+use crate::store::{Call, Moment, Remote};
 
 /// A limiter as a part of a [`Multi`](crate::Multi): its strategy and its keys, without its types, clock and observer.
 ///
@@ -44,11 +44,12 @@ pub(crate) trait Local: Send + Sync {
     /// The number that orders the locks of tables. Equal for one table alone.
     fn table_id(&self) -> usize;
 
-    /// Judges, tells `then` whether it wants to be charged, and charges if that says so.
-    fn joint(&self, key: &str, now_ms: f64, cost: f64, then: Then<'_>) -> Result<Decision, Error>;
+    /// Judges, tells `then` whether it wants to be charged, and charges if that says so; `at` is then the moment of
+    /// that.
+    fn joint(&self, key: &str, at: &mut Moment<'_>, cost: f64, then: Then<'_>) -> Result<Decision, Error>;
 
     /// As [`joint`](Self::joint), but what allows and is not charged shows what it has as it is.
-    fn judge(&self, key: &str, now_ms: f64, cost: f64, then: Then<'_>) -> Result<Decision, Error>;
+    fn judge(&self, key: &str, at: &mut Moment<'_>, cost: f64, then: Then<'_>) -> Result<Decision, Error>;
 
     fn reset(&self, key: &str, now_ms: f64) -> Result<(), Error>;
 }
@@ -80,15 +81,15 @@ impl<S: Project> Local for Bound<S, Table<S::State>> {
         self.keys.id()
     }
 
-    fn joint(&self, key: &str, now_ms: f64, cost: f64, then: Then<'_>) -> Result<Decision, Error> {
-        self.keys.joint(key, now_ms, &self.judge.0, &cost, then, &mut |_| {})
+    fn joint(&self, key: &str, at: &mut Moment<'_>, cost: f64, then: Then<'_>) -> Result<Decision, Error> {
+        self.keys.joint(key, at, &self.judge.0, &cost, then, &mut |_, _| {})
     }
 
-    fn judge(&self, key: &str, now_ms: f64, cost: f64, then: Then<'_>) -> Result<Decision, Error> {
+    fn judge(&self, key: &str, at: &mut Moment<'_>, cost: f64, then: Then<'_>) -> Result<Decision, Error> {
         let strategy = &self.judge.0;
         let mut has = None;
-        let mut spared = |state: Option<&S::State>| has = Some(strategy.peek(state, now_ms));
-        let mut result = self.keys.joint(key, now_ms, strategy, &cost, then, &mut spared);
+        let mut spared = |state: Option<&S::State>, now_ms| has = Some(strategy.peek(state, now_ms));
+        let mut result = self.keys.joint(key, at, strategy, &cost, then, &mut spared);
         if let (Ok(decision), Some(has)) = (&mut result, &has) {
             *decision = decision.as_it_is(has);
         }

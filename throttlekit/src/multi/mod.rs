@@ -11,6 +11,7 @@ pub use dimension::Dimension;
 pub(crate) use dimension::{Local, Site, Stored};
 pub use keys::DimensionKeys;
 
+use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::error::Error;
 use crate::limiter::{Made, Watch};
 use crate::observe::{CallKind, Observer};
 use crate::run::Run;
-use crate::store::{Call, Remote, Rule};
+use crate::store::{Call, Moment, Remote, Rule};
 use keys::{Asks, Same};
 use observed::Observed;
 use select::{Mode, Shown, Tally};
@@ -65,7 +66,8 @@ pub struct InMemory(());
 ///
 /// - **Atomic**: no other check, joint or plain, sees one dimension charged and another not. In memory the keys are held
 ///   together, in an order that is the same for all; over a store it is one call of the store.
-/// - **One clock reading** for all dimensions, after every cost was found to be legal.
+/// - **One clock reading** for all dimensions, after every cost was found to be legal. A dimension in memory where other threads
+///   were at a later instant meanwhile is judged by a reading of its own.
 /// - **One event** for each check, with the cost that was given.
 /// - **Costs**: a dimension is asked for its weight times the cost.
 /// - **Keys**: in memory each dimension has a table of its own; over a store its keys are `prefix:name:key`. Two
@@ -277,10 +279,12 @@ impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
         }
         match &self.parts {
             Parts::Local { dimensions, order } => {
-                let made = self.begin(watch, ask);
-                let (now_ms, mode, keeps) = (made.now_ms, self.mode, tally.keeps());
-                let frames = Frames { dimensions, asks: &asks, now_ms, mode, keeps };
+                let mut made = self.begin(watch, ask);
+                let at = Moment::of(made.now_ms, &self.clock);
+                let (mode, keeps, latest_ms) = (self.mode, tally.keeps(), Cell::new(made.now_ms));
+                let frames = Frames { dimensions, asks: &asks, at, mode, keeps, latest_ms };
                 let result = frames.run(order, true, &mut tally).and_then(|_| tally.shown());
+                made.now_ms = frames.latest_ms.get();
                 watch.tell_of("", made, result.as_ref().map(|shown| shown.decision));
                 Run::ready(result)
             }
@@ -348,10 +352,12 @@ impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
 struct Frames<'a> {
     dimensions: &'a [Box<dyn Local>],
     asks: &'a Asks<'a>,
-    now_ms: f64,
+    at: Moment<'a>,
     mode: Mode,
     /// Whether it is wanted what each dimension has if nothing is taken from it.
     keeps: bool,
+    /// The latest instant at which a dimension was judged: later than that of the others where its key was ahead of that.
+    latest_ms: Cell<f64>,
 }
 
 impl Frames<'_> {
@@ -370,11 +376,13 @@ impl Frames<'_> {
             })
         };
         let dimension = &self.dimensions[index];
+        let mut at = self.at;
         let decision = if self.keeps {
-            dimension.judge(key, self.now_ms, cost, then)?
+            dimension.judge(key, &mut at, cost, then)?
         } else {
-            dimension.joint(key, self.now_ms, cost, then)?
+            dimension.joint(key, &mut at, cost, then)?
         };
+        self.latest_ms.set(self.latest_ms.get().max(at.now_ms));
         tally.add(index, decision);
         Ok(every)
     }

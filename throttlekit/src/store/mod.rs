@@ -7,6 +7,7 @@ mod few;
 mod keys;
 mod mark;
 pub mod memory;
+mod moment;
 mod remote;
 mod report;
 pub mod script;
@@ -17,6 +18,8 @@ pub(crate) use keys::Keys;
 #[doc(hidden)]
 pub use mark::Mark;
 pub(crate) use mark::Marked;
+#[doc(hidden)]
+pub use moment::Moment;
 pub use remote::{DynStore, Remote, Store};
 pub use report::TableReport;
 
@@ -49,7 +52,7 @@ pub trait Keyspace<S: State>: Clone + Send + Sync + 'static {
         request: &P::Request,
     ) -> Run<Result<P::Reply, Error>>;
 
-    /// What the store knows `key` by, for [`run_marked`](Self::run_marked).
+    /// What the store knows `key` by, for [`run_at`](Self::run_at).
     #[doc(hidden)]
     #[inline(always)]
     fn mark(&self, key: &str) -> Mark {
@@ -57,19 +60,20 @@ pub trait Keyspace<S: State>: Clone + Send + Sync + 'static {
         Mark::default()
     }
 
-    /// As [`run`](Self::run), with the [mark](Self::mark) of `key`.
+    /// As [`run`](Self::run), with the [mark](Self::mark) of `key` or none. A keyspace in process may read the
+    /// clock again: `at` is then the moment of the step.
     #[doc(hidden)]
     #[inline(always)]
-    fn run_marked<P: Program<State = S>>(
+    fn run_at<P: Program<State = S>>(
         &self,
         key: &str,
         mark: Mark,
-        now_ms: f64,
+        at: &mut Moment<'_>,
         program: &P,
         request: &P::Request,
     ) -> Run<Result<P::Reply, Error>> {
         let _ = mark;
-        self.run(key, now_ms, program, request)
+        self.run(key, at.now_ms, program, request)
     }
 
     /// Runs `program` on each key, in order where the store is in process, so that a repeated key sees what came before
@@ -85,6 +89,18 @@ pub trait Keyspace<S: State>: Clone + Send + Sync + 'static {
         program: &P,
         request: &P::Request,
     ) -> Run<Result<Vec<P::Reply>, Error>>;
+
+    /// As [`run_many`](Self::run_many); `at` is then the moment of the last step.
+    #[doc(hidden)]
+    fn run_many_at<P: Program<State = S>>(
+        &self,
+        keys: &[&str],
+        at: &mut Moment<'_>,
+        program: &P,
+        request: &P::Request,
+    ) -> Run<Result<Vec<P::Reply>, Error>> {
+        self.run_many(keys, at.now_ms, program, request)
+    }
 
     /// How full the table is that the keys are in; `None` where they are not in this process.
     fn table_state(&self) -> Option<TableReport> {

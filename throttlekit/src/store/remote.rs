@@ -16,6 +16,10 @@ use crate::store::{Keyspace, prefixed};
 /// [`Call::step`] is called with them, and its writes are made, so that no other call sees anything in between; a store
 /// without transactions makes the writes conditional on what it read and starts again when it lost.
 ///
+/// A store that has a clock reads it while nobody else can write, and steps at that instant. One that has none steps at
+/// [`Call::now_ms`], as that below. This was read before the call came here, so calls that overtake one another count as those of
+/// callers whose clocks disagree: a limit then holds as far as they agree, since a window that was left is opened again.
+///
 /// ```
 /// use std::collections::HashMap;
 /// use std::sync::Mutex;

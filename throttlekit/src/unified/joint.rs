@@ -6,7 +6,7 @@ use crate::error::{BuildError, Error};
 use crate::limiter::DynLimiter;
 use crate::multi::{Dimension, Local, Site, Stored};
 use crate::run::BoxFuture;
-use crate::store::{Call, Remote, Rule};
+use crate::store::{Call, Moment, Remote, Rule};
 
 /// The decisions of rate and cost, as of one instant. One that allows and was not charged, since the other one refused,
 /// shows what it has as it is.
@@ -66,16 +66,16 @@ impl Joint {
     }
 
     /// In memory: at once. `None` if a store has to be asked.
-    pub(super) fn charge(&self, key: &str, now_ms: f64, wish: Wish) -> Option<Result<Both, Error>> {
+    pub(super) fn charge(&self, key: &str, at: Moment<'_>, wish: Wish) -> Option<Result<Both, Error>> {
         let Place::Local { rate, cost } = &self.site else { return None };
         if self.rule == Rule::Each {
-            return Some(one_by_one((&**rate, wish.rate), (&**cost, wish.cost), key, now_ms));
+            return Some(one_by_one((&**rate, wish.rate), (&**cost, wish.cost), key, at));
         }
         // The order of the locks is that of every joint run of the process: ascending by table.
         Some(if rate.table_id() < cost.table_id() {
-            nested((&**rate, wish.rate), (&**cost, wish.cost), key, now_ms).map(|(rate, cost)| Both { rate, cost })
+            nested((&**rate, wish.rate), (&**cost, wish.cost), key, at).map(|(rate, cost)| Both { rate, cost })
         } else {
-            nested((&**cost, wish.cost), (&**rate, wish.rate), key, now_ms).map(|(cost, rate)| Both { rate, cost })
+            nested((&**cost, wish.cost), (&**rate, wish.rate), key, at).map(|(cost, rate)| Both { rate, cost })
         })
     }
 
@@ -119,9 +119,9 @@ fn one_by_one(
     (rate, rate_units): (&dyn Local, f64),
     (cost, cost_units): (&dyn Local, f64),
     key: &str,
-    now_ms: f64,
+    at: Moment<'_>,
 ) -> Result<Both, Error> {
-    let alone = |limit: &dyn Local, units| limit.joint(key, now_ms, units, &mut Ok);
+    let alone = |limit: &dyn Local, units| limit.joint(key, &mut { at }, units, &mut Ok);
     Ok(Both { rate: alone(rate, rate_units)?, cost: alone(cost, cost_units)? })
 }
 
@@ -130,12 +130,12 @@ fn nested(
     (outer, outer_units): (&dyn Local, f64),
     (inner, inner_units): (&dyn Local, f64),
     key: &str,
-    now_ms: f64,
+    at: Moment<'_>,
 ) -> Result<(Decision, Decision), Error> {
     let mut seen = None;
-    let first = outer.judge(key, now_ms, outer_units, &mut |outer_wants| {
+    let first = outer.judge(key, &mut { at }, outer_units, &mut |outer_wants| {
         let mut both = false;
-        let decision = inner.judge(key, now_ms, inner_units, &mut |inner_wants| {
+        let decision = inner.judge(key, &mut { at }, inner_units, &mut |inner_wants| {
             both = outer_wants && inner_wants;
             Ok(both)
         })?;

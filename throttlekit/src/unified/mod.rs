@@ -65,6 +65,7 @@ use crate::limiter::DynLimiter;
 use crate::observe::Observer;
 use crate::permit::Permit;
 use crate::run::Run;
+use crate::store::Moment;
 use crate::strategy::validate_cost;
 use apart::Order;
 use joint::{Both, Joint};
@@ -247,11 +248,11 @@ impl<C: Clock> Parts<C> {
     }
 
     fn together(self: &Arc<Self>, joint: &Joint, held: &mut Held, key: &str, wish: Wish) -> Run<Answer> {
-        let now_ms = self.clock.now_ms();
-        if let Some(result) = joint.charge(key, now_ms, wish) {
+        let at = Moment::read(&self.clock);
+        if let Some(result) = joint.charge(key, at, wish) {
             return Run::ready(result.map(|both| self.charged(both, held, wish)));
         }
-        let Some(call) = joint.call(key, now_ms, wish) else {
+        let Some(call) = joint.call(key, at.now_ms, wish) else {
             return Run::ready(Err(Error::unsupported("rate and cost are in no place")));
         };
         let (parts, mut held) = (Arc::clone(self), mem::take(held));

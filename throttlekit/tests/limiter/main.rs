@@ -9,6 +9,7 @@ mod headers_joint;
 mod in_memory;
 mod multi;
 mod multi_each;
+mod overtaken;
 mod runtime;
 #[path = "../support/mod.rs"]
 mod support;

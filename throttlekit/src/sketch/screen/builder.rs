@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 
-use super::{Carry, Core, Known, MAX_LIMIT, Screened, Shard};
+use super::{Carry, Core, Known, Latest, MAX_LIMIT, Screened, Shard};
 use crate::clock::{Clock, SystemClock};
 use crate::error::BuildError;
 use crate::limiter::Watch;
@@ -179,7 +179,7 @@ impl<S: Carry, C, O> ScreenedBuilder<S, C, O> {
             table: Table::bounded(bound)?,
             max_keys: self.max_keys,
             hand: AtomicUsize::new(0),
-            latest_ms: AtomicI64::new(i64::MIN),
+            latest: Latest(AtomicI64::new(i64::MIN)),
             crowded: AtomicU64::new(0),
         };
         Ok(Screened { core: Arc::new(core), clock: self.clock, watch })

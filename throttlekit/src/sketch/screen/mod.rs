@@ -24,6 +24,7 @@ use crate::limiter::{Made, Watch};
 use crate::observe::{CallKind, Observer};
 use crate::program::Step;
 use crate::store::memory::Table;
+use crate::store::{self, Moment};
 use crate::strategy::{ceil_f64, validate_cost};
 
 /// Limits each key by a strategy, and keeps a state only for keys that are used much.
@@ -85,8 +86,18 @@ struct Core<S: Carry> {
     hand: AtomicUsize,
     /// The latest instant of all checks. None is judged at an earlier one: another thread, which read the clock later, may
     /// have taken a state away that had expired by then and by an earlier instant had not.
-    latest_ms: AtomicI64,
+    latest: Latest,
     crowded: AtomicU64,
+}
+
+/// An instant that only grows, in whole milliseconds.
+struct Latest(AtomicI64);
+
+impl Clock for Latest {
+    #[allow(clippy::cast_precision_loss)] // whole milliseconds
+    fn now_ms(&self) -> f64 {
+        self.0.load(Ordering::Acquire) as f64
+    }
 }
 
 /// The keys without states are divided among these.
@@ -246,10 +257,17 @@ impl<S: Carry> Core<S> {
         let mark = self.columns.mark(key);
         let shard = &self.shards[self.columns.shard(mark, self.shards.len())];
         let seen = shard.adopted.load(Ordering::Acquire);
-        match self.table.apply(key, now_ms, &self.known, &cost)? {
+        match self.known(key, cost, now_ms)? {
             Some(decision) => Ok(decision),
             None => self.screen(key, mark, (shard, seen), cost, now_ms),
         }
+    }
+
+    /// The check of a key that has a state, by the latest instant of all if it is ahead.
+    #[inline(always)]
+    fn known(&self, key: &str, cost: f64, now_ms: f64) -> Result<Option<Decision>, Error> {
+        let mut at = Moment::of(now_ms, &self.latest);
+        self.table.apply_at(key, store::Mark::default(), &mut at, &self.known, &cost)
     }
 
     /// The check of a key that had no state when its shard had given out `seen` states.
@@ -265,7 +283,7 @@ impl<S: Carry> Core<S> {
         let mut windows = lock(&shard.windows);
         if shard.adopted.load(Ordering::Relaxed) != seen {
             // The key may have got one meanwhile, and units spent beside it would be lost.
-            if let Some(decision) = self.table.apply(key, now_ms, &self.known, &cost)? {
+            if let Some(decision) = self.known(key, cost, now_ms)? {
                 return Ok(decision);
             }
         }
@@ -335,9 +353,9 @@ impl<S: Carry> Core<S> {
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)] // whole milliseconds; saturates
     fn advance(&self, now_ms: f64) -> f64 {
         let now = now_ms as i64;
-        let mut latest = self.latest_ms.load(Ordering::Acquire);
+        let mut latest = self.latest.0.load(Ordering::Acquire);
         if latest < now {
-            latest = self.latest_ms.fetch_max(now, Ordering::AcqRel);
+            latest = self.latest.0.fetch_max(now, Ordering::AcqRel);
         }
         if latest > now { latest as f64 } else { now_ms }
     }
@@ -422,5 +440,24 @@ impl<S: Carry + fmt::Debug, C, O> fmt::Debug for Screened<S, C, O> {
             .field("accuracy", &self.core.accuracy)
             .field("stats", &self.stats())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ManualClock, TokenBucket};
+
+    #[test]
+    fn a_state_that_is_ahead_is_judged_by_the_latest_instant() {
+        let clock = ManualClock::new(1_000.0);
+        let bucket = TokenBucket::builder().capacity(4.0).refill_per_sec(2_000.0).build().unwrap();
+        let limiter = Screened::builder(bucket).threshold(1.0).clock(clock.clone()).build().unwrap();
+        while limiter.check("k").unwrap().allowed {}
+        clock.advance(1.0);
+        assert!(limiter.check("k").unwrap().allowed);
+        // Two tokens have come back. Another thread takes the second one at the instant that it found before.
+        assert!(limiter.core.known("k", 1.0, 1_000.0).unwrap().unwrap().allowed);
+        assert!(!limiter.check("k").unwrap().allowed);
     }
 }

@@ -39,6 +39,11 @@ impl<S: Project> Program for Known<S> {
     fn reply(&self, now_ms: f64, cost: &f64, outcome: Option<S::Outcome>) -> Option<Decision> {
         outcome.map(|outcome| self.0.reply(now_ms, cost, outcome))
     }
+
+    #[inline(always)]
+    fn is_ahead(&self, state: &S::State, now_ms: f64) -> bool {
+        self.0.is_ahead(state, now_ms)
+    }
 }
 
 /// What a check of cost 1 would find for a key that has a state.

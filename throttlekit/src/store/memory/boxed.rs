@@ -10,6 +10,7 @@ use super::shard::Guard;
 use super::slot::Words;
 use crate::error::Error;
 use crate::program::{Change, Program, State, Step};
+use crate::store::Moment;
 
 /// The values of one shard.
 pub struct Values<S> {
@@ -57,25 +58,26 @@ impl<S: State> Kind<S> for Boxed {
     fn apply<P: Program<State = S>>(
         core: &Core<Self::Shape>,
         place: Place,
-        now_ms: f64,
+        at: &mut Moment<'_>,
         program: &P,
         request: &P::Request,
     ) -> Result<P::Outcome, Error> {
-        Self::joint(core, place, now_ms, program, request, &mut Ok, &mut |_| {})
+        Self::joint(core, place, at, program, request, &mut Ok, &mut |_, _| {})
     }
 
     #[allow(clippy::cast_possible_truncation)] // a handle was a usize
     fn joint<P: Program<State = S>>(
         core: &Core<Self::Shape>,
         place: Place,
-        now_ms: f64,
+        at: &mut Moment<'_>,
         program: &P,
         request: &P::Request,
         then: Then<'_>,
         spared: Spared<'_, S>,
     ) -> Result<P::Outcome, Error> {
         loop {
-            let mut shard = core.lock_shard(place);
+            let mut shard = core.lock_shard(place, at);
+            let now_ms = at.now_ms;
             let found = core.find_in_line(place).map(|(line, slot, tag)| {
                 slot.mark(tag);
                 (line, slot, slot.state())
@@ -90,7 +92,7 @@ impl<S: State> Kind<S> for Boxed {
             };
             // As in a joint run over inline states: room is made when the change is sure, if it can be made here.
             let early = found.is_none() && !shard.has_live() && matches!(wish, Wish::Write(..));
-            if early && !shard.reserve(place, now_ms) {
+            if early && !shard.reserve(place) {
                 drop(shard);
                 core.evict_elsewhere(place, now_ms);
                 continue;
@@ -98,7 +100,7 @@ impl<S: State> Kind<S> for Boxed {
             let wants = !matches!(wish, Wish::Keep(_));
             let commit = then(wants)?;
             if wants && !commit {
-                spared(live.and_then(|(.., words)| shard.shard.arena.values[words[1] as usize].as_ref()));
+                spared(live.and_then(|(.., words)| shard.shard.arena.values[words[1] as usize].as_ref()), now_ms);
             }
             let outcome = match wish {
                 Wish::Keep(outcome) => outcome,
@@ -121,7 +123,7 @@ impl<S: State> Kind<S> for Boxed {
                                 let word = deadline_word(words[0], deadline_ms);
                                 slot.set_state([word, words[1], 0]);
                             }
-                            None => insert(&mut shard, place, change, deadline_ms, now_ms)?,
+                            None => insert(&mut shard, place, change, deadline_ms)?,
                         }
                     }
                     outcome
@@ -137,16 +139,15 @@ fn insert<S: State>(
     place: Place,
     change: impl Change<S>,
     deadline_ms: f64,
-    now_ms: f64,
 ) -> Result<(), Error> {
     let mut state = None;
     change.apply_to(&mut state);
     let state = state.ok_or_else(no_state)?;
-    while !shard.reserve(place, now_ms) {
+    while !shard.reserve(place) {
         // No slot of such a table is ever locked, and the shard has live ones: this ends at once.
     }
     let handle = shard.shard.arena.keep(state);
-    shard.insert(place, [deadline_word(0, deadline_ms), handle as u64, 0], now_ms);
+    shard.insert(place, [deadline_word(0, deadline_ms), handle as u64, 0]);
     Ok(())
 }
 

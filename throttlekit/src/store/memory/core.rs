@@ -19,6 +19,7 @@ use super::lines::{Lines, SLOTS};
 use super::shard::Shard;
 use super::slot::{Tag, Words};
 use super::sync::{AtomicU16, AtomicU64, AtomicUsize, Mutex, Ordering, yield_now};
+use crate::store::Moment;
 
 /// The form of a slot.
 pub trait Shape: 'static {
@@ -168,7 +169,7 @@ impl<H: Shape> Core<H> {
                 yield_now();
             } else {
                 // Keys that move are found under the mutex.
-                let _shard = self.lock_shard(place);
+                let _shard = self.lock_shard(place, &mut Moment::given(now_ms));
                 if self.find(place).is_none() {
                     return false;
                 }

@@ -7,6 +7,7 @@ use super::sync::Backoff;
 use super::{Instant, Pair};
 use crate::error::Error;
 use crate::program::{Change, Program, State, Step};
+use crate::store::Moment;
 use crate::store::memory::{AsInstant, AsPair};
 
 /// A state and the words of its slot.
@@ -28,10 +29,15 @@ enum Wish<O> {
 #[inline(always)]
 fn step<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
     words: Option<[u64; 3]>,
-    now_ms: f64,
+    at: &mut Moment<'_>,
     program: &P,
     request: &P::Request,
 ) -> Result<Wish<P::Outcome>, Error> {
+    // What has expired is never ahead, so this need not wait for that to be known.
+    if words.is_some_and(|words| program.is_ahead(&I::load(words), at.now_ms)) {
+        at.read_again();
+    }
+    let now_ms = at.now_ms;
     let live = live::<S, I>(words, now_ms);
     match program.step(live.as_ref(), now_ms, request) {
         Step::Keep(outcome) => Ok(Wish::Keep(outcome)),
@@ -72,7 +78,7 @@ enum Tried<O> {
 #[inline(always)]
 fn attempt<S: State + Copy, I: Inline<S>, P: Program<State = S>, const USUAL: bool>(
     (slot, tag): (Slot<'_, I::Shape>, Tag),
-    now_ms: f64,
+    at: &mut Moment<'_>,
     program: &P,
     request: &P::Request,
 ) -> Tried<P::Outcome> {
@@ -80,7 +86,7 @@ fn attempt<S: State + Copy, I: Inline<S>, P: Program<State = S>, const USUAL: bo
     if (USUAL && !slot.is_usual(words)) || !slot.unchanged(tag, words) {
         return Tried::Again;
     }
-    let outcome = match step::<S, I, P>(Some(words), now_ms, program, request) {
+    let outcome = match step::<S, I, P>(Some(words), at, program, request) {
         Ok(Wish::Keep(outcome)) => {
             slot.mark(tag);
             outcome
@@ -117,15 +123,20 @@ fn attempt<S: State + Copy, I: Inline<S>, P: Program<State = S>, const USUAL: bo
 fn apply<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
     core: &Core<I::Shape>,
     place: Place,
-    now_ms: f64,
+    at: &mut Moment<'_>,
     program: &P,
     request: &P::Request,
 ) -> Result<P::Outcome, Error> {
-    let at_home = core.find_at_home(place).map(|found| attempt::<S, I, P, true>(found, now_ms, program, request));
+    let at_home = core.find_at_home(place).map(|found| attempt::<S, I, P, true>(found, at, program, request));
     // Taken apart in each way: a result that both ways write to would be in memory.
-    let outcome = match at_home {
-        Some(Tried::Done(result)) => result?,
-        _ => apply_anywhere::<S, I, P>(core, place, now_ms, program, request)?,
+    let outcome = if let Some(Tried::Done(result)) = at_home {
+        result?
+    } else {
+        // A copy: what is lent to a function that is not inlined is in memory.
+        let mut moment = *at;
+        let outcome = apply_anywhere::<S, I, P>(core, place, &mut moment, program, request)?;
+        *at = moment;
+        outcome
     };
     Ok(outcome)
 }
@@ -135,24 +146,24 @@ fn apply<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
 fn apply_anywhere<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
     core: &Core<I::Shape>,
     place: Place,
-    now_ms: f64,
+    at: &mut Moment<'_>,
     program: &P,
     request: &P::Request,
 ) -> Result<P::Outcome, Error> {
     let mut backoff = Backoff::new();
     loop {
         let Some((slot, mut tag)) = core.find(place) else {
-            match under_mutex::<S, I, P>(core, place, now_ms, program, request) {
+            match under_mutex::<S, I, P>(core, place, at, program, request) {
                 Some(result) => return result,
                 None => continue,
             }
         };
         while tag.is_same_key(place.tag) {
-            match attempt::<S, I, P, false>((slot, tag), now_ms, program, request) {
+            match attempt::<S, I, P, false>((slot, tag), at, program, request) {
                 Tried::Done(result) => return result,
                 Tried::Again => backoff.wait(),
                 Tried::Remove => {
-                    if let Some(result) = under_mutex::<S, I, P>(core, place, now_ms, program, request) {
+                    if let Some(result) = under_mutex::<S, I, P>(core, place, at, program, request) {
                         return result;
                     }
                 }
@@ -169,12 +180,12 @@ fn apply_anywhere<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
 fn under_mutex<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
     core: &Core<I::Shape>,
     place: Place,
-    now_ms: f64,
+    at: &mut Moment<'_>,
     program: &P,
     request: &P::Request,
 ) -> Option<Result<P::Outcome, Error>> {
     loop {
-        let mut shard = core.lock_shard(place);
+        let mut shard = core.lock_shard(place, at);
         let found = core.find_in_line(place);
         let words = match found {
             None => None,
@@ -186,7 +197,7 @@ fn under_mutex<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
                 Some(words)
             }
         };
-        let outcome = match step::<S, I, P>(words, now_ms, program, request) {
+        let outcome = match step::<S, I, P>(words, at, program, request) {
             Err(error) => return Some(Err(error)),
             Ok(Wish::Keep(outcome)) => outcome,
             Ok(Wish::Remove(outcome)) => match found {
@@ -203,12 +214,12 @@ fn under_mutex<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
                 if found.is_some() {
                     return None;
                 }
-                if !shard.reserve(place, now_ms) {
+                if !shard.reserve(place) {
                     drop(shard);
-                    core.evict_elsewhere(place, now_ms);
+                    core.evict_elsewhere(place, at.now_ms);
                     continue;
                 }
-                shard.insert(place, new, now_ms);
+                shard.insert(place, new);
                 outcome
             }
         };
@@ -241,7 +252,7 @@ impl<H: Shape> Drop for Locked<'_, H> {
 fn joint<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
     core: &Core<I::Shape>,
     place: Place,
-    now_ms: f64,
+    at: &mut Moment<'_>,
     program: &P,
     request: &P::Request,
     then: Then<'_>,
@@ -249,7 +260,7 @@ fn joint<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
 ) -> Result<P::Outcome, Error> {
     let mut backoff = Backoff::new();
     loop {
-        let mut shard = core.lock_shard(place);
+        let mut shard = core.lock_shard(place, at);
         let outcome = if let Some((line, slot, tag)) = core.find_in_line(place) {
             if !slot.try_lock(tag) {
                 drop(shard);
@@ -257,7 +268,7 @@ fn joint<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
                 continue;
             }
             let mut locked = Locked::<I::Shape> { slot, tag, state: slot.seal(), written: false };
-            match step::<S, I, P>(Some(locked.state), now_ms, program, request)? {
+            match step::<S, I, P>(Some(locked.state), at, program, request)? {
                 Wish::Keep(outcome) => {
                     then(false)?;
                     outcome
@@ -266,14 +277,14 @@ fn joint<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
                     if then(true)? {
                         (locked.state, locked.written) = (new, true);
                     } else {
-                        spared(live::<S, I>(Some(locked.state), now_ms).as_ref());
+                        spared(live::<S, I>(Some(locked.state), at.now_ms).as_ref(), at.now_ms);
                     }
                     outcome
                 }
                 Wish::Remove(outcome) => {
                     let remove = then(true)?;
                     if !remove {
-                        spared(live::<S, I>(Some(locked.state), now_ms).as_ref());
+                        spared(live::<S, I>(Some(locked.state), at.now_ms).as_ref(), at.now_ms);
                     }
                     drop(locked);
                     if remove {
@@ -289,33 +300,33 @@ fn joint<S: State + Copy, I: Inline<S>, P: Program<State = S>>(
                 }
             }
         } else {
-            match step::<S, I, P>(None, now_ms, program, request)? {
+            match step::<S, I, P>(None, at, program, request)? {
                 Wish::Keep(outcome) => {
                     then(false)?;
                     outcome
                 }
                 Wish::Remove(outcome) => {
                     if !then(true)? {
-                        spared(None);
+                        spared(None, at.now_ms);
                     }
                     outcome
                 }
                 Wish::Write(new, outcome) => {
                     // Room is made when the change is sure, so that a refusal evicts nobody; only a shard without keys
                     // of its own must ask its neighbours, and cannot while other locks are held.
-                    if !shard.has_live() && !shard.reserve(place, now_ms) {
+                    if !shard.has_live() && !shard.reserve(place) {
                         drop(shard);
-                        core.evict_elsewhere(place, now_ms);
+                        core.evict_elsewhere(place, at.now_ms);
                         continue;
                     }
                     if then(true)? {
                         let mut wait = Backoff::new();
-                        while !shard.reserve(place, now_ms) {
+                        while !shard.reserve(place) {
                             wait.wait();
                         }
-                        shard.insert(place, new, now_ms);
+                        shard.insert(place, new);
                     } else {
-                        spared(None);
+                        spared(None, at.now_ms);
                     }
                     outcome
                 }
@@ -334,23 +345,23 @@ macro_rules! inline_kind {
             fn apply<P: Program<State = S>>(
                 core: &Core<Self::Shape>,
                 place: Place,
-                now_ms: f64,
+                at: &mut Moment<'_>,
                 program: &P,
                 request: &P::Request,
             ) -> Result<P::Outcome, Error> {
-                apply::<S, Self, P>(core, place, now_ms, program, request)
+                apply::<S, Self, P>(core, place, at, program, request)
             }
 
             fn joint<P: Program<State = S>>(
                 core: &Core<Self::Shape>,
                 place: Place,
-                now_ms: f64,
+                at: &mut Moment<'_>,
                 program: &P,
                 request: &P::Request,
                 then: Then<'_>,
                 spared: Spared<'_, S>,
             ) -> Result<P::Outcome, Error> {
-                joint::<S, Self, P>(core, place, now_ms, program, request, then, spared)
+                joint::<S, Self, P>(core, place, at, program, request, then, spared)
             }
         }
     };

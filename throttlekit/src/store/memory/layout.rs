@@ -7,6 +7,7 @@ use super::inline::Inline;
 use super::sync::AtomicU64;
 use super::word;
 use crate::program::Program;
+use crate::store::Moment;
 use crate::{Error, State};
 
 /// How the memory table keeps states of type `S`: [`Instant`], [`Pair`] or [`Boxed`]. Sealed.
@@ -47,19 +48,20 @@ impl<S: State> Layout<S> for Boxed {}
 /// What a joint run calls when a program has stepped: told whether it wants a change, it says whether to make it.
 pub(crate) type Then<'a> = &'a mut dyn FnMut(bool) -> Result<bool, Error>;
 
-/// What a joint run calls with a state that a program wanted to change and that stays as it is.
-pub(crate) type Spared<'a, S> = &'a mut dyn FnMut(Option<&S>);
+/// What a joint run calls with a state that a program wanted to change and that stays as it is, and with the instant of the step.
+pub(crate) type Spared<'a, S> = &'a mut dyn FnMut(Option<&S>, f64);
 
 pub(super) mod sealed {
-    use super::{Core, Error, Place, Program, Shape, Spared, Then};
+    use super::{Core, Error, Moment, Place, Program, Shape, Spared, Then};
 
+    /// What runs programs on keys; the moment is then that of the step.
     pub trait Kind<S>: 'static {
         type Shape: Shape;
 
         fn apply<P: Program<State = S>>(
             core: &Core<Self::Shape>,
             place: Place,
-            now_ms: f64,
+            at: &mut Moment<'_>,
             program: &P,
             request: &P::Request,
         ) -> Result<P::Outcome, Error>;
@@ -67,7 +69,7 @@ pub(super) mod sealed {
         fn joint<P: Program<State = S>>(
             core: &Core<Self::Shape>,
             place: Place,
-            now_ms: f64,
+            at: &mut Moment<'_>,
             program: &P,
             request: &P::Request,
             then: Then<'_>,

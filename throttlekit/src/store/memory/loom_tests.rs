@@ -9,6 +9,7 @@ use super::core::{Core, Place};
 use super::hash::Fingerprint;
 use super::layout::sealed::Kind;
 use super::{AsInstant, AsPair, Instant, Pair};
+use crate::store::Moment;
 use crate::{Error, Program, State, Step};
 
 fn explore(model: impl Fn() + Send + Sync + 'static) {
@@ -151,7 +152,7 @@ where
 
     fn run(&self, key: u64, op: Op) -> u64 {
         let program = Count(op, std::marker::PhantomData);
-        <S::Layout as Kind<S>>::apply(&self.0, self.place(key), 0.0, &program, &()).unwrap()
+        <S::Layout as Kind<S>>::apply(&self.0, self.place(key), &mut Moment::given(0.0), &program, &()).unwrap()
     }
 
     fn add(&self, key: u64) -> u64 {
@@ -164,7 +165,15 @@ where
 
     fn joint(&self, key: u64, limit: u64, then: &mut dyn FnMut(bool) -> Result<bool, Error>) -> Result<u64, Error> {
         let program = Count(Op::UpTo(limit), std::marker::PhantomData);
-        <S::Layout as Kind<S>>::joint(&self.0, self.place(key), 0.0, &program, &(), then, &mut |_| {})
+        <S::Layout as Kind<S>>::joint(
+            &self.0,
+            self.place(key),
+            &mut Moment::given(0.0),
+            &program,
+            &(),
+            then,
+            &mut |_, _| {},
+        )
     }
 }
 

@@ -42,7 +42,7 @@ use self::layout::{Spared, sealed::Kind};
 use crate::error::{BuildError, Error};
 use crate::program::{Program, State};
 use crate::run::Run;
-use crate::store::{Keyspace, Mark, TableReport};
+use crate::store::{Keyspace, Mark, Moment, TableReport};
 
 type ShapeOf<S> = <<S as State>::Layout as Kind<S>>::Shape;
 
@@ -214,23 +214,23 @@ impl<S: State> Table<S> {
         program: &P,
         request: &P::Request,
     ) -> Result<P::Reply, Error> {
-        self.apply_marked(key, Mark::default(), now_ms, program, request)
+        self.apply_at(key, Mark::default(), &mut Moment::given(now_ms), program, request)
     }
 
-    /// As [`apply`](Self::apply), with the [mark](Self::mark) of `key`, or none.
+    /// As [`apply`](Self::apply), with the [mark](Self::mark) of `key`, or none; `at` is then the moment of the step.
     #[inline(always)]
-    pub(crate) fn apply_marked<P: Program<State = S>>(
+    pub(crate) fn apply_at<P: Program<State = S>>(
         &self,
         key: &str,
         mark: Mark,
-        now_ms: f64,
+        at: &mut Moment<'_>,
         program: &P,
         request: &P::Request,
     ) -> Result<P::Reply, Error> {
         let place = self.core.place(self.key.fingerprint_of(key, mark));
         // The reply is made here, once, from an outcome that fits registers: made further down, it would be copied.
-        match <S::Layout as Kind<S>>::apply(&self.core, place, now_ms, program, request) {
-            Ok(outcome) => Ok(program.reply(now_ms, request, outcome)),
+        match <S::Layout as Kind<S>>::apply(&self.core, place, at, program, request) {
+            Ok(outcome) => Ok(program.reply(at.now_ms, request, outcome)),
             Err(error) => Err(error),
         }
     }
@@ -248,6 +248,17 @@ impl<S: State> Table<S> {
         program: &P,
         request: &P::Request,
     ) -> Result<Vec<P::Reply>, Error> {
+        self.apply_many_at(keys, &mut Moment::given(now_ms), program, request)
+    }
+
+    /// As [`apply_many`](Self::apply_many); `at` is then the moment of the last step. No step is before another one.
+    pub(crate) fn apply_many_at<P: Program<State = S>>(
+        &self,
+        keys: &[&str],
+        at: &mut Moment<'_>,
+        program: &P,
+        request: &P::Request,
+    ) -> Result<Vec<P::Reply>, Error> {
         /// As many as the processor can fetch at once.
         const AHEAD: usize = 16;
         let mut replies = Vec::with_capacity(keys.len());
@@ -261,8 +272,8 @@ impl<S: State> Table<S> {
             let places = &places[..keys.len()];
             std::hint::black_box(places.iter().fold(0, |touched, place| touched ^ self.core.touch(*place)));
             for place in places {
-                let outcome = <S::Layout as Kind<S>>::apply(&self.core, *place, now_ms, program, request)?;
-                replies.push(program.reply(now_ms, request, outcome));
+                let outcome = <S::Layout as Kind<S>>::apply(&self.core, *place, at, program, request)?;
+                replies.push(program.reply(at.now_ms, request, outcome));
             }
         }
         Ok(replies)
@@ -270,19 +281,19 @@ impl<S: State> Table<S> {
 
     /// One frame of a joint run: takes the key, steps, tells `then` whether the program wants a change, and makes it if
     /// `then` says so. `then` may enter other tables, of a higher [`id`](Self::id) only. `spared` is shown the state if the
-    /// program wants a change and it is not made.
+    /// program wants a change and it is not made. `at` is then the moment of the step.
     pub(crate) fn joint<P: Program<State = S>>(
         &self,
         key: &str,
-        now_ms: f64,
+        at: &mut Moment<'_>,
         program: &P,
         request: &P::Request,
         then: Then<'_>,
         spared: Spared<'_, S>,
     ) -> Result<P::Reply, Error> {
         let place = self.core.place(self.key.fingerprint(key));
-        let outcome = <S::Layout as Kind<S>>::joint(&self.core, place, now_ms, program, request, then, spared)?;
-        Ok(program.reply(now_ms, request, outcome))
+        let outcome = <S::Layout as Kind<S>>::joint(&self.core, place, at, program, request, then, spared)?;
+        Ok(program.reply(at.now_ms, request, outcome))
     }
 }
 
@@ -334,15 +345,15 @@ impl<S: State> Keyspace<S> for Table<S> {
     }
 
     #[inline(always)]
-    fn run_marked<P: Program<State = S>>(
+    fn run_at<P: Program<State = S>>(
         &self,
         key: &str,
         mark: Mark,
-        now_ms: f64,
+        at: &mut Moment<'_>,
         program: &P,
         request: &P::Request,
     ) -> Run<Result<P::Reply, Error>> {
-        Run::ready(self.apply_marked(key, mark, now_ms, program, request))
+        Run::ready(self.apply_at(key, mark, at, program, request))
     }
 
     fn run_many<P: Program<State = S>>(
@@ -353,6 +364,16 @@ impl<S: State> Keyspace<S> for Table<S> {
         request: &P::Request,
     ) -> Run<Result<Vec<P::Reply>, Error>> {
         Run::ready(self.apply_many(keys, now_ms, program, request))
+    }
+
+    fn run_many_at<P: Program<State = S>>(
+        &self,
+        keys: &[&str],
+        at: &mut Moment<'_>,
+        program: &P,
+        request: &P::Request,
+    ) -> Run<Result<Vec<P::Reply>, Error>> {
+        Run::ready(self.apply_many_at(keys, at, program, request))
     }
 }
 

@@ -6,6 +6,7 @@ use super::core::{Arena, Core, Place, Shape, Slot, home_line};
 use super::lines::SLOTS;
 use super::slot::{Tag, Words};
 use super::sync::{AtomicU64, Backoff, MutexGuard, Ordering, yield_now};
+use crate::store::Moment;
 
 /// How many lines from its home a new key at the bound looks for a victim before the hand does.
 const NEAR_LINES: usize = 4;
@@ -20,25 +21,35 @@ pub(super) struct Shard<A> {
     /// Counts insertions: where a slot's count of writes starts, so that a key that comes back to the slot it left does
     /// not look unchanged.
     inserted: u32,
+    /// The latest instant at which anybody was here. Whoever comes with an earlier one may miss a key that was dropped because
+    /// it had expired since, or find one as it is later on. 0 at first: instants before the epoch are read twice.
+    latest_ms: f64,
     pub(super) arena: A,
 }
 
 impl<H: Shape> Core<H> {
-    pub(super) fn lock_shard(&self, place: Place) -> Guard<'_, H> {
-        self.lock_index(place.shard)
+    /// Takes the mutex of the shard of `place`, and reads the clock again if that is due.
+    #[inline]
+    pub(super) fn lock_shard(&self, place: Place, at: &mut Moment<'_>) -> Guard<'_, H> {
+        self.lock_index(place.shard, at)
     }
 
-    fn lock_index(&self, index: usize) -> Guard<'_, H> {
+    #[inline]
+    fn lock_index(&self, index: usize, at: &mut Moment<'_>) -> Guard<'_, H> {
         // A panic in a step leaves the shard whole: steps run before anything changes.
-        let shard = self.shards[index].lock().unwrap_or_else(PoisonError::into_inner);
-        Guard { core: self, shard, index, promised: false }
+        let mut shard = self.shards[index].lock().unwrap_or_else(PoisonError::into_inner);
+        if at.now_ms < shard.latest_ms {
+            at.read_again();
+        }
+        shard.latest_ms = shard.latest_ms.max(at.now_ms);
+        Guard { core: self, shard, index, now_ms: at.now_ms, promised: false }
     }
 
     /// Frees all slots of a shard that have expired; the shard is `index` modulo their number.
     pub(super) fn free_expired(&self, index: usize, now_ms: f64) {
-        let mut shard = self.lock_index(index & (self.shards.len() - 1));
+        let mut shard = self.lock_index(index & (self.shards.len() - 1), &mut Moment::given(now_ms));
         for line in 0..shard.line_count() {
-            while shard.free_one(shard.words(line), |_, live| !live, now_ms) {
+            while shard.free_one(shard.words(line), |_, live| !live) {
                 shard.uncount();
             }
         }
@@ -52,8 +63,8 @@ impl<H: Shape> Core<H> {
             if self.len.load(Ordering::Relaxed) < self.max_keys {
                 return;
             }
-            let mut neighbour = self.lock_index((place.shard + step) & mask);
-            if neighbour.evict(Place { shard: neighbour.index, tag: place.tag }, now_ms) {
+            let mut neighbour = self.lock_index((place.shard + step) & mask, &mut Moment::given(now_ms));
+            if neighbour.evict(Place { shard: neighbour.index, tag: place.tag }) {
                 self.len.fetch_sub(1, Ordering::Relaxed);
                 return;
             }
@@ -67,6 +78,8 @@ pub(super) struct Guard<'a, H: Shape> {
     core: &'a Core<H>,
     pub(super) shard: MutexGuard<'a, Shard<H::Arena>>,
     index: usize,
+    /// By when what has expired has.
+    now_ms: f64,
     /// Whether the table's count holds a slot for the key that is about to be inserted.
     promised: bool,
 }
@@ -95,22 +108,22 @@ impl<'a, H: Shape> Guard<'a, H> {
 
     /// Promises a slot for a new key, by evicting one of this shard if the table is at its bound. `false` if this shard
     /// has nothing to give. A promise that is there already is enough.
-    pub(super) fn reserve(&mut self, place: Place, now_ms: f64) -> bool {
-        self.promised = self.promised || self.make_room(place, now_ms);
+    pub(super) fn reserve(&mut self, place: Place) -> bool {
+        self.promised = self.promised || self.make_room(place);
         self.promised
     }
 
-    fn make_room(&mut self, place: Place, now_ms: f64) -> bool {
+    fn make_room(&mut self, place: Place) -> bool {
         // An expired slot beside the new key is the cheapest room of all.
         let home = self.words(home_line(place.tag, self.line_count()));
-        if self.free_one(home, |_, live| !live, now_ms) {
+        if self.free_one(home, |_, live| !live) {
             return true;
         }
         if self.core.len.fetch_add(1, Ordering::Relaxed) < self.core.max_keys {
             return true;
         }
         self.core.len.fetch_sub(1, Ordering::Relaxed);
-        self.evict(place, now_ms)
+        self.evict(place)
     }
 
     /// A live key gave way.
@@ -123,14 +136,14 @@ impl<'a, H: Shape> Guard<'a, H> {
     }
 
     /// Puts a key that is not there into the promised slot.
-    pub(super) fn insert(&mut self, place: Place, words: [u64; 3], now_ms: f64) {
+    pub(super) fn insert(&mut self, place: Place, words: [u64; 3]) {
         self.promised = false;
         let slots = self.line_count() * SLOTS;
         let used = (self.shard.live + self.shard.tombstones) as usize;
         if (used + 1) * 4 > slots * 3 {
-            self.rebuild(now_ms);
+            self.rebuild();
             // A shard far fuller than chance allows, at the end of its memory.
-            if self.shard.live as usize == self.line_count() * SLOTS && self.evict(place, now_ms) {
+            if self.shard.live as usize == self.line_count() * SLOTS && self.evict(place) {
                 self.uncount();
             }
         }
@@ -196,7 +209,8 @@ impl<'a, H: Shape> Guard<'a, H> {
     }
 
     /// Frees the first slot of a line that nobody holds and that `fits`, told its tag and whether it is live.
-    fn free_one(&mut self, line: &[AtomicU64], fits: impl Fn(Tag, bool) -> bool, now_ms: f64) -> bool {
+    fn free_one(&mut self, line: &[AtomicU64], fits: impl Fn(Tag, bool) -> bool) -> bool {
+        let now_ms = self.now_ms;
         (0..SLOTS).any(|index| {
             let slot = Core::<H>::slot(line, index);
             let tag = slot.tag();
@@ -208,13 +222,13 @@ impl<'a, H: Shape> Guard<'a, H> {
 
     /// Frees one slot of this shard: an expired one if the search meets one, else one that was not used since the hand
     /// last passed. `false` if the shard is empty.
-    fn evict(&mut self, place: Place, now_ms: f64) -> bool {
+    fn evict(&mut self, place: Place) -> bool {
         let lines = self.line_count();
         let expired = |_: Tag, live: bool| !live;
         let idle = |tag: Tag, live: bool| !live || !tag.is_referenced();
         if self.core.shards.len() == 1 {
             // A small table is searched whole, so that no live key goes while an expired one is left.
-            if (0..lines).any(|line| self.free_one(self.words(line), expired, now_ms)) {
+            if (0..lines).any(|line| self.free_one(self.words(line), expired)) {
                 return true;
             }
         } else {
@@ -222,20 +236,21 @@ impl<'a, H: Shape> Guard<'a, H> {
             let home = home_line(place.tag, lines);
             for step in 0..NEAR_LINES.min(lines) {
                 let words = self.words((home + step) % lines);
-                if self.free_one(words, expired, now_ms) {
+                if self.free_one(words, expired) {
                     return true;
                 }
-                if self.free_one(words, idle, now_ms) {
+                if self.free_one(words, idle) {
                     self.count_evicted();
                     return true;
                 }
             }
         }
-        self.evict_at_hand(now_ms)
+        self.evict_at_hand()
     }
 
     /// CLOCK: from the hand on, an expired or unreferenced slot goes, a referenced one gets a second chance.
-    fn evict_at_hand(&mut self, now_ms: f64) -> bool {
+    fn evict_at_hand(&mut self) -> bool {
+        let now_ms = self.now_ms;
         while self.shard.live > 0 {
             let slots = self.line_count() * SLOTS;
             let at = self.shard.hand as usize % slots;
@@ -270,7 +285,7 @@ impl<'a, H: Shape> Guard<'a, H> {
 
     /// Drops expired keys and tombstones; adds lines if that did not make room.
     #[cold]
-    fn rebuild(&mut self, now_ms: f64) {
+    fn rebuild(&mut self) {
         let mut kept = Vec::with_capacity(self.shard.live as usize);
         let mut dropped = 0;
         for line in 0..self.line_count() {
@@ -287,7 +302,7 @@ impl<'a, H: Shape> Guard<'a, H> {
                 };
                 if tag.is_key() {
                     let state = slot.seal();
-                    if H::is_live(state[0], now_ms) {
+                    if H::is_live(state[0], self.now_ms) {
                         kept.push((tag, state));
                     } else {
                         self.shard.arena.release(state);

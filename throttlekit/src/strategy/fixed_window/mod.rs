@@ -69,6 +69,11 @@ impl Program for FixedWindow {
         outcome.decision(self.limit, now_ms)
     }
 
+    #[inline]
+    fn is_ahead(&self, state: &Count, now_ms: f64) -> bool {
+        state.start > now_ms
+    }
+
     fn twin(&self) -> Option<Twin<Self>> {
         Some(count::twin(|window| count::fixed(window.limit, window.window_ms, 0.0)))
     }

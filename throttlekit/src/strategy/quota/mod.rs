@@ -135,6 +135,11 @@ impl Program for Quota {
         outcome.decision(self.limit, now_ms)
     }
 
+    #[inline]
+    fn is_ahead(&self, state: &Count, now_ms: f64) -> bool {
+        state.start > now_ms
+    }
+
     fn twin(&self) -> Option<Twin<Self>> {
         Some(count::twin(|quota| match quota.period {
             Period::Month { offset_ms } => [quota.limit, 1.0, 0.0, 0.0, offset_ms].into(),

@@ -158,6 +158,11 @@ impl Program for TokenBucket {
         }
     }
 
+    #[inline]
+    fn is_ahead(&self, level: &Level, now_ms: f64) -> bool {
+        level.last > now_ms
+    }
+
     fn twin(&self) -> Option<Twin<Self>> {
         let twin = Twin::new(
             include_str!("token_bucket.lua"),
