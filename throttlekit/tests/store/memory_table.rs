@@ -198,6 +198,19 @@ fn an_expired_key_goes_before_a_live_one() {
 }
 
 #[test]
+fn an_expired_key_nearby_goes_before_a_live_one_whatever_the_number_of_shards() {
+    for seed in 0..50 {
+        // Shards of so few lines that nearly the whole of each is near.
+        let table: Table<f64> = Table::builder().max_keys(16).shards(2).seed([seed, 1]).build().unwrap();
+        for n in 0..16 {
+            count(&table, &n.to_string(), 0.0, if n % 2 == 0 { 1e9 } else { 500.0 });
+        }
+        count(&table, "new", 600.0, 1e9);
+        assert_eq!(table.evicted(), 0, "seed {seed}");
+    }
+}
+
+#[test]
 fn eviction_repeats_with_one_shard_and_one_seed() {
     let survivors = || {
         let table = small(30);

@@ -51,8 +51,8 @@ type ShapeOf<S> = <<S as State>::Layout as Kind<S>>::Shape;
 /// A clone is a handle to the same keys. Keys are kept as keyed fingerprints, never as text: two keys meet with
 /// probability `n / 2^64` at `n` live keys (from 256 shards on; see the [module](self)).
 ///
-/// At the bound, expired entries go first, then entries that were not used lately; a key that is evicted starts anew.
-/// Choose the bound above the number of keys that are live at once.
+/// At the bound, expired entries go first, then entries that were not used lately; a key that is evicted starts anew. A table with
+/// several shards looks for them near the new key only. Choose the bound above the number of keys that are live at once.
 ///
 /// # Panics
 ///
@@ -174,7 +174,8 @@ impl<S: State> Table<S> {
     }
 
     /// How many keys had to give way at the bound before they expired, since the table was made. A number that goes on growing
-    /// says that the bound is below the number of keys that are live at once.
+    /// says that the bound is below the number of keys that are live at once or, with several shards, not far above it: then
+    /// those that have expired are elsewhere, and a live key near the new one went.
     pub fn evicted(&self) -> u64 {
         self.core.evicted()
     }

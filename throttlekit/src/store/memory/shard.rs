@@ -220,29 +220,28 @@ impl<'a, H: Shape> Guard<'a, H> {
         })
     }
 
-    /// Frees one slot of this shard: an expired one if the search meets one, else one that was not used since the hand
-    /// last passed. `false` if the shard is empty.
+    /// Frees one slot of this shard: an expired one if there is one among those that are searched, else one that was not used
+    /// since the hand last passed. `false` if the shard is empty.
     fn evict(&mut self, place: Place) -> bool {
         let lines = self.line_count();
         let expired = |_: Tag, live: bool| !live;
-        let idle = |tag: Tag, live: bool| !live || !tag.is_referenced();
+        let idle = |tag: Tag, live: bool| live && !tag.is_referenced();
         if self.core.shards.len() == 1 {
             // A small table is searched whole, so that no live key goes while an expired one is left.
             if (0..lines).any(|line| self.free_one(self.words(line), expired)) {
                 return true;
             }
         } else {
-            // Lines near the new key's own are in the cache soon anyway.
+            // Lines near the new key's own are in the cache soon anyway. All of them are searched before a live key goes.
             let home = home_line(place.tag, lines);
-            for step in 0..NEAR_LINES.min(lines) {
-                let words = self.words((home + step) % lines);
-                if self.free_one(words, expired) {
-                    return true;
-                }
-                if self.free_one(words, idle) {
-                    self.count_evicted();
-                    return true;
-                }
+            let near = |step| (home + step) % lines;
+            let steps = 0..NEAR_LINES.min(lines);
+            if steps.clone().any(|step| self.free_one(self.words(near(step)), expired)) {
+                return true;
+            }
+            if { steps }.any(|step| self.free_one(self.words(near(step)), idle)) {
+                self.count_evicted();
+                return true;
             }
         }
         self.evict_at_hand()
