@@ -100,6 +100,32 @@ async fn windows_decide_as_in_memory() {
     decides_as_in_memory("w9", log(2.5, 500.0), 200.0).await;
 }
 
+/// What is lost beside a unit that was taken is refused, and changes nothing.
+async fn refuses_as_in_memory<S: Project>(name: &'static str, strategy: S) {
+    let server = SERVER.get(Redis::start);
+    let clock = ManualClock::new(THEN);
+    let here = Limiter::builder(strategy.clone()).clock(clock.clone()).build();
+    let there = Limiter::builder(strategy).clock(clock).prefix(name).keyspace(Remote::new(store(&server))).build();
+    assert_eq!(there.check("k").await.unwrap(), here.check("k").unwrap(), "{name}");
+    for cost in [1e-17, 5e-324] {
+        let error = there.check_cost("k", cost).await.unwrap_err();
+        assert_eq!(error.code(), "invalid_argument", "{name}: {error}");
+        assert_eq!(error.to_string(), here.check_cost("k", cost).unwrap_err().to_string(), "{name}");
+    }
+    assert_eq!(there.check("k").await.unwrap(), here.check("k").unwrap(), "{name}");
+    assert_eq!(there.check_cost("k", 0.5).await.unwrap(), here.check_cost("k", 0.5).unwrap(), "{name}");
+}
+
+#[tokio::test]
+async fn costs_that_would_not_be_counted_are_refused_as_in_memory() {
+    refuses_as_in_memory("v1", gcra(2.0, 1_000.0, 2.0)).await;
+    refuses_as_in_memory("v2", bucket(2.0, 1.0)).await;
+    refuses_as_in_memory("v3", fixed(2.0, 1_000.0)).await;
+    refuses_as_in_memory("v4", sliding(2.0, 1_000.0, 10)).await;
+    let day = Quota::builder().limit(2.0).cadence(Cadence::CalendarDay);
+    refuses_as_in_memory("v5", day.build().unwrap()).await;
+}
+
 #[tokio::test]
 async fn quotas_decide_as_in_memory() {
     let quota = |limit: f64, cadence| Quota::builder().limit(limit).cadence(cadence);

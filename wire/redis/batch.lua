@@ -145,7 +145,7 @@ local function step(counts, now, a, r)
   elseif r[2] == LEASE then
     return lease(step, floor(a[1] - used), counts, now, a, r)
   end
-  if used + r[1] > a[1] then return nil end
+  if used + r[1] <= used or used + r[1] > a[1] then return nil end
   return {counts[1], counts[2] + r[1], counts[3]}, a[2] + length
 end
 
@@ -265,7 +265,7 @@ local function step(window, now, a, r)
     return new, new and ttl + (at - now)
   end
   local count = used + r[1]
-  if count > a[1] then return nil end
+  if count <= used or count > a[1] then return nil end
   return {start, count}, reset - now
 end
 
@@ -365,8 +365,9 @@ local function step(level, now, a, r)
   elseif r[2] == LEASE then
     return lease(step, floor(tokens), level, now, a, r)
   end
-  if tokens < r[1] then return nil end
-  return {tokens - r[1], now}, a[3]
+  local left = tokens - r[1]
+  if left >= tokens or tokens < r[1] then return nil end
+  return {left, now}, a[3]
 end
 
 local function save(key, level, ttl)

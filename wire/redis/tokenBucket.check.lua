@@ -133,8 +133,9 @@ local function step(level, now, a, r)
   elseif r[2] == LEASE then
     return lease(step, floor(tokens), level, now, a, r)
   end
-  if tokens < r[1] then return nil end
-  return {tokens - r[1], now}, a[3]
+  local left = tokens - r[1]
+  if left >= tokens or tokens < r[1] then return nil end
+  return {left, now}, a[3]
 end
 
 local function save(key, level, ttl)

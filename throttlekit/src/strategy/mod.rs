@@ -61,6 +61,12 @@ fn bad_cost(cost: f64) -> Error {
     Error::invalid_argument(format!("cost is {cost}: must be a finite number above 0 and at most {MAX}"))
 }
 
+/// A cost that does not move what is counted would pass for free, without end.
+#[cold]
+pub(crate) fn vanishing(cost: f64) -> Error {
+    Error::invalid_argument(format!("cost is {cost}: too small to be counted by this limit"))
+}
+
 /// `floor(x)`. `f64::floor` is a library call on baseline targets, the conversions are not.
 #[inline]
 #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)] // in the range where every f64 has a fraction

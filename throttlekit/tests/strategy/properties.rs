@@ -137,6 +137,30 @@ fn shortest_text_of_a_number_is_written() {
     }
 }
 
+/// A cost that is lost beside what is counted would pass without end.
+fn assert_refuses_what_is_lost<S: Project>(strategy: S) {
+    let mut key = Key::new(strategy);
+    assert!(key.check(N, 1.0).allowed);
+    let before = key.text();
+    for cost in [1e-17, 5e-324] {
+        let error = key.try_check(N, cost).unwrap_err();
+        assert_eq!(error.code(), "invalid_argument");
+        assert!(error.to_string().contains("too small to be counted"), "{error}");
+    }
+    assert_eq!(key.text(), before);
+    assert!(key.check(N, 1.0).allowed);
+    assert!(!key.check(N, 0.5).allowed);
+}
+
+#[test]
+fn cost_that_would_not_be_counted_is_an_argument_error() {
+    assert_refuses_what_is_lost(FixedWindow::builder().limit(2.0).window_ms(1_000.0).build().unwrap());
+    assert_refuses_what_is_lost(Quota::builder().limit(2.0).cadence(Cadence::CalendarDay).build().unwrap());
+    assert_refuses_what_is_lost(Quota::rolling().limit(2.0).window_ms(1_000.0).build().unwrap());
+    assert_refuses_what_is_lost(SlidingWindow::builder().limit(2.0).window_ms(1_000.0).build().unwrap());
+    assert_refuses_what_is_lost(TokenBucket::builder().capacity(2.0).refill_per_sec(1.0).build().unwrap());
+}
+
 /// Runs a key of whatever was built through harsh costs and times: every number that comes out is one.
 fn assert_sane<S: Project>(strategy: &S, options: &str) {
     for start in [0.0, N, MAX] {

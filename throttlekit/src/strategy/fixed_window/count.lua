@@ -65,7 +65,7 @@ local function step(window, now, a, r)
     return new, new and ttl + (at - now)
   end
   local count = used + r[1]
-  if count > a[1] then return nil end
+  if count <= used or count > a[1] then return nil end
   return {start, count}, reset - now
 end
 

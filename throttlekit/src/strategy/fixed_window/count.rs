@@ -4,6 +4,7 @@ use crate::decision::{Decision, Forecast, ceil_ms, ceil_wait, floor_units};
 use crate::program::{Program, Refund, State, Step};
 use crate::store::memory::{AsPair, Pair};
 use crate::strategy::text::{Value, read_object, write_number};
+use crate::strategy::vanishing;
 use crate::twin::{Numbers, Raw, Twin, readable};
 
 /// What was admitted in one window. It counts only for the window with exactly this start.
@@ -92,6 +93,9 @@ impl Verdict {
 pub(crate) fn step(limit: f64, span: Span, state: Option<&Count>, now: f64, cost: f64) -> Step<Count, Verdict> {
     let count = span.count(state);
     let next = count + cost;
+    if next <= count {
+        return Step::Fail(vanishing(cost));
+    }
     if next <= limit {
         Step::Write {
             change: Count { start: span.start, count: next },

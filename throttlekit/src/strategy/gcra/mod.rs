@@ -35,12 +35,12 @@
 use std::time::Duration;
 
 use crate::decision::{Decision, Forecast, ceil_ms, ceil_wait, floor_units};
-use crate::error::{BuildError, Error};
+use crate::error::BuildError;
 use crate::program::{Formula, Program, Project, Refund, State, Step, Strategy};
 use crate::store::memory::{AsInstant, Instant};
 use crate::strategy::options::{at_least_one, millis, positive};
 use crate::strategy::text::{read_number, write_number};
-use crate::strategy::{MAX, ceil_f64};
+use crate::strategy::{MAX, ceil_f64, vanishing};
 use crate::twin::{Twin, readable};
 
 /// The least `T` in milliseconds: forty steps of `f64` at today's epoch. Below, additions to a TAT lose so much that a
@@ -205,12 +205,6 @@ impl Program for Gcra {
     fn formula(&self, cost: &f64) -> Option<Formula> {
         Some(Formula::Gcra { increment_ms: self.interval * cost, tolerance_ms: self.tolerance })
     }
-}
-
-/// A cost that does not move the TAT would pass for free, without end.
-#[cold]
-fn vanishing(cost: f64) -> Error {
-    Error::invalid_argument(format!("cost is {cost}: too small to be counted by this limit"))
 }
 
 impl Strategy for Gcra {

@@ -31,7 +31,7 @@ pub use ring::{Bump, Ring};
 
 use crate::decision::{Decision, Forecast, ceil_ms, ceil_wait, floor_units};
 use crate::program::{Program, Project, Refund, Step, Strategy};
-use crate::strategy::{ceil_f64, floor_f64};
+use crate::strategy::{ceil_f64, floor_f64, vanishing};
 use crate::twin::{Twin, readable};
 
 /// A sub-bucketed sliding window; see the [module](self) for formulas and bounds.
@@ -122,7 +122,11 @@ impl Program for SlidingWindow {
     #[inline]
     fn step(&self, state: Option<&Ring>, now_ms: f64, cost: &f64) -> Step<Bump, Verdict> {
         let estimate = self.estimate(state, now_ms);
-        if estimate.used + cost <= self.limit {
+        let projected = estimate.used + cost;
+        if projected <= estimate.used {
+            return Step::Fail(vanishing(*cost));
+        }
+        if projected <= self.limit {
             Step::Write {
                 change: Bump::new(estimate.current, *cost, self.places()),
                 ttl_ms: self.ttl_ms(),

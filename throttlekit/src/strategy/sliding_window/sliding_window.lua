@@ -35,7 +35,7 @@ local function step(counts, now, a, r)
   elseif r[2] == LEASE then
     return lease(step, floor(a[1] - used), counts, now, a, r)
   end
-  if used + r[1] > a[1] then return nil end
+  if used + r[1] <= used or used + r[1] > a[1] then return nil end
   return {counts[1], counts[2] + r[1], counts[3]}, a[2] + length
 end
 

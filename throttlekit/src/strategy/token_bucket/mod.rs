@@ -26,7 +26,7 @@ use crate::program::{Program, Project, Refund, State, Step, Strategy};
 use crate::store::memory::{AsPair, Pair};
 use crate::strategy::options::positive;
 use crate::strategy::text::{Value, read_object, write_number};
-use crate::strategy::{MAX, ceil_f64, floor_f64};
+use crate::strategy::{MAX, ceil_f64, floor_f64, vanishing};
 use crate::twin::{Twin, readable};
 
 /// A bucket that refills steadily; see the [module](self) for formulas and bounds.
@@ -135,14 +135,17 @@ impl Program for TokenBucket {
     #[inline]
     fn step(&self, state: Option<&Level>, now_ms: f64, cost: &f64) -> Step<Level, Verdict> {
         let tokens = self.tokens(state, now_ms);
+        let left = tokens - cost;
+        if left >= tokens {
+            return Step::Fail(vanishing(*cost));
+        }
         if tokens < *cost {
             return Step::Keep(Verdict { tokens, missing: cost - tokens });
         }
-        let tokens = tokens - cost;
         Step::Write {
-            change: Level { tokens, last: now_ms },
+            change: Level { tokens: left, last: now_ms },
             ttl_ms: self.ttl_ms,
-            outcome: Verdict { tokens, missing: 0.0 },
+            outcome: Verdict { tokens: left, missing: 0.0 },
         }
     }
 
