@@ -79,8 +79,8 @@ const DEFAULT_TTL: Duration = Duration::from_secs(60);
 /// Terms by key from an asynchronous function, such as a query for the plan of an API key, remembered for a while in
 /// bounded memory. Requests that ask for one key at a time share one call.
 ///
-/// An error goes to all who wait for that call and is not remembered, nor is a panic. The function sees the key as the request counts under it: of an API key that is
-/// the hash.
+/// An error goes to all who wait for that call and is not remembered, nor is a panic. The function sees the key as the request
+/// counts under it: of an API key that is the hash.
 ///
 /// ```
 /// use throttlekit::Error;

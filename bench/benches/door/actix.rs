@@ -30,13 +30,14 @@ const FIELDS: [(HeaderName, HeaderValue); 3] = [
     (HeaderName::from_static("ratelimit-reset"), HeaderValue::from_static("1")),
 ];
 
-/// The service that the middleware protects: an empty answer, at once, with or without three fields.
+/// The service that the middleware protects: a short answer, at once, with or without three fields. It is not empty, so that
+/// a slot goes along with the body.
 struct Bare {
     fields: bool,
 }
 
 impl Service<ServiceRequest> for Bare {
-    type Response = ServiceResponse<()>;
+    type Response = ServiceResponse<&'static str>;
     type Error = Error;
     type Future = Ready<Result<Self::Response, Error>>;
 
@@ -45,7 +46,7 @@ impl Service<ServiceRequest> for Bare {
     }
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
-        let mut response = HttpResponse::with_body(StatusCode::OK, ());
+        let mut response = HttpResponse::with_body(StatusCode::OK, "hello");
         if self.fields {
             for (name, value) in FIELDS {
                 response.headers_mut().insert(name, value);

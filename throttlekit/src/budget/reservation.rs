@@ -162,8 +162,8 @@ impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> Reservation<K, C, O> {
     ///
     /// # Errors
     ///
-    /// `invalid_argument` if the difference, or what the window would count with it, is above 2^53 - 1; `store_unavailable` and `state_invalid` from the store. The
-    /// reservation is over all the same.
+    /// `invalid_argument` if the difference, or what the window would count with it, is above 2^53 - 1; `store_unavailable` and
+    /// `state_invalid` from the store. The reservation is over all the same.
     ///
     /// # Cancel safety
     ///

@@ -34,9 +34,9 @@ const ONE: f64 = 1.0;
 
 /// Limits keys by a [`Strategy`].
 ///
-/// In memory a check is a plain call; over a [`Remote`](crate::store::Remote) store the methods of the same names are `async`. Code that is
-/// generic over where the keys are uses the forms that return a [`Run`] ([`run_check`](Self::run_check) and so on), or the
-/// traits [`Admit`], [`Meter`] and [`DynLimiter`].
+/// In memory a check is a plain call; over a [`Remote`](crate::store::Remote) store the methods of the same names are `async`.
+/// Code that is generic over where the keys are uses the forms that return a [`Run`] ([`run_check`](Self::run_check) and so on),
+/// or the traits [`Admit`], [`Meter`] and [`DynLimiter`].
 ///
 /// ```
 /// use throttlekit::{Gcra, Limiter, ManualClock};
