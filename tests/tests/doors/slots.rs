@@ -200,17 +200,17 @@ pub(crate) async fn a_client_that_goes_away_in_a_stream_is_dropped_work<F: Frame
 }
 
 pub(crate) async fn a_body_that_breaks_off_is_dropped_work<F: Framework>() {
-    let mut exchange = Exchange::<F>::begin(Site::stream).await;
-    exchange.pass("ab").await;
-    exchange.say(Part::Broken);
-    assert!(read(exchange.response).await.is_err(), "the client sees that it is not whole");
-    exchange.server.has_all_its_slots(1).await;
+    is_dropped_work_after::<F>(Part::Broken).await;
 }
 
 pub(crate) async fn a_body_that_panics_is_dropped_work<F: Framework>() {
+    is_dropped_work_after::<F>(Part::Panic).await;
+}
+
+async fn is_dropped_work_after<F: Framework>(part: Part) {
     let mut exchange = Exchange::<F>::begin(Site::stream).await;
     exchange.pass("ab").await;
-    exchange.say(Part::Panic);
+    exchange.say(part);
     assert!(read(exchange.response).await.is_err(), "the client sees that it is not whole");
     exchange.server.has_all_its_slots(1).await;
 }
