@@ -116,6 +116,12 @@ impl Error {
         self.0.kind == ErrorKind::StoreUnavailable
     }
 
+    /// Whether it shows that a store answered: with a state that does not parse. A bad argument and the like may have been
+    /// refused before any store was asked.
+    pub(crate) fn proves_answer(&self) -> bool {
+        self.0.kind == ErrorKind::StateInvalid
+    }
+
     /// How long to wait, in milliseconds, where the error knows it (a full queue).
     pub fn retry_after_ms(&self) -> Option<u64> {
         self.0.retry_after_ms

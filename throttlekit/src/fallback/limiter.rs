@@ -140,7 +140,9 @@ fn judge<T>(
             Err(error) => Run::ready(Err(error)),
         }),
         answer => {
-            standby.outage().end();
+            if answer.as_ref().err().is_none_or(Error::proves_answer) {
+                standby.outage().end();
+            }
             Ok(answer)
         }
     }
@@ -171,6 +173,10 @@ impl DynLimiter for Fallback {
 
     fn check_many(&self, keys: &[&str], cost: f64) -> Run<Result<Vec<Decision>, Error>> {
         let answer = self.shared.check_many(keys, cost);
+        if keys.is_empty() {
+            // No store was asked for it.
+            return answer;
+        }
         let keys: Vec<Box<str>> = keys.iter().copied().map(Into::into).collect();
         self.or_local(answer, move |local| {
             let keys: Vec<&str> = keys.iter().map(|key| &**key).collect();

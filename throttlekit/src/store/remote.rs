@@ -149,6 +149,9 @@ impl<S: State> Keyspace<S> for Remote {
         program: &P,
         request: &P::Request,
     ) -> Run<Result<Vec<P::Reply>, Error>> {
+        if keys.is_empty() {
+            return Run::ready(Ok(Vec::new()));
+        }
         let mut call = Call::new(now_ms, Rule::Each);
         for key in keys {
             call.push(self.full_key(key), program.clone(), request.clone());

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use throttlekit::store::{BreakerState, CircuitBreaker, CircuitBreakerBuilder, Remote};
+use throttlekit::store::{BreakerState, Call, CircuitBreaker, CircuitBreakerBuilder, DynStore, Remote, Rule};
 use throttlekit::{Decision, DynLimiter, Error, FixedWindow, Limiter, ManualClock};
 
 use crate::support::outage::{Flaky, ManualRuntime, Mood};
@@ -102,6 +102,46 @@ fn answers_that_are_errors_are_no_failures() {
     setup.clock.advance(200.0);
     assert_eq!(setup.check().unwrap_err().code(), "state_invalid");
     assert_eq!(setup.breaker.state(), BreakerState::Closed, "a store with a broken state is there");
+}
+
+#[test]
+fn what_is_refused_is_neither_a_failure_nor_a_success() {
+    let setup = setup();
+    setup.open();
+    setup.store.set(Mood::Refusing);
+    setup.clock.advance(200.0);
+    let asked = setup.store.calls();
+    for probe in 1..=2 {
+        assert_eq!(setup.check().unwrap_err().code(), "invalid_argument");
+        assert_eq!((setup.store.calls(), setup.breaker.state()), (asked + probe, BreakerState::Open));
+    }
+    assert_eq!((setup.breaker.stats().failures, setup.breaker.outage().is_on()), (3, true));
+    setup.store.set(Mood::Up);
+    setup.check().unwrap();
+    assert_eq!((setup.breaker.state(), setup.breaker.outage().is_on()), (BreakerState::Closed, false));
+
+    setup.store.set(Mood::Down);
+    setup.check_fails();
+    setup.check_fails();
+    setup.store.set(Mood::Refusing);
+    setup.check().unwrap_err();
+    setup.store.set(Mood::Down);
+    setup.check_fails();
+    assert_eq!(setup.breaker.state(), BreakerState::Open, "the third in a row");
+}
+
+#[test]
+fn calls_without_keys_ask_no_store() {
+    let setup = setup();
+    setup.open();
+    setup.clock.advance(200.0);
+    let asked = setup.store.calls();
+    let decisions = polled(setup.limiter.check_many(&[], 1.0), 1).expect("an answer at once");
+    assert_eq!(decisions.unwrap(), []);
+    let call = setup.breaker.clone().run_boxed(Call::new(START, Rule::Each));
+    assert!(polled(call, 1).expect("an answer at once").is_ok());
+    assert_eq!((setup.store.calls(), setup.breaker.state()), (asked, BreakerState::Open));
+    assert!(setup.breaker.outage().is_on());
 }
 
 #[test]

@@ -99,6 +99,32 @@ fn an_answer_of_the_store_that_is_an_error_ends_the_outage_and_is_no_admission()
 }
 
 #[test]
+fn what_the_store_was_not_asked_for_does_not_end_the_outage() {
+    let setup = setup();
+    setup.store.set(Mood::Down);
+    let limiter = &setup.limiter;
+    assert_eq!([(); 3].map(|()| setup.check().allowed), [true, true, false]);
+    let asked = setup.store.calls();
+    for cost in [0.0, f64::NAN, 1e17] {
+        assert_eq!(answer(limiter.check("k", cost)).unwrap_err().code(), "invalid_argument");
+        assert_eq!(answer(limiter.check_many(&["k"], cost)).unwrap_err().code(), "invalid_argument");
+        assert_eq!(answer(limiter.check_many(&[], cost)).unwrap_err().code(), "invalid_argument");
+        assert_eq!(answer(limiter.debit("k", cost)).unwrap_err().code(), "invalid_argument");
+        assert_eq!(answer(limiter.forecast("k", cost)).unwrap_err().code(), "invalid_argument");
+        assert_eq!(answer(limiter.admit(&Ask::new("k").cost(cost))).unwrap_err().code(), "invalid_argument");
+    }
+    assert_eq!(answer(limiter.check_many(&[], 1.0)).unwrap(), []);
+    assert_eq!((setup.store.calls(), setup.outage.is_on()), (asked, true));
+
+    setup.store.set(Mood::Refusing);
+    assert_eq!(answer(limiter.check("k", 1.0)).unwrap_err().code(), "invalid_argument");
+    assert!(setup.outage.is_on());
+    setup.store.set(Mood::Down);
+    assert!(!setup.check().allowed);
+    assert_eq!((setup.made(), setup.outage.count()), (1, 1));
+}
+
+#[test]
 fn every_question_is_answered_in_memory() {
     let setup = setup();
     setup.store.set(Mood::Down);

@@ -53,6 +53,8 @@ pub(crate) enum Mood {
     Hung,
     /// Finds states that do not parse.
     Broken,
+    /// Refuses keys, as stores do that ask no server about a key that they cannot hold.
+    Refusing,
 }
 
 /// A store in memory that does what it is told to. Clones are handles to the same one.
@@ -94,6 +96,9 @@ impl Store for Flaky {
         }
         if self.is(Mood::Broken) {
             return Err(Error::state_invalid("the stored text does not parse"));
+        }
+        if self.is(Mood::Refusing) {
+            return Err(Error::invalid_argument("key has a NUL character"));
         }
         let now_ms = call.now_ms();
         let mut rows = self.rows.lock().unwrap();

@@ -34,7 +34,9 @@ use circuit::{Change, Circuit, MAX_VALUE, Ticket};
 /// So a store that is back is used again, at the latest, by the first call after the interval, or after the timeout and
 /// the interval if a probe was just waiting in vain: 450 ms with the [defaults](CircuitBreakerBuilder).
 ///
-/// Only `store_unavailable` is a failure. An answer such as `state_invalid` shows that the store is there.
+/// Only `store_unavailable` is a failure, and only a reply or `state_invalid` is a success: they show that the store is there.
+/// Any other error may be of a call that no server was asked about, such as one for a key that it cannot hold. It counts as
+/// neither.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -67,9 +69,9 @@ use circuit::{Change, Circuit, MAX_VALUE, Ticket};
 ///
 /// # Cancel safety
 ///
-/// A dropped call counts neither as a failure nor as a success. A dropped probe leaves its place to the next call, and one
-/// that is held without being polled loses it a timeout and an interval after it began. Keep the timeout below that of
-/// the requests: a store whose every call is dropped before its time is never found to be out.
+/// A dropped call counts neither as a failure nor as a success. A dropped probe leaves its place to the next call, as one that
+/// was refused does, and one that is held without being polled loses it a timeout and an interval after it began. Keep the
+/// timeout below that of the requests: a store whose every call is dropped before its time is never found to be out.
 pub struct CircuitBreaker {
     store: Arc<dyn DynStore>,
     runtime: Arc<dyn Runtime>,
@@ -197,6 +199,10 @@ impl CircuitBreaker {
     }
 
     async fn guarded(&self, call: Call) -> Result<Call, Error> {
+        if call.keys().is_empty() {
+            // There is nothing to ask for.
+            return Ok(call);
+        }
         let Some(ticket) = self.circuit.enter(|| self.now()) else {
             self.counts.rejected.fetch_add(1, Ordering::Relaxed);
             self.outage.begin();
@@ -212,15 +218,20 @@ impl CircuitBreaker {
     }
 
     fn settle(&self, ticket: Ticket<'_>, error: Option<&Error>) {
-        if error.is_some_and(Error::is_store_unavailable) {
-            self.counts.failures.fetch_add(1, Ordering::Relaxed);
-            if ticket.fail(self.now()) == Change::Opened {
-                self.counts.opened.fetch_add(1, Ordering::Relaxed);
+        match error {
+            Some(error) if error.is_store_unavailable() => {
+                self.counts.failures.fetch_add(1, Ordering::Relaxed);
+                if ticket.fail(self.now()) == Change::Opened {
+                    self.counts.opened.fetch_add(1, Ordering::Relaxed);
+                }
+                self.outage.begin();
             }
-            self.outage.begin();
-        } else {
-            ticket.succeed();
-            self.outage.end();
+            // Nobody knows whether the store was asked, so a probe leaves its place to the next call.
+            Some(error) if !error.proves_answer() => drop(ticket),
+            _ => {
+                ticket.succeed();
+                self.outage.end();
+            }
         }
     }
 }
