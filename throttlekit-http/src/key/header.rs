@@ -10,8 +10,8 @@ use crate::door::Door;
 /// The value of one header field as the key, such as the name of a tenant.
 ///
 /// A request that has the field twice is treated like one without it, since which of the two counts would be a guess.
-/// A value over 256 bytes, or one that is not UTF-8, becomes `sha256:` and the digest in hex; so does a value that starts
-/// like a key of another kind (`sha256:`, `peer:`), so that nobody can pose as somebody else by a clever value.
+/// A value over 256 bytes, or one that is not UTF-8 or holds a NUL, becomes `sha256:` and the digest in hex; so does a value
+/// that starts like a key of another kind (`sha256:`, `peer:`), so that nobody can pose as somebody else by a clever value.
 ///
 /// The field is what the client says. Where nothing before this layer has checked it, a client can take a new key for
 /// each request; limit such clients by [`ClientIp`](super::ClientIp) too. An API key is better an [`ApiKey`](super::ApiKey).

@@ -11,7 +11,7 @@ use crate::door::Head;
 /// The longest value that is a key as it stands, in bytes.
 const MAX_PLAIN: usize = 256;
 
-/// The key of a value: as it stands, or hashed if it is long, not UTF-8, or starts like a key of another kind.
+/// The key of a value: as it stands, or hashed if it is long, not UTF-8, holds a NUL, or starts like a key of another kind.
 pub(super) fn bounded(value: Cow<'_, [u8]>) -> Key<'_> {
     match value {
         Cow::Borrowed(value) => Key::from(BoundedKey::new(value, MAX_PLAIN)),

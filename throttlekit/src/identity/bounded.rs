@@ -37,13 +37,13 @@ enum Kind<'v> {
 }
 
 impl<'v> BoundedKey<'v> {
-    /// The value as it stands if it is UTF-8 of at most `max_bytes` and does not start like a key of another kind
-    /// (`sha256:`, `peer:`). Otherwise `sha256:` and its digest in hex, 71 bytes.
+    /// The value as it stands if it is UTF-8 of at most `max_bytes`, holds no NUL, which not every store can keep, and does
+    /// not start like a key of another kind (`sha256:`, `peer:`). Otherwise `sha256:` and its digest in hex, 71 bytes.
     #[inline]
     pub fn new(value: &'v [u8], max_bytes: usize) -> Self {
         if value.len() <= max_bytes {
             if let Ok(text) = std::str::from_utf8(value) {
-                if !MARKS.iter().any(|mark| text.starts_with(mark)) {
+                if !value.contains(&0) && !MARKS.iter().any(|mark| text.starts_with(mark)) {
                     return Self(Kind::Plain(text));
                 }
             }

@@ -104,14 +104,14 @@ fn hashing_allocates_nothing() {
 }
 
 #[test]
-fn a_value_is_a_key_as_it_stands_unless_it_is_too_long_or_poses_as_another_kind() {
+fn a_value_is_a_key_as_it_stands_unless_it_is_too_long_or_no_text_or_poses_as_another_kind() {
     let longest = "x".repeat(256);
     for plain in ["", "tenant-1", "gr\u{fc}n", "sha256", "Peer:1", "203.0.113.5", &longest] {
         assert_eq!(BoundedKey::new(plain.as_bytes(), 256).plain(), Some(plain));
     }
     let longer = "x".repeat(257);
     let mut seen = HashSet::new();
-    for value in [longer.as_bytes(), b"sha256:", b"peer:203.0.113.5", b"\xff", b"\xfe"] {
+    for value in [longer.as_bytes(), b"sha256:", b"peer:203.0.113.5", b"\xff", b"\xfe", b"\0", b"tenant\0"] {
         let key = BoundedKey::new(value, 256);
         assert_eq!(key.plain(), None);
         assert!(key.as_str().starts_with("sha256:") && key.as_str().len() == 71, "{value:?}");
