@@ -49,6 +49,9 @@ use crate::run::Run;
 /// # Ok::<(), throttlekit::BuildError>(())
 /// ```
 ///
+/// It is no dimension of a [`Multi`](crate::Multi); a [`Unified`](crate::Unified) asks it before or after its other limit, not in
+/// one step with that.
+///
 /// Only `store_unavailable` makes the one in memory decide. A reset during an outage fails, since the key is not reset
 /// where it will be found afterwards. Both limiters tell their observers: of the failure, and of the decision in memory.
 pub struct Fallback {
@@ -209,8 +212,9 @@ impl DynLimiter for Fallback {
         self.shared.reset(key)
     }
 
+    /// None: a joint check would ask the keys in the store alone, and nothing would stand in for them.
     fn dimension(&self) -> Result<Dimension, Error> {
-        self.shared.dimension()
+        Err(Error::unsupported("a limiter that another one stands in for takes no part in joint checks"))
     }
 
     fn observed_limiter(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn DynLimiter>> {

@@ -1,5 +1,6 @@
 //! The builder of a multi-dimensional limit.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -110,7 +111,7 @@ impl<W, C, O> MultiBuilder<W, C, O> {
     /// times the cost of a check.
     ///
     /// The limiter's keys stay where they are, without the prefix and the name given here. Its clock and its observer
-    /// are not asked.
+    /// are not asked. One whose answers are not those of its keys alone, such as a [`Fallback`](crate::Fallback), is refused.
     pub fn limiter(self, name: impl Into<String>, limiter: &dyn DynLimiter, weight: f64) -> Self {
         self.add(name.into(), weight, false, Origin::Limiter(limiter.dimension()))
     }
@@ -197,7 +198,9 @@ impl<W, C, O> MultiBuilder<W, C, O> {
                     (bind(&site, &*strategy, &prefixed(&prefix, &scope)), Some(scope))
                 }
                 Origin::Limiter(Ok(dimension)) => (dimension, None),
-                Origin::Limiter(Err(_)) => return Err(refused(&name, "must be in memory or on a remote store")),
+                Origin::Limiter(Err(error)) => {
+                    return Err(refused(&name, format!("must be in memory or on a remote store: {error}")));
+                }
             };
             bound.push(accept(&site, dimension.0).map_err(|allowed| refused(&name, allowed))?);
             names.push(Named { name, weight, fixed, scope });
@@ -272,7 +275,7 @@ fn local_parts(dimensions: Vec<Box<dyn Local>>, names: &[Named]) -> Result<Parts
     Ok(Parts::Local { dimensions, order })
 }
 
-fn refused(name: &str, allowed: &'static str) -> BuildError {
+fn refused(name: &str, allowed: impl Into<Cow<'static, str>>) -> BuildError {
     BuildError::new(DIMENSIONS, format!("{name:?}"), allowed)
 }
 

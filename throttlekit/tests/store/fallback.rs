@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use throttlekit::store::Remote;
 use throttlekit::store::memory::Table;
 use throttlekit::{
-    Admit, Ask, BuildError, Decision, DynLimiter, Error, Fallback, FixedWindow, Limiter, ManualClock, Meter, Outage,
-    Run, Share,
+    Admit, Ask, BuildError, Decision, DynLimiter, Error, Fallback, FixedWindow, Limiter, ManualClock, Meter, Multi,
+    Outage, Run, Share,
 };
 
 use crate::support;
@@ -138,6 +138,15 @@ fn every_question_is_answered_in_memory() {
     assert!(answer(limiter.reset("k")).unwrap_err().is_store_unavailable(), "nothing was reset in the store");
     assert_eq!((limiter.limit(), limiter.strategy_name(), limiter.window_ms()), (5, "fixedWindow", Some(60_000.0)));
     assert_eq!(setup.made(), 1);
+}
+
+#[test]
+fn it_is_no_dimension_of_a_joint_limit_which_would_ask_the_store_alone() {
+    let limit = Multi::all().limiter("k", &setup().limiter, 1.0).store(Remote::new(Flaky::default()));
+    let error = limit.build().unwrap_err();
+    assert_eq!((error.option(), error.value()), ("multi.dimensions", Some("\"k\"")));
+    let allowed = "a limiter that another one stands in for takes no part in joint checks";
+    assert!(error.allowed().ends_with(allowed), "{error}");
 }
 
 #[test]

@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Waker};
 
 use throttlekit::store::{Call, Remote, Store};
 use throttlekit::{
-    Admission, Admit, Algorithm, Ask, Axis, Clock, Consume, DynLimiter, Error, FixedWindow, Guard, Limiter,
-    ManualClock, Project, Run, SlidingWindowLog, Unified, UnifiedBuilder,
+    Admission, Admit, Algorithm, Ask, Axis, Clock, Consume, DynLimiter, Error, Fallback, FixedWindow, Guard, Limiter,
+    ManualClock, Outage, Project, Run, SlidingWindowLog, Unified, UnifiedBuilder,
 };
 
 use crate::support::CasStore;
@@ -132,6 +132,27 @@ async fn an_error_of_the_second_gives_back_what_the_first_took() {
     assert!(error.is_store_unavailable());
     assert_eq!(left(&near).await, 10);
     untouched(&slots);
+}
+
+#[tokio::test]
+async fn what_stands_in_for_a_store_decides_while_it_is_out() {
+    let (slots, store) = (guard(), Switched::default());
+    let keys = Remote::new(store.clone());
+    let outage = Outage::new();
+    let limiter = |limit, prefix: &str| {
+        let shared = Limiter::builder(window(limit)).keyspace(keys.clone()).prefix(prefix);
+        Fallback::new(shared.clock(ManualClock::new(0.0)).build(), &outage, move || Ok(Arc::new(local(window(3.0)))))
+    };
+    let unified = unified(&slots, limiter(10.0, "r"), limiter(20.0, "c"));
+    assert_eq!(unified.admit(&Ask::new("k").cost(2.0)).await.unwrap().axes.cost.unwrap().remaining, 18);
+    store.off.store(true, Ordering::SeqCst);
+    let admitted = unified.admit(&Ask::new("k").cost(2.0)).await.unwrap();
+    let shown = [admitted.axes.rate, admitted.axes.cost].map(|axis| axis.map(|axis| (axis.limit, axis.remaining)));
+    assert_eq!(shown, [Some((3, 2)), Some((3, 1))]);
+    let denied = unified.admit(&Ask::new("k").cost(2.0)).await.unwrap();
+    assert_eq!((denied.binding, denied.decision.allowed), (Some(Axis::Cost), false));
+    store.off.store(false, Ordering::SeqCst);
+    assert_eq!(unified.admit(&Ask::new("k").cost(2.0)).await.unwrap().axes.cost.unwrap().remaining, 16);
 }
 
 /// The second one refuses, and meanwhile the first one's store has gone.
