@@ -55,6 +55,8 @@ pub struct AdmissionEvent<'a> {
     pub binding: Option<Axis>,
     /// How long the decision took, in milliseconds; 0 if nobody measured it.
     pub duration_ms: f64,
+    /// Whether those of its parts that tell the same observer [say](crate::Event::part) that they are parts.
+    pub(crate) parts_marked: bool,
     key: &'a str,
 }
 
@@ -107,10 +109,10 @@ impl<'a> Asked<'a> {
         Self { key: ask.key, cost: ask.cost, value: ask.value, priority: ask.priority }
     }
 
-    /// The event of its admission.
+    /// The event of its admission, of which nobody has marked the parts.
     pub(crate) fn event(self, policy: &'a str, admission: &Admission, duration_ms: f64) -> AdmissionEvent<'a> {
         let Self { key, cost, value, priority } = self;
         let Admission { decision, axes, binding, .. } = *admission;
-        AdmissionEvent { policy, cost, value, priority, decision, axes, binding, duration_ms, key }
+        AdmissionEvent { policy, cost, value, priority, decision, axes, binding, duration_ms, parts_marked: false, key }
     }
 }

@@ -9,7 +9,7 @@ use super::partly::Partly;
 use super::policy::Policy;
 use super::store::OpenStore;
 use super::together::{Charged, all_or_none};
-use super::whole::Witness;
+use super::whole::{Witness, Witnessed};
 use crate::admit::{self, Admit};
 use crate::clock::Clock;
 use crate::config::HttpRule;
@@ -84,6 +84,8 @@ impl Rule {
         let lists: Vec<_> =
             units().enumerate().filter_map(|(at, policy)| Some((at, policy.listed()?.clone()))).collect();
         let lists = Lists { of_units, lists };
+        // What stands in decides a part of the request, too: its slots are held.
+        let beside_slots = (!guards.is_empty()).then(|| witness.clone());
         let guarded = (!guards.is_empty() || !lists.lists.is_empty())
             .then(|| Guarded::new(lists, guards, limit.clone(), witness));
         let stored = || policies.iter().filter(|policy| policy.spec().is_stored());
@@ -105,7 +107,13 @@ impl Rule {
                 });
                 let answering: Vec<_> = answering.collect();
                 // With nobody to answer the mode alone decides.
-                (!answering.is_empty()).then(|| Partly::over(stand_in(answering, store, options), places))
+                (!answering.is_empty()).then(|| {
+                    let standby = Partly::over(stand_in(answering, store, options), places);
+                    match beside_slots {
+                        Some(witness) => Arc::new(Witnessed::new(standby, witness)),
+                        None => standby,
+                    }
+                })
             }
             _ => None,
         };
@@ -164,7 +172,7 @@ impl Rule {
 
     /// Who decides while the store is out, unless the [fail mode](Self::fail_mode) is closed: the policies that are local and
     /// those that do not need the store, all or none charged; `None` if there are none. Those that are open have no say in
-    /// it. Its answers are ready.
+    /// it. Its answers are ready. Beside slots it tells observers of whole requests, as [`guarded`](Self::guarded) does.
     pub fn standby(&self) -> Option<&Arc<dyn Admit>> {
         self.standby.as_ref()
     }

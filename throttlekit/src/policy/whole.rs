@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::admit::{Admission, Ask};
+use crate::admit::{Admission, Admit, Ask, observed_or_same};
 use crate::error::Error;
 use crate::observe::{Asked, Begun, Observer, told};
 use crate::run::Run;
@@ -13,6 +13,12 @@ pub(super) struct Witness {
     /// `None` if there is nobody to tell.
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) name: Arc<str>,
+}
+
+/// A limit whose requests a [`Witness`] tells of.
+pub(super) struct Witnessed {
+    limit: Arc<dyn Admit>,
+    witness: Witness,
 }
 
 /// A request that is being decided.
@@ -66,9 +72,28 @@ impl Witness {
         if let Ok(admission) = result {
             told(observer, || {
                 let took_ms = case.begun.took_ms(observer).unwrap_or(0.0);
-                observer.admitted(&case.asked.event(&self.name, admission, took_ms));
+                let mut event = case.asked.event(&self.name, admission, took_ms);
+                event.parts_marked = true;
+                observer.admitted(&event);
             });
         }
+    }
+}
+
+impl Witnessed {
+    pub(super) fn new(limit: Arc<dyn Admit>, witness: Witness) -> Self {
+        Self { limit, witness }
+    }
+}
+
+impl Admit for Witnessed {
+    fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
+        self.witness.follow(ask, |part| self.limit.admit(part), |answer| answer)
+    }
+
+    fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
+        let witness = self.witness.told_to(observer)?;
+        Some(Arc::new(Self::new(observed_or_same(&self.limit, observer), witness)))
     }
 }
 

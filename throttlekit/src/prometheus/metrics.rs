@@ -343,7 +343,11 @@ impl<C: Clock> Observer for Metrics<C> {
 
     fn admitted(&self, admission: &AdmissionEvent<'_>) {
         let took_ms = self.shared.timed.then_some(admission.duration_ms);
-        self.series(admission.policy).admitted(admission.decision, admission.lane(), took_ms);
+        let series = self.series(admission.policy);
+        if !admission.parts_marked {
+            series.doubt_alone();
+        }
+        series.admitted(admission.decision, admission.lane(), took_ms);
     }
 
     fn attach(&self, gauges: Arc<dyn Gauges>) {

@@ -19,7 +19,9 @@
 //! | `throttlekit_observer_panics_total` | counter | | panics that were contained, of the observers beside it |
 //!
 //! Counters count from the start of the process, so `rate()` is right. A request that is decided over several axes counts
-//! once for a policy that tells of [the whole](crate::Observer::admitted), whatever else it tells of the parts.
+//! once for a policy that tells of [the whole](crate::Observer::admitted), whatever else it tells of the parts. What such a
+//! policy decides beside, such as what a handler debits, counts too. Under the name of a [`Unified`](crate::Unified) that is made
+//! in code only wholes count, since what its parts tell under the same name may belong to them.
 //!
 //! # The histogram
 //!

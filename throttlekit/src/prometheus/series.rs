@@ -1,8 +1,8 @@
 //! What is counted of one policy.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::{mem, ptr};
+use std::{array, mem, ptr};
 
 use super::histogram::{Histogram, Latencies};
 use crate::admit::Axis;
@@ -28,8 +28,10 @@ pub(super) const KINDS: [ErrorKind; 5] = [
 pub(super) struct Series {
     /// Decisions that were told alone.
     alone: Counts,
-    /// Requests that were told as a whole. If there are any, what was told alone was part of them.
+    /// Requests that were told as a whole.
     whole: OnceLock<Counts>,
+    /// Whether what is told alone may be part of a whole and does not say so. It does not count then.
+    doubts_alone: AtomicBool,
     failed: [AtomicU64; KINDS.len()],
     limit: AtomicU64,
     recent: Mutex<Recent>,
@@ -99,16 +101,15 @@ impl Counts {
         &self.0[at]
     }
 
-    /// Allowed and denied, by lane, and how long it took.
-    fn read(&self) -> ([u64; 4], [u64; 4], Latencies) {
-        let mut latencies = Latencies::none();
+    /// Allowed and denied, by lane. Adds how long it took to `latencies`.
+    fn read(&self, latencies: &mut Latencies) -> ([u64; 4], [u64; 4]) {
         let (mut allowed, mut denied_by) = ([0; 4], [0; 4]);
         for stripe in &self.0 {
             sum(&mut allowed, &stripe.allowed);
             sum(&mut denied_by, &stripe.denied_by);
-            stripe.latencies.add_to(&mut latencies);
+            stripe.latencies.add_to(latencies);
         }
-        (allowed, denied_by, latencies)
+        (allowed, denied_by)
     }
 }
 
@@ -118,6 +119,7 @@ impl Series {
         Self {
             alone: Counts::new(stripes),
             whole: OnceLock::new(),
+            doubts_alone: AtomicBool::new(false),
             failed: Default::default(),
             limit: AtomicU64::new(UNKNOWN),
             recent: Mutex::new(Recent { before: Latencies::none(), next: Latencies::none(), next_at_ms: f64::NAN }),
@@ -145,6 +147,14 @@ impl Series {
         self.tell_limit(decision.limit);
     }
 
+    /// Of a request that was told as a whole, parts may be told alone that do not say so.
+    pub(super) fn doubt_alone(&self) {
+        // As below.
+        if !self.doubts_alone.load(Ordering::Relaxed) {
+            self.doubts_alone.store(true, Ordering::Relaxed);
+        }
+    }
+
     #[cold]
     pub(super) fn failed(&self, error: &Error) {
         let at = KINDS.iter().position(|kind| *kind == error.kind()).unwrap_or(KINDS.len() - 1);
@@ -160,16 +170,18 @@ impl Series {
     }
 
     pub(super) fn read(&self, now_ms: f64) -> Reading {
-        let whole = self.whole.get().map(Counts::read);
+        let mut latencies = Latencies::none();
+        let whole = self.whole.get().map(|whole| whole.read(&mut latencies));
         let is_whole = whole.is_some();
-        let (allowed_by, denied_by, latencies) = whole.unwrap_or_else(|| self.alone.read());
-        let seen = |lane: &usize| allowed_by[*lane] + denied_by[*lane] > 0;
-        let allowed = if is_whole {
-            allowed_by.iter().sum()
-        } else {
-            // An axis is asked when those before it have allowed: the one that has allowed least is the last.
-            (0..4).filter(seen).map(|lane| allowed_by[lane]).min().unwrap_or(0)
-        };
+        let (allowed_whole, denied_whole) = whole.unwrap_or_default();
+        let counts_alone = !is_whole || !self.doubts_alone.load(Ordering::Relaxed);
+        let alone = counts_alone.then(|| self.alone.read(&mut latencies));
+        let (allowed_alone, denied_alone) = alone.unwrap_or_default();
+        let seen = |lane: &usize| allowed_alone[*lane] + denied_alone[*lane] > 0;
+        // An axis is asked when those before it have allowed: the one that has allowed least is the last.
+        let last_alone = (0..4).filter(seen).map(|lane| allowed_alone[lane]).min().unwrap_or(0);
+        let allowed = allowed_whole.iter().sum::<u64>() + last_alone;
+        let denied_by = array::from_fn(|lane| denied_whole[lane] + denied_alone[lane]);
         let has_axes = is_whole || (0..4).filter(seen).any(|lane| lane != Lane::Rate as usize);
         let mut failed = [0; KINDS.len()];
         sum(&mut failed, &self.failed);

@@ -24,6 +24,8 @@ struct Made<'a> {
     /// Units of the rate.
     rate: f64,
     begun: Begun,
+    /// Whether its axes tell of it themselves, as of a part.
+    as_part: bool,
 }
 
 impl Watch {
@@ -46,8 +48,9 @@ impl Watch {
     /// Has a request decided, and tells of it.
     pub(super) fn follow<C: Clock>(&self, parts: &Arc<Parts<C>>, ask: &Ask<'_>) -> Run<Answer> {
         let begun = self.observer.as_ref().map_or_else(Begun::default, Begun::now);
-        let made = Made { asked: Asked::of(ask), rate: if parts.rate_by_cost { ask.cost } else { ONE }, begun };
-        let asked = if matches!(parts.plan, Plan::AsPart) { ask.as_part() } else { *ask };
+        let rate = if parts.rate_by_cost { ask.cost } else { ONE };
+        let made = Made { asked: Asked::of(ask), rate, begun, as_part: matches!(parts.plan, Plan::AsPart) };
+        let asked = if made.as_part { ask.as_part() } else { *ask };
         match parts.judge(&asked) {
             Run::Ready(Some(answer)) => {
                 self.tell(made, &parts.clock, &answer);
@@ -94,7 +97,8 @@ impl Watch {
                 tell(axis, units, Ok(decision));
             }
         }
-        let event = made.asked.event(&self.name, admission, took.unwrap_or(0.0));
+        let mut event = made.asked.event(&self.name, admission, took.unwrap_or(0.0));
+        event.parts_marked = made.as_part;
         told(observer, || observer.admitted(&event));
     }
 }

@@ -356,18 +356,18 @@ fn observers_count_each_request_once() {
     // Its limiter alone is asked for no whole.
     let limiter = policies.get("api").unwrap().limiter().unwrap().clone();
     assert!(!limiter.check("k", 1.0).now().unwrap().unwrap().allowed);
-    assert_eq!(now(), [(2, 3), (2, 2), (2, 2)], "metrics show the wholes of a policy that has them");
+    assert_eq!(now(), [(2, 3), (2, 2), (2, 3)], "metrics count what is decided beside wholes");
 
     // Rules of several policies: two allowed, one without a slot; then by two slots and two limits at once.
     let set = policies.current();
     let rule = |path| set.rules()[set.rule_for("GET", path).unwrap()].guarded().unwrap().clone();
     let held = [enter(&rule("/both")), enter(&rule("/both"))];
     assert_eq!(enter(&rule("/both")).binding, Some(Axis::Concurrency));
-    assert_eq!(now(), [(4, 4), (4, 3), (4, 3)]);
+    assert_eq!(now(), [(4, 4), (4, 3), (4, 4)]);
     drop(held);
     assert!(enter(&rule("/all")).decision.allowed);
     assert_eq!(enter(&rule("/all")).binding, Some(Axis::Rate));
-    assert_eq!(now(), [(5, 5), (5, 4), (5, 4)]);
+    assert_eq!(now(), [(5, 5), (5, 4), (5, 5)]);
 }
 
 #[test]

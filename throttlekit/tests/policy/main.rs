@@ -4,6 +4,7 @@
 
 mod blocks;
 mod concurrency;
+mod counted;
 mod lifetimes;
 mod loading;
 mod registry;
