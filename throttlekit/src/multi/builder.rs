@@ -139,7 +139,8 @@ impl<W, C, O> MultiBuilder<W, C, O> {
         MultiBuilder { mode, declared, prefix, name, keep_each, site, clock, observer }
     }
 
-    /// Who sees each decision: one event for a check of all dimensions, with the strategy name `all` or `any`.
+    /// Who sees each decision: one event for a check of all dimensions, also of one that is refused, with the strategy name
+    /// `all` or `any`.
     pub fn observer<P: Observer + Clone>(self, observer: P) -> MultiBuilder<W, C, P> {
         let Self { mode, declared, prefix, name, keep_each, site, clock, observer: _ } = self;
         MultiBuilder { mode, declared, prefix, name, keep_each, site, clock, observer }

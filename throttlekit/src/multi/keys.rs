@@ -68,6 +68,11 @@ impl DimensionKeys for Same<'_> {
     }
 }
 
+/// The key that all of `keys` are; empty if they differ.
+pub(super) fn common<'a>(mut keys: impl Iterator<Item = &'a str>) -> &'a str {
+    keys.next().filter(|first| keys.all(|key| key == *first)).unwrap_or_default()
+}
+
 /// Raw key and cost of each dimension; those beyond the last are not used.
 pub(super) type Asks<'a> = [(&'a str, f64); MOST];
 

@@ -21,10 +21,10 @@ use crate::clock::{Clock, SystemClock};
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::limiter::{Made, Watch};
-use crate::observe::{CallKind, Observer};
+use crate::observe::{CallKind, Observer, is_blind};
 use crate::run::Run;
 use crate::store::{Call, Moment, Remote, Rule};
-use keys::{Asks, Same};
+use keys::{Asks, Positional, Same, common};
 use observed::Observed;
 use select::{Mode, Shown, Tally};
 
@@ -68,7 +68,8 @@ pub struct InMemory(());
 ///   together, in an order that is the same for all; over a store it is one call of the store.
 /// - **One clock reading** for all dimensions, after every cost was found to be legal. A dimension in memory where other threads
 ///   were at a later instant meanwhile is judged by a reading of its own.
-/// - **One event** for each check, with the cost that was given.
+/// - **One event** for each check, also one that is refused, with the cost that was given and, if all dimensions are asked
+///   for the same key, that key.
 /// - **Costs**: a dimension is asked for its weight times the cost.
 /// - **Keys**: in memory each dimension has a table of its own; over a store its keys are `prefix:name:key`. Two
 ///   dimensions of one check that meet on one key are `invalid_argument`.
@@ -251,7 +252,7 @@ impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
     pub fn run_check(&self, keys: &[&str], cost: f64) -> Run<Result<Decision, Error>> {
         match self.counted(keys) {
             Ok(keys) => self.run_check_for(&keys, cost),
-            Err(error) => Run::ready(Err(error)),
+            Err(error) => Run::ready(Err(self.refuse(&self.watch, &Positional(keys), cost, error))),
         }
     }
 
@@ -275,8 +276,9 @@ impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
     ) -> Run<Result<Shown, Error>> {
         let mut asks = [("", 0.0); MOST];
         if let Err(error) = self.ask(request, ask.cost, &mut asks) {
-            return Run::ready(Err(error));
+            return Run::ready(Err(self.refuse(watch, request, ask.cost, error)));
         }
+        let key = if is_blind::<P>() { "" } else { common(asks.iter().take(self.names.len()).map(|(key, _)| *key)) };
         match &self.parts {
             Parts::Local { dimensions, order } => {
                 let mut made = self.begin(watch, ask);
@@ -285,13 +287,13 @@ impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
                 let frames = Frames { dimensions, asks: &asks, at, mode, keeps, latest_ms };
                 let result = frames.run(order, true, &mut tally).and_then(|_| tally.shown());
                 made.now_ms = frames.latest_ms.get();
-                watch.tell_of("", made, result.as_ref().map(|shown| shown.decision));
+                watch.tell_of(key, made, result.as_ref().map(|shown| shown.decision));
                 Run::ready(result)
             }
             Parts::Stored { dimensions, store } => {
                 let keys = match self.stored_keys(dimensions, &asks) {
                     Ok(keys) => keys,
-                    Err(error) => return Run::ready(Err(error)),
+                    Err(error) => return Run::ready(Err(self.refuse(watch, request, ask.cost, error))),
                 };
                 let made = self.begin(watch, ask);
                 let mut call = Call::new(made.now_ms, self.mode.rule());
@@ -303,14 +305,28 @@ impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
                         dimension.push(&mut call, key, cost);
                     }
                 }
-                let (running, watch) = (store.run_call(call), watch.clone());
+                let (running, watch, key) = (store.run_call(call), watch.clone(), Box::<str>::from(key));
                 Run::wait(async move {
                     let result = running.await.and_then(|call| tally.replies(call));
-                    watch.tell_of("", made, result.as_ref().map(|shown| shown.decision));
+                    watch.tell_of(&key, made, result.as_ref().map(|shown| shown.decision));
                     result
                 })
             }
         }
+    }
+
+    /// Tells of a request that is refused, and gives the error back.
+    #[cold]
+    fn refuse<X: DimensionKeys + ?Sized, P: Observer>(
+        &self,
+        watch: &Watch<P>,
+        request: &X,
+        cost: f64,
+        error: Error,
+    ) -> Error {
+        let named = self.names.iter().enumerate();
+        let key = common(named.filter_map(|(index, named)| request.key(index, &named.name)));
+        watch.refuse(key, CallKind::Check, cost, || self.clock.now_ms(), error)
     }
 
     /// Before a decision: reads the stopwatch of the observer, if it has one, and the clock.
@@ -401,7 +417,7 @@ impl<W, C: Clock, O: Observer + Clone> Multi<W, C, O> {
         } else {
             match self.counted(ask.dimensions) {
                 Ok(keys) => self.run(watch, &keys, ask, tally),
-                Err(error) => Run::ready(Err(error)),
+                Err(error) => Run::ready(Err(self.refuse(watch, &Positional(ask.dimensions), ask.cost, error))),
             }
         };
         run.map(|result| result.map(|shown| Admission { each: shown.each, ..Admission::rate(shown.decision) }))

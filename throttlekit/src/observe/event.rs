@@ -109,7 +109,8 @@ impl<'a> Event<'a> {
         Self { key, ..self }
     }
 
-    /// The key as the caller passed it, before any prefix; empty if it was empty, and for a decision over several keys.
+    /// The key as the caller passed it, before any prefix; empty if it was empty, and for a decision over several keys that
+    /// differ.
     ///
     /// It may be a secret or an address. It belongs into no metric, no label and no log line.
     #[inline]

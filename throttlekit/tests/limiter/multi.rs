@@ -1,13 +1,13 @@
 //! Several dimensions admitted together, in memory and over a store.
 
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
 use throttlekit::store::Remote;
 use throttlekit::store::memory::Table;
 use throttlekit::{
-    Admit, Ask, BuildError, Clock, Decision, DimensionKeys, DynLimiter, ErrorKind, ExactGcra, FixedWindow, Gcra,
-    InMemory, Limiter, ManualClock, Multi, MultiBuilder,
+    Admit, Ask, BuildError, Clock, Decision, DimensionKeys, DynLimiter, ErrorKind, Event, ExactGcra, FixedWindow, Gcra,
+    InMemory, Limiter, ManualClock, Multi, MultiBuilder, Observer,
 };
 
 use crate::support::{CasStore, CountingClock, DownStore, Recorder, Seen, allow, deny, polled};
@@ -119,9 +119,8 @@ fn any_charges_exactly_those_that_admit() {
 #[test]
 fn costs_and_keys_are_validated_before_the_clock_is_read() {
     let clock = CountingClock::default();
-    let recorder = Arc::new(Recorder::default());
     let build = || Multi::all().dimension("a", gcra(5.0, 1_000.0), 1.0).dimension("b", gcra(5.0, 1_000.0), 4.0);
-    let limit = build().clock(clock.clone()).observer(Arc::clone(&recorder)).build().unwrap();
+    let limit = build().clock(clock.clone()).build().unwrap();
     let store = CasStore::default();
     let remote = build().store(Remote::new(store.clone())).clock(clock.clone()).build().unwrap();
     // The last one is legal, and not in the second dimension.
@@ -137,7 +136,6 @@ fn costs_and_keys_are_validated_before_the_clock_is_read() {
         assert_eq!(limit.reset(keys).unwrap_err().kind(), ErrorKind::InvalidArgument);
     }
     assert_eq!(clock.take_readings(), 0);
-    assert_eq!(recorder.take(), []);
     assert_eq!(store.calls(), 0);
     limit.check(&["k", "k"]).unwrap();
     assert_eq!(clock.take_readings(), 1);
@@ -235,6 +233,58 @@ fn an_observer_sees_one_event_for_each_check() {
     let down = down.observer(Arc::clone(&recorder)).build().unwrap();
     assert!(polled(down.check(&["k", "k"]), 100).unwrap().unwrap_err().is_store_unavailable());
     assert_eq!(recorder.take(), [seen("api", "any", Err("store_unavailable"))]);
+}
+
+#[test]
+fn an_observer_sees_what_is_refused() {
+    let recorder = Arc::new(Recorder::default());
+    let build = || {
+        let declared = Multi::all().dimension("a", gcra(5.0, 1_000.0), 1.0).dimension("a:b", gcra(5.0, 1_000.0), 2.0);
+        declared.name("api").clock(ManualClock::new(0.0)).observer(Arc::clone(&recorder))
+    };
+    let store = CasStore::default();
+    let (memory, remote) = (build().build().unwrap(), build().store(Remote::new(store.clone())).build().unwrap());
+    for limit in [&memory as &dyn Admit, &remote] {
+        let asks = [
+            Ask::new("k").cost(0.0),
+            Ask::new("k").cost(5e15),
+            Ask::new("k").dimensions(&["k"]),
+            Ask::new("k").dimensions(&["b:c", "c"]),
+        ];
+        for ask in asks {
+            let error = limit.admit(&ask).now().expect("nobody is asked").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            let result = Err("invalid_argument");
+            let seen = Seen { policy: "api".into(), strategy: "all", cost: ask.cost, now_ms: 0.0, result };
+            assert_eq!(recorder.take(), [seen]);
+        }
+    }
+    assert_eq!(store.calls(), 0);
+}
+
+#[test]
+fn its_event_has_the_key_that_all_dimensions_are_asked_for() {
+    #[derive(Default)]
+    struct Keys(Mutex<Vec<String>>);
+    impl Observer for Keys {
+        fn observe(&self, event: &Event<'_>) {
+            self.0.lock().unwrap().push(event.key().to_owned());
+        }
+    }
+    let keys = Arc::new(Keys::default());
+    let build = || {
+        let declared = Multi::all().dimension("a", gcra(5.0, 1_000.0), 1.0).dimension("b", gcra(5.0, 1_000.0), 1.0);
+        declared.clock(ManualClock::new(0.0)).observer(Arc::clone(&keys))
+    };
+    let (memory, remote) = (build().build().unwrap(), build().store(Remote::new(CasStore::default())).build().unwrap());
+    for limit in [&memory as &dyn Admit, &remote] {
+        for ask in [Ask::new("k"), Ask::new("x").dimensions(&["l", "l"]), Ask::new("x").dimensions(&["l", "m"])] {
+            assert!(polled(limit.admit(&ask), 100).unwrap().unwrap().decision.allowed);
+        }
+        assert!(polled(limit.admit(&Ask::new("n").cost(f64::NAN)), 100).unwrap().is_err());
+        assert_eq!(*keys.0.lock().unwrap(), ["k", "l", "", "n"]);
+        keys.0.lock().unwrap().clear();
+    }
 }
 
 #[test]

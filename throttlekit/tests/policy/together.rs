@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use throttlekit::analytics::Analytics;
 use throttlekit::policy::{LoadOptions, Policies, Rule, RuleLimit};
 use throttlekit::prometheus::Metrics;
 use throttlekit::{Admission, Admit, Ask, Axis, Decision, Error, ErrorKind, ManualClock, Run};
@@ -307,6 +308,22 @@ fn observers_are_told_of_one_request() {
         assert!(text.contains(&line), "{text}");
     }
     assert_eq!(text.matches("throttlekit_denied_total{").count(), 1, "{text}");
+}
+
+#[test]
+fn policies_that_one_place_holds_tell_who_asked_and_what_is_refused() {
+    let clock = ManualClock::new(1_000.0);
+    let (analytics, metrics) = (Analytics::builder().clock(clock.clone()).build().unwrap(), Metrics::new());
+    let text = "limiters: { a: { strategy: gcra, limit: 5, period: 1m }, b: { strategy: gcra, limit: 9, period: 1m } }\n\
+                http: { rules: [{ path: /, policies: [a, b] }] }";
+    let options = LoadOptions::new().clock(clock).observer((analytics.clone(), metrics.clone()));
+    let policies = Policies::load(text, options).unwrap();
+    let ask = |ask: Ask<'_>| asked(&rule(&policies, 0), &ask).now().expect("memory does not wait");
+    assert!(ask(Ask::new("alice")).unwrap().decision.allowed);
+    assert_eq!(analytics.snapshot().top_requested[0].key, "alice");
+    assert_eq!(ask(Ask::new("alice").cost(f64::NAN)).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    let failed = "throttlekit_check_errors_total{policy=\"a+b\",kind=\"invalid_argument\"} 1\n";
+    assert!(metrics.render().contains(failed), "{}", metrics.render());
 }
 
 #[test]
