@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::error::Error;
 use crate::program::{Change, Formula, Program, State, Step};
+use crate::store::distinct::Distinct;
 use crate::store::few::Few;
 use crate::store::script::{Cell, Script, ScriptRun, Task};
 
@@ -33,22 +34,19 @@ pub struct Write {
 pub struct Call {
     now_ms: f64,
     rule: Rule,
-    keys: Few<String>,
+    keys: Distinct<String>,
     parts: Few<(usize, Box<dyn Part>)>,
 }
 
 impl Call {
     /// A call at `now_ms`, the limiter's own time; a store with a clock of its own steps at that instead.
     pub fn new(now_ms: f64, rule: Rule) -> Self {
-        Self { now_ms, rule, keys: Few::new(), parts: Few::new() }
+        Self { now_ms, rule, keys: Distinct::new(), parts: Few::new() }
     }
 
     /// Adds a program on a key (prefix included). Programs on one key see each other's changes, in this order.
     pub fn push<P: Program>(&mut self, key: String, program: P, request: P::Request) {
-        let at = self.keys.iter().position(|known| *known == key).unwrap_or_else(|| {
-            self.keys.push(key);
-            self.keys.len() - 1
-        });
+        let at = self.keys.place(key);
         self.parts
             .push((at, Box::new(Typed { program, request, judged: None, pending: Pending::Nothing, reply: None })));
     }

@@ -3,6 +3,7 @@
 
 mod breaker;
 mod call;
+mod distinct;
 mod few;
 mod keys;
 mod mark;
