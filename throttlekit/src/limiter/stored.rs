@@ -86,8 +86,8 @@ impl<S: Project, C: Clock, O: Observer + Clone> Limiter<S, Remote, C, O> {
     ///
     /// # Errors
     ///
-    /// `invalid_argument` if `cost` is not finite, not above 0 or above 2^53 - 1; `store_unavailable` and `state_invalid`
-    /// from the store.
+    /// `invalid_argument` if `cost` is not finite, not above 0 or above 2^53 - 1, or no whole number where the strategy counts
+    /// [no others](Strategy::WHOLE_UNITS); `store_unavailable` and `state_invalid` from the store.
     ///
     /// # Cancel safety
     ///

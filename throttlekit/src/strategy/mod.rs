@@ -1,6 +1,6 @@
 //! The algorithms, as pure programs.
 //!
-//! Each is a [`Strategy`](crate::Strategy) that can also [`Project`](crate::Project). They compute in `f64`, in one
+//! Each is a [`Strategy`] that can also [`Project`](crate::Project). They compute in `f64`, in one
 //! fixed order of operations, so that every process and every store that shares a key comes to the same bits.
 //!
 //! | strategy | bound | state |
@@ -28,6 +28,7 @@ pub mod token_bucket;
 
 use crate::decision::MAX_SAFE;
 use crate::error::Error;
+use crate::program::Strategy;
 
 /// [`MAX_SAFE`] as a float, which holds it exactly.
 #[allow(clippy::cast_precision_loss)] // 2^53 - 1 is exact
@@ -54,6 +55,17 @@ pub(crate) const MAX: f64 = MAX_SAFE as f64;
 pub fn validate_cost(cost: f64) -> Result<f64, Error> {
     // NaN fails both comparisons.
     if cost > 0.0 && cost <= MAX { Ok(cost) } else { Err(bad_cost(cost)) }
+}
+
+/// As [`validate_cost`], of a cost that nobody steps: one that a check by `S` would refuse as a fraction is refused.
+pub(crate) fn validate_forecast<S: Strategy>(cost: f64) -> Result<f64, Error> {
+    let cost = validate_cost(cost)?;
+    if S::WHOLE_UNITS && floor_f64(cost) != cost { Err(fractional(cost)) } else { Ok(cost) }
+}
+
+#[cold]
+fn fractional(cost: f64) -> Error {
+    Error::invalid_argument(format!("cost is {cost}: must be a whole number from 1 to {MAX} for this limit"))
 }
 
 #[cold]

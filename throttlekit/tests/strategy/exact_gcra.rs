@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use throttlekit::sketch::Screened;
 use throttlekit::strategy::exact_gcra::ExactTat;
-use throttlekit::{ExactGcra, Project, State, Strategy};
+use throttlekit::{DynLimiter, ExactGcra, Limiter, Project, State, Strategy};
 
 use crate::support::N;
 use crate::support::key::{A, D, Key, refused};
@@ -63,6 +64,22 @@ fn peek_and_forecast_tell_what_comes() {
         .peeks(N + 333.0, D.rem(0).retry(1))
         .peeks(N + 334.0, A.rem(1))
         .forecasts(N + 334.0, 1.0, 1, N + 667.0, N + 1_000.0);
+}
+
+#[test]
+fn a_forecast_refuses_what_a_check_does() {
+    let limiters: [Box<dyn DynLimiter>; 2] =
+        [Box::new(Limiter::new(exact(3, 1_000, 3))), Box::new(Screened::builder(exact(3, 1_000, 3)).build().unwrap())];
+    for limiter in limiters {
+        for cost in [0.0, 0.5, 1.5, f64::NAN] {
+            let check = limiter.check("k", cost).now().unwrap().unwrap_err();
+            let forecast = limiter.forecast("k", cost).now().unwrap().unwrap_err();
+            assert_eq!((check.code(), forecast.code()), ("invalid_argument", "invalid_argument"), "{cost}");
+        }
+        assert_eq!(limiter.forecast("k", 3.0).now().unwrap().unwrap().spendable_now, 1);
+    }
+    let error = Limiter::new(exact(3, 1_000, 3)).forecast("k", 0.5).unwrap_err().to_string();
+    assert_eq!(error, "cost is 0.5: must be a whole number from 1 to 9007199254740991 for this limit");
 }
 
 #[test]
