@@ -91,6 +91,11 @@ impl Outage {
         turns
     }
 
+    /// Whether the outage of this [number](Self::turn) goes on.
+    pub(super) fn is_in(&self, turn: u64) -> bool {
+        self.0.turns.load(Ordering::Acquire) == turn
+    }
+
     /// Tells `stand_in` when an outage is over.
     pub(super) fn add(&self, stand_in: Weak<dyn StandIn>) {
         let mut stand_ins = self.stand_ins();

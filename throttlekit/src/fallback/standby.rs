@@ -34,8 +34,9 @@ impl<L: Admit + ?Sized> Standby<L> {
 
     /// The limit of this outage; that one begins if there is none.
     pub(crate) fn current(&self) -> Result<Arc<L>, Error> {
-        let turn = self.outage.turn();
         let mut held = self.held();
+        // Not before the lock: by the time that one has it, another outage may have begun, and have its limit.
+        let turn = self.outage.turn();
         if let Some((_, limit)) = held.as_ref().filter(|(of, _)| *of == turn) {
             return Ok(Arc::clone(limit));
         }
@@ -52,7 +53,11 @@ impl<L: Admit + ?Sized> Standby<L> {
 
 impl<L: Admit + ?Sized> StandIn for Standby<L> {
     fn stand_down(&self) {
-        let limit = self.held().take();
+        let mut held = self.held();
+        // Whoever ended an outage may come so late that another one has begun, and has its limit.
+        let over = held.as_ref().is_some_and(|(of, _)| !self.outage.is_in(*of));
+        let limit = if over { held.take() } else { None };
+        drop(held);
         // After the lock: to give much memory back takes a while.
         drop(limit);
     }

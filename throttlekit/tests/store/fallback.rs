@@ -1,7 +1,7 @@
 //! A limit in memory that stands in while the store is out: when it begins, what it grants, and when it ends.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Barrier, Weak};
 
 use proptest::prelude::*;
 use throttlekit::store::Remote;
@@ -205,6 +205,46 @@ fn limiters_over_one_store_share_its_outage() {
     store.set(Mood::Down);
     assert!(answer(one.check("k", 1.0)).unwrap().allowed, "another outage, although this one saw no success");
     assert_eq!(outage.count(), 2);
+}
+
+/// The thread that ends an outage is held up by one limit while the next outage begins.
+#[test]
+fn the_late_end_of_one_outage_leaves_the_limits_of_the_next_alone() {
+    let outage = Outage::new();
+    let limiter = |make: Box<dyn Fn() + Send + Sync>| {
+        let shared = Limiter::builder(window(5.0)).keyspace(Remote::new(support::DownStore)).build();
+        Fallback::new(shared, &outage, move || {
+            make();
+            Ok(Arc::new(Limiter::builder(window(1.0)).clock(ManualClock::new(0.0)).build()))
+        })
+    };
+    let (entered, leave) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let slow = limiter(Box::new({
+        let (entered, leave) = (entered.clone(), leave.clone());
+        move || {
+            entered.wait();
+            leave.wait();
+        }
+    }));
+    let made = Arc::new(AtomicU64::new(0));
+    let other = limiter(Box::new({
+        let made = made.clone();
+        move || {
+            made.fetch_add(1, Ordering::SeqCst);
+        }
+    }));
+    std::thread::scope(|scope| {
+        scope.spawn(|| answer(slow.check("k", 1.0)).unwrap());
+        entered.wait();
+        scope.spawn(|| outage.end());
+        while outage.is_on() {
+            std::thread::yield_now();
+        }
+        assert!(answer(other.check("k", 1.0)).unwrap().allowed);
+        leave.wait();
+    });
+    assert!(!answer(other.check("k", 1.0)).unwrap().allowed);
+    assert_eq!((made.load(Ordering::SeqCst), outage.count()), (1, 2));
 }
 
 #[test]
