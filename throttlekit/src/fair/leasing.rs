@@ -74,7 +74,8 @@ impl<C: Clock> Shared<C> {
                 let (_, used) = state.tenants.of(number);
                 return Attempt::Decided(refused(refusal, used, now_ms));
             }
-            if let Some(lease) = &state.flight {
+            // One that is over and still here panicked.
+            if let Some(lease) = state.flight.as_ref().filter(|lease| !lease.is_done()) {
                 return Attempt::Wait(Arc::clone(lease));
             }
             if state.early.is_some() {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::flight::Waiting;
 use super::holding::{Landed, Lease};
+use crate::observe::contained;
 use crate::run::BoxFuture;
 use crate::runtime::{Runtime, TaskHandle};
 
@@ -95,8 +96,7 @@ impl Future for Worker {
         if !same {
             this.waker = Some(cx.waker().clone());
         }
-        this.running
-            .retain_mut(|waiting| (same && !waiting.flight().is_rung()) || Pin::new(waiting).poll(cx).is_pending());
+        this.running.retain_mut(|waiting| (same && !waiting.flight().is_rung()) || goes_on(waiting, cx));
         loop {
             let (Some(background), Some(owner)) = (this.background.upgrade(), this.owner.upgrade()) else {
                 return Poll::Ready(());
@@ -117,10 +117,15 @@ impl Future for Worker {
             }
             for flight in flights {
                 let mut waiting = flight.wait();
-                if Pin::new(&mut waiting).poll(cx).is_pending() {
+                if goes_on(&mut waiting, cx) {
                     this.running.push(waiting);
                 }
             }
         }
     }
+}
+
+/// Polls a flight; whether it goes on. A panic ends it, and not the task, which others need.
+fn goes_on(waiting: &mut Waiting<Landed>, cx: &mut Context<'_>) -> bool {
+    contained(|| Pin::new(waiting).poll(cx).is_pending()).unwrap_or(false)
 }

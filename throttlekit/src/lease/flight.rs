@@ -41,7 +41,8 @@ impl<T: Copy + Send + 'static> Flight<T> {
         self.id
     }
 
-    pub(super) fn is_done(&self) -> bool {
+    #[inline]
+    pub(crate) fn is_done(&self) -> bool {
         self.done.load(Ordering::Acquire)
     }
 

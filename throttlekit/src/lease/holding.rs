@@ -160,12 +160,12 @@ impl Holding {
             let remaining = if terms.form == GrantForm::Whole { denial.remaining } else { floor_units(self.credits) };
             return Verdict::Decided(Decision { allowed: false, remaining, ..denial }, None);
         }
-        if let Some(flight) = &self.demanded {
+        if let Some(flight) = under_way(self.demanded.as_ref()) {
             return Verdict::Wait(Arc::clone(flight));
         }
         // One that was asked for in a window that is over by now would come late.
         let over = terms.coupled && self.newest.and_then(|newest| newest.ends_ns).is_some_and(|end| now_ns >= end);
-        if let Some(flight) = self.refill.as_ref().filter(|_| !over) {
+        if let Some(flight) = under_way(self.refill.as_ref()).filter(|_| !over) {
             return Verdict::Wait(Arc::clone(flight));
         }
         #[allow(clippy::cast_precision_loss)] // only whether it is far below the cost
@@ -183,8 +183,7 @@ impl Holding {
     pub(super) fn refill_due(&self, terms: &Terms, now_ns: u64) -> bool {
         terms.low_water > 0.0
             && self.credits <= terms.low_water
-            && self.refill.is_none()
-            && self.demanded.is_none()
+            && !self.has_flights()
             && self.exhausted.is_none_or(|known| now_ns >= known.until_ns)
     }
 
@@ -303,10 +302,12 @@ impl Holding {
     }
 
     /// The leases on their way.
+    #[inline]
     pub(super) fn flights(&self) -> impl Iterator<Item = &Arc<Lease>> {
-        self.demanded.iter().chain(&self.refill)
+        under_way(self.demanded.as_ref()).into_iter().chain(under_way(self.refill.as_ref()))
     }
 
+    #[inline]
     pub(super) fn has_flights(&self) -> bool {
         self.flights().next().is_some()
     }
@@ -381,6 +382,12 @@ impl Holding {
             retry_after_ms: (known.until_ns - now_ns).div_ceil(NANOS_PER_MS),
         })
     }
+}
+
+/// A lease, unless it is over. One that is over and still here panicked before it could land.
+#[inline]
+fn under_way(lease: Option<&Arc<Lease>>) -> Option<&Arc<Lease>> {
+    lease.filter(|lease| !lease.is_done())
 }
 
 impl Entry for Holding {

@@ -3,6 +3,7 @@
 
 mod escrow;
 mod max_min;
+mod panics;
 mod share;
 #[path = "../support/mod.rs"]
 mod support;

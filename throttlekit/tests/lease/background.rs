@@ -131,3 +131,17 @@ fn a_task_gives_back_what_makes_room() {
     runtime.poll();
     assert_eq!(debited(&store, 0.0), 1);
 }
+
+#[test]
+fn a_task_outlives_a_store_that_panics() {
+    let (store, runtime) = (Held::new(), ByHand::default());
+    let node = node(&store, &runtime.clock, |it| it.low_water(4.0).runtime(runtime.clone()));
+    done(node.check_cost("k", 5.0)).unwrap();
+    store.panic_once();
+    assert_eq!(node.try_check("k", 1.0).unwrap().unwrap().remaining, 4);
+    runtime.poll();
+    assert_eq!((store.calls(), runtime.running()), (2, 1));
+    assert_eq!(node.run_check("k", 1.0).now().ok().unwrap().unwrap().remaining, 3);
+    runtime.poll();
+    assert_eq!(node.try_check("k", 1.0).unwrap().unwrap().remaining, 12);
+}

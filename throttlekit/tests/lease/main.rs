@@ -5,6 +5,7 @@ mod background;
 mod bounds;
 mod flights;
 mod grants;
+mod panics;
 mod sizing;
 mod spender;
 #[path = "../support/mod.rs"]

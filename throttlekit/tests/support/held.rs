@@ -27,6 +27,8 @@ struct Line {
 struct Lines {
     holds: bool,
     down: bool,
+    /// Whether the next answer panics.
+    panics: bool,
     /// The store's own clock; without one it steps at the time of the caller.
     clock: Option<ManualClock>,
     next: u64,
@@ -67,6 +69,11 @@ impl<S: State> Held<S> {
         self.line.state.lock().unwrap().down = down;
     }
 
+    /// The next answer panics instead. What it was asked is done.
+    pub(crate) fn panic_once(&self) {
+        self.line.state.lock().unwrap().panics = true;
+    }
+
     /// Lets the oldest answer that is held go; which one it was.
     pub(crate) fn release_oldest(&self) -> u64 {
         let oldest = self.held()[0];
@@ -100,15 +107,17 @@ impl<S: State> Held<S> {
 
     fn answer<T: Send + 'static>(&self, result: Result<T, Error>) -> Run<Result<T, Error>> {
         let mut lines = self.line.state.lock().unwrap();
+        let panics = std::mem::take(&mut lines.panics);
+        let answer = move || if panics { panic!("this store panics") } else { result };
         if !lines.holds {
             drop(lines);
-            return Run::wait(std::future::ready(result));
+            return Run::wait(async { answer() });
         }
         let call = lines.next;
         lines.next += 1;
         lines.held.insert(call, Wait::default());
         drop(lines);
-        let (line, mut result) = (Arc::clone(&self.line), Some(result));
+        let (line, mut answer) = (Arc::clone(&self.line), Some(answer));
         Run::wait(poll_fn(move |cx| {
             let mut lines = line.state.lock().unwrap();
             let wait = lines.held.get_mut(&call).expect("an answer is taken once");
@@ -117,7 +126,8 @@ impl<S: State> Held<S> {
                 return Poll::Pending;
             }
             lines.held.remove(&call);
-            Poll::Ready(result.take().expect("an answer is taken once"))
+            drop(lines);
+            Poll::Ready(answer.take().expect("an answer is taken once")())
         }))
     }
 
