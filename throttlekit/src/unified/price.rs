@@ -12,7 +12,8 @@ const MOST_KINDS: usize = 64;
 /// off by a rounding, `(v / c) * c > v`.
 const ROUNDING: f64 = 1e-9;
 
-/// A budget that is used up, for the solver, which wants it above 0.
+/// A budget that is used up, for the solver, which wants it above 0: this, and this share of a budget for a request that is
+/// below 1.
 const NEARLY_NOTHING: f64 = 1e-6;
 
 /// Decides by prices.
@@ -260,9 +261,9 @@ impl Resolving {
     fn solve(&mut self) {
         // The request that is being judged is still to be admitted.
         #[allow(clippy::cast_precision_loss)] // a horizon of 2^53 requests is never reached
-        let to_come = (self.horizon - self.seen + 1) as f64;
-        let each = |left: f64| (left / to_come).max(NEARLY_NOTHING);
-        let workload = self.sample.workload(each(self.left.0), each(self.left.1));
+        let (to_come, horizon) = ((self.horizon - self.seen + 1) as f64, self.horizon as f64);
+        let each = |left: f64, whole: f64| (left / to_come).max(NEARLY_NOTHING * (whole / horizon).min(1.0));
+        let workload = self.sample.workload(each(self.left.0, self.whole.0), each(self.left.1, self.whole.1));
         let Ok(plan) = workload.solve() else { return };
         self.prices = plan.prices;
         let credit = |cost, value| {

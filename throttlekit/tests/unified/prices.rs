@@ -96,6 +96,48 @@ fn the_unit_of_values_and_weights_does_not_matter() {
 }
 
 #[test]
+fn the_unit_of_costs_does_not_matter() {
+    // Dollars for a request of a million tokens, of which the budget covers half.
+    let plan = solve(&[(1e6, 0.05, 1.0)], 2.0, 500_000.0);
+    assert!((plan.prices.cost / 5e-8 - 1.0).abs() < 1e-9 && plan.prices.rate == 0.0, "{plan:?}");
+    assert!((plan.objective / 0.025 - 1.0).abs() < 1e-9);
+
+    for unit in [1e-9, 1e-6, 1e-3, 1.0, 1e3, 1e6, 1e9, 1e12] {
+        let kinds = [(100.0 * unit, 1.0, 0.5), (10_000.0 * unit, 50.0, 0.5), (0.0, 0.0, 1.0)];
+        let plan = solve(&kinds, 2.0, 50.0 * unit);
+        assert!((plan.prices.cost * unit / 0.01 - 1.0).abs() < 1e-9, "{unit}: {plan:?}");
+        assert_eq!(plan.admit_fractions, [1.0, 0.0, 0.0], "{unit}");
+
+        let plan = solve(&[(7.0 * unit, 0.3, 0.5), (90.0 * unit, 0.2, 0.5)], 2.0, 26.0 * unit);
+        let [all, half] = plan.admit_fractions[..] else { panic!("two kinds") };
+        assert!(all == 1.0 && (half - 0.5).abs() < 1e-9, "{unit}: {plan:?}");
+
+        let slots = Workload::new(2_000.0, 1e9).slots(20_000.0 * unit).kind_holding(100.0, 10.0, 1_800.0, 15.0 * unit);
+        let plan = slots.kind_holding(100.0, 10.0, 200.0, 200.0 * unit).solve().unwrap();
+        assert!((plan.prices.concurrency.unwrap() * unit * 1.5 - 1.0).abs() < 1e-9, "{unit}: {plan:?}");
+        assert!((plan.admit_fractions[0] - 20.0 / 27.0).abs() < 1e-9 && plan.admit_fractions[1] == 0.0);
+    }
+}
+
+#[test]
+fn a_kind_that_is_worth_next_to_nothing_does_not_hide_the_others() {
+    let kinds = [(1.0, 1.0, 1.0), (2.0, 3.0, 1.0), (1e6, 1e-300, 1.0), (1e6, 1e-6, 1.0)];
+    let plan = solve(&kinds, 10.0, 2.5);
+    assert!((plan.objective - 3.5).abs() < 1e-6, "{plan:?}");
+}
+
+#[test]
+fn large_values_are_worth_their_bid() {
+    for value in (0..2_000).map(|more| 1e9 + f64::from(more)) {
+        let plan = solve(&[(7.0, value, 2.0), (3.0, 1.0, 1.0)], 100.0, 7.0);
+        assert!((plan.admit_fractions[0] - 0.5).abs() < 1e-9 && plan.admit_fractions[1] == 0.0, "{value}: {plan:?}");
+        assert!((plan.objective / value - 1.0).abs() < 1e-9);
+    }
+    // Small ones beside them keep their worth.
+    assert_eq!(solve(&[(1.0, 1e9, 1.0), (1.0, 0.5, 1.0)], 10.0, 10.0).admit_fractions, [1.0, 1.0]);
+}
+
+#[test]
 fn bad_workloads_are_refused() {
     let good = || Workload::new(1.0, 1.0).kind(1.0, 1.0, 1.0);
     let option = |workload: Workload| workload.solve().unwrap_err().option();
@@ -305,4 +347,15 @@ fn solving_again_spends_what_is_left() {
     }
     let admitted = |unified| (0..1_000).filter(|_| allows(unified, 10_000.0, 50.0)).count();
     assert_eq!((admitted(&fixed), admitted(&again)), (0, 5));
+}
+
+/// Whatever the unit of cost is, as much passes as the budget covers.
+#[test]
+fn solving_again_admits_what_the_budget_covers() {
+    for unit in [1e-6, 1.0, 1e6] {
+        let workload = workload(&[(unit, 0.05, 1.0)], 2.0, 0.5 * unit);
+        let again = over(1e9, |builder| builder.resolving_workload(workload, 50, 1_000)).unwrap();
+        let admitted = (0..1_000).filter(|_| allows(&again, unit, 0.05)).count();
+        assert!((499..=501).contains(&admitted), "{admitted} of requests that cost {unit}");
+    }
 }

@@ -9,8 +9,12 @@ use crate::error::BuildError;
 const EPS: f64 = 1e-9;
 /// Values, and sums of values, that differ by less are the same.
 const TOL: f64 = 1e-7;
-/// Below this, values or weights are scaled up: the two tolerances are absolute.
+/// Below this, values, weights or amounts are scaled up: the two tolerances are absolute.
 const SMALL: f64 = 1e-2;
+/// Above this, values are scaled down to it: the rounding of larger ones comes near the tolerance.
+const LARGE: f64 = 1e6;
+/// Where a unit is worth less than this, amounts are scaled down: a price below the tolerance is none.
+const CHEAP: f64 = 1e-4;
 
 /// What one unit of each budget is worth.
 ///
@@ -159,25 +163,46 @@ impl Workload {
         self.validate()?;
         let most = self.kinds.iter().map(|kind| kind.value).fold(0.0, f64::max);
         let weight = self.weight();
-        let value_scale = if most > 0.0 && most < SMALL { most } else { 1.0 };
+        let value_scale = match most {
+            _ if most > LARGE => most / LARGE,
+            _ if most > 0.0 && most < SMALL => most,
+            _ => 1.0,
+        };
         let weight_scale = if weight > 0.0 && weight < SMALL { weight } else { 1.0 };
-        if value_scale == 1.0 && weight_scale == 1.0 {
+        let cost_scale = self.amount_scale(value_scale, |kind| kind.cost);
+        let hold_scale = self.amount_scale(value_scale, Kind::hold);
+        if [value_scale, weight_scale, cost_scale, hold_scale] == [1.0; 4] {
             return Ok(self.solve_as_it_is());
         }
         let mut scaled = self.clone();
         for kind in &mut scaled.kinds {
             kind.value /= value_scale;
             kind.weight /= weight_scale;
+            kind.cost /= cost_scale;
+            kind.hold = kind.hold.map(|hold| hold / hold_scale);
         }
         scaled.rate_budget /= weight_scale;
-        scaled.cost_budget /= weight_scale;
-        scaled.slot_budget = scaled.slot_budget.map(|budget| budget / weight_scale);
+        scaled.cost_budget /= weight_scale * cost_scale;
+        scaled.slot_budget = scaled.slot_budget.map(|budget| budget / (weight_scale * hold_scale));
         let mut plan = scaled.solve_as_it_is();
         plan.prices.rate *= value_scale;
-        plan.prices.cost *= value_scale;
-        plan.prices.concurrency = plan.prices.concurrency.map(|price| price * value_scale);
+        plan.prices.cost *= value_scale / cost_scale;
+        plan.prices.concurrency = plan.prices.concurrency.map(|price| price * (value_scale / hold_scale));
         plan.objective *= value_scale * weight_scale;
         Ok(plan)
+    }
+
+    /// What to divide an amount of the kinds by, so that neither it nor the price of its unit is lost in the tolerances.
+    fn amount_scale(&self, value_scale: f64, amount: impl Fn(&Kind) -> f64) -> f64 {
+        let most = self.kinds.iter().map(&amount).fold(0.0, f64::max);
+        if most > 0.0 && most < SMALL {
+            return most;
+        }
+        let worth = |kind: &Kind| kind.value / value_scale;
+        let priced = self.kinds.iter().filter(|kind| amount(kind) > 0.0 && worth(kind) > TOL);
+        let least = priced.map(|kind| worth(kind) / amount(kind)).fold(CHEAP, f64::min);
+        // The largest stays at least 1, so that one kind that is worth next to nothing does not take the others out of range.
+        (CHEAP / least).min(most).max(1.0)
     }
 
     fn solve_as_it_is(&self) -> Plan {
