@@ -170,11 +170,31 @@ fn uncounted(limiter: &LimiterSpec, units: f64) -> Option<&'static str> {
     }
 }
 
-/// Whether units are fewer than the state of a limiter can tell, also of a key that is at its limit.
+/// Whether units are fewer than a limiter can tell, of a key that has as much as it can have, or at its limit.
 fn vanishes(limiter: &LimiterSpec, units: f64) -> bool {
     let leased = matches!(&limiter.kind, LimiterKind::TwoTier(tiers) if tiers.mode == Mode::Leased);
+    let ceiling = match (&limiter.kind, limiter.strategy) {
+        (LimiterKind::FairEscrow(fair), _) => fair.limit,
+        (_, Some(StrategySpec::Gcra { burst, .. })) => burst,
+        (_, Some(StrategySpec::TokenBucket { capacity, .. })) => capacity,
+        // Plain it counts the next whole number.
+        (_, Some(StrategySpec::SlidingWindowLog { .. })) if !leased => return false,
+        (
+            _,
+            Some(
+                StrategySpec::FixedWindow { limit, .. }
+                | StrategySpec::SlidingWindow { limit, .. }
+                | StrategySpec::SlidingWindowLog { limit, .. }
+                | StrategySpec::Quota { limit, .. },
+            ),
+        ) => limit,
+        (_, None) => return false,
+    };
+    if ceiling - units >= ceiling {
+        return true;
+    }
     match limiter.strategy.as_ref().map(build_strategy) {
-        // A lease is of a unit at least, and what is spent of it is counted in process.
+        // Its state is an instant, of which a lease takes a whole unit at least.
         Some(Ok(AnyStrategy::Gcra(gcra))) if !leased => {
             matches!(gcra.step(None, TODAY_MS + gcra.ttl_ms(), &units), Step::Fail(_))
         }

@@ -96,8 +96,8 @@ impl<C: Clock> FairEscrow<C> {
     ///
     /// # Errors
     ///
-    /// `invalid_argument` if the tenant's name is empty, or cost or weight is not finite or not above 0;
-    /// `throttlekit_error` with a pool, which [`run_check`](Self::run_check) may have to wait for.
+    /// `invalid_argument` if the tenant's name is empty, cost or weight is not finite or not above 0, or the cost is lost to
+    /// rounding; `throttlekit_error` with a pool, which [`run_check`](Self::run_check) may have to wait for.
     pub fn check_cost(&self, tenant: &str, cost: f64) -> Result<Decision, Error> {
         if self.shared.pool.is_some() {
             return Err(Error::unsupported("a fair escrow with a pool may have to wait: use `run_check`"));

@@ -40,6 +40,12 @@ pub(super) enum Attempt {
     Wait(Lease),
 }
 
+impl From<Result<Decision, Error>> for Attempt {
+    fn from(result: Result<Decision, Error>) -> Self {
+        result.map_or_else(Self::Failed, Self::Decided)
+    }
+}
+
 impl<C: Clock> Shared<C> {
     pub(super) fn attempt(this: &Arc<Self>, watch: &Watch, wish: Wish<'_>) -> Attempt {
         let now_ms = this.clock.now_ms();
@@ -62,12 +68,12 @@ impl<C: Clock> Shared<C> {
         }
         let number = state.tenants.enter(wish.tenant, wish.weight);
         let Some(leasing) = &this.pool else {
-            return Attempt::Decided(this.decide(state, number, wish.cost, now_ms));
+            return this.decide(state, number, wish.cost, now_ms).into();
         };
         loop {
             let rest = state.effective - state.tenants.sums().used;
             if rest >= wish.cost || state.effective >= this.limit {
-                return Attempt::Decided(this.decide(state, number, wish.cost, now_ms));
+                return this.decide(state, number, wish.cost, now_ms).into();
             }
             let units = (wish.cost - rest).max(leasing.quantum);
             if let Some((_, refusal)) = state.refused.filter(|(least, _)| *least <= units) {

@@ -3,8 +3,9 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::decision::{Decision, ceil_ms, ceil_wait, floor_units};
+use crate::error::Error;
 use crate::observe::Begun;
-use crate::strategy::floor_f64;
+use crate::strategy::{counted, floor_f64};
 
 use super::leasing::{Lease, Leasing};
 use super::share::tenants_end;
@@ -83,7 +84,11 @@ impl<C> Shared<C> {
     }
 
     /// Decides by what there is to share.
-    pub(super) fn decide(&self, state: &mut State, number: u64, cost: f64, now_ms: f64) -> Decision {
+    ///
+    /// # Errors
+    ///
+    /// `invalid_argument` if the cost is lost to rounding.
+    pub(super) fn decide(&self, state: &mut State, number: u64, cost: f64, now_ms: f64) -> Result<Decision, Error> {
         let sums = state.tenants.sums();
         let (weight, used) = state.tenants.of(number);
         let guaranteed = |weight: f64| floor_f64((weight * state.effective) / sums.weight);
@@ -98,7 +103,7 @@ impl<C> Shared<C> {
             retry_after_ms: ceil_wait(tenants_end(reset_at_ms) - now_ms).max(1),
         };
         if cost > rest {
-            return denied(own.max(used), own - used);
+            return Ok(denied(own.max(used), own - used));
         }
         let mut ceiling = own;
         if used + cost > own {
@@ -106,11 +111,13 @@ impl<C> Shared<C> {
             let lendable = (rest - owed.sum::<f64>()).max(0.0);
             ceiling += (used + cost - own).min(cost).min(lendable).min(rest);
             if used + cost > ceiling {
-                return denied(ceiling, ceiling - used);
+                return Ok(denied(ceiling, ceiling - used));
             }
         }
+        counted(sums.used, sums.used + cost, cost)?;
+        let used = counted(used, used + cost, cost)?;
         state.tenants.take(number, cost);
-        let remaining = floor_units(ceiling - (used + cost));
-        Decision { allowed: true, limit: floor_units(ceiling), remaining, reset_at_ms, retry_after_ms: 0 }
+        let remaining = floor_units(ceiling - used);
+        Ok(Decision { allowed: true, limit: floor_units(ceiling), remaining, reset_at_ms, retry_after_ms: 0 })
     }
 }

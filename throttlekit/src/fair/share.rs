@@ -8,7 +8,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::decision::{Decision, ceil_ms, ceil_wait, floor_units};
 use crate::error::{BuildError, Error};
 use crate::run::Run;
-use crate::strategy::{floor_f64, validate_cost};
+use crate::strategy::{counted, floor_f64, validate_cost};
 
 use super::tenants::Tenants;
 use super::terms::{Names, Terms, terms_setters};
@@ -62,11 +62,11 @@ impl<C: Clock> FairShare<C> {
     ///
     /// # Errors
     ///
-    /// `invalid_argument` if cost or weight is not finite or not above 0.
+    /// `invalid_argument` if cost or weight is not finite or not above 0, or the cost is lost to rounding.
     pub fn check_cost(&self, tenant: &str, cost: f64) -> Result<Decision, Error> {
         let cost = validate_cost(cost)?;
         let weight = self.weights.of(tenant)?;
-        Ok(self.decide(tenant, cost, weight))
+        self.decide(tenant, cost, weight)
     }
 
     /// Takes `cost` units for `tenant`, which from now on has this weight.
@@ -75,10 +75,10 @@ impl<C: Clock> FairShare<C> {
     ///
     /// As [`check_cost`](Self::check_cost).
     pub fn check_weighted(&self, tenant: &str, cost: f64, weight: f64) -> Result<Decision, Error> {
-        Ok(self.decide(tenant, validate_cost(cost)?, validate(weight)?))
+        self.decide(tenant, validate_cost(cost)?, validate(weight)?)
     }
 
-    fn decide(&self, tenant: &str, cost: f64, weight: f64) -> Decision {
+    fn decide(&self, tenant: &str, cost: f64, weight: f64) -> Result<Decision, Error> {
         let now_ms = self.clock.now_ms();
         let mut tenants = self.open();
         tenants.roll(now_ms, self.window_ms);
@@ -91,18 +91,20 @@ impl<C: Clock> FairShare<C> {
             retry_after_ms: ceil_wait(tenants_end(reset_at_ms) - now_ms).max(1),
         };
         if !tenants.contains(tenant) && tenants.len() >= self.max_tenants {
-            return denied(0.0, 0.0);
+            return Ok(denied(0.0, 0.0));
         }
         let number = tenants.enter(tenant, weight);
         let sums = tenants.sums();
         let (weight, used) = tenants.of(number);
         let cap = floor_f64((weight * self.limit) / sums.weight).max(1.0);
         if sums.used + cost > self.limit || used + cost > cap {
-            return denied(cap, used);
+            return Ok(denied(cap, used));
         }
+        counted(sums.used, sums.used + cost, cost)?;
+        let used = counted(used, used + cost, cost)?;
         tenants.take(number, cost);
-        let remaining = floor_units(cap - (used + cost));
-        Decision { allowed: true, limit: floor_units(cap), remaining, reset_at_ms, retry_after_ms: 0 }
+        let remaining = floor_units(cap - used);
+        Ok(Decision { allowed: true, limit: floor_units(cap), remaining, reset_at_ms, retry_after_ms: 0 })
     }
 
     /// Forgets a tenant and gives back what it used.

@@ -11,8 +11,9 @@ use super::flight::Flight;
 use super::grant::{GrantForm, Granted, Wanted};
 use super::sizing::Sizer;
 use crate::decision::{Decision, ceil_ms, floor_units};
+use crate::error::Error;
 use crate::program::Refund;
-use crate::strategy::floor_f64;
+use crate::strategy::{counted, floor_f64};
 
 /// Makes a sizer for each key.
 pub(super) type SizerFactory = Arc<dyn Fn() -> Box<dyn Sizer> + Send + Sync>;
@@ -55,6 +56,8 @@ pub(super) enum Verdict {
     Wait(Arc<Lease>),
     /// No lease can ever serve it: the store decides it as it is.
     Direct,
+    /// It cannot be counted.
+    Failed(Error),
 }
 
 /// What is held for one key.
@@ -119,9 +122,11 @@ impl Holding {
         self.used_ns = now_ns;
         self.roll(now_ns);
         self.discard(terms, now_ns);
-        if self.credits >= cost {
+        let left = self.credits - cost;
+        // A cost that is lost beside what is held is refused elsewhere.
+        if left >= 0.0 && left < self.credits {
             self.count(cost);
-            self.credits -= cost;
+            self.credits = left;
             return Some(self.allowed(terms));
         }
         let denial = self.known_denial(terms, cost, now_ns)?;
@@ -149,7 +154,10 @@ impl Holding {
             self.count(cost);
         }
         if self.credits >= cost {
-            self.credits -= cost;
+            self.credits = match counted(self.credits, self.credits - cost, cost) {
+                Ok(left) => left,
+                Err(error) => return Verdict::Failed(error),
+            };
             let decision = self.allowed(terms);
             return Verdict::Decided(decision, self.refill_due(terms, now_ns).then(|| self.start_refill(terms, fly)));
         }

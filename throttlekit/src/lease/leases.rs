@@ -206,6 +206,7 @@ where
                     return (Ok(decision), round > 0);
                 }
                 Verdict::Direct => break,
+                Verdict::Failed(error) => return (Err(error), round > 0),
                 Verdict::Wait(flight) => flight,
             };
             let waiting = Deserting::new(leases, &flight);

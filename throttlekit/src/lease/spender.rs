@@ -4,7 +4,7 @@ use std::future::Future;
 
 use crate::decision::{Decision, ceil_ms, floor_units};
 use crate::error::Error;
-use crate::strategy::validate_cost;
+use crate::strategy::{counted, validate_cost};
 
 /// How often one call of [`LeaseSpender::spend_or_refresh`] asks for more, unless told otherwise.
 pub const MAX_ROUNDS: u32 = 1_024;
@@ -105,12 +105,12 @@ impl LeaseSpender {
     ///
     /// # Errors
     ///
-    /// `invalid_argument` if `cost` is not finite, not above 0 or above 2^53 - 1.
+    /// `invalid_argument` if `cost` is not finite, not above 0 or above 2^53 - 1, or lost to rounding beside the units.
     #[inline]
     pub fn spend(&mut self, now_ms: f64, cost: f64) -> Result<Option<Decision>, Error> {
         let cost = validate_cost(cost)?;
         self.discard(now_ms);
-        Ok(self.take(now_ms, cost))
+        self.take(now_ms, cost)
     }
 
     /// Takes `cost` units, and asks `reserve` for at least as many whenever they are not there; a denial of the server is
@@ -174,7 +174,7 @@ impl LeaseSpender {
         let cost = validate_cost(cost)?;
         self.discard(now_ms);
         for _ in 0..max_rounds {
-            if let Some(decision) = self.take(now_ms, cost) {
+            if let Some(decision) = self.take(now_ms, cost)? {
                 return Ok(decision);
             }
             match reserve(cost).await? {
@@ -185,23 +185,23 @@ impl LeaseSpender {
                 }
             }
         }
-        self.take(now_ms, cost).ok_or_else(|| {
+        self.take(now_ms, cost)?.ok_or_else(|| {
             Error::state_invalid(format!("the server did not grant {cost} units in {max_rounds} leases"))
         })
     }
 
     #[inline]
-    fn take(&mut self, now_ms: f64, cost: f64) -> Option<Decision> {
+    fn take(&mut self, now_ms: f64, cost: f64) -> Result<Option<Decision>, Error> {
         if self.credits < cost {
-            return None;
+            return Ok(None);
         }
-        self.credits -= cost;
-        Some(Decision {
+        self.credits = counted(self.credits, self.credits - cost, cost)?;
+        Ok(Some(Decision {
             allowed: true,
             limit: self.limit,
             remaining: floor_units(self.credits),
             reset_at_ms: ceil_ms(self.expires_at_ms.unwrap_or(now_ms + self.ttl_ms)),
             retry_after_ms: 0,
-        })
+        }))
     }
 }

@@ -79,6 +79,16 @@ pub(crate) fn vanishing(cost: f64) -> Error {
     Error::invalid_argument(format!("cost is {cost}: too small to be counted by this limit"))
 }
 
+/// What there is after a cost was counted, where there was `before`.
+///
+/// # Errors
+///
+/// `invalid_argument` if the cost is lost to rounding.
+#[inline]
+pub(crate) fn counted(before: f64, after: f64, cost: f64) -> Result<f64, Error> {
+    if after == before { Err(vanishing(cost)) } else { Ok(after) }
+}
+
 /// `floor(x)`. `f64::floor` is a library call on baseline targets, the conversions are not.
 #[inline]
 #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)] // in the range where every f64 has a fraction

@@ -108,6 +108,9 @@ fn of_a_rule(fields: &str) -> String {
   fine: { strategy: gcra, limit: 1000, period: 1s }
   long: { strategy: gcra, limit: 1000, period: 1s, burst: 5e12 }
   leased: { strategy: gcra, limit: 1000, period: 1s, twoTier: { batch: 2 } }
+  window: { strategy: fixedWindow, limit: 5, period: 1s }
+  log: { strategy: slidingWindowLog, limit: 5, period: 1s }
+  fair: { fairEscrow: { limit: 5, windowMs: 1000 } }
   bucket: { strategy: tokenBucket, capacity: 5, refillPerSec: 1 }";
     match Config::from_yaml(&format!("limiters:{limiters}\nhttp: {{ rules: [{{ path: /, {fields} }}] }}")) {
         Ok(_) => String::new(),
@@ -133,6 +136,10 @@ fn a_cost_is_one_that_the_limiter_counts() {
         ("policies: [fine, bucket], costs: { fine: 1e-9 }", "costs.fine", large("gcra \"fine\"", "1e-9")),
         // An arrival time that is further away is coarser.
         ("policy: long, cost: 0.0002", "cost", large("gcra \"long\"", "0.0002")),
+        ("policy: leased, cost: 1e-14", "cost", large("twoTier \"leased\"", "1e-14")),
+        ("policy: fair, cost: 1e-17", "cost", large("fairEscrow \"fair\"", "1e-17")),
+        ("policy: window, cost: 1e-17", "cost", large("fixedWindow \"window\"", "1e-17")),
+        ("policy: bucket, cost: 1e-300", "cost", large("tokenBucket \"bucket\"", "1e-300")),
         (
             "policy: bucket, plans: { from: { claim: plan }, table: { pro: { policy: exact, cost: 0.5 } } }",
             "plans.table.pro.cost",
@@ -147,7 +154,8 @@ fn a_cost_is_one_that_the_limiter_counts() {
         "policy: fine, cost: 0.001",
         "policy: fine, cost: 0.0002",
         "policy: leased, cost: 1e-6",
-        "policy: bucket, cost: 1e-300",
+        "policy: log, cost: 1e-300",
+        "policies: [fair, window], cost: 1e-15",
     ] {
         assert_eq!(of_a_rule(fields), "", "{fields}");
     }

@@ -128,3 +128,17 @@ fn what_the_server_denies_or_fails_is_the_answer() {
     }
     assert_eq!(spender.credits(), 0.0);
 }
+
+/// It would pass without end.
+#[test]
+fn a_cost_that_is_lost_beside_what_is_held_is_refused() {
+    let mut spender = LeaseSpender::new(10);
+    spender.apply(4.0, 1_000.0);
+    assert!(spender.spend(0.0, 1.0).unwrap().is_some());
+    for cost in [1e-17, 5e-324] {
+        let error = spender.spend(0.0, cost).unwrap_err();
+        assert_eq!(error.code(), "invalid_argument");
+        assert!(error.to_string().contains("too small to be counted"), "{error}");
+    }
+    assert_eq!(spender.credits(), 3.0);
+}

@@ -373,3 +373,19 @@ fn handles_are_shared_and_cross_threads() {
     let run: Result<_, Error> = done(other.check("k"));
     assert!(run.is_ok());
 }
+
+/// It would pass without end.
+#[test]
+fn a_cost_that_is_lost_beside_what_is_held_is_refused() {
+    for coupled in [true, false] {
+        let bed = bed(window(10.0, 1_000.0), |it| it.batch(4.0).window_coupled(coupled));
+        bed.allows(0.0, 1.0, 3, 1);
+        for cost in [1e-17, 5e-324] {
+            let error = done(bed.limiter.check_cost("k", cost)).unwrap_err();
+            assert_eq!(error.code(), "invalid_argument");
+            assert!(error.to_string().contains("too small to be counted"), "{error}");
+            assert_eq!(bed.limiter.try_check("k", cost).unwrap(), None, "nothing is decided without waiting");
+        }
+        bed.allows(0.0, 3.0, 0, 1);
+    }
+}
