@@ -21,7 +21,7 @@ use crate::program::{Program, Strategy};
 use crate::run::Run;
 use crate::store::memory::Table;
 use crate::store::{Keyspace, Mark, Moment, Remote};
-use crate::strategy::validate_cost;
+use crate::strategy::validate_units;
 
 /// Limits keys that many processes share, with as few trips to the store as the [`Mode`] allows.
 ///
@@ -135,7 +135,8 @@ where
     ///
     /// # Errors
     ///
-    /// `invalid_argument` if `cost` is not finite, not above 0 or above 2^53 - 1; otherwise as [`check`](Self::check).
+    /// `invalid_argument` if `cost` is not finite, not above 0 or above 2^53 - 1, lost to rounding beside what is counted, or
+    /// no whole number where the strategy [counts no others](Strategy::WHOLE_UNITS); otherwise as [`check`](Self::check).
     ///
     /// # Cancel safety
     ///
@@ -175,10 +176,11 @@ where
     ///
     /// # Errors
     ///
-    /// `invalid_argument` if `cost` is not finite, not above 0 or above 2^53 - 1.
+    /// `invalid_argument` if `cost` is not finite, not above 0 or above 2^53 - 1, or no whole number where the strategy counts
+    /// no others.
     #[inline]
     pub fn try_check(&self, key: &str, cost: f64) -> Result<Option<Decision>, Error> {
-        let cost = validate_cost(cost)?;
+        let cost = validate_units::<S>(cost)?;
         let begun = self.watch.begin();
         let decision = match &self.core.tier {
             Tier::Strict => None,
@@ -206,7 +208,7 @@ where
     #[inline]
     pub(super) fn run_ask(&self, ask: &Ask<'_>) -> Run<Result<Decision, Error>> {
         let Ask { key, cost, .. } = *ask;
-        let cost = match validate_cost(cost) {
+        let cost = match validate_units::<S>(cost) {
             Ok(cost) => cost,
             Err(error) => return Run::ready(Err(self.refuse(key, CallKind::Check, cost, error))),
         };
@@ -233,7 +235,7 @@ where
     ///
     /// As [`check_many`](Self::check_many).
     pub fn run_check_many(&self, keys: &[&str], cost: f64) -> Run<Result<Vec<Decision>, Error>> {
-        let cost = match validate_cost(cost) {
+        let cost = match validate_units::<S>(cost) {
             Ok(cost) => cost,
             Err(error) => return Run::ready(Err(self.refuse("", CallKind::CheckMany, cost, error))),
         };

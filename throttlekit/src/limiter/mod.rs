@@ -27,7 +27,7 @@ use crate::program::{Program, Project, Refund, Strategy, no_refunds};
 use crate::run::Run;
 use crate::store::memory::Table;
 use crate::store::{Keyspace, Mark, Moment, TableReport};
-use crate::strategy::{validate_cost, validate_forecast};
+use crate::strategy::{validate_cost, validate_units};
 
 /// The cost of a check that names none.
 const ONE: f64 = 1.0;
@@ -283,7 +283,7 @@ impl<S: Project, C: Clock, O: Observer> Limiter<S, Table<S::State>, C, O> {
     /// `invalid_argument` if `cost` is not finite, not above 0 or above 2^53 - 1, or no whole number where the strategy counts
     /// [no others](Strategy::WHOLE_UNITS).
     pub fn forecast(&self, key: &str, cost: f64) -> Result<Forecast, Error> {
-        let cost = validate_forecast::<S>(cost)?;
+        let cost = validate_units::<S>(cost)?;
         self.apply(key, &Ahead(self.strategy.clone()), &cost)
     }
 }
@@ -381,7 +381,7 @@ impl<S: Project, K: Keyspace<S::State>, C: Clock, O> Limiter<S, K, C, O> {
     ///
     /// `invalid_argument` for a bad cost; `store_unavailable` and `state_invalid` from the store.
     pub fn run_forecast(&self, key: &str, cost: f64) -> Run<Result<Forecast, Error>> {
-        match validate_forecast::<S>(cost) {
+        match validate_units::<S>(cost) {
             Ok(cost) => self.run_now(key, &Ahead(self.strategy.clone()), &cost),
             Err(error) => Run::ready(Err(error)),
         }

@@ -57,20 +57,22 @@ pub fn validate_cost(cost: f64) -> Result<f64, Error> {
     if cost > 0.0 && cost <= MAX { Ok(cost) } else { Err(bad_cost(cost)) }
 }
 
-/// As [`validate_cost`], of a cost that nobody steps: one that a check by `S` would refuse as a fraction is refused.
-pub(crate) fn validate_forecast<S: Strategy>(cost: f64) -> Result<f64, Error> {
+#[cold]
+fn bad_cost(cost: f64) -> Error {
+    Error::invalid_argument(format!("cost is {cost}: must be a finite number above 0 and at most {MAX}"))
+}
+
+/// As [`validate_cost`], of units that `S` does not step itself, as those of a forecast or of a lease: whole where it counts no
+/// others.
+#[inline]
+pub(crate) fn validate_units<S: Strategy>(cost: f64) -> Result<f64, Error> {
     let cost = validate_cost(cost)?;
     if S::WHOLE_UNITS && floor_f64(cost) != cost { Err(fractional(cost)) } else { Ok(cost) }
 }
 
 #[cold]
-fn fractional(cost: f64) -> Error {
+pub(crate) fn fractional(cost: f64) -> Error {
     Error::invalid_argument(format!("cost is {cost}: must be a whole number from 1 to {MAX} for this limit"))
-}
-
-#[cold]
-fn bad_cost(cost: f64) -> Error {
-    Error::invalid_argument(format!("cost is {cost}: must be a finite number above 0 and at most {MAX}"))
 }
 
 /// A cost that does not move what is counted would pass for free, without end.

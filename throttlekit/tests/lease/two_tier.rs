@@ -2,10 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
+use throttlekit::budget::Budget;
 use throttlekit::lease::{EoqOptions, GrantForm, Mode, TwoTier, TwoTierBuilder};
+use throttlekit::store::memory::Table;
 use throttlekit::{
     Admit, Ask, Decision, DynLimiter, Error, Event, ExactGcra, FixedWindow, Gcra, LeaseEvent, ManualClock, Meter,
-    Observer, TokenBucket,
+    Observer, Project, TokenBucket,
 };
 
 use crate::support::bed::{Builder, bed};
@@ -388,4 +390,33 @@ fn a_cost_that_is_lost_beside_what_is_held_is_refused() {
         }
         bed.allows(0.0, 3.0, 0, 1);
     }
+}
+
+/// A part of a unit that is left could not be given back.
+#[test]
+fn fractions_are_refused_where_units_are_whole() {
+    let exact = ExactGcra::builder().limit(100).period_ms(1_000).burst(10).build().unwrap();
+    let budget = Budget::builder().budget(10.0).window_ms(1_000.0).build().unwrap();
+    refuses_fractions(TwoTier::builder(exact));
+    refuses_fractions(budget.leased());
+}
+
+fn refuses_fractions<S: Project>(builder: TwoTierBuilder<S, Table<S::State>>) {
+    let limiter = builder.batch(4.0).clock(ManualClock::new(0.0)).build().unwrap();
+    let refused = || {
+        for error in [
+            done(limiter.check_cost("k", 1.5)).unwrap_err(),
+            limiter.try_check("k", 0.5).unwrap_err(),
+            done(limiter.check_many(&["k"], 4.5)).unwrap_err(),
+        ] {
+            assert_eq!(error.code(), "invalid_argument");
+            assert!(error.to_string().contains("must be a whole number"), "{error}");
+        }
+    };
+    // Cold and warm.
+    refused();
+    assert_eq!(done(limiter.check_cost("k", 1.0)).unwrap().remaining, 3);
+    refused();
+    done(limiter.close());
+    assert_eq!((limiter.stats().returned, done(limiter.check("k")).unwrap().remaining), (3.0, 8));
 }

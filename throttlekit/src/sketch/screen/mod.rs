@@ -25,7 +25,7 @@ use crate::observe::{CallKind, Observer};
 use crate::program::Step;
 use crate::store::memory::Table;
 use crate::store::{self, Moment};
-use crate::strategy::{ceil_f64, validate_cost, validate_forecast};
+use crate::strategy::{ceil_f64, validate_cost, validate_units};
 
 /// Limits each key by a strategy, and keeps a state only for keys that are used much.
 ///
@@ -217,7 +217,7 @@ impl<S: Carry, C: Clock, O: Observer> Screened<S, C, O> {
     /// `invalid_argument` if `cost` is not finite, not above 0 or above 2^53 - 1, or no whole number where the strategy counts
     /// [no others](crate::Strategy::WHOLE_UNITS).
     pub fn forecast(&self, key: &str, cost: f64) -> Result<Forecast, Error> {
-        self.core.forecast(key, validate_forecast::<S>(cost)?, self.clock.now_ms())
+        self.core.forecast(key, validate_units::<S>(cost)?, self.clock.now_ms())
     }
 
     /// The one path of a check, of the key and the cost of `ask`.

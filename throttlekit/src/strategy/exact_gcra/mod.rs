@@ -31,10 +31,10 @@
 use std::time::Duration;
 
 use crate::decision::{Decision, Forecast, MAX_SAFE};
-use crate::error::{BuildError, Error};
+use crate::error::BuildError;
 use crate::program::{Program, Project, Refund, State, Step, Strategy};
 use crate::store::memory::{AsPair, Pair};
-use crate::strategy::{MAX, floor_f64};
+use crate::strategy::{floor_f64, fractional};
 use crate::twin::{Twin, readable};
 
 /// `period * burst` may be up to here, so that any admitted backlog is a whole number that a double holds.
@@ -206,11 +206,6 @@ impl Program for ExactGcra {
         );
         Some(twin.leasing())
     }
-}
-
-#[cold]
-fn fractional(cost: f64) -> Error {
-    Error::invalid_argument(format!("cost is {cost}: must be a whole number from 1 to {MAX} where GCRA is exact"))
 }
 
 impl Strategy for ExactGcra {
