@@ -115,8 +115,8 @@
 //! ```
 //!
 //! `tokenBudget`, `fairEscrow` and `sketch` count in this process, whatever the store; a `screen` is for limiters in memory.
-//! Of those that take no units back (`twoTier`, `screen`, `sketch`, `fairEscrow`, leases, `slidingWindowLog`) a rule names at most
-//! one, or several that one place holds.
+//! Of those that take no units back (`slidingWindowLog`, also with `twoTier`, `screen`, `sketch`, `fairEscrow`) a rule names at
+//! most one, or several that one place holds.
 //!
 //! A `denyList` may be beside any of them, and has the fields of [`DenyListSpec`]. The size of a sketch is `epsilon` and `delta`,
 //! or `width` and `depth`; see [`SketchSize`].

@@ -217,12 +217,11 @@ fn shown(limiter: &LimiterSpec) -> String {
 
 /// Whether units that were taken from it can be given back.
 fn gives_back(limiter: &LimiterSpec) -> bool {
-    match (&limiter.kind, &limiter.strategy) {
-        (LimiterKind::Plain, Some(strategy)) => !matches!(strategy, StrategySpec::SlidingWindowLog { .. }),
-        (LimiterKind::Plain | LimiterKind::TokenBudget(_), _) => true,
-        (LimiterKind::FleetBudget(budget), _) => budget.leased.is_none(),
-        (LimiterKind::TwoTier(_) | LimiterKind::Screen(_) | LimiterKind::FairEscrow(_) | LimiterKind::Sketch(_), _) => {
-            false
+    match limiter.kind {
+        LimiterKind::Plain | LimiterKind::TwoTier(_) => {
+            !matches!(limiter.strategy, Some(StrategySpec::SlidingWindowLog { .. }))
         }
+        LimiterKind::TokenBudget(_) | LimiterKind::FleetBudget(_) => true,
+        LimiterKind::Screen(_) | LimiterKind::FairEscrow(_) | LimiterKind::Sketch(_) => false,
     }
 }

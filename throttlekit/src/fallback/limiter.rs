@@ -208,6 +208,10 @@ impl DynLimiter for Fallback {
         self.shared.give_back(key, refund)
     }
 
+    fn is_immediate(&self) -> bool {
+        self.shared.is_immediate()
+    }
+
     fn reset(&self, key: &str) -> Run<Result<(), Error>> {
         self.shared.reset(key)
     }

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::limiter::{Ahead, DynLimiter, Peek};
 use crate::multi::Dimension;
 use crate::observe::Observer;
-use crate::program::{Project, Strategy};
+use crate::program::{Project, Refund, Strategy};
 use crate::run::Run;
 use crate::store::{Keyspace, TableReport};
 use crate::strategy::validate_cost;
@@ -48,6 +48,14 @@ where
     #[inline]
     fn debit(&self, key: &str, units: f64) -> Run<Result<Decision, Error>> {
         self.run_check(key, units)
+    }
+
+    fn refund(&self, key: &str, units: f64) -> Run<Result<Decision, Error>> {
+        self.run_refund(key, Refund::new(units))
+    }
+
+    fn refund_of(&self, key: &str, refund: Refund) -> Run<Result<Decision, Error>> {
+        self.run_refund(key, refund)
     }
 }
 
@@ -104,6 +112,18 @@ where
             Ok(cost) => self.core.run(key, &Ahead(self.core.strategy.clone()), &cost),
             Err(error) => Run::ready(Err(error)),
         }
+    }
+
+    fn refunds(&self) -> bool {
+        S::REFUNDS
+    }
+
+    fn give_back(&self, key: &str, refund: Refund) -> Run<Result<Decision, Error>> {
+        self.run_refund(key, refund)
+    }
+
+    fn is_immediate(&self) -> bool {
+        K::IMMEDIATE
     }
 
     fn reset(&self, key: &str) -> Run<Result<(), Error>> {

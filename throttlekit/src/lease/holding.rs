@@ -65,6 +65,9 @@ pub(super) struct Holding {
     /// The key as the caller names it.
     pub(super) key: Arc<str>,
     credits: f64,
+    /// How many units may be held once some came back: coupled, those that were granted in this window; else what the
+    /// largest lease leaves at most.
+    most: f64,
     newest: Option<Newest>,
     exhausted: Option<Exhausted>,
     /// The lease that callers wait for.
@@ -107,6 +110,7 @@ impl Holding {
         Self {
             key,
             credits: 0.0,
+            most: 0.0,
             newest: None,
             exhausted: None,
             demanded: None,
@@ -243,7 +247,7 @@ impl Holding {
             (Some(known), Some(end)) if end > known => {
                 self.exhausted = None;
                 if terms.coupled {
-                    self.credits = 0.0;
+                    (self.credits, self.most) = (0.0, 0.0);
                 }
             }
             _ => {}
@@ -253,6 +257,7 @@ impl Holding {
             self.newest = Some(Newest { reset_at_ms, end_ms: granted.end_ms, ends_ns });
         }
         self.credits += granted.units;
+        self.most = if terms.coupled { self.most + granted.units } else { self.most.max(granted.units - 1.0) };
         if let Some(learning) = &mut self.learning {
             #[allow(clippy::cast_precision_loss)] // an instant that a clock shows
             let until_reset = || after(asked_ns, reset_at_ms as f64 - granted.now_ms);
@@ -295,6 +300,30 @@ impl Holding {
         }
     }
 
+    /// Takes back units that were taken from here and not used; how many of them are left for the store.
+    pub(super) fn take_back(&mut self, terms: &Terms, refund: &Refund, now_ns: u64) -> f64 {
+        self.discard(terms, now_ns);
+        let Some(Newest { reset_at_ms, ends_ns, .. }) = self.newest else { return refund.units };
+        if let Some(end) = ends_ns {
+            let of_window = refund.reset_at_ms.unwrap_or(reset_at_ms);
+            if of_window < reset_at_ms || (of_window == reset_at_ms && now_ns >= end) {
+                // They ended with it.
+                return 0.0;
+            }
+            if of_window > reset_at_ms {
+                return refund.units;
+            }
+        }
+        let kept = refund.units.min((self.most - self.credits).max(0.0));
+        self.credits += kept;
+        refund.units - kept
+    }
+
+    /// The store may have units again.
+    pub(super) fn ask_again(&mut self) {
+        self.exhausted = None;
+    }
+
     /// The units that can go back to the store, which are then no longer held.
     pub(super) fn unspent(&mut self, now_ns: u64) -> Option<Refund> {
         let units = std::mem::take(&mut self.credits);
@@ -329,7 +358,7 @@ impl Holding {
     #[inline]
     fn discard(&mut self, terms: &Terms, now_ns: u64) {
         if terms.coupled && self.newest.and_then(|newest| newest.ends_ns).is_some_and(|end| now_ns >= end) {
-            self.credits = 0.0;
+            (self.credits, self.most) = (0.0, 0.0);
         }
     }
 
@@ -364,7 +393,7 @@ impl Holding {
     }
 
     #[inline]
-    fn allowed(&self, terms: &Terms) -> Decision {
+    pub(super) fn allowed(&self, terms: &Terms) -> Decision {
         Decision {
             allowed: true,
             limit: terms.limit,

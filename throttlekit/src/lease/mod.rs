@@ -55,6 +55,7 @@ pub(crate) mod flight;
 mod grant;
 mod holding;
 mod leases;
+mod refund;
 mod sizing;
 mod spender;
 mod two_tier;

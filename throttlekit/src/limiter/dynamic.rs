@@ -8,7 +8,7 @@ use crate::admit::{Admit, Ask, Meter};
 use crate::clock::Clock;
 use crate::decision::{Decision, Forecast};
 use crate::error::Error;
-use crate::multi::Dimension;
+use crate::multi::{Dimension, Site};
 use crate::observe::Observer;
 use crate::program::{Project, Refund, no_refunds};
 use crate::run::Run;
@@ -97,6 +97,12 @@ pub trait DynLimiter: Admit + Meter {
     fn give_back(&self, key: &str, refund: Refund) -> Run<Result<Decision, Error>> {
         let _ = (key, refund);
         Run::ready(Err(no_refunds(self.strategy_name())))
+    }
+
+    /// Whether every answer is there at once: no store is ever asked. By default that is so unless its
+    /// [dimension](Self::dimension) is on one.
+    fn is_immediate(&self) -> bool {
+        !matches!(self.dimension().map(|dimension| dimension.0), Ok(Site::Stored(_)))
     }
 
     /// Forgets `key`.

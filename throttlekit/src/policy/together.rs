@@ -105,13 +105,14 @@ struct Part {
     admit: Arc<dyn Admit>,
     /// With their places among the limiters of the rule.
     members: Box<[(usize, Charged)]>,
+    /// Whether a store may have to be asked.
     stored: bool,
 }
 
 impl Part {
     fn alone(member: (usize, Charged)) -> Self {
         let limiter = &member.1.limiter;
-        let stored = matches!(limiter.dimension().map(|dimension| dimension.0), Ok(Site::Stored(_)));
+        let stored = !limiter.is_immediate();
         Self { admit: Arc::new(Arc::clone(limiter)), members: [member].into(), stored }
     }
 
@@ -127,7 +128,8 @@ impl Part {
     }
 
     /// When it is asked. What this process gives back at once and without fail comes first, then what a store gives back
-    /// where it can; what nobody gives back comes last, since nothing after it can refuse.
+    /// where it can, of which leases, that rarely ask it, are in front; what nobody gives back comes last, since nothing after
+    /// it can refuse.
     fn rank(&self) -> u8 {
         if self.irrevocable().is_some() { 2 } else { u8::from(self.stored) }
     }

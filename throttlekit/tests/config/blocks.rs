@@ -363,6 +363,7 @@ const LIMITERS: &str = "  api: { strategy: gcra, limit: 5, period: 1s }
   logs: { strategy: slidingWindowLog, limit: 9, period: 1m }
   slots: { concurrency: {} }
   tiers: { strategy: gcra, limit: 5, period: 1s, twoTier: { mode: strict } }
+  tierLog: { strategy: slidingWindowLog, limit: 5, period: 1s, twoTier: { batch: 2 } }
   tokens: { tokenBudget: { budget: 5, windowMs: 1 } }
   fleet: { fleetBudget: { budget: 5, windowMs: 1 } }
   leased: { fleetBudget: { budget: 5, windowMs: 1, leased: { batch: 2 } } }
@@ -376,7 +377,7 @@ fn what_takes_units_back_is_charged_with_anything() {
             for policies in [format!("[{name}]"), format!("[{name}, slots]")] {
                 assert_eq!(rule(limiters, &format!("policies: {policies}")), Ok(()));
             }
-            for other in ["api", "tokens", "fleet"].into_iter().filter(|other| *other != name) {
+            for other in ["api", "tokens", "fleet", "tiers", "leased"].into_iter().filter(|other| *other != name) {
                 assert_eq!(rule(limiters, &format!("policies: [{name}, slots, {other}]")), Ok(()));
             }
         }
@@ -392,10 +393,10 @@ fn of_two_that_take_no_units_back_one_has_a_rule_of_its_own() {
              give one of them a rule of its own"
         ))
     };
-    let (tiers, fair, log) = ("twoTier \"tiers\"", "fairEscrow \"fair\"", "slidingWindowLog \"log\"");
-    assert_eq!(rule(LIMITERS, "policies: [tiers, fair]"), refused(1, fair, tiers));
-    assert_eq!(rule(LIMITERS, "policies: [api, tiers, tokens, log]"), refused(3, log, tiers));
-    assert_eq!(rule(LIMITERS, "policies: [log, slots, leased]"), refused(2, "fleetBudget \"leased\"", log));
+    let (tiers, fair, log) = ("twoTier \"tierLog\"", "fairEscrow \"fair\"", "slidingWindowLog \"log\"");
+    assert_eq!(rule(LIMITERS, "policies: [tierLog, fair]"), refused(1, fair, tiers));
+    assert_eq!(rule(LIMITERS, "policies: [api, tierLog, tokens, log]"), refused(3, log, tiers));
+    assert_eq!(rule(LIMITERS, "policies: [log, slots, fair]"), refused(2, fair, log));
 }
 
 #[test]

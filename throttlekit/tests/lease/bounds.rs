@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 use throttlekit::lease::{GrantForm, Sizer, TwoTier};
 use throttlekit::strategy::fixed_window::Count;
-use throttlekit::{Decision, Error, FixedWindow, ManualClock};
+use throttlekit::{Decision, Error, FixedWindow, ManualClock, Refund};
 
 use crate::support::held::{Held, Task};
 
@@ -25,6 +25,8 @@ enum Act {
     Pass(u8),
     /// A holder gives back what it holds.
     GiveBack(usize),
+    /// A request that was admitted gives so many of its units back.
+    Refund(usize, u8),
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -34,6 +36,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (0..8_usize).prop_map(Act::Leave),
         2 => (1..45_u8).prop_map(Act::Pass),
         1 => (0..4_usize).prop_map(Act::GiveBack),
+        2 => (0..8_usize, 1..5_u8).prop_map(|(at, units)| Act::Refund(at, units)),
     ]
 }
 
@@ -72,7 +75,7 @@ enum Clocks {
 
 type Node = TwoTier<FixedWindow, Held<Count>, ManualClock>;
 
-/// Lets `acts` happen to four holders over one store; how much each window admitted.
+/// Lets `acts` happen to four holders over one store; how much each window admitted, less what was given back in it.
 ///
 /// A request counts in the window in which it was answered, by the store's clock; where the store has none, in the window
 /// of the grant that paid for it.
@@ -101,25 +104,27 @@ fn run(plan: Plan, acts: &[Act], by: Clocks) -> HashMap<i64, f64> {
         .collect();
     store.hold();
     let mut windows = HashMap::new();
-    let mut waiting: Vec<(f64, Task<_>)> = Vec::new();
+    let mut waiting: Vec<(usize, f64, Task<_>)> = Vec::new();
+    let mut taken: Vec<(usize, f64, Decision, i64)> = Vec::new();
     let mut now = 0.0;
-    let mut admit = |now: f64, cost: f64, decision: &Result<Decision, Error>| {
-        let decision = decision.as_ref().unwrap();
-        #[allow(clippy::cast_possible_truncation)] // a small whole number
-        let end = (now / WINDOW).floor() as i64 * 100 + 100;
-        let end = if by == Clocks::Callers { decision.reset_at_ms } else { end };
-        if decision.allowed {
-            *windows.entry(end).or_insert(0.0) += cost;
-        }
+    #[allow(clippy::cast_possible_truncation)] // a small whole number
+    let end_of = |now: f64, decision: &Decision| match by {
+        Clocks::Callers => decision.reset_at_ms,
+        Clocks::Same | Clocks::Stores => (now / WINDOW).floor() as i64 * 100 + 100,
     };
+    let admit = |now: f64, node: usize, cost: f64, decision: &Result<Decision, Error>| {
+        let decision = *decision.as_ref().unwrap();
+        decision.allowed.then(|| (node, cost, decision, end_of(now, &decision)))
+    };
+    let mut count = |end: i64, units: f64| *windows.entry(end).or_insert(0.0) += units;
     for act in acts {
         match *act {
             Act::Check(node, cost) => {
                 let cost = f64::from(cost);
                 let mut task = Task::new(nodes[node].run_check("k", cost));
                 match task.poll() {
-                    Some(decision) => admit(now, cost, &decision),
-                    None => waiting.push((cost, task)),
+                    Some(decision) => taken.extend(admit(now, node, cost, &decision).inspect(|by| count(by.3, by.1))),
+                    None => waiting.push((node, cost, task)),
                 }
             }
             Act::Answer(at) => {
@@ -129,20 +134,29 @@ fn run(plan: Plan, acts: &[Act], by: Clocks) -> HashMap<i64, f64> {
                 }
             }
             Act::Leave(at) if !waiting.is_empty() => drop(waiting.remove(at % waiting.len())),
-            Act::Leave(_) => {}
             Act::Pass(ms) => {
                 now += f64::from(ms);
                 clocks.iter().chain([&time]).for_each(|clock| clock.advance(f64::from(ms)));
             }
+            Act::Refund(at, units) if !taken.is_empty() => {
+                let (node, cost, decision, end) = taken.swap_remove(at % taken.len());
+                let units = f64::from(units).min(cost);
+                let _ = Task::new(nodes[node].run_refund("k", Refund::new(units).of(&decision))).poll();
+                // In another window it must not count for anything.
+                if end == end_of(now, &decision) {
+                    count(end, -units);
+                }
+            }
+            Act::Leave(_) | Act::Refund(..) => {}
             Act::GiveBack(node) => {
                 let node = nodes[node].clone();
                 let _ = Task::new(async move { node.return_idle(std::time::Duration::ZERO).await }).poll();
             }
         }
         // Whoever can go on does.
-        waiting.retain_mut(|(cost, task)| match task.poll() {
+        waiting.retain_mut(|(node, cost, task)| match task.poll() {
             Some(decision) => {
-                admit(now, *cost, &decision);
+                taken.extend(admit(now, *node, *cost, &decision).inspect(|by| count(by.3, by.1)));
                 false
             }
             None => true,

@@ -6,6 +6,7 @@ mod bounds;
 mod flights;
 mod grants;
 mod panics;
+mod refunds;
 mod sizing;
 mod spender;
 #[path = "../support/mod.rs"]

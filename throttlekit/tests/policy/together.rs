@@ -185,22 +185,27 @@ fn a_request_that_is_dropped_while_the_store_is_asked_gives_back_what_this_proce
 }
 
 #[test]
-fn leased_tokens_come_last_and_a_store_gets_back_what_it_gave() {
+fn leased_tokens_come_before_the_store_and_get_back_what_it_refuses() {
     let (opener, policies) = over_store(
         "
 limiters:
-  requests: { strategy: fixedWindow, limit: 5, period: 1d }
-  leased: { fleetBudget: { budget: 8, windowMs: 86400000, leased: { batch: 8 } } }
-http: { rules: [{ path: /, policies: [leased, requests], costs: { leased: 4 } }] }
+  requests: { strategy: fixedWindow, limit: 2, period: 1d }
+  leased: { fleetBudget: { budget: 12, windowMs: 86400000, leased: { batch: 12 } } }
+http: { rules: [{ path: /, policies: [requests, leased], costs: { leased: 4 } }] }
 ",
     );
-    for expected in [vec![(true, 4), (true, 4)], vec![(true, 0), (true, 3)]] {
+    for expected in [vec![(true, 1), (true, 8)], vec![(true, 0), (true, 4)]] {
         assert_eq!(shown(&admit(&policies, 0).unwrap()), (true, expected));
     }
-    let denied = admit(&policies, 0).unwrap();
-    assert_eq!(shown(&denied), (false, vec![(false, 0), (true, 3)]));
-    assert_eq!(left(&policies, "requests"), 3, "the third was given back");
-    assert_eq!(opener.store.keys(), ["leased:k", "requests:k"]);
+    let trips = opener.store.calls();
+    assert_eq!(shown(&admit(&policies, 0).unwrap()), (false, vec![(false, 0), (true, 4)]));
+    assert_eq!((left(&policies, "leased"), opener.store.calls()), (4, trips + 1), "given back without a trip");
+    policies.get("leased").unwrap().limiter().unwrap().debit("k", 4.0).now().unwrap().unwrap();
+    // Once it is known that there are no more, the store is not asked for anything.
+    for _ in 0..3 {
+        assert!(!admit(&policies, 0).unwrap().each.as_deref().unwrap()[1].allowed);
+    }
+    assert_eq!(opener.store.calls(), trips + 2);
 }
 
 fn stands_in(policies: &Policies) -> Admission {
