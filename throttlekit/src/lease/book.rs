@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::hash::{BuildHasherDefault, Hasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use siphasher::sip128::SipHasher13;
@@ -29,6 +30,8 @@ pub(super) trait Entry {
 /// Entries by key, at most so many. When it is full the next one that was not used since the last round goes.
 pub(super) struct Book<E> {
     hasher: SipHasher13,
+    /// How often an entry was forgotten.
+    epoch: AtomicU64,
     parts: Box<[Mutex<Part<E>>]>,
 }
 
@@ -73,6 +76,7 @@ impl<E: Entry> Book<E> {
         };
         Self {
             hasher: SipHasher13::new_with_keys(state.hash_one(0_u8), state.hash_one(1_u8)),
+            epoch: AtomicU64::new(0),
             parts: (0..parts).map(part).collect(),
         }
     }
@@ -118,12 +122,25 @@ impl<E: Entry> Book<E> {
         look(Place::New(slot.entry.insert(new()), gone))
     }
 
-    /// Takes an entry out.
-    pub(super) fn remove(&self, mark: Mark) -> Option<E> {
+    /// Takes an entry out, since what was asked about it before now is old.
+    pub(super) fn forget(&self, mark: Mark) -> Option<E> {
+        // First: who then finds the epoch as it was has what it writes taken out.
+        self.epoch.fetch_add(1, Ordering::SeqCst);
         let mut part = self.part(mark);
         let place = part.places.remove(&mark.0)?;
         part.free.push(place);
         part.slots.get_mut(place)?.entry.take()
+    }
+
+    /// When something is asked; see [`is_since`](Self::is_since).
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
+    /// Whether nothing was forgotten since `epoch`: an answer to what was asked then may be remembered. To be asked while
+    /// the entry is held, or again after it was written.
+    pub(super) fn is_since(&self, epoch: u64) -> bool {
+        self.epoch() == epoch
     }
 
     /// Takes out the entries that `wanted` names.

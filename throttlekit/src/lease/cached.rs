@@ -18,6 +18,13 @@ struct Denial {
     decision: Decision,
 }
 
+/// When a request asked the store.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    at_ns: u64,
+    epoch: u64,
+}
+
 impl Entry for Denial {
     fn is_busy(&self) -> bool {
         false
@@ -42,24 +49,33 @@ impl Denials {
         Some(Decision { remaining: 0, retry_after_ms, ..denial.decision })
     }
 
-    /// Remembers a decision of the store about a request that was made at `asked_ns`, if it is a denial.
-    pub(super) fn put(&self, key: &str, cost: f64, asked_ns: u64, decision: Decision) {
-        if decision.allowed {
+    /// What a request says of itself before it asks the store, at `now_ns`.
+    pub(super) fn asked(&self, now_ns: u64) -> Asked {
+        Asked { at_ns: now_ns, epoch: self.book.epoch() }
+    }
+
+    /// Remembers a decision of the store about a request, if it is a denial, and nothing was forgotten meanwhile.
+    pub(super) fn put(&self, key: &str, cost: f64, Asked { at_ns, epoch }: Asked, decision: Decision) {
+        if decision.allowed || !self.book.is_since(epoch) {
             return;
         }
         #[allow(clippy::cast_precision_loss)] // a wait that somebody may await
-        let denial = Denial { cost, until_ns: after(asked_ns, decision.retry_after_ms as f64), decision };
+        let denial = Denial { cost, until_ns: after(at_ns, decision.retry_after_ms as f64), decision };
         let keep = |place: Place<'_, Denial>| match place {
             // Of two that hold, that of the smaller cost says more.
-            Place::Here(known) if known.until_ns > asked_ns && known.cost < cost => {}
+            Place::Here(known) if known.until_ns > at_ns && known.cost < cost => {}
             Place::Here(known) => *known = denial,
             Place::New(..) | Place::Full => {}
         };
         self.book.with_new(self.book.mark(key), || denial, keep);
+        if !self.book.is_since(epoch) {
+            self.forget(key);
+        }
     }
 
+    /// Forgets what is known of a key, and what requests are about to hear that ask now.
     pub(super) fn forget(&self, key: &str) {
-        self.book.remove(self.book.mark(key));
+        self.book.forget(self.book.mark(key));
     }
 
     pub(super) fn len(&self) -> usize {

@@ -222,13 +222,17 @@ where
                 Err(error) => return (Err(error), true),
             }
         }
-        let asked_ns = self.core.clock.monotonic_ns();
+        let (asked_ns, epoch) = (self.core.clock.monotonic_ns(), leases.book.epoch());
         let result = self.core.plain(key, cost).await;
         if result.is_ok() {
             self.core.answered();
         }
         if let Ok(decision @ Decision { allowed: false, .. }) = &result {
-            leases.book.with(mark, |holding| holding.refused(cost, asked_ns, decision));
+            leases.book.with(mark, |holding| {
+                if leases.book.is_since(epoch) {
+                    holding.refused(cost, asked_ns, decision);
+                }
+            });
         }
         (result, true)
     }

@@ -92,6 +92,14 @@ impl Tier {
             Self::Leased(_) => Mode::Leased,
         }
     }
+
+    fn forget(&self, key: &str) {
+        match self {
+            Self::Strict => {}
+            Self::CachedDeny(denials) => denials.forget(key),
+            Self::Leased(leases) => drop(leases.book.forget(leases.book.mark(key))),
+        }
+    }
 }
 
 impl<S: Strategy> TwoTier<S> {
@@ -286,14 +294,15 @@ where
     ///
     /// As [`reset`](Self::reset).
     pub fn run_reset(&self, key: &str) -> Run<Result<(), Error>> {
-        match &self.core.tier {
-            Tier::Strict => {}
-            Tier::CachedDeny(denials) => denials.forget(key),
-            Tier::Leased(leases) => {
-                leases.book.remove(leases.book.mark(key));
+        self.core.tier.forget(key);
+        let (core, owned) = (Arc::clone(&self.core), Box::<str>::from(key));
+        self.core.run(key, &Forget::new(), &()).map(move |result| {
+            if result.is_ok() {
+                // Meanwhile the store had the old state, and may have said so.
+                core.tier.forget(&owned);
             }
-        }
-        self.core.run(key, &Forget::new(), &())
+            result
+        })
     }
 
     /// Gives the units of keys that were not asked for longer than `idle` back to the store, and forgets those keys here.
@@ -373,17 +382,18 @@ where
         begun: Begun,
     ) -> Run<Result<Decision, Error>> {
         let core = &self.core;
-        let asked_ns = core.clock.monotonic_ns();
-        if let Some(decision) = denials.get(key, cost, asked_ns) {
+        let now_ns = core.clock.monotonic_ns();
+        if let Some(decision) = denials.get(key, cost, now_ns) {
             self.tell_local(key, kind, cost, begun, decision);
             return Run::ready(Ok(decision));
         }
+        let asked = denials.asked(now_ns);
         let mut made = Made { kind, cost, now_ms: core.clock.now_ms(), begun, local: false };
         let answer = match core.plain_made(key, &mut made).now() {
             Ok(result) => {
                 if let Ok(decision) = &result {
                     core.answered();
-                    denials.put(key, cost, asked_ns, *decision);
+                    denials.put(key, cost, asked, *decision);
                 }
                 Run::ready(result)
             }
@@ -393,7 +403,7 @@ where
                     let result = waiting.await;
                     if let (Ok(decision), Tier::CachedDeny(denials)) = (&result, &core.tier) {
                         core.answered();
-                        denials.put(&key, cost, asked_ns, *decision);
+                        denials.put(&key, cost, asked, *decision);
                     }
                     result
                 })

@@ -7,6 +7,7 @@ mod flights;
 mod grants;
 mod panics;
 mod refunds;
+mod resets;
 mod sizing;
 mod spender;
 #[path = "../support/mod.rs"]
