@@ -152,6 +152,31 @@ fn no_strategy_admits_more_than_alone() {
     never_more(&ExactGcra::builder().limit(8).period_ms(1_000).burst(12).build().unwrap(), true);
 }
 
+/// What the sketch counts is whole, so it may come to more than a limit with a fraction.
+#[test]
+fn a_limit_with_a_fraction_is_not_passed() {
+    fn admits<S: Carry + Clone>(strategy: S, limit: f64) {
+        let name = strategy.name();
+        let limiter = Screened::builder(strategy).threshold(10.0).shards(1).hash(HASH).clock(ManualClock::new(N));
+        let limiter = limiter.accuracy(Accuracy::new(0.02, 0.05).unwrap()).build().unwrap();
+        for id in 0..200 {
+            assert!(limiter.check(KeyText::new(id).as_str()).unwrap().allowed);
+        }
+        // One that the sketch shows as it is, while it shows more of others.
+        let new = |key: &String| limiter.peek(key).unwrap().remaining >= 10;
+        let key = &(0..1_000).map(|id| format!("k{id}")).find(new).unwrap();
+        let costs = [10.0, 0.5, 10.0, 0.5, 0.25, 0.125, 1.0];
+        let admitted = costs.into_iter().filter(|cost| limiter.check_cost(key, *cost).unwrap().allowed).sum::<f64>();
+        assert!(limiter.is_exact(key) && (10.0..=limit).contains(&admitted), "{name}: {admitted} of {limit}");
+    }
+    for limit in [10.5, 10.75, 11.0] {
+        admits(fixed(limit), limit);
+        admits(gcra(limit), limit);
+        admits(TokenBucket::builder().capacity(limit).refill_per_sec(1.0).build().unwrap(), limit);
+        admits(SlidingWindow::builder().limit(limit).window_ms(1_000.0).buckets(10).build().unwrap(), limit);
+    }
+}
+
 /// With aligned windows and no keys that meet, nobody can tell it from the strategy alone.
 fn same_answers<S: Carry + Clone>(strategy: S, step_ms: f64) {
     let clock = ManualClock::new(N);

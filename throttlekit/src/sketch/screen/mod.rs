@@ -296,7 +296,7 @@ impl<S: Carry> Core<S> {
         // What never fits needs no state.
         let fits = cost <= self.limit;
         if passes && fits && self.has_room(now_ms) {
-            return self.adopt(key, (shard, windows), spent.min(self.limit), cost, now_ms);
+            return self.adopt(key, (shard, windows), spent, cost, now_ms);
         }
         let judged = spent + cost;
         match self.strategy().step(None, now_ms, &judged) {

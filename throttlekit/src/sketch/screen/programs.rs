@@ -90,8 +90,8 @@ impl<S: Project> Program for AheadKnown<S> {
     }
 }
 
-/// Gives a key a state in which `spent` units are spent now, and judges the cost by it. The state stays if the cost is
-/// denied, so that the key is judged by it from now on. Says also whether there is a state.
+/// Gives a key a state in which `spent` units are spent now, or all that there are, and judges the cost by it. The state stays
+/// if the cost is denied, so that the key is judged by it from now on. Says also whether there is a state.
 #[derive(Clone)]
 pub(super) struct Adopt<S> {
     pub(super) strategy: S,
@@ -112,18 +112,42 @@ impl<S: Project> Program for Adopt<S> {
         if self.spent <= 0.0 {
             return finish(None, self.strategy.step(None, now_ms, cost));
         }
-        let Step::Write { change, ttl_ms, .. } = self.strategy.step(None, now_ms, &self.spent) else {
+        let Some((state, ttl_ms)) = self.carried(now_ms) else {
             // As much as a key can spend at once: the cost is judged together with it.
             return finish(None, self.strategy.step(None, now_ms, &(self.spent + cost)));
         };
-        let mut carried = None;
-        change.apply_to(&mut carried);
-        let step = self.strategy.step(carried.as_ref(), now_ms, cost);
-        finish(carried.map(|state| (state, ttl_ms)), step)
+        let step = self.strategy.step(Some(&state), now_ms, cost);
+        finish(Some((state, ttl_ms)), step)
     }
 
     fn reply(&self, now_ms: f64, cost: &f64, (outcome, stored): (S::Outcome, bool)) -> (Decision, bool) {
         (self.strategy.reply(now_ms, cost, outcome), stored)
+    }
+}
+
+impl<S: Project> Adopt<S> {
+    /// The state in which the units are spent, with its time to live.
+    fn carried(&self, now_ms: f64) -> Option<(S::State, f64)> {
+        #[allow(clippy::cast_precision_loss)] // at most 2^32 behind a sketch
+        let limit = self.strategy.limit() as f64;
+        let mut carried = None;
+        let mut ttl_ms = self.spend(&mut carried, now_ms, self.spent.min(limit))?;
+        // The limit that is shown is whole. What is spent is too, so there is nothing left of a fraction of the true one.
+        let mut part = if self.spent > limit && !S::WHOLE_UNITS { 0.5 } else { 0.0 };
+        while part > f64::EPSILON {
+            ttl_ms = self.spend(&mut carried, now_ms, part).unwrap_or(ttl_ms);
+            part /= 2.0;
+        }
+        Some((carried?, ttl_ms))
+    }
+
+    /// Spends `units` in `state`, if they are there; its time to live then.
+    fn spend(&self, state: &mut Option<S::State>, now_ms: f64, units: f64) -> Option<f64> {
+        let Step::Write { change, ttl_ms, .. } = self.strategy.step(state.as_ref(), now_ms, &units) else {
+            return None;
+        };
+        change.apply_to(state);
+        Some(ttl_ms)
     }
 }
 
