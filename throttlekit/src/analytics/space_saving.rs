@@ -232,12 +232,22 @@ impl SpaceSaving {
 
     /// What is known of `key`; `None` if it has no counter, so that it weighs at most the [least](Self::least) count.
     pub fn get(&self, key: &str) -> Option<Counted> {
+        Some(self.told(self.rank(key)?))
+    }
+
+    /// Takes nothing of what was counted of `key` so far for sure.
+    pub(crate) fn forgive(&mut self, key: &str) {
+        if let Some(rank) = self.rank(key) {
+            self.entries[rank.slot()].error = rank.count();
+        }
+    }
+
+    fn rank(&self, key: &str) -> Option<Rank> {
         let fingerprint = self.hasher.of(key);
-        let rank = match &self.counters {
+        Some(match &self.counters {
             Counters::Few(few) => few.rank(few.find(fingerprint)?),
             Counters::Many(many) => many.rank(many.find(fingerprint).ok()?),
-        };
-        Some(self.told(rank))
+        })
     }
 
     /// The least count: no key without a counter weighs more. 0 while there are counters left.

@@ -261,3 +261,36 @@ fn nothing_shows_a_key() {
     (0..3).for_each(|_| _ = ask(&guarded, "secret-key"));
     assert!(!format!("{guarded:?} {:?}", guarded.list()).contains("secret-key"));
 }
+
+#[test]
+fn who_is_pardoned_comes_back_for_as_many_new_denials() {
+    // Few keys and many are counted in different ways.
+    for tracked in [4, 10_000] {
+        let (clock, list) = (ManualClock::new(0.0), Arc::new(DenyList::new(64).unwrap()));
+        let limited = |denials: u32| {
+            let limiter = Limiter::builder(window(1.0)).clock(clock.clone()).build();
+            let listed = DenyListed::builder(limiter).list(Arc::clone(&list)).denials(denials).tracked(tracked);
+            listed.clock(clock.clone()).build().unwrap()
+        };
+        // Of two that share the list, the other one has counted too.
+        let (guarded, other) = (limited(3), limited(2));
+        let is_listed = || list.denied_until("a", 0.0).is_some();
+        let denied = |times: u32| (0..times).for_each(|_| assert!(!ask(&guarded, "a").decision.allowed));
+        let denied_there = || assert!(!ask(&other, "a").decision.allowed);
+        let take_off: [fn(&DenyList); 2] = [|list| assert!(list.pardon("a")), DenyList::clear];
+        drop((ask(&guarded, "a"), ask(&other, "a")));
+        denied_there();
+        for take_off in take_off {
+            denied(3);
+            assert!(is_listed());
+            take_off(&list);
+            denied_there();
+            assert!(!is_listed(), "one denial there, and two make a ban");
+            denied(2);
+            assert!(!is_listed());
+            denied(1);
+            assert!(is_listed());
+            take_off(&list);
+        }
+    }
+}

@@ -146,8 +146,10 @@ impl<A, C, O> DenyListedBuilder<A, C, O> {
             Some(list) => list,
             None => Arc::new(DenyList::new(self.places)?),
         };
+        let offenders = Arc::new(offenders);
+        list.told_by(&offenders);
         let watch = Watch::new(self.observer, self.name, NAME);
-        Ok(DenyListed { inner: Arc::new(self.inner), list, offenders: Arc::new(offenders), clock: self.clock, watch })
+        Ok(DenyListed { inner: Arc::new(self.inner), list, offenders, clock: self.clock, watch })
     }
 }
 

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use siphasher::sip::SipHasher13;
 
+use super::Offenders;
 use crate::error::BuildError;
 
 /// The places of one bucket. Their fingerprints fill one cache line.
@@ -42,6 +43,8 @@ pub struct DenyList {
     writer: Mutex<()>,
     /// The latest end of all entries there ever were, as bits: an idle list costs one load.
     latest: AtomicU64,
+    /// Who count denials for it, and forget them with a pardon.
+    counters: Mutex<Vec<Weak<Offenders>>>,
 }
 
 /// A reader takes the fingerprint, the end, and the fingerprint again. A writer that replaces an entry frees its place
@@ -81,7 +84,20 @@ impl DenyList {
             buckets: (0..buckets).map(|_| Bucket::default()).collect(),
             writer: Mutex::default(),
             latest: AtomicU64::new(f64::NEG_INFINITY.to_bits()),
+            counters: Mutex::default(),
         })
+    }
+
+    /// Has `offenders` forget with each pardon.
+    pub(super) fn told_by(&self, offenders: &Arc<Offenders>) {
+        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        counters.retain(|known| known.strong_count() > 0);
+        counters.push(Arc::downgrade(offenders));
+    }
+
+    fn counters(&self) -> Vec<Arc<Offenders>> {
+        let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        counters.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// How many entries there can be at once.
@@ -144,8 +160,10 @@ impl DenyList {
         bucket.fingerprints[place].store(fingerprint, Ordering::Release);
     }
 
-    /// Takes `key` off the list; whether it was on it.
+    /// Takes `key` off the list; whether it was on it. Its denials so far are forgotten: it comes back for as many new ones.
     pub fn pardon(&self, key: &str) -> bool {
+        // First: a denial that is being counted still puts it on the list, or finds nothing to put it there for.
+        self.counters().iter().for_each(|counter| counter.forget(key));
         let fingerprint = self.fingerprint(key);
         let bucket = self.bucket(fingerprint);
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -153,8 +171,9 @@ impl DenyList {
         found.inspect(|place| place.store(FREE, Ordering::Relaxed)).is_some()
     }
 
-    /// Takes all keys off the list.
+    /// Takes all keys off the list, and forgets their denials so far.
     pub fn clear(&self) {
+        self.counters().iter().for_each(|counter| counter.forget_all());
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         for place in self.buckets.iter().flat_map(|bucket| &bucket.fingerprints) {
             place.store(FREE, Ordering::Relaxed);

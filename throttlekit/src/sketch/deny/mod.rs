@@ -4,7 +4,7 @@ mod builder;
 mod list;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use builder::DenyListedBuilder;
 pub use list::DenyList;
@@ -168,16 +168,28 @@ impl Offenders {
 
     #[cold]
     fn denied(&self, list: &DenyList, key: &str, now_ms: f64) {
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counted = self.counted();
         if now_ms >= counted.end_ms {
             counted.summary.clear();
             counted.end_ms = now_ms + self.window_ms;
         }
         counted.summary.observe(key);
         if counted.summary.get(key).is_some_and(|key| key.at_least() >= self.denials) {
-            drop(counted);
+            // Under the lock, so that a pardon is not undone by a denial that was counted before.
             list.deny(key, now_ms, now_ms + self.ttl_ms);
         }
+    }
+
+    fn forget(&self, key: &str) {
+        self.counted().summary.forgive(key);
+    }
+
+    fn forget_all(&self) {
+        self.counted().summary.clear();
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
