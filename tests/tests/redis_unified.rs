@@ -265,5 +265,8 @@ async fn a_hash_tag_brings_both_axes_into_one_slot() {
         apart += u32::from(build(false).admit(&Ask::new(&key)).await.is_err());
     }
     assert!(apart > 0);
+    for key in ["", "}", "}}x", "a}b"] {
+        assert!(build(true).admit(&Ask::new(key).cost(5.0)).await.unwrap().decision.allowed, "{key:?}");
+    }
     assert_ne!(cluster.cli("tag-r:{user-0}", &["GET", "tag-r:{user-0}"]), "");
 }

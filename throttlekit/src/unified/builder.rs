@@ -167,7 +167,8 @@ impl<C> UnifiedBuilder<C> {
     }
 
     /// Asks rate and cost for `{key}` instead of `key`. In a Redis cluster the braces put both into one slot, where they
-    /// can be asked together. The key must not be empty there: an empty tag is none. Default: not.
+    /// can be asked together. A key that is empty or begins with `}` would have an empty tag, which is none: it gets the number
+    /// of those braces for them, as `{1.x}.` for `}x`. Default: not.
     pub fn hash_tag(mut self, hash_tag: bool) -> Self {
         self.options.hash_tag = hash_tag;
         self

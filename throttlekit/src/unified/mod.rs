@@ -232,7 +232,7 @@ impl<C: Clock> Parts<C> {
             }
         }
         if self.hash_tag {
-            return self.ask(held, &format!("{{{key}}}"), wish);
+            return self.ask(held, &tagged(key), wish);
         }
         self.ask(held, key, wish)
     }
@@ -332,6 +332,16 @@ impl<C: Clock> Parts<C> {
         }
         Admission { decision: axes.combined(), axes, each: None, binding, permit }
     }
+}
+
+/// The key that rate and cost are asked for, with a hash tag.
+///
+/// A tag ends with the first brace that closes, and an empty one is none. A key that is empty or begins with such braces has
+/// their number in front of what is left of it, and a dot at the end, where no other one has it.
+fn tagged(key: &str) -> String {
+    let rest = key.trim_start_matches('}');
+    let braces = key.len() - rest.len();
+    if key.is_empty() || braces > 0 { format!("{{{braces}.{rest}}}.") } else { format!("{{{key}}}") }
 }
 
 /// A check whose event says that there will be one of the whole.

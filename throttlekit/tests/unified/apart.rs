@@ -306,6 +306,20 @@ fn the_last_decisions_can_be_looked_at() {
 }
 
 #[tokio::test]
+async fn no_key_has_an_empty_hash_tag() {
+    for (key, tagged) in [("}x", "{1.x}."), ("}}", "{2.}."), ("", "{0.}."), ("a}b", "{a}b}"), ("1.x", "{1.x}")] {
+        let store = CasStore::default();
+        let keys = Remote::new(store.clone());
+        let limiter = |prefix: &str| Limiter::builder(window(5.0)).keyspace(keys.clone()).prefix(prefix).build();
+        let unified = Unified::builder().rate(limiter("r")).cost(limiter("c")).hash_tag(true).build().unwrap();
+        assert!(unified.admit(&Ask::new(key)).await.unwrap().decision.allowed);
+        for prefix in ["r", "c"] {
+            assert!(store.text(&format!("{prefix}:{tagged}")).is_some(), "{key:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_hash_tag_puts_keys_into_braces() {
     let store = CasStore::default();
     let keys = Remote::new(store.clone());
