@@ -45,11 +45,7 @@ impl<D: Door> fmt::Debug for Registry<D> {
 
 impl<D: Door> Registry<D> {
     pub(crate) fn new(policies: &Policies) -> Result<Self, BuildError> {
-        let compiled = Compiled::new(policies)?;
-        if compiled.rules.is_empty() {
-            return Err(BuildError::missing("http.rules"));
-        }
-        let compiled = ArcSwap::from_pointee(compiled);
+        let compiled = ArcSwap::from_pointee(Compiled::new(policies)?);
         Ok(Self { policies: policies.clone(), observer: None, compiled, compiling: Mutex::new(()) })
     }
 
@@ -100,6 +96,9 @@ impl<D: Door> Compiled<D> {
         // The version first: what is read afterwards is of this version or a later one.
         let version = policies.version();
         let set = policies.current();
+        if set.rules().is_empty() {
+            return Err(BuildError::missing("http.rules"));
+        }
         let rules = set.rules().iter().map(|rule| compile(rule).map(Arc::new)).collect::<Result<_, _>>()?;
         Ok(Self { version, set, rules })
     }

@@ -147,6 +147,15 @@ async fn a_reload_takes_effect_at_once_and_keeps_state() {
     let response = send(&service, request("GET", "/api/hello")).await;
     assert_eq!(field(&response, "ratelimit-limit"), "4");
 
+    // A block that was left out, left blank or made of a template without items would lift every limit.
+    let (limiters, _) = TWO.split_once("http:").expect("it has rules");
+    for rules in ["", "http:\n", "http: {}\n", "http: { rules: [] }\n"] {
+        let errors = policies.reload(&format!("{limiters}{rules}")).expect_err(rules).to_string();
+        assert!(errors.starts_with("config.http.rules: at least one rule is required"), "{errors}");
+        let response = send(&service, request("GET", "/api/hello")).await;
+        assert_eq!(field(&response, "ratelimit-limit"), "4", "{rules:?}");
+    }
+
     policies.reload(&TWO.replace("/api/hello", "/api/moved")).expect("a good text");
     assert_eq!(status(&service, "GET", "/api/hello").await, 201);
     let response = send(&service, request("GET", "/api/moved")).await;

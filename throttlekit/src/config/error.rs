@@ -105,6 +105,16 @@ impl ConfigErrors {
         Self::new(vec![Problem { path, position: None, message: format!("{}{found}", error.allowed()) }])
     }
 
+    /// A configuration without rules, in place of one that has `current` of them.
+    pub(crate) fn no_rules(current: usize) -> Self {
+        let (path, are) = ("config.http.rules".to_owned(), if current == 1 { "is" } else { "are" });
+        let message = format!(
+            "at least one rule is required, since there {are} {current} now and without any nothing would be limited (found \
+             none); `shadow: true` in http.defaults lets every request pass"
+        );
+        Self::new(vec![Problem { path, position: None, message }])
+    }
+
     /// A store that cannot be opened, because of one of its options or for a reason of its own.
     pub(crate) fn refused_store(kind: StoreKind, option: Option<&str>, message: String) -> Self {
         let option = option.map_or_else(String::new, |option| format!(".{option}"));

@@ -219,7 +219,8 @@ impl Policies {
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with it. Then the current configuration stays in effect.
+    /// Everything that is wrong with it; also if it has no rules and the current one does, since nothing would be limited
+    /// then. The current configuration stays in effect.
     pub fn reload(&self, text: &str) -> Result<ReloadReport, ConfigErrors> {
         self.replace(|inner| {
             let guessed = || match &inner.file {
@@ -257,6 +258,9 @@ impl Policies {
         let _alone = inner.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let config = config(inner)?;
         let old = inner.current.load_full();
+        if config.http.rules.is_empty() && !old.rules().is_empty() {
+            return Err(ConfigErrors::no_rules(old.rules().len()));
+        }
         let http_changed = config.http != old.config().http;
         let store_changed = config.store != old.config().store;
         let (set, policies) = PolicySet::new(config, &inner.options, Some(&old))?;

@@ -62,3 +62,18 @@ fn policies_come_from_an_object_too() {
     });
     assert_eq!(described.collect::<Vec<_>>(), [("tokenBucket", 9), ("slidingWindow", 3)]);
 }
+
+#[test]
+fn a_reload_does_not_take_the_last_rule() {
+    let limiters = |limit: u32| format!("limiters: {{ x: {{ strategy: gcra, limit: {limit}, period: 1h }} }}");
+    let policies = Policies::from_yaml(&format!("{}\nhttp: {{ rules: [{{ path: /a, policy: x }}] }}", limiters(2))).unwrap();
+    let expected = "config.http.rules: at least one rule is required, since there is 1 now and without any nothing would be \
+                    limited (found none); `shadow: true` in http.defaults lets every request pass";
+    assert_eq!(policies.reload(&limiters(2)).unwrap_err().to_string(), expected);
+    let config = Config::from_yaml(&limiters(2)).unwrap();
+    assert_eq!(policies.reload_config(config).unwrap_err().to_string(), expected);
+    assert_eq!((policies.version(), policies.current().rule_for("GET", "/a")), (1, Some(0)));
+
+    let unruled = Policies::from_yaml(&limiters(2)).unwrap();
+    assert_eq!(unruled.reload(&limiters(3)).unwrap().version, 2, "it never had any");
+}
