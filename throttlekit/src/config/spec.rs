@@ -144,6 +144,11 @@ impl LimiterSpec {
         }
     }
 
+    /// Whether it counts in whole numbers, under keys of its own.
+    pub(crate) fn is_exact(&self) -> bool {
+        matches!(self.strategy, Some(StrategySpec::Gcra { exact: true, .. }))
+    }
+
     fn named(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),

@@ -136,7 +136,7 @@ pub(super) fn rule(rule: &HttpRule, path: &str, config: &Config, findings: &mut 
     let sharing = || limiters().filter(|(_, limiter)| limiter.is_stored() && config.shares_prefix(limiter));
     for (at, (index, limiter)) in sharing().enumerate() {
         // The exact form has keys of its own below the prefix.
-        if let Some((_, other)) = sharing().take(at).find(|(_, other)| is_exact(other) == is_exact(limiter)) {
+        if let Some((_, other)) = sharing().take(at).find(|(_, other)| other.is_exact() == limiter.is_exact()) {
             let at = [format!("{path}.policies[{index}]"), format!("{path}.policy"), path.to_owned()];
             let message = format!(
                 "{} and {} would keep a key under one name in the store, since both have the default prefix and \
@@ -156,7 +156,7 @@ const TODAY_MS: f64 = 1_700_000_000_000.0;
 fn uncounted(limiter: &LimiterSpec, units: f64) -> Option<&'static str> {
     let whole = match limiter.kind {
         LimiterKind::TokenBudget(_) | LimiterKind::FleetBudget(_) | LimiterKind::Sketch(_) => true,
-        LimiterKind::Plain | LimiterKind::TwoTier(_) | LimiterKind::Screen(_) => is_exact(limiter),
+        LimiterKind::Plain | LimiterKind::TwoTier(_) | LimiterKind::Screen(_) => limiter.is_exact(),
         LimiterKind::FairEscrow(_) => false,
     };
     if !(units > 0.0 && units <= MAX) {
@@ -200,10 +200,6 @@ fn vanishes(limiter: &LimiterSpec, units: f64) -> bool {
         }
         _ => false,
     }
-}
-
-fn is_exact(limiter: &LimiterSpec) -> bool {
-    matches!(limiter.strategy, Some(StrategySpec::Gcra { exact: true, .. }))
 }
 
 /// A limiter with what it is, for a message.

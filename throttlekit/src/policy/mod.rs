@@ -36,10 +36,13 @@
 //! | `denyList` | keys as above; who is on the list stays there, unless `places` changes |
 //! | another strategy, kind, window, period, number of buckets, prefix or `maxKeys`, or other shares | starts afresh |
 //!
-//! Over a store the keys stay where they are: a change of the last row, but for the prefix, is [`Fate::Stored`]. So is one after
-//! which a bucket takes longer to fill, or the window of a log or a debt that is carried lasts longer: the states there expire
-//! when the policy as it was said, and the key is then a fresh one; in memory they live as long as they count. A `store` block
-//! that stays the same keeps its connections.
+//! Over a store the keys stay where they are: a change of the last row, but for the prefix, is [`Fate::Stored`]. Only `exact`
+//! moves them, to keys of its own. A change is `Stored` too after which a bucket takes longer to fill, or the window of a log or a
+//! debt that is carried lasts longer: the states there expire when the policy as it was said, and the key is then a fresh one; in
+//! memory they live as long as they count. A `store` block that stays the same keeps its connections. Another way to the same
+//! store leaves what it holds; a block that may name another place is [`Fate::OtherStore`].
+//!
+//! A configuration without any rules does not take the place of one that has some.
 //!
 //! A key that was drained under generous options waits until it has paid off what it took, also under strict ones. Work that began
 //! before, such as a stream that is metered, goes on by the options that it began with, and what it writes lives as they say.

@@ -11,7 +11,8 @@ use crate::config::{BudgetSpec, LimiterKind, LimiterSpec, QuotaPeriod, StrategyS
 pub enum Fate {
     /// The configuration says the same as before; the policy goes on as it is.
     Unchanged,
-    /// The policy changed, and counts on from the state that its keys had, and from what is in flight.
+    /// The policy changed, or only the way to its store, and counts on from the state that its keys had, and from what is in
+    /// flight.
     Kept,
     /// As [`Kept`](Self::Kept), but the limit of work in flight is another one, which starts empty. What is in flight stays
     /// with the one before, and is not counted by this one.
@@ -21,6 +22,8 @@ pub enum Fate {
     /// The policy changed over a store that still holds its states as they were, and what is named here gives them
     /// another meaning, or lets them expire while they would still count. A new prefix starts afresh.
     Stored(&'static str),
+    /// The `store` block may name another place now. What counts is what that store holds of the keys.
+    OtherStore,
     /// The policy is new.
     Added,
     /// The policy is gone. Who still holds it can still use it.
@@ -34,6 +37,7 @@ impl fmt::Display for Fate {
             Self::Kept => f.write_str("changed, state kept"),
             Self::NewSlots => f.write_str("changed, state kept, but work in flight is counted anew"),
             Self::Reset(why) => write!(f, "changed, state reset: {why}"),
+            Self::OtherStore => f.write_str("changed, what counts is what the other store holds"),
             Self::Stored(why) => write!(f, "changed, the states in the store are of the policy as it was: {why}"),
             Self::Added => f.write_str("added"),
             Self::Removed => f.write_str("removed"),
@@ -103,6 +107,8 @@ pub(super) fn fate(before: &Policy, spec: &LimiterSpec, prefix: &str, stored: bo
 fn fate_of_keys(before: &Policy, spec: &LimiterSpec, prefix: &str, stored: bool) -> Fate {
     use LimiterKind as K;
     let old = before.spec();
+    // Where a key is found with what was written under the options before.
+    let stored = stored && old.is_stored() && prefix == before.prefix() && old.is_exact() == spec.is_exact();
     let (stored, resized, carried) = match (&old.kind, &spec.kind) {
         (K::Plain | K::TwoTier(_), K::Plain | K::TwoTier(_)) => {
             let carried = match (&old.strategy, &spec.strategy) {
@@ -127,9 +133,9 @@ fn fate_of_keys(before: &Policy, spec: &LimiterSpec, prefix: &str, stored: bool)
             (false, old.max_keys != spec.max_keys, carries_sketch(same))
         }
         (K::Sketch(old), K::Sketch(new)) => (false, false, carries_sketch(old == new)),
-        _ => return Fate::Reset("the kind of the limiter changed"),
+        _ => (stored && spec.is_stored(), false, Err("the kind of the limiter changed")),
     };
-    if spec.is_stored() && prefix != before.prefix() {
+    if old.is_stored() && spec.is_stored() && prefix != before.prefix() {
         return Fate::Reset("the prefix changed");
     }
     if resized && !stored {

@@ -38,6 +38,7 @@ impl PolicySet {
             Some(old) => old.store.clone(),
             None => OpenStore::open(&config.store, options)?,
         };
+        let moved = old.is_some_and(|old| !old.config.store.is_where(&config.store));
         let mut policies = Vec::with_capacity(config.limiters.len());
         let mut fates = Vec::new();
         for spec in &config.limiters {
@@ -45,8 +46,13 @@ impl PolicySet {
             let before = old.and_then(|old| old.get(&spec.name));
             let fate = match before {
                 None => Fate::Added,
-                Some(_) if kept.is_none() && spec.is_stored() => Fate::Reset("the store changed"),
-                Some(before) => reload::fate(before, spec, &prefix, store.is_some()),
+                Some(_) if moved && spec.is_stored() && store.is_some() => Fate::OtherStore,
+                Some(_) if moved && spec.is_stored() => Fate::Reset("the store changed"),
+                Some(before) => match reload::fate(before, spec, &prefix, store.is_some()) {
+                    // Its connections are others.
+                    Fate::Unchanged if kept.is_none() && store.is_some() && spec.is_stored() => Fate::Kept,
+                    fate => fate,
+                },
             };
             let policy = match (before, fate) {
                 (Some(before), Fate::Unchanged) => before.clone(),

@@ -325,10 +325,9 @@ fn over_a_store_the_keys_stay_where_they_are() {
     assert_eq!(left(&policies, "fleet", "k", 3.0), (true, 7));
     // Another store does not matter to what is in process.
     let report = policies.reload(&prefix.replace("redis://cache", "redis://other")).unwrap();
-    let reset = Some(Fate::Reset("the store changed"));
-    let unchanged = Some(Fate::Unchanged);
+    let (other, unchanged) = (Some(Fate::OtherStore), Some(Fate::Unchanged));
     let fates = ["tiers", "tokens", "fleet", "fair"].map(|policy| report.fate(policy));
-    assert_eq!(fates, [reset, unchanged, reset, unchanged]);
+    assert_eq!(fates, [other, unchanged, other, unchanged]);
     assert_eq!(left(&policies, "tokens", "k", 1.0), (true, 6));
     // Nor do prefixes, and what was counted there goes on.
     let report = policies.reload(&format!("defaults: {{ prefix: tk }}\n{prefix}")).unwrap();
@@ -336,4 +335,35 @@ fn over_a_store_the_keys_stay_where_they_are() {
     let report = policies.reload(&prefix.replace("tokenBudget: { budget: 10", "tokenBudget: { budget: 9")).unwrap();
     assert_eq!(report.fate("tokens"), Some(Fate::Kept));
     assert_eq!(left(&policies, "tokens", "k", 1.0), (true, 4));
+}
+
+#[test]
+fn over_a_store_another_kind_reads_what_is_there() {
+    const WINDOW: &str = "strategy: fixedWindow, limit: 10, period: 100s, prefix: p";
+    const TIERS: &str = "strategy: fixedWindow, limit: 10, period: 100s, prefix: p, twoTier: { batch: 4 }";
+    const FLEET: &str = "fleetBudget: { budget: 10, windowMs: 100000, prefix: p }";
+    const LOCAL: &str = "tokenBudget: { budget: 10, windowMs: 100000 }";
+    const GCRA: &str = "strategy: gcra, limit: 10, period: 100s, prefix: p";
+    const EXACT: &str = "strategy: gcra, limit: 10, period: 100s, prefix: p, exact: true";
+    let kind = "the kind of the limiter changed";
+    let strategy = "the strategy changed";
+    for (before, after, fate, error) in [
+        (WINDOW, FLEET, Fate::Stored(kind), Some("state_invalid")),
+        (TIERS, FLEET, Fate::Stored(kind), Some("state_invalid")),
+        (FLEET, WINDOW, Fate::Stored(kind), Some("state_invalid")),
+        (GCRA, WINDOW, Fate::Stored(strategy), Some("state_invalid")),
+        // These keep keys of their own, there or in process.
+        (EXACT, FLEET, Fate::Reset(kind), None),
+        (EXACT, GCRA, Fate::Reset(strategy), None),
+        (GCRA, EXACT, Fate::Reset(strategy), None),
+        (WINDOW, LOCAL, Fate::Reset(kind), None),
+        (LOCAL, WINDOW, Fate::Reset(kind), None),
+    ] {
+        let (_, policies) = over_store(&format!("limiters: {{ x: {{ {before} }} }}"));
+        assert!(check(&policies, "x", "k", 9.0).unwrap().allowed);
+        let report = policies.reload(&format!("{STORE}limiters: {{ x: {{ {after} }} }}")).unwrap();
+        assert_eq!(report.fate("x"), Some(fate), "{before} -> {after}");
+        let found = check(&policies, "x", "k", 9.0);
+        assert_eq!(found.as_ref().map_err(Error::code).map(|decision| decision.allowed), error.map_or(Ok(true), Err));
+    }
 }

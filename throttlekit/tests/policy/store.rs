@@ -285,7 +285,8 @@ fn a_reload_keeps_the_connections_of_an_unchanged_block() {
     let breaker = setup.policies.current().breaker().unwrap().clone();
     let other = STORE.replace("cache", "other");
     let report = setup.policies.reload(&format!("{other}{API}")).unwrap();
-    assert_eq!((report.fate("api"), setup.opener.opened()), (Some(Fate::Reset("the store changed")), 2));
+    assert_eq!((report.fate("api"), setup.opener.opened()), (Some(Fate::OtherStore), 2));
+    assert!(report.to_string().contains("\napi: changed, what counts is what the other store holds\n"), "{report}");
     assert!(!Arc::ptr_eq(&breaker, setup.policies.current().breaker().unwrap()));
 
     let report = setup.policies.reload(API).unwrap();
@@ -294,6 +295,33 @@ fn a_reload_keeps_the_connections_of_an_unchanged_block() {
     assert_eq!(setup.check("api").unwrap().remaining, 4, "in memory now");
     let report = setup.policies.reload(API).unwrap();
     assert!(!report.is_changed());
+}
+
+#[test]
+fn another_way_to_the_same_store_leaves_what_it_holds() {
+    const API: &str = "limiters: { api: { strategy: fixedWindow, limit: 1, period: 1m } }";
+    let setup = load(API);
+    assert!(setup.check("api").unwrap().allowed);
+    let reload = |block: &str| setup.policies.reload(&format!("store: {{ {block} }}\n{API}")).unwrap();
+    let tuned = [
+        "redis: { url: redis://cache }, timeout: 300ms",
+        "redis: { url: redis://cache }, breaker: { failures: 9 }",
+        "redis: { url: redis://cache }, requireAtStart: true",
+        "redis: { url: 'redis://me:hunter2@cache', connectTimeout: 1s }",
+        "redis: { url: 'redis://me@cache', password: hunter3, ttlFloor: 1s, maxRetries: 1 }",
+    ];
+    for (block, opened) in tuned.into_iter().zip(2..) {
+        let report = reload(block);
+        assert_eq!((report.fate("api"), report.store_changed), (Some(Fate::Kept), true), "{block}");
+        assert_eq!(setup.opener.opened(), opened, "its connections are new");
+        assert!(!setup.check("api").unwrap().allowed, "{block}");
+    }
+    for url in ["redis://cache/1", "redis://cache:6380", "redis://me:hunter2@other"] {
+        assert_eq!(reload(&format!("redis: {{ url: '{url}' }}")).fate("api"), Some(Fate::OtherStore), "{url}");
+    }
+    assert_eq!(setup.policies.reload(API).unwrap().fate("api"), Some(Fate::Reset("the store changed")));
+    assert!(setup.check("api").unwrap().allowed);
+    assert_eq!((reload("memory: {}, timeout: 300ms").fate("api"), setup.check("api").unwrap().allowed), (Some(Fate::Unchanged), false));
 }
 
 #[test]
