@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::error::{Position, Problem};
-use super::node::{Entry, Node, Value, number_text, quoted, shown_name};
+use super::node::{Entry, Node, Value, listed_name, number_text, quoted, shown_name};
 use crate::error::BuildError;
 
 /// What reading has found out so far.
@@ -285,33 +285,42 @@ fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     const PART: usize = 4;
     /// As much may be a word of its own, as the start of `refillPerSec` is.
     const START: usize = 5;
+    /// In bytes. Longer ones are no words, and are not compared: that takes as many steps as one is long times the other.
+    const LONGEST: usize = 100;
+    if word.len() > LONGEST {
+        return None;
+    }
     // Case and separators are how most names go wrong.
     let plain = |text: &str| text.replace(['_', '-', ' '], "").to_lowercase();
     let target = plain(word);
     let length = target.chars().count();
     let distance = |candidate: &str| strsim::osa_distance(&target, &plain(candidate));
-    let nearest = known.iter().map(|candidate| (distance(candidate), *candidate)).min_by_key(|(distance, _)| *distance);
+    let known = || known.iter().copied().filter(|candidate| candidate.len() <= LONGEST);
+    let nearest = known().map(|candidate| (distance(candidate), candidate)).min_by_key(|(distance, _)| *distance);
     let close = nearest.filter(|(distance, _)| *distance <= (length / 3).max(1) && *distance < length);
     if let Some((_, nearest)) = close {
         return Some(nearest);
     }
-    let mut related = known.iter().filter(|candidate| {
+    let mut related = known().filter(|candidate| {
         let text = plain(candidate);
         let is_part = text.len().min(target.len()) >= PART && (text.contains(&target) || target.contains(&text));
         let start = text.chars().zip(target.chars()).take_while(|(one, other)| one == other).count();
         is_part || (start >= START && start * 2 >= length)
     });
-    related.next().copied().filter(|_| related.next().is_none())
+    related.next().filter(|_| related.next().is_none())
 }
 
 /// For messages about an unknown word: the nearest known one, or all of them.
 pub(super) fn suggestion<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.collect();
-    match nearest(word, &known) {
-        Some(nearest) => format!("did you mean {}?", quoted(nearest)),
-        None if known.is_empty() => "there are none".to_owned(),
-        None if known.len() > LISTED => format!("known are {}, ...", known[..LISTED].join(", ")),
-        None => format!("known are {}", known.join(", ")),
+    if let Some(nearest) = nearest(word, &known) {
+        return format!("did you mean {}?", quoted(nearest));
+    }
+    let listed: Vec<String> = known.iter().take(LISTED).map(|name| listed_name(name)).collect();
+    match known.len() {
+        0 => "there are none".to_owned(),
+        1..=LISTED => format!("known are {}", listed.join(", ")),
+        _ => format!("known are {}, ...", listed.join(", ")),
     }
 }
 

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::fmt;
 
 use super::error::{Position, Problem};
+use super::validate::MAX_NAME_BYTES;
 
 /// How deep maps and lists may be nested. The schema needs 5 levels.
 pub(super) const MAX_DEPTH: usize = 64;
@@ -85,15 +86,31 @@ const SHOWN_CHARS: usize = 60;
 
 /// A text in quotes, escaped and cut short.
 pub(super) fn quoted(text: &str) -> String {
+    format!("{:?}", short(text))
+}
+
+/// The beginning of a text, with dots for what is left out.
+fn short(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(SHOWN_CHARS) {
-        Some((end, _)) => format!("{:?}", format!("{}...", &text[..end])),
-        None => format!("{text:?}"),
+        Some((end, _)) => Cow::Owned(format!("{}...", &text[..end])),
+        None => Cow::Borrowed(text),
     }
 }
 
-/// A name for a path: control characters are escaped, so that a problem stays on one line.
+/// A name for a path: control characters are escaped, so that a problem stays on one line. One that is longer than a name
+/// may be is cut short, since each path below it is written with it.
 pub(super) fn shown_name(name: &str) -> Cow<'_, str> {
-    if name.chars().any(char::is_control) { Cow::Owned(name.escape_debug().to_string()) } else { Cow::Borrowed(name) }
+    let whole = if name.len() > MAX_NAME_BYTES { short(name) } else { Cow::Borrowed(name) };
+    if !whole.chars().any(char::is_control) {
+        return whole;
+    }
+    let escaped = whole.escape_debug().to_string();
+    if escaped.len() > MAX_NAME_BYTES { Cow::Owned(short(&escaped).into_owned()) } else { Cow::Owned(escaped) }
+}
+
+/// A name for a list of names.
+pub(super) fn listed_name(name: &str) -> String {
+    short(&shown_name(name)).into_owned()
 }
 
 /// A text with the means to find positions in it.

@@ -385,3 +385,50 @@ fn texts_within_the_depth_are_read() {
         assert_eq!(errors.problems()[0].path, "config.x", "{errors}");
     }
 }
+
+/// A name is part of the path of each field below it, so a long one would be written down thousands of times.
+#[test]
+fn long_names_do_not_multiply() {
+    const FIELDS: usize = 2_000;
+    let name = "n".repeat(100_000);
+    let control = "\\u0001".repeat(256);
+    let fields = (0..FIELDS).map(|n| format!("\"f{n}\": 0")).collect::<Vec<_>>().join(", ");
+    for text in [
+        format!("{{\"limiters\": {{\"{name}\": {{{fields}}}}}}}"),
+        format!("{{\"limiters\": {{\"{control}\": {{{fields}}}}}}}"),
+        format!(
+            "{{\"limiters\": {{}}, \"http\": {{\"rules\": [{{\"path\": \"/\", \"plans\": {{\"from\": \"key\", \
+             \"table\": {{\"{name}\": {{{fields}}}}}}}}}]}}}}"
+        ),
+        // What is known is listed with each word that is not.
+        format!(
+            "{{\"limiters\": {{\"{name}\": {{}}, \"{control}\": {{}}}}, \"http\": {{\"rules\": [{{\"path\": \"/\", \
+             \"policies\": [{}]}}]}}}}",
+            (0..FIELDS).map(|n| format!("\"p{n}\"")).collect::<Vec<_>>().join(", ")
+        ),
+    ] {
+        let errors = Config::from_json(&text).unwrap_err();
+        assert!(errors.problems().len() >= FIELDS);
+        for problem in errors.problems() {
+            assert!(problem.path.len() + problem.message.len() < 600, "{}", problem.path.len());
+            assert!(!problem.to_string().contains(char::is_control));
+        }
+    }
+    let text = format!("limiters: {{ {name}: {{ strategy: gcra, limit: 1, period: 1s }} }}");
+    let expected = format!("1:13: config.limiters[{}...]: the name must have at most 256 bytes", "n".repeat(60));
+    assert_eq!(Config::from_yaml(&text).unwrap_err().to_string(), expected);
+}
+
+/// How alike two words are takes as many steps as one is long times the other.
+#[test]
+fn long_words_are_compared_with_nothing() {
+    let long = "n".repeat(400_000);
+    let text = format!(
+        "limiters: {{ {long}: {{ strategy: gcra, limit: 1, period: 1s }} }}\n\
+         http: {{ rules: [{{ path: /, policy: m{long} }}] }}"
+    );
+    let errors = Config::from_yaml(&text).unwrap_err().to_string();
+    let shown = "n".repeat(60);
+    let unknown = format!("there is no limiter \"m{}...\", known are {shown}...", "n".repeat(59));
+    assert!(errors.ends_with(&unknown), "{errors}");
+}
