@@ -1,5 +1,7 @@
 //! The blocks that make a limiter of another kind than a plain one, as types.
 
+use std::fmt;
+
 use super::concurrency::Unused;
 use super::sketches::{ScreenSpec, SketchSpec};
 use super::strategy::AnyStrategy;
@@ -351,14 +353,14 @@ impl FleetBudgetSpec {
 
 /// One limit that tenants share; the options are those of a [`FairEscrowBuilder`], and what files of other members of the
 /// family say to a monitor. That is read and checked so that such files load; there is no such monitor here.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct FairEscrowSpec {
     /// `limit`, in units for each window, at least 1.
     pub limit: f64,
     /// `windowMs`, in milliseconds, above 0.
     pub window_ms: f64,
-    /// `weights`, in the order of the file. Default: 1 for each tenant.
+    /// `weights`, in the order of the file. Default: 1 for each tenant. `Debug` shows how many there are.
     pub weights: Vec<(String, f64)>,
     /// `maxKeys`: tenants that are told apart. Default: 100,000.
     pub max_keys: usize,
@@ -370,6 +372,21 @@ pub struct FairEscrowSpec {
     pub cost_room_ring_size: u32,
     /// `unit`: what a monitor calls a unit. Changes nothing here. Default: `units (cost)`.
     pub unit: String,
+}
+
+impl fmt::Debug for FairEscrowSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FairEscrowSpec")
+            .field("limit", &self.limit)
+            .field("window_ms", &self.window_ms)
+            .field("weights", &self.weights.len())
+            .field("max_keys", &self.max_keys)
+            .field("cost_room", &self.cost_room)
+            .field("cost_room_max_keys", &self.cost_room_max_keys)
+            .field("cost_room_ring_size", &self.cost_room_ring_size)
+            .field("unit", &self.unit)
+            .finish()
+    }
 }
 
 impl FairEscrowSpec {

@@ -1,5 +1,6 @@
 //! The `concurrency` block of a limiter, as types.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::concurrency::{
@@ -89,7 +90,7 @@ impl ConcurrencySpec {
 }
 
 /// Shares of the slots for each key; the options are those of a [`KeyedGuardBuilder`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct KeyedSpec {
     /// `maxKeys`. Default: 10,000.
@@ -98,8 +99,19 @@ pub struct KeyedSpec {
     pub max_per_key: Option<u32>,
     /// `activeMs`. Default: 1,000.
     pub active_ms: f64,
-    /// `weights`, in the order of the file. Default: 1 for each key.
+    /// `weights`, in the order of the file. Default: 1 for each key. `Debug` shows how many there are.
     pub weights: Vec<(String, f64)>,
+}
+
+impl fmt::Debug for KeyedSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedSpec")
+            .field("max_keys", &self.max_keys)
+            .field("max_per_key", &self.max_per_key)
+            .field("active_ms", &self.active_ms)
+            .field("weights", &self.weights.len())
+            .finish()
+    }
 }
 
 impl Default for KeyedSpec {

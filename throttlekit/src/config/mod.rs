@@ -201,6 +201,7 @@ mod http;
 mod json;
 mod key;
 mod node;
+mod place;
 mod plans;
 mod routes;
 mod secret;

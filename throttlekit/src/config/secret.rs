@@ -44,6 +44,20 @@ impl Eq for Secret {}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Hidden.fmt(f)
+    }
+}
+
+/// What `Debug` shows in place of a text.
+pub(super) struct Hidden;
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[redacted]")
     }
+}
+
+/// The same for a text that may be missing.
+pub(super) fn hidden(text: Option<&String>) -> Option<Hidden> {
+    text.map(|_| Hidden)
 }

@@ -1,11 +1,12 @@
 //! The `store` block: where the states of keys are kept, and how long it is waited for.
 
+use std::fmt;
 use std::time::Duration;
 
-use super::secret::Secret;
+use super::secret::{Hidden, Secret, hidden};
 use crate::store::CircuitBreakerBuilder;
 
-/// The `store` block of a configuration.
+/// The `store` block of a configuration. `Debug` shows no text of it, which may be a secret in the wrong place.
 ///
 /// ```
 /// use std::time::Duration;
@@ -62,19 +63,6 @@ impl StoreSpec {
         }
     }
 
-    /// Whether what this keeps is, for all that can be told, found by `other` too. How it is reached may differ: by which
-    /// password, within which time, over how many connections.
-    pub(crate) fn is_where(&self, other: &Self) -> bool {
-        use StoreBackend as B;
-        match (&self.backend, &other.backend) {
-            (B::Memory, B::Memory) => true,
-            (B::Redis(one), B::Redis(other)) => one.place() == other.place(),
-            (B::Postgres(one), B::Postgres(other)) => one.place() == other.place(),
-            (B::DynamoDb(one), B::DynamoDb(other)) => one.place() == other.place(),
-            _ => false,
-        }
-    }
-
     /// How long connecting may take; no time for memory.
     pub fn connect_timeout(&self) -> Duration {
         match &self.backend {
@@ -119,16 +107,6 @@ impl StoreKind {
     }
 }
 
-/// The name of the user in a URL, and the URL without user and password.
-fn location(url: &str) -> (&str, String) {
-    let Some((scheme, rest)) = url.split_once("://") else { return ("", url.to_owned()) };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    let (login, host) = authority.rsplit_once('@').unwrap_or(("", authority));
-    let user = login.split_once(':').map_or(login, |(user, _)| user);
-    (user, format!("{scheme}://{host}{path}"))
-}
-
 /// A store and what it takes to reach it.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
@@ -145,7 +123,7 @@ pub enum StoreBackend {
 }
 
 /// How to reach a Redis.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct RedisSpec {
     /// `url` or `urls`: the server, or some nodes of the cluster, or the sentinels; at least one. As
@@ -187,21 +165,27 @@ impl RedisSpec {
             max_retries: 5,
         }
     }
+}
 
-    /// Where its keys are. All who log in find the same.
-    fn place(&self) -> impl PartialEq {
-        let urls: Vec<_> = self.urls.iter().map(|url| location(url.expose()).1).collect();
-        let topology = match &self.topology {
-            RedisTopology::Single => (false, None),
-            RedisTopology::Cluster => (true, None),
-            RedisTopology::Sentinel { master, .. } => (false, Some(master.clone())),
-        };
-        (urls, topology)
+impl fmt::Debug for RedisSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisSpec")
+            .field("urls", &self.urls)
+            .field("topology", &self.topology)
+            .field("username", &hidden(self.username.as_ref()))
+            .field("password", &self.password)
+            .field("tls", &self.tls)
+            .field("resp3", &self.resp3)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("server_time", &self.server_time)
+            .field("ttl_floor", &self.ttl_floor)
+            .field("max_retries", &self.max_retries)
+            .finish()
     }
 }
 
 /// What is behind the URLs of a [`RedisSpec`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RedisTopology {
     /// One server.
@@ -220,8 +204,23 @@ pub enum RedisTopology {
     },
 }
 
+impl fmt::Debug for RedisTopology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Single => f.write_str("Single"),
+            Self::Cluster => f.write_str("Cluster"),
+            Self::Sentinel { master: _, username, password } => f
+                .debug_struct("Sentinel")
+                .field("master", &Hidden)
+                .field("username", &hidden(username.as_ref()))
+                .field("password", password)
+                .finish(),
+        }
+    }
+}
+
 /// How to reach a `PostgreSQL`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct PostgresSpec {
     /// Where the server is, as `postgres://[user[:password]@]host[:port]/database[?sslmode=...]`.
@@ -262,11 +261,22 @@ impl PostgresSpec {
             connect_timeout: Duration::from_secs(1),
         }
     }
+}
 
-    /// Where its rows are. Who logs in may have a database or a schema of his own.
-    fn place(&self) -> impl PartialEq {
-        let (user, rest) = location(self.url.expose());
-        (user.to_owned(), rest, self.table.clone(), self.mode)
+impl fmt::Debug for PostgresSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresSpec")
+            .field("url", &self.url)
+            .field("password", &self.password)
+            .field("tls", &self.tls)
+            .field("table", &Hidden)
+            .field("mode", &self.mode)
+            .field("auto_create", &self.auto_create)
+            .field("sweep_interval", &self.sweep_interval)
+            .field("server_time", &self.server_time)
+            .field("pool_size", &self.pool_size)
+            .field("connect_timeout", &self.connect_timeout)
+            .finish()
     }
 }
 
@@ -292,7 +302,7 @@ impl PostgresMode {
 }
 
 /// How to reach a `DynamoDB` table.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct DynamoDbSpec {
     /// The name of the table.
@@ -327,11 +337,20 @@ impl DynamoDbSpec {
             connect_timeout: Duration::from_secs(1),
         }
     }
+}
 
-    /// Where its items are. Other credentials may be those of another account.
-    fn place(&self) -> impl PartialEq {
-        let account = self.credentials.as_ref().map(|credentials| credentials.access_key_id.clone());
-        (self.table.clone(), self.region.clone(), self.endpoint.clone(), self.hash_key.clone(), account)
+impl fmt::Debug for DynamoDbSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DynamoDbSpec")
+            .field("table", &Hidden)
+            .field("region", &hidden(self.region.as_ref()))
+            .field("endpoint", &hidden(self.endpoint.as_ref()))
+            .field("credentials", &self.credentials)
+            .field("hash_key", &Hidden)
+            .field("auto_create", &self.auto_create)
+            .field("max_retries", &self.max_retries)
+            .field("connect_timeout", &self.connect_timeout)
+            .finish()
     }
 }
 
@@ -359,7 +378,7 @@ impl DynamoDbCredentials {
 }
 
 /// `tls: { caFile, certFile, keyFile }`: files in PEM form.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TlsSpec {
     /// Who may sign the server's certificate; the usual authorities if it is not given.
@@ -370,49 +389,12 @@ pub struct TlsSpec {
     pub key_file: Option<String>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::{DynamoDbCredentials, DynamoDbSpec, PostgresMode, PostgresSpec, RedisSpec, StoreBackend, StoreSpec};
-
-    fn postgres(url: &str) -> StoreSpec {
-        StoreSpec::new(StoreBackend::Postgres(PostgresSpec::new(url)))
-    }
-
-    #[test]
-    fn a_password_does_not_tell_where_a_store_is_and_a_user_may() {
-        let redis = |url: &str| StoreSpec::new(StoreBackend::Redis(RedisSpec::new(url)));
-        let one = redis("redis://host:1/2");
-        for url in ["redis://:pw@host:1/2", "redis://me@host:1/2", "redis://me:p@w@host:1/2"] {
-            assert!(one.is_where(&redis(url)), "{url}");
-        }
-        for url in ["redis://host:1/3", "redis://host:1", "redis://host/2", "host:1/2", "redis://:p/w@host:1/2"] {
-            assert!(!one.is_where(&redis(url)), "{url}");
-        }
-        let one = postgres("postgres://me@db/limits?sslmode=require");
-        assert!(one.is_where(&postgres("postgres://me:pw@db/limits?sslmode=require")));
-        for url in ["postgres://you@db/limits?sslmode=require", "postgres://me@db/other?sslmode=require"] {
-            assert!(!one.is_where(&postgres(url)), "{url}");
-        }
-        assert!(!one.is_where(&redis("postgres://me@db/limits?sslmode=require")));
-    }
-
-    #[test]
-    fn tables_are_places() {
-        let StoreBackend::Postgres(base) = postgres("postgres://db").backend else { panic!("it says postgres") };
-        let of = |spec| StoreSpec::new(StoreBackend::Postgres(spec));
-        assert!(of(base.clone()).is_where(&of(PostgresSpec { pool_size: 9, ..base.clone() })));
-        assert!(!of(base.clone()).is_where(&of(PostgresSpec { mode: PostgresMode::Fast, ..base.clone() })));
-        assert!(!of(base.clone()).is_where(&of(PostgresSpec { table: "t".to_owned(), ..base })));
-
-        let of = |spec| StoreSpec::new(StoreBackend::DynamoDb(spec));
-        let base = DynamoDbSpec::new("t");
-        let keyed = |id: &str, key: &str| {
-            let credentials = Some(DynamoDbCredentials::new(id, key));
-            of(DynamoDbSpec { credentials, max_retries: 1, ..base.clone() })
-        };
-        assert!(keyed("id", "key").is_where(&keyed("id", "another")));
-        assert!(!keyed("id", "key").is_where(&keyed("other", "key")));
-        assert!(!of(base.clone()).is_where(&of(DynamoDbSpec { region: Some("r".to_owned()), ..base.clone() })));
-        assert!(!of(base.clone()).is_where(&of(DynamoDbSpec { hash_key: "id".to_owned(), ..base.clone() })));
+impl fmt::Debug for TlsSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsSpec")
+            .field("ca_file", &hidden(self.ca_file.as_ref()))
+            .field("cert_file", &hidden(self.cert_file.as_ref()))
+            .field("key_file", &hidden(self.key_file.as_ref()))
+            .finish()
     }
 }

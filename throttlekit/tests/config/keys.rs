@@ -340,3 +340,15 @@ fn a_rule_made_in_code_is_checked_too() {
     ];
     assert_eq!(paths, expected);
 }
+
+#[test]
+fn keys_with_weights_show_in_no_debug() {
+    let text = "limiters:\n  \
+                slots: { concurrency: { keyed: { weights: { alice: 2, bob: 3 } } } }\n  \
+                fair: { fairEscrow: { limit: 5, windowMs: 1000, weights: { alice: 2, bob: 3 } } }\n";
+    let config = Config::from_yaml(text).unwrap();
+    for shown in [format!("{config:?}"), format!("{config:#?}")] {
+        assert!(!shown.contains("alice") && !shown.contains("bob"), "{shown}");
+        assert_eq!(shown.matches("weights: 2").count(), 2, "{shown}");
+    }
+}

@@ -299,6 +299,11 @@ fn secrets_show_in_no_debug_and_no_error() {
         "{ redis: { urls: ['redis://:hunter2@a', 'redis://:${PASSWORD}@b'], cluster: true } }",
         "{ postgres: { url: 'postgres://me:hunter2@db/limits', password: '${PASSWORD}' } }",
         "{ dynamodb: { table: t, credentials: { accessKeyId: hunter2, secretAccessKey: hunter2, sessionToken: hunter2 } } }",
+        // In the wrong place.
+        "{ redis: { url: x, username: hunter2, sentinel: { master: hunter2, username: hunter2 },
+            tls: { caFile: hunter2, certFile: hunter2, keyFile: hunter2 } } }",
+        "{ postgres: { url: x, table: hunter2 } }",
+        "{ dynamodb: { table: hunter2, region: hunter2, endpoint: 'http://me:hunter2@db', hashKey: hunter2 } }",
     ];
     for block in good {
         let spec = store(block).unwrap();

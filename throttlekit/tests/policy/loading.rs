@@ -66,7 +66,8 @@ fn policies_come_from_an_object_too() {
 #[test]
 fn a_reload_does_not_take_the_last_rule() {
     let limiters = |limit: u32| format!("limiters: {{ x: {{ strategy: gcra, limit: {limit}, period: 1h }} }}");
-    let policies = Policies::from_yaml(&format!("{}\nhttp: {{ rules: [{{ path: /a, policy: x }}] }}", limiters(2))).unwrap();
+    let policies =
+        Policies::from_yaml(&format!("{}\nhttp: {{ rules: [{{ path: /a, policy: x }}] }}", limiters(2))).unwrap();
     let expected = "config.http.rules: at least one rule is required, since there is 1 now and without any nothing would be \
                     limited (found none); `shadow: true` in http.defaults lets every request pass";
     assert_eq!(policies.reload(&limiters(2)).unwrap_err().to_string(), expected);

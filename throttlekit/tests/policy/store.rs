@@ -321,7 +321,10 @@ fn another_way_to_the_same_store_leaves_what_it_holds() {
     }
     assert_eq!(setup.policies.reload(API).unwrap().fate("api"), Some(Fate::Reset("the store changed")));
     assert!(setup.check("api").unwrap().allowed);
-    assert_eq!((reload("memory: {}, timeout: 300ms").fate("api"), setup.check("api").unwrap().allowed), (Some(Fate::Unchanged), false));
+    assert_eq!(
+        (reload("memory: {}, timeout: 300ms").fate("api"), setup.check("api").unwrap().allowed),
+        (Some(Fate::Unchanged), false)
+    );
 }
 
 #[test]
