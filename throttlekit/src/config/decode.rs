@@ -115,7 +115,8 @@ fn limiters(fields: &mut Fields<'_>, cx: &mut Context, config: &mut Config, brok
         cx.problem("config.limiters", node.at, format!("expected {WHAT}, found {}", node.value));
         return;
     }
-    for (path, Entry { key, key_at, node }) in cx.members(node, "config.limiters", limiter_path).unwrap_or_default() {
+    for (path, Entry { key, key_at, node, .. }) in cx.members(node, "config.limiters", limiter_path).unwrap_or_default()
+    {
         match Fields::new(cx, &path, *key_at, node).and_then(|fields| limiter(key, fields, cx)) {
             Some(limiter) => config.limiters.push(limiter),
             None => broken.push(key.clone()),
@@ -368,7 +369,7 @@ fn required_span(fields: &mut Fields<'_>, cx: &mut Context, names: &[&'static st
 
 /// A text with a unit, or a number of milliseconds above 0.
 pub(super) fn duration(value: &Value) -> Converted<f64> {
-    if matches!(value, Value::Number(_)) { positive(value) } else { span(value) }
+    if matches!(value, Value::Number(_) | Value::HiddenNumber(_)) { positive(value) } else { span(value) }
 }
 
 /// A text with a unit, or any number of milliseconds.

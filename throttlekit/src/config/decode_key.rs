@@ -7,7 +7,7 @@ use super::decode_store::{Env, plain, secret};
 use super::error::Position;
 use super::fields::{Context, Converted, Fields, Leftover, boolean, is_within, one_of, text, whole};
 use super::key::{ApiKeySource, ApiKeySpec, ClientIpSpec, KeySource, TrustProxy};
-use super::node::{Entry, Node, Value, number_text};
+use super::node::{Entry, Node, Value, hide_values, number_text};
 use super::secret::Secret;
 use super::validate_key;
 
@@ -35,12 +35,19 @@ pub(super) fn hide(root: &mut Node) {
 fn hide_secrets(node: &mut Node) {
     match &mut node.value {
         Value::Map(entries) => {
+            hide_values(entries, |entry| match (entry.key.to_ascii_lowercase().as_str(), &entry.node.value) {
+                ("apikey" | "api_key" | "api-key" | "secret" | "previous", _) => true,
+                ("keys", value) => !matches!(value, Value::Map(_)),
+                _ => false,
+            });
             for Entry { key, node, .. } in entries {
-                match (key.to_ascii_lowercase().as_str(), &mut node.value) {
-                    ("apikey" | "api_key" | "api-key" | "secret" | "previous", _)
-                    | ("keys", Value::List(_) | Value::Text(_)) => node.hide(),
+                match &mut node.value {
                     // Plans may be called anything.
-                    ("table", Value::Map(plans)) => plans.iter_mut().for_each(|plan| hide_secrets(&mut plan.node)),
+                    Value::Map(plans) if key.eq_ignore_ascii_case("table") => {
+                        for plan in plans {
+                            hide_secrets(&mut plan.node);
+                        }
+                    }
                     _ => hide_secrets(node),
                 }
             }

@@ -83,7 +83,7 @@ fn table(block: &mut Fields<'_>, cx: &mut Context) -> Option<Vec<PlanSpec>> {
     let path = block.path_of("table");
     let members = cx.members(node, &path, |name| format!("{path}.{}", shown_name(name)))?;
     let mut plans = Vec::with_capacity(members.len());
-    for (path, Entry { key, key_at, node }) in members {
+    for (path, Entry { key, key_at, node, .. }) in members {
         let Some(fields) = Fields::new(cx, &path, *key_at, node) else { continue };
         plans.push(plan(key, fields, cx));
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::decode::{duration, section};
 use super::fields::{Context, Converted, Fields, Leftover, REQUIRED, boolean, suggestion, whole};
-use super::node::{Entry, Node, Value, quoted};
+use super::node::{Entry, Node, Value, hide_values, quoted};
 use super::secret::Secret;
 use super::store::{
     DynamoDbCredentials, DynamoDbSpec, PostgresMode, PostgresSpec, RedisSpec, RedisTopology, StoreBackend, StoreSpec,
@@ -23,7 +23,7 @@ const MODES: [(&str, PostgresMode); 2] = [("shared", PostgresMode::Shared), ("fa
 /// Makes the texts of the block ones that no message may show. Wherever a secret was put by mistake, it is in there.
 pub(super) fn hide(root: &mut Node) {
     if let Value::Map(entries) = &mut root.value {
-        entries.iter_mut().filter(|entry| entry.key == "store").for_each(|entry| entry.node.hide());
+        hide_values(entries, |entry| entry.key == "store");
     }
 }
 
@@ -161,7 +161,7 @@ pub(super) fn plain(env: Env<'_>) -> impl Fn(&Value) -> Converted<String> {
     move |value| match value {
         Value::Hidden(text) => expanded(text, env),
         // The value may be a password of digits.
-        Value::Number(_) | Value::Bool(_) | Value::Datetime => {
+        Value::HiddenNumber(_) | Value::Bool(_) | Value::Datetime => {
             Err("expected a text; one that looks like something else needs quotes".to_owned())
         }
         _ => Err(format!("expected a text, found {value}")),
@@ -215,7 +215,7 @@ fn span(value: &Value) -> Converted<Duration> {
 /// A duration, or zero.
 fn span_or_zero(value: &Value) -> Converted<Duration> {
     match value {
-        Value::Number(number) if *number == 0.0 => Ok(Duration::ZERO),
+        Value::HiddenNumber(number) if *number == 0.0 => Ok(Duration::ZERO),
         _ => span(value),
     }
 }

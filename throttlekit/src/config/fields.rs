@@ -50,6 +50,7 @@ impl Context {
         for entry in entries {
             let path = path_of(&entry.key);
             if let Some(Position { line, column }) = first.get(entry.key.as_str()) {
+                let path = if entry.hidden { path_of(HIDDEN) } else { path };
                 self.problem(path, entry.key_at, format!("given twice, first at line {line}, column {column}"));
                 continue;
             }
@@ -253,6 +254,9 @@ impl<'n> Fields<'n> {
             if let Some(meant) = nearest(&entry.key, &known) {
                 self.not_missing(cx, meant);
             }
+            // What is nearly a known name was meant to be it; anything else may be a part of a secret.
+            let is_name = !entry.hidden || (is_word(&entry.key) && closest(&entry.key, &known).is_some());
+            let path = if is_name { path.clone() } else { self.path_of(HIDDEN) };
             let message = format!("unknown field, {}", suggestion(&entry.key, known.into_iter()));
             cx.too_many(path, entry.key_at, message);
         }
@@ -278,30 +282,52 @@ pub(super) const REQUIRED: &str = "required";
 /// How many known words a message lists.
 const LISTED: usize = 20;
 
-/// The known word that an unknown one was probably meant to be: the nearest that is a few letters away, or the only one that
-/// is part of it, has it as a part, or begins the same.
+/// What stands in a path for a name that may be a secret.
+const HIDDEN: &str = "(hidden)";
+
+/// Whether a field could have this name. A forgotten space or colon makes one that is none of a value.
+fn is_word(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+}
+
+/// The longest word that is compared with others, in bytes: that takes as many steps as one is long times the other.
+const LONGEST: usize = 100;
+
+/// A word without case and separators, which are how most names go wrong.
+fn plain(word: &str) -> String {
+    word.replace(['_', '-', ' '], "").to_lowercase()
+}
+
+/// The known word that is nearest to an unknown one, if that is a few letters away.
+fn closest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    if word.len() > LONGEST {
+        return None;
+    }
+    let target = plain(word);
+    let length = target.chars().count();
+    let distance = |candidate: &str| strsim::osa_distance(&target, &plain(candidate));
+    let known = known.iter().copied().filter(|candidate| candidate.len() <= LONGEST);
+    let nearest = known.map(|candidate| (distance(candidate), candidate)).min_by_key(|(distance, _)| *distance);
+    let close = nearest.filter(|(distance, _)| *distance <= (length / 3).max(1) && *distance < length);
+    close.map(|(_, nearest)| nearest)
+}
+
+/// The known word that an unknown one was probably meant to be: the closest, or the only one that is part of it, has it as a
+/// part, or begins the same.
 fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     /// Shorter ones are part of others by chance.
     const PART: usize = 4;
     /// As much may be a word of its own, as the start of `refillPerSec` is.
     const START: usize = 5;
-    /// In bytes. Longer ones are no words, and are not compared: that takes as many steps as one is long times the other.
-    const LONGEST: usize = 100;
+    if let Some(closest) = closest(word, known) {
+        return Some(closest);
+    }
     if word.len() > LONGEST {
         return None;
     }
-    // Case and separators are how most names go wrong.
-    let plain = |text: &str| text.replace(['_', '-', ' '], "").to_lowercase();
     let target = plain(word);
     let length = target.chars().count();
-    let distance = |candidate: &str| strsim::osa_distance(&target, &plain(candidate));
-    let known = || known.iter().copied().filter(|candidate| candidate.len() <= LONGEST);
-    let nearest = known().map(|candidate| (distance(candidate), candidate)).min_by_key(|(distance, _)| *distance);
-    let close = nearest.filter(|(distance, _)| *distance <= (length / 3).max(1) && *distance < length);
-    if let Some((_, nearest)) = close {
-        return Some(nearest);
-    }
-    let mut related = known().filter(|candidate| {
+    let mut related = known.iter().copied().filter(|candidate| candidate.len() <= LONGEST).filter(|candidate| {
         let text = plain(candidate);
         let is_part = text.len().min(target.len()) >= PART && (text.contains(&target) || target.contains(&text));
         let start = text.chars().zip(target.chars()).take_while(|(one, other)| one == other).count();
@@ -328,7 +354,7 @@ pub(super) fn suggestion<'a>(word: &str, known: impl Iterator<Item = &'a str>) -
 pub(super) fn text(value: &Value) -> Converted<&str> {
     match value {
         Value::Text(text) => Ok(text),
-        Value::Number(_) | Value::Bool(_) | Value::Datetime => {
+        Value::Number(_) | Value::HiddenNumber(_) | Value::Bool(_) | Value::Datetime => {
             Err(format!("expected a text, found {value}; a text that looks like something else needs quotes"))
         }
         _ => Err(format!("expected a text, found {value}")),
@@ -346,8 +372,10 @@ pub(super) fn boolean(value: &Value) -> Converted<bool> {
 /// Any finite number.
 pub(super) fn number(value: &Value) -> Converted<f64> {
     match value {
-        Value::Number(number) if number.is_finite() => Ok(*number),
-        Value::Number(number) => Err(format!("must be a finite number (found {})", number_text(*number))),
+        Value::Number(number) | Value::HiddenNumber(number) if number.is_finite() => Ok(*number),
+        Value::Number(number) | Value::HiddenNumber(number) => {
+            Err(format!("must be a finite number (found {})", number_text(*number)))
+        }
         Value::Text(text) if text.trim().parse::<f64>().is_ok_and(f64::is_finite) => {
             Err(format!("expected a number, found {value}; write it without quotes"))
         }

@@ -33,7 +33,7 @@ fn node(source: &Source<'_>, raw: &str, depth: usize) -> Result<Node, Problem> {
             let entry = |(key, value): (&RawValue, &RawValue)| {
                 let key_at = source.position(offset(source, key.get()));
                 let text = serde_json::from_str(key.get()).map_err(|error| syntax_error(key_at, message(&error)));
-                Ok(Entry { key: text?, key_at, node: node(source, value.get(), depth + 1)? })
+                Ok(Entry::new(text?, key_at, node(source, value.get(), depth + 1)?))
             };
             Value::Map(members.into_iter().map(entry).collect::<Result<_, _>>()?)
         }

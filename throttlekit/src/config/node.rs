@@ -23,6 +23,8 @@ pub(super) enum Value {
     Bool(bool),
     /// What is not finite is refused where a number is read, with its path.
     Number(f64),
+    /// A number that no message may show in place of something else: it may be a key or a password of digits.
+    HiddenNumber(f64),
     Text(String),
     /// A text that no message may show.
     Hidden(String),
@@ -34,22 +36,33 @@ pub(super) enum Value {
 }
 
 impl Node {
-    /// Makes every text in it one that no message may show, and hides names that no field can have.
+    /// Makes every text and number in it one that no message may show, and its names ones that are shown if they are known.
     pub(super) fn hide(&mut self) {
         match &mut self.value {
             Value::Text(text) => self.value = Value::Hidden(std::mem::take(text)),
+            Value::Number(number) => self.value = Value::HiddenNumber(*number),
             Value::List(items) => items.iter_mut().for_each(Self::hide),
             Value::Map(entries) => {
                 for entry in entries {
                     entry.node.hide();
-                    // A forgotten space or colon makes a name of a value.
-                    if !entry.key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-') {
-                        "(hidden)".clone_into(&mut entry.key);
-                    }
+                    entry.hidden = true;
                 }
             }
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Hidden(_) | Value::Datetime => {}
+            Value::Null | Value::Bool(_) | Value::HiddenNumber(_) | Value::Hidden(_) | Value::Datetime => {}
         }
+    }
+}
+
+/// Hides the values of those entries that are `secret`, and names beside them that may be a part of one: within braces a
+/// comma ends a text without quotes, and what comes behind it is a name.
+pub(super) fn hide_values(entries: &mut [Entry], secret: impl Fn(&Entry) -> bool) {
+    let mut cut = false;
+    for entry in entries.iter_mut().filter(|entry| secret(entry)) {
+        cut |= !matches!(entry.node.value, Value::Map(_) | Value::List(_));
+        entry.node.hide();
+    }
+    for entry in entries.iter_mut().filter(|_| cut) {
+        entry.hidden = true;
     }
 }
 
@@ -58,6 +71,14 @@ pub(super) struct Entry {
     pub(super) key: String,
     pub(super) key_at: Position,
     pub(super) node: Node,
+    /// Whether the key may be a part of something that no message may show: a forgotten space or quote makes one of it.
+    pub(super) hidden: bool,
+}
+
+impl Entry {
+    pub(super) fn new(key: String, key_at: Position, node: Node) -> Self {
+        Self { key, key_at, node, hidden: false }
+    }
 }
 
 /// What was found, for "expected ..., found ...".
@@ -68,6 +89,7 @@ impl fmt::Display for Value {
             Self::Bool(value) => write!(f, "{value}"),
             Self::Number(value) => write!(f, "the number {}", number_text(*value)),
             Self::Text(value) => write!(f, "the text {}", quoted(value)),
+            Self::HiddenNumber(_) => f.write_str("a number"),
             Self::Hidden(_) => f.write_str("a text"),
             Self::Datetime => f.write_str("a date or time"),
             Self::List(_) => f.write_str("a list"),

@@ -68,7 +68,7 @@ fn table(source: &Source<'_>, members: &DeTable<'_>, depth: usize) -> Result<Val
     members.sort_by_key(|(key, _)| key.span().start);
     let entry = |(key, value): (&Spanned<DeString<'_>>, _)| {
         let key_at = source.position(key.span().start);
-        Ok(Entry { key: key.get_ref().clone().into_owned(), key_at, node: node(source, value, depth + 1)? })
+        Ok(Entry::new(key.get_ref().clone().into_owned(), key_at, node(source, value, depth + 1)?))
     };
     members.into_iter().map(entry).collect::<Result<_, _>>().map(Value::Map)
 }

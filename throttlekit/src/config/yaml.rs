@@ -116,7 +116,7 @@ impl<'t> Events<'t> {
                 _ => return Err(syntax_error(key_at, "a key must be a text, without anchor, alias or tag")),
             };
             let (event, at) = self.next()?;
-            entries.push(Entry { key, key_at, node: self.node(event, at, depth + 1)? });
+            entries.push(Entry::new(key, key_at, self.node(event, at, depth + 1)?));
         }
     }
 }

@@ -274,6 +274,22 @@ fn what_is_wrong_with_an_api_key_shows_nothing_of_it() {
     {
         assert!(errors(misplaced).iter().all(|line| !line.contains("hunter2")), "{misplaced}");
     }
+    // Digits are numbers, and a comma ends a text without quotes.
+    for misplaced in [
+        "key: { apiKey: 8471193 }",
+        "key: { apiKey: [8471193] }",
+        "key: { apiKey: { bearer: true, keyId: k, secret: 8471193, previous: 8471193 } }",
+        "key: { apiKey: { bearer: 8471193, header: 8471193, keyId: 8471193, previous: [8471193] } }",
+        "key: { apiKey: { bearer: true, keyId: k, secret: abc,key8471193 } }",
+        "key: { apiKey: abc,key8471193 }",
+        "secret: abc,key8471193",
+        "plans: { from: key, table: { pro: { policy: x, keys: [8471193] } } }",
+        "plans: { from: key, table: { pro: { policy: x, keys: 8471193 } } }",
+        "plans: { from: key, table: { pro: { policy: x, keys: abc,key8471193 } } }",
+    ] {
+        let found = errors(misplaced);
+        assert!(found.iter().all(|line| !line.contains("8471193")), "{misplaced}: {found:?}");
+    }
     let shown = format!("{:#?}", rule("key: { apiKey: { bearer: true, keyId: k, secret: '${SECRET}' } }"));
     assert!(shown.contains("[redacted]") && !shown.contains("hunter2"), "{shown}");
 }

@@ -190,7 +190,7 @@ fn what_is_wrong_with_a_block_is_said() {
     let table: &[(&str, &[&str])] = &[
         ("redis", &[&format!("1:8: config.store: {kinds} a text")]),
         ("[redis]", &[&format!("1:8: config.store: {kinds} a list")]),
-        ("5", &[&format!("1:8: config.store: {kinds} the number 5")]),
+        ("5", &[&format!("1:8: config.store: {kinds} a number")]),
         ("{}", &["1:1: config.store: required: one of memory, redis, postgres and dynamodb"]),
         ("{ redsi: { url: x } }", &[r#"1:10: config.store.redsi: unknown field, did you mean "redis"?"#]),
         ("{ redis: { url: a }, postgres: { url: b } }", &["1:29: config.store.postgres: give one store, not several"]),
@@ -247,7 +247,7 @@ fn what_is_wrong_with_a_block_is_said() {
             &[
                 "1:50: config.store.breaker.failures: must be a whole number from 1 to 1000 (found 0)",
                 "1:68: config.store.breaker.probeInterval: must be from 1ms to 60s (found 500µs)",
-                "1:75: config.store.breaker.afterwards: unknown field, known are failures, probeInterval",
+                "1:75: config.store.breaker.(hidden): unknown field, known are failures, probeInterval",
             ],
         ),
         (
@@ -332,6 +332,11 @@ fn secrets_show_in_no_debug_and_no_error() {
         "{ redis: { url: redis://:hunter2@cache: x } }",
         "{ redis: { url:redis://:hunter2@cache } }",
         "{ redis: { redis://:hunter2@cache } }",
+        // A comma ends a text without quotes.
+        "{ redis: { url: x, password: abc,hunter2 } }",
+        "{ redis: { url: x, password: abc,hunter2, hunter2: 1 } }",
+        "{ redis: { url: x, password: abc,passwordhunter2 } }",
+        "abc,hunter2",
         "{ redis: { 'redis://:hunter2@cache': 1, 'redis://:hunter2@cache': 2 } }",
         "\n  redis:\n    url:redis://:hunter2@cache",
         "\n  redis:\n    'redis://:hunter2@cache': { 'x:hunter2': 1 }",
@@ -347,6 +352,23 @@ fn secrets_show_in_no_debug_and_no_error() {
             assert!(!errors.contains(SECRET), "{format:?} {text}\n{errors}");
         }
     }
+}
+
+#[test]
+fn numbers_of_the_block_show_where_a_number_is_due() {
+    for block in [
+        "8471193",
+        "[8471193]",
+        "{ redis: 8471193 }",
+        "{ redis: { url: 8471193, urls: 8471193, username: 8471193, cluster: 8471193, sentinel: 8471193, tls: 8471193 } }",
+        "{ postgres: { url: x, mode: 8471193 }, requireAtStart: 8471193 }",
+        "{ dynamodb: { table: t, credentials: [8471193] } }",
+    ] {
+        let errors = store(block).unwrap_err();
+        assert!(!errors.contains("8471193"), "store: {block}\n{errors}");
+    }
+    let errors = store("{ postgres: { url: x, poolSize: 8471193 } }").unwrap_err();
+    assert_eq!(errors, "1:40: config.store.postgres.poolSize: must be a whole number from 1 to 1024 (found 8471193)");
 }
 
 #[test]
