@@ -32,7 +32,7 @@ pub struct Config {
     /// for a fleet that mixes both on one store.
     pub default_prefix: Option<String>,
     /// `compat.sharedDefaultsPrefix`: store the keys of all limiters without a prefix below
-    /// [`default_prefix`](Self::default_prefix) itself. Over a store no rule may name two of these.
+    /// [`default_prefix`](Self::default_prefix) itself, which has to be there. Over a store no rule may name two of these.
     pub shared_default_prefix: bool,
     /// The `store` block: where the states of keys are kept.
     pub store: StoreSpec,

@@ -198,6 +198,10 @@ fn prefixes(config: &Config, findings: &mut Findings<'_>) {
     if let Some(prefix) = &config.default_prefix {
         clean(prefix, &["config.defaults.prefix".to_owned(), "config.defaults".to_owned()], findings);
     }
+    if config.shared_default_prefix && config.default_prefix.is_none() && !findings.is_unread("config.defaults") {
+        let at = ["config.compat.sharedDefaultsPrefix".to_owned(), "config.compat".to_owned()];
+        findings.add(&at, "must be false without `defaults.prefix`, which limiters would share (found true)");
+    }
     // Slots are kept nowhere.
     let stored: Vec<&LimiterSpec> = config.limiters.iter().filter(|limiter| limiter.is_stored()).collect();
     for (index, limiter) in stored.iter().enumerate() {
@@ -211,7 +215,8 @@ fn prefixes(config: &Config, findings: &mut Findings<'_>) {
         for earlier in &stored[..index] {
             // Names that are empty or given twice have been reported.
             let misnamed = earlier.name == limiter.name || earlier.name.is_empty() || limiter.name.is_empty();
-            if misnamed || (config.shares_prefix(earlier) && config.shares_prefix(limiter)) {
+            let shared = config.shares_prefix(earlier) && config.shares_prefix(limiter);
+            if misnamed || (shared && !prefix.is_empty()) {
                 continue;
             }
             let other = config.effective_prefix(earlier);

@@ -135,11 +135,11 @@ pub(super) fn rule(rule: &HttpRule, path: &str, config: &Config, findings: &mut 
     }
     let sharing = || limiters().filter(|(_, limiter)| limiter.is_stored() && config.shares_prefix(limiter));
     for (at, (index, limiter)) in sharing().enumerate() {
-        // The exact form has keys of its own below the prefix.
-        if let Some((_, other)) = sharing().take(at).find(|(_, other)| other.is_exact() == limiter.is_exact()) {
+        // The keys of an exact one, `exact:k`, are keys of the others too.
+        if let Some((_, other)) = sharing().take(at).next() {
             let at = [format!("{path}.policies[{index}]"), format!("{path}.policy"), path.to_owned()];
             let message = format!(
-                "{} and {} would keep a key under one name in the store, since both have the default prefix and \
+                "{} and {} could keep keys under one name in the store, since both have the default prefix and \
                  `sharedDefaultsPrefix` is true: give one of them a prefix, or a rule of its own",
                 shown(limiter),
                 shown(other),

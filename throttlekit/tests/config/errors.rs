@@ -352,6 +352,25 @@ fn prefixes_must_not_meet() {
         limiters(&[None, None, Some("tk:x")])
     );
     assert!(errors(&shared, Format::Yaml).starts_with("6:62: config.limiters[l2].prefix: "));
+    let nameless = |prefixes: &[Option<&str>]| {
+        format!("defaults: {{ prefix: '' }}\ncompat: {{ sharedDefaultsPrefix: true }}\n{}", limiters(prefixes))
+    };
+    assert!(Config::from_yaml(&nameless(&[None])).is_ok());
+    let text = errors(&nameless(&[None, None]), Format::Yaml);
+    assert!(text.starts_with("5:3: config.limiters[l1].prefix: the prefix \"\" of the stored keys collides"), "{text}");
+}
+
+#[test]
+fn a_default_prefix_that_is_shared_is_there() {
+    let text = |defaults: &str| format!("{defaults}compat: {{ sharedDefaultsPrefix: true }}\nlimiters: {{}}");
+    assert_eq!(
+        errors(&text(""), Format::Yaml),
+        "1:33: config.compat.sharedDefaultsPrefix: must be false without `defaults.prefix`, which limiters would share \
+         (found true)"
+    );
+    assert!(Config::from_yaml(&text("defaults: { prefix: tk }\n")).is_ok());
+    let wrong = errors(&text("defaults: { prefix: 5 }\n"), Format::Yaml);
+    assert!(wrong.starts_with("1:21: config.defaults.prefix: expected a text") && !wrong.contains('\n'), "{wrong}");
 }
 
 #[test]
@@ -371,7 +390,7 @@ fn policies_of_a_rule_do_not_share_a_record() {
     let redis = "{ redis: { url: redis://cache } }";
     let refused = |one: &str, other: &str| {
         format!(
-            "the {one} and the {other} would keep a key under one name in the store, since both have the default prefix and \
+            "the {one} and the {other} could keep keys under one name in the store, since both have the default prefix and \
              `sharedDefaultsPrefix` is true: give one of them a prefix, or a rule of its own"
         )
     };
@@ -387,12 +406,14 @@ fn policies_of_a_rule_do_not_share_a_record() {
             "13:91: config.http.rules[0].plans.table.pro.policies[1]",
             refused("gcra \"b\"", "fixedWindow \"a\""),
         ),
+        // `exact:k` is a key that a client may have.
+        ("policies: [exact, b]", "13:36: config.http.rules[0].policies[1]", refused("gcra \"b\"", "gcra \"exact\"")),
     ] {
         assert_eq!(errors(&text(redis, true, rule), Format::Yaml), format!("{path}: {message}"), "{rule}");
         Config::from_yaml(&text(redis, false, rule)).unwrap();
         Config::from_yaml(&text("memory", true, rule)).unwrap();
     }
-    Config::from_yaml(&text(redis, true, "policies: [a, exact, own, process]")).unwrap();
+    Config::from_yaml(&text(redis, true, "policies: [exact, own, process]")).unwrap();
 }
 
 #[test]
