@@ -36,9 +36,11 @@ const DISCONNECTS: [(&str, Outcome); 2] = [("dropped", Outcome::Dropped), ("igno
 /// Reads the section.
 pub(super) fn http(mut fields: Fields<'_>, cx: &mut Context, env: Env<'_>) -> HttpSpec {
     let mut base = HttpRule::new("", [""; 0]);
+    let mut keyed = false;
     if let Some(Entry { key_at, node, .. }) = fields.take("defaults") {
         if let Some(mut defaults) = Fields::new(cx, &fields.path_of("defaults"), *key_at, node) {
-            options(&mut defaults, cx, env, &mut base);
+            keyed = defaults.has("key");
+            options(&mut defaults, cx, env, &mut base, keyed);
             defaults.finish(cx, |_| Leftover::Unknown);
         }
     }
@@ -51,7 +53,7 @@ pub(super) fn http(mut fields: Fields<'_>, cx: &mut Context, env: Env<'_>) -> Ht
                 cx.positions.insert(path.clone(), item.at);
                 // A rule that is no map keeps its place, so that the others keep their numbers.
                 let rule = match Fields::new(cx, &path, item.at, item) {
-                    Some(fields) => rule(fields, cx, env, base.clone()),
+                    Some(fields) => rule(fields, cx, env, base.clone(), keyed),
                     None => base.clone(),
                 };
                 spec.rules.push(rule);
@@ -64,14 +66,16 @@ pub(super) fn http(mut fields: Fields<'_>, cx: &mut Context, env: Env<'_>) -> Ht
     spec
 }
 
-/// One rule. What is missing or wrong is reported, and has some value.
-fn rule(mut fields: Fields<'_>, cx: &mut Context, env: Env<'_>, mut rule: HttpRule) -> HttpRule {
+/// One rule, over what the defaults say, which may have chosen a key (`keyed`). What is missing or wrong is reported, and has
+/// some value.
+fn rule(mut fields: Fields<'_>, cx: &mut Context, env: Env<'_>, mut rule: HttpRule, keyed: bool) -> HttpRule {
     if let Some(path) = fields.required(cx, "path", text) {
         path.clone_into(&mut rule.path);
     }
     rule.methods = fields.texts(cx, "methods").unwrap_or_default();
     rule.policies = policies(&mut fields, cx);
-    options(&mut fields, cx, env, &mut rule);
+    let keyed = keyed || fields.has("key");
+    options(&mut fields, cx, env, &mut rule, keyed);
     rule.costs = by_name(&mut fields, cx, "costs").unwrap_or_default();
     finish(fields, cx);
     rule
@@ -96,19 +100,19 @@ pub(super) fn policies(fields: &mut Fields<'_>, cx: &mut Context) -> Vec<String>
     one.map(str::to_owned).into_iter().chain(many).collect()
 }
 
-/// The options that a rule and the defaults have in common, laid over what `rule` says.
-fn options(fields: &mut Fields<'_>, cx: &mut Context, env: Env<'_>, rule: &mut HttpRule) {
+/// The options that a rule and the defaults have in common, laid over what `rule` says. `keyed` is whether anybody has chosen a
+/// key.
+fn options(fields: &mut Fields<'_>, cx: &mut Context, env: Env<'_>, rule: &mut HttpRule, keyed: bool) {
     fn set<T>(target: &mut T, value: Option<T>) {
         if let Some(value) = value {
             *target = value;
         }
     }
-    let asked_for = fields.has("key");
     set(&mut rule.key, key_source(fields, cx, env));
     if let Some(spec) = client_ip(fields, cx) {
         rule.client_ip = spec;
         // Behind a proxy the peer is the proxy, for everybody.
-        if !asked_for && rule.key == KeySource::Peer {
+        if !keyed && rule.key == KeySource::Peer {
             rule.key = KeySource::ClientIp;
         }
     }

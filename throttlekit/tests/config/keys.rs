@@ -113,6 +113,10 @@ fn the_trust_in_proxies_is_written_once() {
         (KeySource::Peer, listed),
     ];
     assert_eq!(found, expected);
+    // A key that was chosen for all rules is no key that is left out.
+    let chosen =
+        self::rules("{ defaults: { key: peer }, rules: [{ path: /, policy: x, clientIp: { trustProxy: 1 } }] }");
+    assert_eq!(chosen[0].key, KeySource::Peer);
 }
 
 #[test]
