@@ -237,7 +237,7 @@ pub use store::{
 pub use strategy::{AnyStrategy, build_strategy};
 
 pub(crate) use routes::Routes;
-pub(crate) use source::read_file;
+pub(crate) use source::{content_of, parse_content};
 
 impl Config {
     /// Reads `text` as `format` and checks it. In the `store` block and in each `apiKey`, `${NAME}` is a variable of the
@@ -318,7 +318,8 @@ impl Config {
     ///
     /// As [`parse`](Self::parse); also if the file cannot be read, is larger than [`MAX_CONFIG_BYTES`] or is not UTF-8.
     pub fn load_file(path: impl AsRef<Path>) -> Result<Self, ConfigErrors> {
-        read_file(path.as_ref(), None, Self::parse)
+        let path = path.as_ref();
+        parse_content(path, content_of(path), None, Self::parse)
     }
 
     /// Checks a configuration that was made in code: names, ranges, prefixes, rules.

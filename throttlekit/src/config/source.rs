@@ -78,13 +78,23 @@ pub(super) fn parse(text: &str, format: Format) -> Result<Node, ConfigErrors> {
     .map_err(ConfigErrors::new)
 }
 
-/// What `parse` makes of the text of a file, whose name says the format unless that is told.
-pub(crate) fn read_file<T>(
+/// What is in a file, as far as a configuration may reach, or why it cannot be read.
+pub(crate) fn content_of(path: &Path) -> Result<Vec<u8>, ConfigErrors> {
+    let unreadable = |error: std::io::Error| ConfigErrors::single(None, format!("cannot read the file: {error}"));
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(MAX_CONFIG_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    File::open(path).map_err(unreadable)?.take(limit).read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok(bytes)
+}
+
+/// What `parse` makes of the content of the file at `path`, whose name says the format unless that is told.
+pub(crate) fn parse_content<T>(
     path: &Path,
+    content: Result<Vec<u8>, ConfigErrors>,
     told: Option<Format>,
     parse: impl FnOnce(&str, Format) -> Result<T, ConfigErrors>,
 ) -> Result<T, ConfigErrors> {
-    let parsed = text_of(path).and_then(|text| {
+    let parsed = content.and_then(text_of).and_then(|text| {
         let format = told.unwrap_or_else(|| Format::of_file(path, &text));
         parse(&text, format).map_err(|errors| match (told, Format::of_path(path)) {
             (None, None) => {
@@ -97,11 +107,7 @@ pub(crate) fn read_file<T>(
     parsed.map_err(|errors| errors.in_file(path.display().to_string()))
 }
 
-fn text_of(path: &Path) -> Result<String, ConfigErrors> {
-    let unreadable = |error: std::io::Error| ConfigErrors::single(None, format!("cannot read the file: {error}"));
-    let mut bytes = Vec::new();
-    let limit = u64::try_from(MAX_CONFIG_BYTES).unwrap_or(u64::MAX).saturating_add(1);
-    File::open(path).map_err(unreadable)?.take(limit).read_to_end(&mut bytes).map_err(unreadable)?;
+fn text_of(bytes: Vec<u8>) -> Result<String, ConfigErrors> {
     if bytes.len() > MAX_CONFIG_BYTES {
         return Err(too_large());
     }

@@ -11,7 +11,7 @@ use super::policy::Policy;
 use super::reload::ReloadReport;
 use super::set::PolicySet;
 use crate::concurrency::{GuardReport, GuardStats};
-use crate::config::{Config, ConfigErrors, Format, read_file};
+use crate::config::{Config, ConfigErrors, Format, content_of, parse_content};
 use crate::error::Error;
 use crate::observe::{Gauges, Observer, told};
 use crate::store::TableReport;
@@ -110,7 +110,7 @@ impl Policies {
     /// As [`load_file`](Self::load_file).
     pub fn load_file_with(path: impl AsRef<Path>, options: LoadOptions) -> Result<Self, ConfigErrors> {
         let path = path.as_ref();
-        let config = read(path, &options)?;
+        let config = read(path, content_of(path), &options)?;
         Self::new(config, options, Some(path.to_owned()))
     }
 
@@ -237,7 +237,15 @@ impl Policies {
     ///
     /// As [`reload`](Self::reload); also if they came from no file, or the file cannot be read.
     pub fn reload_file(&self) -> Result<ReloadReport, ConfigErrors> {
-        self.replace(|inner| read(self.file()?, &inner.options))
+        self.replace(|inner| {
+            let file = self.file()?;
+            read(file, content_of(file), &inner.options)
+        })
+    }
+
+    /// As [`reload_file`](Self::reload_file), with what was found in the file.
+    pub(super) fn reload_content(&self, content: Result<Vec<u8>, ConfigErrors>) -> Result<ReloadReport, ConfigErrors> {
+        self.replace(|inner| read(self.file()?, content, &inner.options))
     }
 
     /// As [`reload`](Self::reload), for a configuration that was made in code.
@@ -279,6 +287,6 @@ impl Policies {
     }
 }
 
-fn read(path: &Path, options: &LoadOptions) -> Result<Config, ConfigErrors> {
-    read_file(path, options.format, |text, format| options.parse(text, format))
+fn read(path: &Path, content: Result<Vec<u8>, ConfigErrors>, options: &LoadOptions) -> Result<Config, ConfigErrors> {
+    parse_content(path, content, options.format, |text, format| options.parse(text, format))
 }

@@ -1,16 +1,13 @@
 //! Reading a file again when it changes.
 
 use std::collections::hash_map::DefaultHasher;
-use std::fs::File;
 use std::hash::Hasher as _;
-use std::io::Read as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::registry::Policies;
 use super::reload::ReloadReport;
-use crate::config::{ConfigErrors, MAX_CONFIG_BYTES};
+use crate::config::{ConfigErrors, content_of};
 use crate::runtime::{Runtime, TaskHandle};
 
 /// A shorter pause between two looks would be no pause.
@@ -69,16 +66,18 @@ impl Policies {
         let (policies, interval) = (self.downgrade(), interval.max(SHORTEST));
         let sleeper = Arc::clone(&runtime);
         Ok(runtime.spawn(Box::pin(async move {
-            let mut seen = content(&file);
+            let mut seen = hash_of(&content_of(&file));
             // What was there when the policies were loaded may have changed since.
             let mut read = None;
             loop {
                 sleeper.sleep(interval).await;
                 let Some(policies) = policies() else { return };
-                let now = content(&file);
+                let content = content_of(&file);
+                let now = hash_of(&content);
                 if now == seen && read != Some(now) {
                     read = Some(now);
-                    match policies.reload_file() {
+                    // Not the file again, which may have changed since.
+                    match policies.reload_content(content) {
                         Ok(report) if !report.is_changed() => {}
                         result => tell(result),
                     }
@@ -89,12 +88,9 @@ impl Policies {
     }
 }
 
-/// A hash of what is in a file, as far as a configuration may reach; `None` if it cannot be read.
-fn content(file: &Path) -> Option<u64> {
-    let limit = u64::try_from(MAX_CONFIG_BYTES).unwrap_or(u64::MAX).saturating_add(1);
-    let mut bytes = Vec::new();
-    File::open(file).ok()?.take(limit).read_to_end(&mut bytes).ok()?;
+/// A hash of what was found in a file; `None` if it cannot be read.
+fn hash_of(content: &Result<Vec<u8>, ConfigErrors>) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
-    hasher.write(&bytes);
+    hasher.write(content.as_ref().ok()?);
     Some(hasher.finish())
 }
