@@ -137,7 +137,11 @@ fn plain(text: &str) -> Value {
 /// A number of the core schema; infinite or NaN if the text says so or is out of range.
 #[allow(clippy::cast_precision_loss)] // a hexadecimal number rounds like a decimal one
 fn number(text: &str) -> Option<f64> {
-    let whole = |digits: &str, radix| u64::from_str_radix(digits, radix).ok().map(|value| value as f64);
+    let whole = |digits: &str, radix| {
+        // The parser of the standard library takes a sign, too.
+        let value = u64::from_str_radix(digits, radix).ok().filter(|_| !digits.starts_with('+'));
+        value.map(|value| value as f64)
+    };
     if let Some(digits) = text.strip_prefix("0x") {
         return whole(digits, 16);
     }

@@ -275,7 +275,7 @@ fn scalars_follow_the_core_schema() {
         let expected = format!("1:48: config.limiters[a].limit: must be a finite number (found {found})");
         assert_eq!(limit(text), Err(expected));
     }
-    for text in ["inf", "nan", "infinity", "1_000", "1,000", "ten", "0x", "1e", "'1'", "~"] {
+    for text in ["inf", "nan", "infinity", "1_000", "1,000", "ten", "0x", "0x+10", "0o+7", "1e", "'1'", "~"] {
         assert!(limit(text).is_err(), "{text}");
     }
     let quoted = limit("'1'").unwrap_err();
