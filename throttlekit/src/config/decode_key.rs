@@ -64,17 +64,18 @@ pub(super) fn key_source(fields: &mut Fields<'_>, cx: &mut Context, env: Env<'_>
     let unread = cx.unread.len();
     let source = source(node, &path, *key_at, cx, env)?;
     let read = cx.unread.len() == unread;
-    report(cx, *key_at, |problem| validate_key::key(&source, &path, problem));
+    report(cx, *key_at, unread, |problem| validate_key::key(&source, &path, problem));
     read.then_some(source)
 }
 
-/// Problems with what was read, where the values are, or else at `at`.
-fn report(cx: &mut Context, at: Position, check: impl FnOnce(&mut dyn FnMut(String, String))) {
+/// Problems with what was read, where the values are, or else at `at`. What could not be read of it is behind the first
+/// `unread` of all.
+fn report(cx: &mut Context, at: Position, unread: usize, check: impl FnOnce(&mut dyn FnMut(String, String))) {
     let mut found = Vec::new();
     check(&mut |path, message| found.push((path, message)));
     for (path, message) in found {
         // What could not be read is not judged.
-        if cx.unread.iter().any(|unread| is_within(&path, unread)) {
+        if cx.unread[unread..].iter().any(|unread| is_within(&path, unread)) {
             continue;
         }
         let at = cx.positions.get(&path).copied().unwrap_or(at);
@@ -132,6 +133,7 @@ fn all(fields: &mut Fields<'_>, cx: &mut Context, env: Env<'_>) -> Option<Vec<Ke
         cx.problem(path, node.at, format!("expected a list of keys, found {}", node.value));
         return None;
     };
+    let unread = cx.unread.len();
     let read = |(index, item): (usize, &Node)| {
         let path = format!("{path}[{index}]");
         cx.positions.insert(path.clone(), item.at);
@@ -143,7 +145,7 @@ fn all(fields: &mut Fields<'_>, cx: &mut Context, env: Env<'_>) -> Option<Vec<Ke
         for (index, source) in sources.iter().enumerate() {
             let Some(source) = source else { continue };
             let path = format!("{path}[{index}]");
-            report(cx, items[index].at, |problem| validate_key::key(source, &path, problem));
+            report(cx, items[index].at, unread, |problem| validate_key::key(source, &path, problem));
         }
     }
     sources.into_iter().collect()
@@ -206,6 +208,7 @@ pub(super) fn client_ip(fields: &mut Fields<'_>, cx: &mut Context) -> Option<Cli
     fields.know("clientIp");
     let at = fields.peek("clientIp")?.key_at;
     let path = fields.path_of("clientIp");
+    let unread = cx.unread.len();
     let mut fields = section(fields, cx, "clientIp")?;
     let mut spec = ClientIpSpec::default();
     if let Some(trust) = trust_proxy(&mut fields, cx) {
@@ -221,7 +224,7 @@ pub(super) fn client_ip(fields: &mut Fields<'_>, cx: &mut Context) -> Option<Cli
     fields.finish(cx, |_| Leftover::Unknown);
     // A misspelt trustProxy is why a header would not be read.
     if cx.problems.len() == problems || spec.trust_proxy != TrustProxy::Nobody {
-        report(cx, at, |problem| validate_key::client_ip(&spec, &path, problem));
+        report(cx, at, unread, |problem| validate_key::client_ip(&spec, &path, problem));
     }
     Some(spec)
 }

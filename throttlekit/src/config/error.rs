@@ -28,7 +28,7 @@ impl Position {
 }
 
 /// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Problem {
     /// What it is about, such as `config.limiters[api].burst`; `config` for the text as a whole.

@@ -188,7 +188,10 @@ impl<'n> Fields<'n> {
     pub(super) fn not_missing(&self, cx: &mut Context, name: &str) {
         let path = self.path_of(name);
         if cx.missing.remove(&path) {
-            cx.problems.retain(|problem| problem.path != path);
+            // It is one of the last.
+            if let Some(index) = cx.problems.iter().rposition(|problem| problem.path == path) {
+                cx.problems.remove(index);
+            }
         }
     }
 

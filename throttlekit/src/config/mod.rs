@@ -274,13 +274,8 @@ impl Config {
         decode_store::hide(&mut root);
         decode_key::hide(&mut root);
         let decode::Decoded { config, cx, broken } = decode::decode(&root, env);
-        let fields::Context { mut problems, positions, unread, .. } = cx;
-        for problem in validate::validate(&config, &broken, &positions, &unread) {
-            // What is out of range by itself was reported where it was read.
-            if !problems.contains(&problem) {
-                problems.push(problem);
-            }
-        }
+        let fields::Context { problems, positions, unread, .. } = cx;
+        let problems = validate::validate(&config, &broken, &positions, &unread, problems);
         if problems.is_empty() { Ok(config) } else { Err(ConfigErrors::new(problems)) }
     }
 
@@ -328,7 +323,7 @@ impl Config {
     ///
     /// Everything that is wrong with it, without positions.
     pub fn check(&self) -> Result<(), ConfigErrors> {
-        let problems = validate::validate(self, &[], &std::collections::HashMap::new(), &[]);
+        let problems = validate::validate(self, &[], &std::collections::HashMap::new(), &[], Vec::new());
         if problems.is_empty() { Ok(()) } else { Err(ConfigErrors::new(problems)) }
     }
 }

@@ -1,10 +1,10 @@
 //! Whether a [`Config`] makes sense, wherever it comes from.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::concurrency::ConcurrencySpec;
 use super::error::{Position, Problem};
-use super::fields::{is_within, suggestion};
+use super::fields::suggestion;
 use super::http::HttpRule;
 use super::limiter_path;
 use super::node::{number_text, quoted, shown_name};
@@ -28,8 +28,10 @@ pub(super) const MAX_NAME_BYTES: usize = 256;
 pub(super) struct Findings<'a> {
     positions: &'a HashMap<String, Position>,
     /// The paths of what could not be read, which was reported.
-    unread: &'a [String],
+    unread: BTreeSet<&'a str>,
     problems: Vec<Problem>,
+    /// The same. A file may have as many as it has bytes, so they are not gone through for each.
+    known: HashSet<Problem>,
 }
 
 impl Findings<'_> {
@@ -45,35 +47,42 @@ impl Findings<'_> {
 
     /// Whether the value at `path`, or something within it, could not be read.
     pub(super) fn is_unread(&self, path: &str) -> bool {
-        self.unread.iter().any(|unread| is_within(unread, path))
+        let below = |mark: char| {
+            let start = format!("{path}{mark}");
+            self.unread.range(start.as_str()..).next().is_some_and(|unread| unread.starts_with(&start))
+        };
+        self.unread.contains(path) || below('.') || below('[')
     }
 
     /// A problem with the value at the first of `paths` that is in the text. The last of them is the map around it.
     pub(super) fn add(&mut self, paths: &[String], message: impl Into<String>) {
         let Some((around, exact)) = paths.split_last() else { return };
-        if exact.iter().any(|path| self.is_unread(path)) || self.unread.contains(around) {
+        if exact.iter().any(|path| self.is_unread(path)) || self.unread.contains(around.as_str()) {
             return;
         }
         let found = paths.iter().find_map(|path| Some((path, *self.positions.get(path)?)));
         let path = found.map(|(path, _)| path).filter(|path| *path != around).or(exact.first()).unwrap_or(around);
         let position = found.map(|(_, position)| position);
         let problem = Problem { path: path.clone(), position, message: message.into() };
-        // What the defaults say is looked at with each rule.
-        if !self.problems.contains(&problem) {
+        // What is out of range by itself was reported where it was read, and what the defaults say is looked at with each rule.
+        if self.known.insert(problem.clone()) {
             self.problems.push(problem);
         }
     }
 }
 
-/// Everything that is wrong beyond what is `unread`, in no particular order. `broken` are names of limiters that exist in
-/// the text but could not be read.
+/// Everything that is wrong, in no particular order: the `problems` with what is `unread`, and those with the rest. `broken` are
+/// names of limiters that exist in the text but could not be read.
 pub(super) fn validate(
     config: &Config,
     broken: &[String],
     positions: &HashMap<String, Position>,
     unread: &[String],
+    problems: Vec<Problem>,
 ) -> Vec<Problem> {
-    let mut findings = Findings { positions, unread, problems: Vec::new() };
+    let unread = unread.iter().map(String::as_str).collect();
+    let known = problems.iter().cloned().collect();
+    let mut findings = Findings { positions, unread, problems, known };
     validate_store::store(&config.store, &mut findings);
     limiters(config, &mut findings);
     prefixes(config, &mut findings);
@@ -203,29 +212,28 @@ fn prefixes(config: &Config, findings: &mut Findings<'_>) {
         findings.add(&at, "must be false without `defaults.prefix`, which limiters would share (found true)");
     }
     // Slots are kept nowhere.
-    let stored: Vec<&LimiterSpec> = config.limiters.iter().filter(|limiter| limiter.is_stored()).collect();
-    for (index, limiter) in stored.iter().enumerate() {
+    let stored = config.limiters.iter().filter(|limiter| limiter.is_stored());
+    let stored: Vec<_> = stored.map(|limiter| (limiter, config.effective_prefix(limiter))).collect();
+    for (index, (limiter, prefix)) in stored.iter().enumerate() {
         let path = limiter_path(&limiter.name);
-        let prefix = config.effective_prefix(limiter);
         let at = [format!("{path}.prefix"), format!("{path}.fleetBudget.prefix"), path];
         // What else it is made of, the default and the name, is looked at by itself.
         if let Some(own) = &limiter.prefix {
             clean(own, &at, findings);
         }
-        for earlier in &stored[..index] {
+        for (earlier, other) in &stored[..index] {
             // Names that are empty or given twice have been reported.
             let misnamed = earlier.name == limiter.name || earlier.name.is_empty() || limiter.name.is_empty();
             let shared = config.shares_prefix(earlier) && config.shares_prefix(limiter);
             if misnamed || (shared && !prefix.is_empty()) {
                 continue;
             }
-            let other = config.effective_prefix(earlier);
-            if extends(&prefix, &other) || extends(&other, &prefix) {
+            if extends(prefix, other) || extends(other, prefix) {
                 let message = format!(
                     "the prefix {} of the stored keys collides with {} of limiter {}: one must not equal the other or \
                      continue it with a colon, and an empty one must be alone",
-                    quoted(&prefix),
-                    quoted(&other),
+                    quoted(prefix),
+                    quoted(other),
                     quoted(&earlier.name),
                 );
                 findings.add(&at, message);
@@ -269,12 +277,13 @@ pub(super) fn applied(rule: &HttpRule, path: &str, config: &Config, names: &[&st
         let at = [format!("{path}.policies"), format!("{path}.policy"), path.to_owned()];
         findings.add(&at, "at least one policy is required");
     }
+    let mut earlier = HashSet::new();
     for (index, name) in rule.policies.iter().enumerate() {
         let at = [format!("{path}.policies[{index}]"), format!("{path}.policy"), path.to_owned()];
         if !names.contains(&name.as_str()) {
             let nearest = suggestion(name, names.iter().copied());
             findings.add(&at, format!("there is no limiter {}, {nearest}", quoted(name)));
-        } else if rule.policies[..index].contains(name) {
+        } else if !earlier.insert(name) {
             findings.add(&at, format!("{} is given twice", quoted(name)));
         }
     }

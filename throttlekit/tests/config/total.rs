@@ -432,3 +432,13 @@ fn long_words_are_compared_with_nothing() {
     let unknown = format!("there is no limiter \"m{}...\", known are {shown}...", "n".repeat(59));
     assert!(errors.ends_with(&unknown), "{errors}");
 }
+
+/// What is found is not compared with all that was found: 1 MiB has room for 350,000 rules with two problems each.
+#[test]
+fn as_many_problems_are_told_as_there_are() {
+    const RULES: usize = 10_000;
+    let text = format!("{{\"limiters\": {{}}, \"http\": {{\"rules\": [{}]}}}}", vec!["{}"; RULES].join(","));
+    let errors = Config::from_json(&text).unwrap_err();
+    let told: std::collections::HashSet<_> = errors.problems().iter().collect();
+    assert_eq!((errors.problems().len(), told.len()), (2 * RULES, 2 * RULES));
+}
