@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use throttlekit::{Admission, Ask, Axes, Decision, DynLimiter, Error, Meter, Refund, Run};
+use throttlekit::{Admission, Axes, Decision, DynLimiter, Error, Meter, Refund, Run};
 
 /// How a request was admitted: its decision, and the meters that it counted on, to count more.
 ///
@@ -16,10 +16,8 @@ struct Inner {
     axes: Axes,
     key: Box<str>,
     meters: Meters,
-    /// What the request asked for where a meter knows of nothing else.
-    cost: f64,
-    /// The decision of each meter; empty if nothing was taken.
-    each: Box<[Decision]>,
+    /// What was taken of each meter; empty if that is nothing.
+    taken: Box<[Option<Refund>]>,
     /// What the service said to show instead, by meter.
     told: Mutex<Vec<(usize, Decision)>>,
 }
@@ -30,24 +28,13 @@ pub(crate) type Meters = Arc<[Metered]>;
 pub(crate) struct Metered {
     pub(crate) policy: Box<str>,
     pub(crate) limiter: Arc<dyn DynLimiter>,
-    /// What a request takes of it, if that is not the cost of all.
-    pub(crate) units: Option<f64>,
 }
 
 impl Admitted {
-    /// Of an `admission` to `ask`; `taken` is the decision of each meter, if it took anything.
-    pub(crate) fn new(admission: &Admission, taken: Vec<Option<Decision>>, ask: &Ask<'_>, meters: Meters) -> Self {
+    /// Of an `admission` that took what is `taken` of each of the `meters`, which count under `key`.
+    pub(crate) fn new(admission: &Admission, taken: Box<[Option<Refund>]>, key: &str, meters: Meters) -> Self {
         let &Admission { decision, axes, .. } = admission;
-        let each = taken.into_iter().map(|decision| decision.unwrap_or(Decision::ALLOW_FULL)).collect();
-        Self(Arc::new(Inner {
-            decision,
-            axes,
-            key: ask.key.into(),
-            meters,
-            cost: ask.cost,
-            each,
-            told: Mutex::default(),
-        }))
+        Self(Arc::new(Inner { decision, axes, key: key.into(), meters, taken, told: Mutex::default() }))
     }
 
     /// The joint decision.
@@ -117,16 +104,17 @@ impl KeyMeter {
         Arc::clone(&self.metered().limiter)
     }
 
-    /// The key that the request counted under. It may be a secret or an address: think before logging it.
+    /// The key that the request counted under in this limit. It may be a secret or an address: think before logging it.
     pub fn key(&self) -> &str {
         &self.inner.key
     }
 
-    /// What the admission of the request took from it, as it can be given back; `None` if it took nothing, since a limit that
-    /// is only tried out has refused, or the store was out and nobody counted.
+    /// What the admission of the request took from it, as it can be given back; `None` if it took nothing, since a limit
+    /// that is only tried out has refused, another of [any](throttlekit::Multi::any) was enough, or the store was out and
+    /// nobody counted. Also `None` where whoever decided does not [say](throttlekit::Admit::units_of) how many units it
+    /// takes.
     pub fn taken(&self) -> Option<Refund> {
-        let decision = self.inner.each.get(self.index).filter(|decision| decision.has_limit())?;
-        Some(Refund::new(self.metered().units.unwrap_or(self.inner.cost)).of(decision))
+        self.inner.taken.get(self.index).copied().flatten()
     }
 
     /// Shows `decision` in the fields of the response, instead of what the admission found of this limit: after the service

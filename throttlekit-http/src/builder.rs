@@ -72,7 +72,7 @@ impl Subject {
     /// It for handlers that count more, if it limits units.
     fn meter(&self) -> Option<Metered> {
         let limiter = Arc::clone(self.limiter.as_ref()?);
-        Some(Metered { policy: self.name.clone(), limiter, units: None })
+        Some(Metered { policy: self.name.clone(), limiter })
     }
 }
 

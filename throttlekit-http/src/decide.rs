@@ -253,8 +253,8 @@ impl<D: Door> Shared<D> {
     /// What the service is to know of its admission, if anything.
     fn shared_with(&self, rule: &Rule<D>, ask: &Ask<'_>, admission: &Admission) -> Option<Admitted> {
         self.hooks.share.then(|| {
-            let units = if admission.decision.allowed { rule.units(admission) } else { Vec::new() };
-            Admitted::new(admission, units, ask, Arc::clone(&rule.meters))
+            let taken = rule.taken(ask, admission);
+            Admitted::new(admission, taken, &rule.key_of(ask.key), Arc::clone(&rule.meters))
         })
     }
 
@@ -275,9 +275,11 @@ impl<D: Door> Shared<D> {
 
     /// What the service is to know of a request that nobody decided, if anything: its meters, if it is known who asks.
     fn undecided(&self, rule: &Rule<D>, ask: Option<&Ask<'_>>) -> Option<Admitted> {
-        let meters = if ask.is_some() { Arc::clone(&rule.meters) } else { Arc::default() };
-        let allowed = Admission::rate(Decision::ALLOW_FULL);
-        self.hooks.share.then(|| Admitted::new(&allowed, Vec::new(), ask.unwrap_or(&Ask::new("")), meters))
+        self.hooks.share.then(|| {
+            let meters = if ask.is_some() { Arc::clone(&rule.meters) } else { Arc::default() };
+            let key = rule.key_of(ask.map_or("", |ask| ask.key));
+            Admitted::new(&Admission::rate(Decision::ALLOW_FULL), Box::default(), &key, meters)
+        })
     }
 
     #[inline]

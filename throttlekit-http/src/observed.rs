@@ -87,11 +87,8 @@ impl<D: Door> Rule<D> {
 
     /// The same rule with `observer` to tell.
     pub(crate) fn observed(&self, observer: &Arc<dyn Observer>) -> Self {
-        let metered = |meter: &Metered| Metered {
-            policy: meter.policy.clone(),
-            limiter: limiter(&meter.limiter, observer),
-            units: meter.units,
-        };
+        let metered =
+            |meter: &Metered| Metered { policy: meter.policy.clone(), limiter: limiter(&meter.limiter, observer) };
         let plan = |(name, plan): &(Arc<str>, Arc<Self>)| (Arc::clone(name), Arc::new(plan.observed(observer)));
         Self {
             asked: self.asked.observed(observer),

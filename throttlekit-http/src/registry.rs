@@ -136,10 +136,10 @@ fn compile<D: Door>(rule: &policy::Rule) -> Result<Rule<D>, BuildError> {
         drop_on_5xx: spec.drop_on_5xx,
         on_disconnect: spec.on_disconnect,
     };
-    let meters = rule.policies().iter().filter_map(|policy| {
-        let units = spec.cost_of(policy.name());
-        Some(Metered { policy: policy.name().into(), limiter: policy.limiter()?.clone(), units })
-    });
+    let meters = rule
+        .policies()
+        .iter()
+        .filter_map(|policy| Some(Metered { policy: policy.name().into(), limiter: policy.limiter()?.clone() }));
     let limits = rule.policies().iter().map(|policy| limit(policy, spec)).collect();
     let resolver = match &spec.plans {
         Some(plans) => Some(Arc::new(Plans::new(plans)?) as Arc<dyn Resolve<D>>),

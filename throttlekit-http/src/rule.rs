@@ -1,6 +1,7 @@
 //! One rule: which limits a request meets, under which key, at which cost.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use throttlekit::identity::AddressText;
 #[cfg(feature = "config")]
 use throttlekit::policy::Guarded;
 use throttlekit::{
-    Admission, Admit, Axes, Clock, Decision, DynLimiter, Error, FailMode, MissingKey, Outcome, Priority,
+    Admission, Admit, Ask, Axes, Clock, Decision, DynLimiter, Error, FailMode, MissingKey, Outcome, Priority, Refund,
 };
 
 use crate::admitted::Meters;
@@ -46,6 +47,18 @@ pub(crate) enum Asked {
     /// Slots first, which are held also where the fail mode decides.
     #[cfg(feature = "config")]
     Guarded(Guarded),
+}
+
+impl Asked {
+    /// The units that an admission of `ask` takes of the limit at `place`, if that is known.
+    fn units_of(&self, ask: &Ask<'_>, place: usize) -> Option<f64> {
+        match self {
+            Self::Limiter(_) => Some(ask.cost),
+            Self::Admit(admit) => admit.units_of(ask, place),
+            #[cfg(feature = "config")]
+            Self::Guarded(guarded) => guarded.units_of(ask, place),
+        }
+    }
 }
 
 /// Where the key comes from.
@@ -278,6 +291,24 @@ impl<D: Door> Rule<D> {
             None if self.joins_axes() => vec![rate, cost],
             None => Vec::new(),
         }
+    }
+
+    /// What `admission`, the answer to `ask`, took of each limit that counts units, in their order; empty if it refused.
+    pub(crate) fn taken(&self, ask: &Ask<'_>, admission: &Admission) -> Box<[Option<Refund>]> {
+        if !admission.decision.allowed {
+            return Box::default();
+        }
+        let taken = |(place, decision): (usize, Option<Decision>)| {
+            // Where one of several is enough, another may have denied; a limit that was not asked has none.
+            let decision = decision.filter(|decision| decision.allowed && decision.has_limit())?;
+            Some(Refund::new(self.asked.units_of(ask, place)?).of(&decision))
+        };
+        self.units(admission).into_iter().enumerate().map(taken).collect()
+    }
+
+    /// The key that its limits count units of `key` under.
+    pub(crate) fn key_of<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        if let Asked::Admit(admit) = &self.asked { admit.key_of(key) } else { Cow::Borrowed(key) }
     }
 
     /// The decision of each limit, in their order; empty for a rule with one, and where these do not come to the joint one.

@@ -1,5 +1,6 @@
 //! What a door asks: [`Admit`] and [`Meter`]; what it gets: [`Admission`].
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -265,6 +266,32 @@ pub trait Admit: Send + Sync + 'static {
         false
     }
 
+    /// The units that an admission of `ask` takes of the limit at `place`, counted as in [`Admission::each`]; of two axes
+    /// the rate comes before the cost. A middleware asks it where a handler wants to give some of them back. `None` if it
+    /// takes none there, or does not know, which is what is given here.
+    ///
+    /// ```
+    /// use throttlekit::{Admit, Ask, Gcra, Limiter, TokenBucket, Unified};
+    ///
+    /// let requests = Limiter::new(Gcra::per_minute(60)?);
+    /// let tokens = Limiter::new(TokenBucket::builder().capacity(1_000.0).refill_per_sec(10.0).build()?);
+    /// let both = Unified::builder().rate(requests).cost(tokens).build()?;
+    ///
+    /// let ask = Ask::new("user-1").cost(500.0);
+    /// assert_eq!([0, 1, 2].map(|place| both.units_of(&ask, place)), [Some(1.0), Some(500.0), None]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    fn units_of(&self, ask: &Ask<'_>, place: usize) -> Option<f64> {
+        let _ = (ask, place);
+        None
+    }
+
+    /// The key under which it counts units of [`Ask::key`] in its limiters: where a handler counts more, it is there. `key`
+    /// itself is what is given here.
+    fn key_of<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        Cow::Borrowed(key)
+    }
+
     /// How the guard in it is doing, for [whoever shows that](crate::Gauges); `None` if it limits no work in flight, or does
     /// not know how to tell, which is what is given here.
     fn guard_state(&self) -> Option<(GuardReport, GuardStats)> {
@@ -294,6 +321,14 @@ impl<T: Admit + ?Sized> Admit for Arc<T> {
 
     fn joins_axes(&self) -> bool {
         (**self).joins_axes()
+    }
+
+    fn units_of(&self, ask: &Ask<'_>, place: usize) -> Option<f64> {
+        (**self).units_of(ask, place)
+    }
+
+    fn key_of<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        (**self).key_of(key)
     }
 
     fn guard_state(&self) -> Option<(GuardReport, GuardStats)> {

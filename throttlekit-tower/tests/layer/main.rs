@@ -9,6 +9,7 @@ mod keys;
 mod layers;
 mod lifecycle;
 mod limits;
+mod meters;
 mod options;
 mod permits;
 mod readiness;

@@ -447,6 +447,10 @@ impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> Admit for TokenBudget<K
         Some(Arc::new(self.told_to(observer)?))
     }
 
+    fn units_of(&self, ask: &Ask<'_>, place: usize) -> Option<f64> {
+        (place == 0).then_some(ask.cost)
+    }
+
     fn table_state(&self) -> Option<TableReport> {
         self.keys.table_state()
     }

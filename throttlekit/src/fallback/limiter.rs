@@ -233,6 +233,10 @@ impl Admit for Fallback {
         self.or_local(answer, move |local| local.admit(&Ask { key: &key, ..rest }))
     }
 
+    fn units_of(&self, ask: &Ask<'_>, place: usize) -> Option<f64> {
+        (place == 0).then_some(ask.cost)
+    }
+
     fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
         Some(Arc::new(self.told_to(observer)?))
     }

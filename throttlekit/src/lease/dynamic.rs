@@ -33,6 +33,10 @@ where
         Some(Arc::new(self.told_to(observer)?))
     }
 
+    fn units_of(&self, ask: &Ask<'_>, place: usize) -> Option<f64> {
+        (place == 0).then_some(ask.cost)
+    }
+
     fn table_state(&self) -> Option<TableReport> {
         self.core.keys.table_state()
     }

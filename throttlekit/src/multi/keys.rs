@@ -97,7 +97,7 @@ impl<W, C, O> Multi<W, C, O> {
         for (index, (ask, named)) in asks.iter_mut().zip(&self.names).enumerate() {
             let key = request.key(index, &named.name).ok_or_else(|| no_key(&named.name))?;
             let weight = request.weight(index, &named.name).unwrap_or(named.weight);
-            let units = if named.fixed { weight } else { weight * cost };
+            let units = named.units(weight, cost);
             *ask = (key, validate_cost(units).map_err(|_| bad_units(&named.name, weight, cost, units))?);
         }
         if self.may_meet { self.refuse_meeting(asks) } else { Ok(()) }

@@ -101,6 +101,13 @@ struct Named {
     scope: Option<String>,
 }
 
+impl Named {
+    /// What a check of `cost` asks it for, at `weight`.
+    fn units(&self, weight: f64, cost: f64) -> f64 {
+        if self.fixed { weight } else { weight * cost }
+    }
+}
+
 /// The dimensions, in the order in which they were declared.
 enum Parts {
     /// In memory; `order` has each position once, in the order of the locks.
@@ -432,6 +439,13 @@ impl<W: Send + Sync + 'static, C: Clock, O: Observer + Clone> Admit for Multi<W,
     fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
         let watch = self.watch.told_to(observer)?;
         Some(Arc::new(Observed { multi: self, watch }))
+    }
+
+    /// Of several dimensions only where each decision is kept: without it nobody knows which of [any](Self::any) was
+    /// charged.
+    fn units_of(&self, ask: &Ask<'_>, place: usize) -> Option<f64> {
+        let named = self.names.get(place).filter(|_| self.keep_each || self.names.len() == 1)?;
+        Some(named.units(named.weight, ask.cost))
     }
 }
 

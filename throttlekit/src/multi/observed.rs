@@ -20,4 +20,8 @@ impl<W: Send + Sync + 'static, C: Clock, O: Observer + Clone> Admit for Observed
     fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
         self.multi.admit_by(&self.watch, ask)
     }
+
+    fn units_of(&self, ask: &Ask<'_>, place: usize) -> Option<f64> {
+        self.multi.units_of(ask, place)
+    }
 }

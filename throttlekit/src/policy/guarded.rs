@@ -105,6 +105,15 @@ impl Guarded {
         Self::new(Lists { of_units: *of_units, lists }, guards, limit.observed(observer), witness)
     }
 
+    /// The units that an admission of `ask` takes of the limit at `place`, as [`Admit::units_of`] says them.
+    pub fn units_of(&self, ask: &Ask<'_>, place: usize) -> Option<f64> {
+        match &self.parts.limit {
+            RuleLimit::None => None,
+            RuleLimit::One(_) => (place == 0).then_some(ask.cost),
+            RuleLimit::Joint(admit) => admit.units_of(ask, place),
+        }
+    }
+
     /// Decides one request.
     ///
     /// # Cancel safety

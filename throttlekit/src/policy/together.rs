@@ -27,6 +27,12 @@ pub(super) struct Charged {
     pub(super) units: Option<f64>,
 }
 
+impl Charged {
+    fn units_of(&self, ask: &Ask<'_>) -> f64 {
+        self.units.unwrap_or(ask.cost)
+    }
+}
+
 /// Who charges all of `limiters`, or none: one joint check where one place holds them, and else one after the other.
 /// `store` is where those are that are not in this process.
 pub(super) fn all_or_none(
@@ -169,6 +175,11 @@ impl Admit for Together {
         let parts = self.parts.iter().map(|part| part.observed(observer)).collect();
         Some(Arc::new(Self { parts, places: self.places, witness }))
     }
+
+    fn units_of(&self, ask: &Ask<'_>, place: usize) -> Option<f64> {
+        let mut members = self.parts.iter().flat_map(|part| &*part.members);
+        members.find(|(of, _)| *of == place).map(|(_, charged)| charged.units_of(ask))
+    }
 }
 
 impl Together {
@@ -236,7 +247,7 @@ impl SoFar {
         for ((place, charged), decision) in part.members.iter().zip(decisions) {
             self.seen[*place] = Seen { decision: *decision, axis: Some(axis) };
             if admission.decision.allowed {
-                let refund = Refund::new(charged.units.unwrap_or(self.rest.cost)).of(decision);
+                let refund = Refund::new(charged.units_of(&self.rest)).of(decision);
                 let owed = Owed::new(Arc::clone(&charged.limiter), Arc::clone(&self.key), refund);
                 self.owed.push_back((*place, owed));
             }

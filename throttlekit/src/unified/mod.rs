@@ -53,6 +53,7 @@ pub use lanes::{LaneCounts, LaneSnapshot};
 pub use lp::{Plan as WorkloadPlan, Prices, Workload};
 pub use tap::Tap;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::{fmt, mem};
 
@@ -358,6 +359,12 @@ impl<C: Clock> Unified<C> {
 }
 
 impl<C: Clock> Parts<C> {
+    /// What `ask` takes of the rate.
+    #[inline(always)]
+    fn rate_units(&self, ask: &Ask<'_>) -> f64 {
+        if self.rate_by_cost { ask.cost } else { ONE }
+    }
+
     /// Judges the cost if it counts, and decides.
     fn judge(self: &Arc<Self>, ask: &Ask<'_>) -> Run<Answer> {
         match validate_cost(ask.cost) {
@@ -370,8 +377,7 @@ impl<C: Clock> Parts<C> {
     #[inline(always)]
     fn decide(self: &Arc<Self>, ask: &Ask<'_>) -> Run<Answer> {
         let parts = self;
-        let rate = if parts.rate_by_cost { ask.cost } else { ONE };
-        let wish = Wish { rate, cost: ask.cost, value: ask.value, hold: ask.hold };
+        let wish = Wish { rate: self.rate_units(ask), cost: ask.cost, value: ask.value, hold: ask.hold };
         let Some(concurrency) = &parts.concurrency else {
             return parts.price(&mut Held::default(), ask.key, wish);
         };
@@ -411,6 +417,16 @@ impl<C: Clock> Admit for Unified<C> {
 
     fn joins_axes(&self) -> bool {
         true
+    }
+
+    fn units_of(&self, ask: &Ask<'_>, place: usize) -> Option<f64> {
+        let rate = self.parts.rate.as_ref().map(|_| self.parts.rate_units(ask));
+        let cost = self.parts.cost.as_ref().map(|_| ask.cost);
+        rate.into_iter().chain(cost).nth(place)
+    }
+
+    fn key_of<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        if self.parts.hash_tag { Cow::Owned(tagged(key)) } else { Cow::Borrowed(key) }
     }
 
     fn guard_state(&self) -> Option<(GuardReport, GuardStats)> {

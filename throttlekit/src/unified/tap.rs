@@ -1,5 +1,6 @@
 //! A tap on admissions: sees whole requests once they are decided.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -125,6 +126,14 @@ impl<A: Admit, C: Clock> Admit for Tap<A, C> {
     fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
         let admit = Arc::new(Arc::clone(&self.admit).observed(observer)?);
         Some(Arc::new(Tap { admit, name: Arc::clone(&self.name), shared: Arc::clone(&self.shared) }))
+    }
+
+    fn units_of(&self, ask: &Ask<'_>, place: usize) -> Option<f64> {
+        self.admit.units_of(ask, place)
+    }
+
+    fn key_of<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        self.admit.key_of(key)
     }
 
     fn guard_state(&self) -> Option<(GuardReport, GuardStats)> {

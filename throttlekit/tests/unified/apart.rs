@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
+use throttlekit::sketch::DenyListed;
 use throttlekit::store::{Call, Remote, Store};
+use throttlekit::unified::Tap;
 use throttlekit::{
     Admission, Admit, Algorithm, Ask, Axis, Clock, Consume, DynLimiter, Error, Fallback, FixedWindow, Guard, Limiter,
     ManualClock, Outage, Project, Run, SlidingWindowLog, Unified, UnifiedBuilder,
@@ -328,4 +330,13 @@ async fn a_hash_tag_puts_keys_into_braces() {
     assert!(unified.admit(&Ask::new("k")).await.unwrap().decision.allowed);
     assert!(store.text("r:{k}").is_some() && store.text("c:{k}").is_some());
     assert!(!unified.admit(&Ask::new("k").cost(5.0)).await.unwrap().decision.allowed);
+}
+
+#[test]
+fn what_is_around_a_limit_says_its_units_and_its_key() {
+    let unified = Unified::builder().rate(local(window(5.0))).cost(local(window(5.0))).hash_tag(true).build().unwrap();
+    let listed = DenyListed::builder(Tap::new(Arc::new(unified), |_| {})).build().unwrap();
+    let ask = Ask::new("k").cost(3.0);
+    assert_eq!([0, 1, 2].map(|place| listed.units_of(&ask, place)), [Some(1.0), Some(3.0), None]);
+    assert_eq!(listed.key_of("k"), "{k}");
 }

@@ -3,6 +3,7 @@
 mod builder;
 mod list;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -239,6 +240,14 @@ impl<A: Admit, C: Clock, O: Observer + Clone> Admit for DenyListed<A, C, O> {
                 Some(Arc::new(self.before(inner, watch)))
             }
         }
+    }
+
+    fn units_of(&self, ask: &Ask<'_>, place: usize) -> Option<f64> {
+        self.inner.units_of(ask, place)
+    }
+
+    fn key_of<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        self.inner.key_of(key)
     }
 
     fn guard_state(&self) -> Option<(GuardReport, GuardStats)> {
