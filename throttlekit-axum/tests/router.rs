@@ -13,6 +13,7 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use throttlekit::store::memory::Table;
 use throttlekit::{Error, FixedWindow, Gcra, Limiter, ManualClock, Program};
+use throttlekit_axum::key::ClientIp;
 use throttlekit_axum::{PeerAddr, Refusal, RouterExt as _, ThrottleLayer, Throttled};
 use tower::ServiceExt as _;
 
@@ -32,6 +33,29 @@ async fn without_connect_info_requests_share_a_key_and_one_is_reported() {
         statuses.push(app.clone().oneshot(request).await.expect("a response").status());
     }
     assert_eq!(statuses, [StatusCode::OK, StatusCode::OK, StatusCode::TOO_MANY_REQUESTS]);
+    assert_eq!(told.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn without_connect_info_no_client_chooses_its_key_behind_a_proxy() {
+    let told = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&told);
+    let limiter = Limiter::builder(Gcra::per_second(1).expect("a rate")).clock(ManualClock::new(0.0)).build();
+    let proxy = ClientIp::builder().trust_hops(1).build().expect("good options");
+    let layer = ThrottleLayer::builder(limiter).client_ip(proxy).build().expect("good options");
+    let layer = layer.on_error(move |failure| {
+        let text = failure.error.to_string();
+        assert!(text.contains("into_make_service_with_connect_info") && text.contains("peerHidden"), "{text}");
+        count.fetch_add(1, Ordering::SeqCst);
+    });
+    let app = Router::new().route("/", get(|| async { "hello" })).layer(layer);
+    let mut statuses = Vec::new();
+    for spoofed in 1..=3 {
+        let request = Request::get("/").header("x-forwarded-for", format!("6.6.6.{spoofed}, 198.51.100.7"));
+        let request = request.body(Body::empty()).expect("a request");
+        statuses.push(app.clone().oneshot(request).await.expect("a response").status());
+    }
+    assert_eq!(statuses, [StatusCode::OK, StatusCode::TOO_MANY_REQUESTS, StatusCode::TOO_MANY_REQUESTS]);
     assert_eq!(told.load(Ordering::SeqCst), 1);
 }
 

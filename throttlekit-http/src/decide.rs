@@ -416,7 +416,9 @@ impl<D: Door> Shared<D> {
     #[cold]
     fn key_instead(&self, head: &D::Head<'_>, rule: &Arc<Rule<D>>) -> Result<Key<'static>, Keyless> {
         let by_address = !matches!(rule.missing, MissingKey::Shared | MissingKey::Reject | MissingKey::Skip);
-        if (by_address || rule.reads_peer()) && unwound(|| head.peer()).flatten().is_none() {
+        if ((by_address && !rule.client.hides_peer()) || rule.reads_peer())
+            && unwound(|| head.peer()).flatten().is_none()
+        {
             self.tell_nobody(head, rule);
         }
         match rule.missing {
@@ -438,13 +440,17 @@ impl<D: Door> Shared<D> {
                 _ => "share the key `anon`",
             };
             let error = Error::invalid_argument(format!(
-                "the peer's address of a request is not known, so requests without it {so}: {}",
-                D::PEER_REMEDY
+                "the peer's address of a request is not known, so requests without it {so}: {}{}",
+                D::PEER_REMEDY,
+                if rule.client.header().is_some() { PEER_HIDDEN } else { "" }
             ));
             self.hooks.misconfigured(&rule.failure(head, &error));
         }
     }
 }
+
+/// What else an application may say of an unknown peer that proxies speak for.
+const PEER_HIDDEN: &str = "; where it cannot be known, `peerHidden` has to say so";
 
 /// The decision of a limiter, if it allows the request.
 #[inline]

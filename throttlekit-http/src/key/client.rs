@@ -14,7 +14,7 @@ impl<D: Door> KeyExtractor<D> for ClientIp {
     }
 
     fn reads_peer(&self) -> bool {
-        true
+        !self.hides_peer()
     }
 }
 
@@ -26,7 +26,8 @@ pub(crate) fn stand_in<'a>(client: &ClientIp, request: &impl Head<'a>) -> Option
 
 fn resolve<'a>(client: &ClientIp, request: &impl Head<'a>) -> Option<IpAddr> {
     let peer = request.peer().map(|peer| peer.ip());
-    match client.header() {
+    // Without a peer the field would be believed whoever wrote it, also where the server only forgot to tell it.
+    match client.header().filter(|_| peer.is_some() || client.hides_peer()) {
         Some(name) => client.resolve(peer, request.values(name)),
         None => client.resolve(peer, []),
     }

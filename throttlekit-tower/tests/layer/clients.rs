@@ -52,6 +52,24 @@ fn a_client_behind_proxies_cannot_choose_his_key() {
     assert_eq!(key_of(&listed, &with(Request::new(()), &[("x-forwarded-for", "")])), None);
 }
 
+#[tokio::test]
+async fn a_peer_that_is_hidden_is_not_missed() {
+    let script = Script::default();
+    let client = ClientIp::builder().trust_hops(0).peer_hidden(true).build().expect("good options");
+    let layer = ThrottleLayer::builder_for(script.clone(), ManualClock::default()).client_ip(client);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&told);
+    let layer = layer.build().expect("good options");
+    let layer = layer.on_error(move |failure| log.lock().expect("no panic").push(failure.error.to_string()));
+    for fields in [&[("x-forwarded-for", "6.6.6.6, 198.51.100.7")][..], &[]] {
+        send(&around(&layer).0, with(Request::new(()), fields)).await;
+    }
+    assert_eq!(script.keys(), ["198.51.100.7", "anon"]);
+    assert!(told.lock().expect("no panic").is_empty());
+    let error = ClientIp::builder().peer_hidden(true).build().expect_err("there is no address at all");
+    assert_eq!(error.option(), "clientIp.peerHidden");
+}
+
 #[test]
 fn another_header_than_the_chosen_one_is_never_read() {
     let client = ClientIp::builder().trust_hops(1).header("cf-connecting-ip").build().expect("a header");

@@ -220,6 +220,7 @@ pub(super) fn client_ip(fields: &mut Fields<'_>, cx: &mut Context) -> Option<Cli
     }
     spec.lenient = fields.optional(cx, "lenient", boolean).unwrap_or_default();
     spec.unwrap_nat64 = fields.optional(cx, "unwrapNat64", boolean).unwrap_or_default();
+    spec.peer_hidden = fields.optional(cx, "peerHidden", boolean).unwrap_or_default();
     let problems = cx.problems.len();
     fields.finish(cx, |_| Leftover::Unknown);
     // A misspelt trustProxy is why a header would not be read.

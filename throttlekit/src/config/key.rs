@@ -103,6 +103,8 @@ pub struct ClientIpSpec {
     pub lenient: bool,
     /// Whether an address of NAT64 is the IPv4 address in it.
     pub unwrap_nat64: bool,
+    /// Whether nobody knows the peer, so that the field is read without it.
+    pub peer_hidden: bool,
 }
 
 /// Which proxies are believed.
@@ -125,8 +127,11 @@ impl ClientIpSpec {
     ///
     /// As [`ClientIpBuilder::build`](crate::identity::ClientIpBuilder::build).
     pub fn build(&self) -> Result<ClientIp, BuildError> {
-        let mut builder =
-            ClientIp::builder().ipv6_prefix(self.ipv6_prefix).lenient(self.lenient).unwrap_nat64(self.unwrap_nat64);
+        let mut builder = ClientIp::builder()
+            .ipv6_prefix(self.ipv6_prefix)
+            .lenient(self.lenient)
+            .unwrap_nat64(self.unwrap_nat64)
+            .peer_hidden(self.peer_hidden);
         if let Some(header) = &self.header {
             builder = builder.header(header);
         }
@@ -148,6 +153,7 @@ impl Default for ClientIpSpec {
             ipv6_prefix: ClientIp::DEFAULT_IPV6_PREFIX,
             lenient: false,
             unwrap_nat64: false,
+            peer_hidden: false,
         }
     }
 }

@@ -161,7 +161,7 @@
 //! | `{ all: [ ... ] }` | 2 to 8 of these together |
 //!
 //! `clientIp` is a map of `trustProxy` (`false`, a number of proxies, or a list of networks), `header`, `ipv6Prefix`,
-//! `lenient` and `unwrapNat64`; see [`ClientIp`](crate::identity::ClientIp).
+//! `lenient`, `unwrapNat64` and `peerHidden`; see [`ClientIp`](crate::identity::ClientIp).
 //!
 //! `plans` is a map of `from` and `table`. `from` is `{ claim: name }`, `{ trustedHeader: name }` or `key`, and tells the
 //! name of the plan; see [`PlanSource`]. `table` is a map from names of plans to maps:

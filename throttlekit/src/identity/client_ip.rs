@@ -48,6 +48,7 @@ pub struct ClientIp {
     pub(super) ipv6_prefix: u8,
     pub(super) lenient: bool,
     pub(super) unwrap_nat64: bool,
+    pub(super) peer_hidden: bool,
 }
 
 /// Who is believed.
@@ -88,6 +89,11 @@ impl ClientIp {
     /// How many bits of an IPv6 address make the key.
     pub fn ipv6_prefix(&self) -> u8 {
         self.ipv6_prefix
+    }
+
+    /// Whether a middleware reads the field of a request whose peer it does not know.
+    pub fn hides_peer(&self) -> bool {
+        self.peer_hidden
     }
 
     /// The key of the client: its [aggregated](super::aggregate) address as text.
@@ -181,6 +187,7 @@ impl Default for ClientIp {
             ipv6_prefix: Self::DEFAULT_IPV6_PREFIX,
             lenient: false,
             unwrap_nat64: false,
+            peer_hidden: false,
         }
     }
 }

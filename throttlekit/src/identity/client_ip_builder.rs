@@ -14,6 +14,7 @@ pub struct ClientIpBuilder {
     ipv6_prefix: u8,
     lenient: bool,
     unwrap_nat64: bool,
+    peer_hidden: bool,
 }
 
 /// Whom the caller wants to be believed.
@@ -34,6 +35,7 @@ impl ClientIpBuilder {
             ipv6_prefix: ClientIp::DEFAULT_IPV6_PREFIX,
             lenient: false,
             unwrap_nat64: false,
+            peer_hidden: false,
         }
     }
 
@@ -45,8 +47,8 @@ impl ClientIpBuilder {
 
     /// Believes `count` proxies, wherever they are: right if clients can reach this program through just so many.
     ///
-    /// With 0 the peer is the client. Where the platform hides the peer and adds the client's address itself, 0 is right
-    /// too: the rightmost entry then stands for the peer, and 1 would take what the client wrote.
+    /// With 0 the peer is the client. Where the platform [hides](Self::peer_hidden) the peer and adds the client's address
+    /// itself, 0 is right too: the rightmost entry then stands for the peer, and 1 would take what the client wrote.
     pub fn trust_hops(mut self, count: u32) -> Self {
         self.trust = Asked::Hops(count);
         self
@@ -96,12 +98,24 @@ impl ClientIpBuilder {
         self
     }
 
+    /// Says that nobody knows the peer, as behind a Unix socket or on a platform that hides it, so that a middleware reads
+    /// the field without it; `false` unless told otherwise.
+    ///
+    /// Otherwise a request whose peer is not known has no address for it: a server that forgets to tell the peer would let
+    /// each client write its own. [`derive`](ClientIp::derive) and [`resolve`](ClientIp::resolve) are told each time, and
+    /// do not ask.
+    pub fn peer_hidden(mut self, hidden: bool) -> Self {
+        self.peer_hidden = hidden;
+        self
+    }
+
     /// Checks the options.
     ///
     /// # Errors
     ///
     /// If a network does not parse, the prefix is above 128, the name is not one of a header field, or a header was named
-    /// that would never be read: nobody is trusted, or none of the proxies that put a single address there.
+    /// that would never be read: nobody is trusted, or none of the proxies that put a single address there. Also if the
+    /// peer is hidden and nobody is trusted: there would be no address at all.
     ///
     /// ```
     /// use throttlekit::identity::ClientIp;
@@ -136,6 +150,10 @@ impl ClientIpBuilder {
             let allowed = "is not read unless trusted proxies, or how many there are, are given too";
             return Err(BuildError::new("clientIp.header", header, allowed));
         }
+        if self.peer_hidden && matches!(self.trust, Asked::Nobody) {
+            let allowed = "must be false unless trusted proxies, or how many there are, are given too";
+            return Err(BuildError::new("clientIp.peerHidden", true, allowed));
+        }
         let trust = match self.trust {
             Asked::Nobody => Trust::Nobody,
             Asked::Hops(hops) => Trust::Hops(hops),
@@ -148,6 +166,7 @@ impl ClientIpBuilder {
             ipv6_prefix: self.ipv6_prefix,
             lenient: self.lenient,
             unwrap_nat64: self.unwrap_nat64,
+            peer_hidden: self.peer_hidden,
         })
     }
 }

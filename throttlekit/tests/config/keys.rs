@@ -128,7 +128,9 @@ fn client_ip_takes_each_option() {
     assert_eq!(client.resolve(Some([10, 0, 0, 1].into()), line), Some([198, 51, 100, 7].into()));
     let peer = "64:ff9b::c000:201".parse().unwrap();
     assert_eq!(client.resolve(Some(peer), []), Some([192, 0, 2, 1].into()));
+    assert!(!client.hides_peer());
     assert_eq!(ClientIpSpec::default().build().unwrap().ipv6_prefix(), 64);
+    assert!(rule("clientIp: { trustProxy: 0, peerHidden: true }").client_ip.build().unwrap().hides_peer());
 }
 
 #[test]

@@ -43,7 +43,10 @@ const KNOWN: [(&str, &str); 25] = [
         "path methods policy policies key clientIp plans missing cost costs priority failMode headers options shadow problemJson \
          dropOn5xx onDisconnect",
     ),
-    ("limiters: {}\nhttp: { rules: [ { clientIp: { @ } } ] }", "trustProxy header ipv6Prefix lenient unwrapNat64"),
+    (
+        "limiters: {}\nhttp: { rules: [ { clientIp: { @ } } ] }",
+        "trustProxy header ipv6Prefix lenient unwrapNat64 peerHidden",
+    ),
     (
         "limiters: {}\nhttp: { rules: [ { key: { apiKey: { @ } } } ] }",
         "bearer header query cookie keyId secret previous truncated",
