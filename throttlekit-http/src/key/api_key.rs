@@ -62,7 +62,7 @@ impl ApiKey {
             Place::Bearer => value::bearer(request).map(Cow::Borrowed),
             Place::Header(name) => value::header(request, name).map(Cow::Borrowed),
             Place::Query(name) => value::query(request, name),
-            Place::Cookie(name) => value::cookie(request, name).map(Cow::Borrowed),
+            Place::Cookie(name) => value::cookie(request, name),
         }
     }
 }

@@ -55,7 +55,7 @@ impl<D: Door> KeyExtractor<D> for QueryKey {
     }
 }
 
-/// The value of one cookie as the key, without quotes around it, otherwise as it stands.
+/// The value of one cookie as the key, without quotes around it, percent-decoded.
 ///
 /// Treated like that of a [`HeaderKey`]; an empty one counts as missing. The value of a session's cookie is a secret:
 /// where keys are stored, an [`ApiKey`](super::ApiKey) keeps it out.
@@ -63,7 +63,7 @@ impl<D: Door> KeyExtractor<D> for QueryKey {
 pub struct CookieKey(Box<str>);
 
 impl CookieKey {
-    /// Reads the cookie called `name`, exactly so.
+    /// Reads the cookie called `name`, exactly so once both are decoded.
     ///
     /// # Errors
     ///
@@ -75,6 +75,6 @@ impl CookieKey {
 
 impl<D: Door> KeyExtractor<D> for CookieKey {
     fn key<'a>(&'a self, request: &D::Head<'a>) -> Option<Key<'a>> {
-        value::cookie(request, &self.0).map(|value| value::bounded(Cow::Borrowed(value)))
+        value::cookie(request, &self.0).map(value::bounded)
     }
 }

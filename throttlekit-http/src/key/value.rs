@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use percent_encoding::percent_decode;
 use throttlekit::BuildError;
 use throttlekit::identity::BoundedKey;
 
@@ -31,30 +32,51 @@ pub(crate) fn header<'a>(head: &impl Head<'a>, name: &str) -> Option<&'a [u8]> {
 }
 
 /// The value of the parameter `name` of the query, decoded, if it is there once and not empty.
+///
+/// Decoded to bytes, as a form has them: values that are no UTF-8 stay different ones.
 pub(super) fn query<'a>(head: &impl Head<'a>, name: &str) -> Option<Cow<'a, [u8]>> {
-    let pairs = form_urlencoded::parse(head.query()?.as_bytes());
-    let value = only(pairs.filter(|(found, _)| found == name))?.1;
-    let value = match value {
-        Cow::Borrowed(value) => Cow::Borrowed(value.as_bytes()),
-        Cow::Owned(value) => Cow::Owned(value.into_bytes()),
+    let pairs = head.query()?.as_bytes().split(|byte| *byte == b'&').map(pair);
+    let named = pairs.filter(|(found, _)| *form_decoded(found) == *name.as_bytes());
+    Some(form_decoded(only(named)?.1)).filter(|value| !value.is_empty())
+}
+
+/// The value of the cookie `name`, without quotes around it, percent-decoded, if it is there once and not empty.
+///
+/// A request's cookies are pairs between semicolons (RFC 6265, section 4.2.1). Libraries for cookies are about those of
+/// responses, with their dates, and would bring a calendar along. Most of them decode name and value, so that a client
+/// could write one session in many ways.
+pub(super) fn cookie<'a>(head: &impl Head<'a>, name: &str) -> Option<Cow<'a, [u8]>> {
+    let lines = head.values("cookie");
+    let pairs = lines.flat_map(|line| line.split(|byte| *byte == b';')).filter(|pair| pair.contains(&b'=')).map(pair);
+    let named = pairs.filter(|(found, _)| percent_decode(found.trim_ascii()).eq(name.bytes()));
+    let value = match percent_decoded(only(named)?.1.trim_ascii()) {
+        Cow::Borrowed(value) => Cow::Borrowed(unquoted(value)),
+        Cow::Owned(value) => Cow::Owned(unquoted(&value).to_vec()),
     };
     Some(value).filter(|value| !value.is_empty())
 }
 
-/// The value of the cookie `name`, without quotes around it, if it is there once and not empty.
-///
-/// A request's cookies are pairs between semicolons (RFC 6265, section 4.2.1). Libraries for cookies are about those of
-/// responses, with their dates, and would bring a calendar along.
-pub(super) fn cookie<'a>(head: &impl Head<'a>, name: &str) -> Option<&'a [u8]> {
-    let pairs = head.values("cookie").flat_map(|line| line.split(|byte| *byte == b';'));
-    let named = pairs.filter_map(|pair| {
-        let equals = pair.iter().position(|byte| *byte == b'=')?;
-        let (found, value) = pair.split_at_checked(equals)?;
-        (found.trim_ascii() == name.as_bytes()).then(|| value.strip_prefix(b"=").unwrap_or(value).trim_ascii())
-    });
-    let value = only(named)?;
-    let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
-    Some(unquoted.unwrap_or(value)).filter(|value| !value.is_empty())
+fn unquoted(value: &[u8]) -> &[u8] {
+    value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
+}
+
+/// What precedes and what follows the first `=`.
+fn pair(text: &[u8]) -> (&[u8], &[u8]) {
+    let mut parts = text.splitn(2, |byte| *byte == b'=');
+    (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+}
+
+fn percent_decoded(text: &[u8]) -> Cow<'_, [u8]> {
+    percent_decode(text).into()
+}
+
+/// `text` of a form, in which a plus is a space.
+fn form_decoded(text: &[u8]) -> Cow<'_, [u8]> {
+    if !text.contains(&b'+') {
+        return percent_decoded(text);
+    }
+    let spaced: Vec<u8> = text.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+    Cow::Owned(percent_decode(&spaced).collect())
 }
 
 /// The token of `Authorization: Bearer`, if the field is there once and of that scheme (RFC 6750).

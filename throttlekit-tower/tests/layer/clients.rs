@@ -124,6 +124,8 @@ fn api_keys_are_hashed_wherever_they_are() {
         key_of(&query, &to("/?k%65y=s%6b-1")),
         key_of(&cookie, &with(to("/"), &[("cookie", "a=1; key=sk-1; b=2")])),
         key_of(&cookie, &with(to("/"), &[("cookie", "a=1"), ("cookie", "key=\"sk-1\"")])),
+        key_of(&cookie, &with(to("/"), &[("cookie", "key=s%6b-1")])),
+        key_of(&cookie, &with(to("/"), &[("cookie", "k%65y=%22sk-1%22")])),
     ];
     assert!(found.iter().all(|key| key.as_ref() == Some(&hashed)), "{found:?}");
     assert!(hashed.starts_with("k1:") && hashed.len() == 67);
@@ -138,6 +140,8 @@ fn api_keys_are_hashed_wherever_they_are() {
         key_of(&query, &to("/?key=sk-1&key=sk-1")),
         key_of(&query, &to("/")),
         key_of(&cookie, &with(to("/"), &[("cookie", "key=sk-1; key=sk-2")])),
+        key_of(&cookie, &with(to("/"), &[("cookie", "key=sk-1; k%65y=sk-2")])),
+        key_of(&cookie, &with(to("/"), &[("cookie", "key=%22%22")])),
         key_of(&cookie, &with(to("/"), &[("cookie", "Key=sk-1; keys=sk-1; key")])),
     ];
     assert!(missing.iter().all(Option::is_none), "{missing:?}");
@@ -167,6 +171,17 @@ fn values_are_keys_and_long_ones_are_hashed() {
     let key = key_of(&cookie, &with(to("/"), &[("cookie", "tenant=peer:1")])).expect("a key");
     assert!(key.starts_with("sha256:"));
     assert!(CookieKey::named("").is_err());
+}
+
+#[test]
+fn values_that_are_no_utf_8_are_different_keys() {
+    let query = QueryKey::named("k");
+    let keys = ["%FF", "%FE", "%EF%BF%BD", "a+%62"].map(|value| key_of(&query, &to(&format!("/?k={value}"))));
+    let [one, other, replacement, plain] = keys.map(|key| key.expect("a key"));
+    assert!(one.starts_with("sha256:") && other.starts_with("sha256:") && one != other);
+    assert_eq!((&*replacement, &*plain), ("\u{fffd}", "a b"));
+    assert_eq!(key_of(&query, &to("/?%6B=a%20b")).as_deref(), Some("a b"));
+    assert_eq!(key_of(&query, &to("/?k=%2B")).as_deref(), Some("+"));
 }
 
 /// Otherwise a client had a fresh limit for each way to write a path.
