@@ -10,8 +10,14 @@ use crate::door::{Answer, Head};
 use crate::reject::Rejection;
 
 /// The type of what answers `request`, if that is a call of gRPC: browsers speak a dialect of it.
+///
+/// A call is always a `POST`. Its refusal has the status 200, which caches would keep for everybody as the answer to a
+/// `GET`.
 pub(crate) fn grpc_type<'a>(request: &impl Head<'a>) -> Option<&'static str> {
     const TYPES: [&str; 3] = ["application/grpc-web-text", "application/grpc-web", "application/grpc"];
+    if request.method() != "POST" {
+        return None;
+    }
     let asked = request.values("content-type").next()?;
     TYPES
         .into_iter()

@@ -69,7 +69,7 @@ pub(crate) async fn calls_of_grpc_are_refused_as_such<F: Framework>() {
     for _ in 0..2 {
         assert_eq!(told(&mut client, "/rate/hello", call).await.0, 200);
     }
-    let refused = client.send(Method::GET, "/rate/hello", call).await.expect("a response");
+    let refused = client.send(Method::POST, "/rate/hello", call).await.expect("a response");
     let fields = ["content-type", "grpc-status", "grpc-message", "retry-after", "ratelimit-limit"];
     assert_eq!(
         fields.map(|name| field(&refused, name)),
@@ -77,4 +77,5 @@ pub(crate) async fn calls_of_grpc_are_refused_as_such<F: Framework>() {
     );
     assert!(!field(&refused, "grpc-status-details-bin").is_empty());
     assert_eq!((refused.status().as_u16(), read(refused).await.expect("no body").as_str()), (200, ""));
+    assert_eq!(told(&mut client, "/rate/hello", call).await.0, 429, "calls are never a GET");
 }

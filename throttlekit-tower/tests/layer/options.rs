@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use throttlekit::prometheus::Metrics;
 use throttlekit::{
@@ -74,16 +74,19 @@ async fn a_rejection_can_be_problem_details() {
     );
 }
 
+/// A call of gRPC.
+fn call(content_type: &'static str) -> Request<()> {
+    let mut call = request();
+    *call.method_mut() = Method::POST;
+    call.headers_mut().insert("content-type", HeaderValue::from_static(content_type));
+    call
+}
+
 #[tokio::test]
 async fn a_call_of_grpc_is_refused_as_such() {
     let (service, _) = around(&ThrottleLayer::new(gcra(1.0)));
-    let call = || {
-        let mut call = request();
-        call.headers_mut().insert("content-type", "application/grpc+proto".parse().expect("a value"));
-        call
-    };
-    send(&service, call()).await;
-    let denied = send(&service, call()).await;
+    send(&service, call("application/grpc+proto")).await;
+    let denied = send(&service, call("application/grpc+proto")).await;
     assert_eq!((denied.status(), field(&denied, "content-type")), (StatusCode::OK, "application/grpc"));
     assert_eq!(field(&denied, "grpc-status"), "8");
     assert_eq!(field(&denied, "grpc-message"), "rate limit exceeded; retry after 1000ms");
@@ -96,9 +99,7 @@ async fn a_call_of_grpc_hears_of_no_wait_that_does_not_help() {
     let refused = Decision { allowed: false, retry_after_ms: 0, ..Decision::ALLOW_FULL };
     let script = Script::new([Run::ready(Ok(Admission::rate(refused)))]);
     let (service, _) = around(&scripted(&script));
-    let mut request = request();
-    request.headers_mut().insert("content-type", "application/grpc".parse().expect("a value"));
-    let response = send(&service, request).await;
+    let response = send(&service, call("application/grpc")).await;
     let [status, message, details] =
         ["grpc-status", "grpc-message", "grpc-status-details-bin"].map(|name| field(&response, name));
     assert_eq!((status, message, details), ("8", "rate limit exceeded", ""));
@@ -113,10 +114,21 @@ async fn a_call_of_grpc_is_refused_in_the_dialect_that_it_speaks() {
         ("application/grpc-web+proto", "application/grpc-web"),
         ("application/grpc-web-text", "application/grpc-web-text"),
     ] {
-        let mut call = request();
-        call.headers_mut().insert("content-type", asked.parse().expect("a value"));
-        let denied = send(&service, call).await;
+        let denied = send(&service, call(asked)).await;
         assert_eq!((field(&denied, "content-type"), field(&denied, "grpc-status")), (answered, "8"), "{asked}");
+    }
+}
+
+/// A cache would keep a 200 for everybody.
+#[tokio::test]
+async fn what_only_looks_like_a_call_of_grpc_is_refused_as_any_request() {
+    let (service, _) = around(&ThrottleLayer::new(gcra(1.0)));
+    send(&service, request()).await;
+    for method in [Method::GET, Method::HEAD, Method::PUT] {
+        let mut request = call("application/grpc");
+        *request.method_mut() = method.clone();
+        let denied = send(&service, request).await;
+        assert_eq!((denied.status(), field(&denied, "grpc-status")), (StatusCode::TOO_MANY_REQUESTS, ""), "{method}");
     }
 }
 
