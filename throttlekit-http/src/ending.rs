@@ -14,8 +14,8 @@ use throttlekit::{Disconnect, Observer, Outcome, Permit, Stage};
 /// A body says
 ///
 /// - [`announce`](Self::announce) before it hands out anything, if it is known how long it is;
-/// - [`frame`](Self::frame) with each frame that it hands out: servers stop asking a body whose announced length is reached,
-///   so that the last frame is where the work ends;
+/// - [`frame`](Self::frame) with each frame that it hands out: over HTTP/1 servers stop asking a body whose announced
+///   length is reached, so that the last frame is where the work ends;
 /// - [`complete`](Self::complete) at its end, [`fail`](Self::fail) if it breaks off.
 #[must_use = "dropping it ends the request"]
 pub struct Ending {
@@ -24,6 +24,8 @@ pub struct Ending {
     completed: Outcome,
     /// How many bytes of the body are to come; more than there can be where nobody said.
     left: u64,
+    /// Whether the body alone says when it ends, whatever its length.
+    by_body: bool,
     watch: Option<Box<Watch>>,
 }
 
@@ -43,7 +45,7 @@ impl Ending {
     /// Holds nothing.
     #[inline]
     pub fn none() -> Self {
-        Self { permit: Permit::none(), completed: Outcome::Completed, left: u64::MAX, watch: None }
+        Self { permit: Permit::none(), completed: Outcome::Completed, left: u64::MAX, by_body: false, watch: None }
     }
 
     /// Holds what `permit` holds.
@@ -79,10 +81,17 @@ impl Ending {
         }
     }
 
-    /// The body has `bytes`, if that was said, by the body or by a header field. With none, the response is handed over.
+    /// What [`announce`](Self::announce) says of the length ends nothing: the server asks on.
+    #[inline]
+    pub(crate) fn end_by_body(&mut self) {
+        self.by_body = true;
+    }
+
+    /// The body has `bytes`, if that was said, by the body or by a header field. With none, the response is handed over,
+    /// unless the request [ends by its body](crate::Pass::end_by_body).
     #[inline]
     pub fn announce(&mut self, bytes: Option<u64>) {
-        self.left = bytes.unwrap_or(u64::MAX);
+        self.left = bytes.filter(|_| !self.by_body).unwrap_or(u64::MAX);
         self.frame(0, false);
     }
 

@@ -13,8 +13,8 @@ use crate::rule::{Manners, Rule};
 
 /// What an admitted request takes along, if it takes anything: what to tell its client, and what it holds.
 ///
-/// The middleware says [`begin`](Self::begin) when it calls the service, and then [`finish`](Self::finish) or
-/// [`fail`](Self::fail). Dropped before, the client went away.
+/// The middleware says [`begin`](Self::begin) when it calls the service, and [`end_by_body`](Self::end_by_body) where
+/// trailers may follow, and then [`finish`](Self::finish) or [`fail`](Self::fail). Dropped before, the client went away.
 pub struct Pass<D: Door> {
     /// The numbers of the draft family. Most requests have nothing else, and make and drop nothing else then.
     told: Option<[i64; 3]>,
@@ -126,6 +126,15 @@ impl<D: Door> Pass<D> {
     pub fn begin(&mut self) {
         if let Some(rest) = &mut self.rest {
             rest.ending.begin(rest.manners.on_disconnect == Outcome::Dropped);
+        }
+    }
+
+    /// The server asks a body on whose length is reached, as over HTTP/2, where trailers may follow: the response is over
+    /// when its body says so.
+    #[inline]
+    pub fn end_by_body(&mut self) {
+        if let Some(rest) = &mut self.rest {
+            rest.ending.end_by_body();
         }
     }
 

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, Version};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use throttlekit_http as door;
@@ -111,6 +111,9 @@ fn begin<B, F: Framework>(pass: &mut Pass<F>, request: &mut Request<B>) {
     if let Some(slot) = pass.upgrade_slot() {
         let outer = request.extensions_mut().remove();
         request.extensions_mut().insert(slot.around(outer));
+    }
+    if request.version() > Version::HTTP_11 {
+        pass.end_by_body();
     }
     pass.begin();
 }

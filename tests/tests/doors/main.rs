@@ -117,6 +117,7 @@ macro_rules! some {
 
 some! {
     slots::trailers_belong_to_the_response: TowerHttp2 AxumHttp2;
+    slots::trailers_behind_a_known_length_belong_to_the_response: TowerHttp2 AxumHttp2;
     slots::a_client_that_goes_away_before_the_head_is_dropped_work: TowerHttp1 TowerHttp2 AxumHttp1 AxumHttp2 ActixHttp1;
     slots::a_stream_that_the_client_resets_is_dropped_work: TowerHttp2 AxumHttp2 ActixHttp2;
     slots::a_request_that_the_client_resets_is_dropped_work: TowerHttp2 AxumHttp2 ActixHttp2;

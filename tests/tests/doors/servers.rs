@@ -34,6 +34,8 @@ pub(crate) trait Framework {
     const FAILURES_ARE_SILENT: bool;
     /// Whether a server learns of a client that has gone away before it sends it something.
     const LISTENS: bool = true;
+    /// Whether a response may have trailers, whatever its length.
+    const HAS_TRAILERS: bool = false;
 
     /// Starts a server of `site` behind the limits of `setup`, which ends when `Self` is dropped.
     fn start(setup: &Setup, site: &Site) -> impl Future<Output = (Self, SocketAddr)>
@@ -187,6 +189,7 @@ pub(crate) struct TowerHttp2(#[allow(dead_code)] JoinSet<()>);
 impl Framework for TowerHttp2 {
     const VERSION: Version = Version::Http2;
     const FAILURES_ARE_SILENT: bool = true;
+    const HAS_TRAILERS: bool = true;
 
     async fn start(setup: &Setup, site: &Site) -> (Self, SocketAddr) {
         let (tasks, address) = tower(setup, site, Self::VERSION).await;
@@ -234,6 +237,7 @@ pub(crate) struct AxumHttp2(#[allow(dead_code)] JoinSet<()>);
 impl Framework for AxumHttp2 {
     const VERSION: Version = Version::Http2;
     const FAILURES_ARE_SILENT: bool = false;
+    const HAS_TRAILERS: bool = true;
 
     async fn start(setup: &Setup, site: &Site) -> (Self, SocketAddr) {
         let (tasks, address) = axum(setup, site).await;
