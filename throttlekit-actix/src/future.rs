@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
+use actix_web::http::Version;
 use actix_web::http::header::{CONTENT_LENGTH, HeaderMap};
 use actix_web::{Error, HttpMessage as _};
 use pin_project_lite::pin_project;
@@ -170,7 +171,7 @@ fn finished<B: MessageBody>(mut response: ServiceResponse<B>, pass: &mut Pass) -
     ending.announce(match response.response().body().size() {
         BodySize::None => Some(0),
         BodySize::Sized(size) => Some(size),
-        BodySize::Stream => content_length(response.headers()),
+        BodySize::Stream => content_length(&response),
     });
     if !ending.is_held() {
         return response.map_body(|_, body| ResponseBody::free(body));
@@ -178,9 +179,12 @@ fn finished<B: MessageBody>(mut response: ServiceResponse<B>, pass: &mut Pass) -
     response.map_body(|_, body| ResponseBody::passed(body, ending))
 }
 
-/// How long the body is, as the header fields say.
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+/// How long the body is, as the header fields say. Over HTTP/1 the server leaves that field out where it sends chunks.
+fn content_length<B>(response: &ServiceResponse<B>) -> Option<u64> {
+    if response.response().head().chunked() && response.request().version() < Version::HTTP_2 {
+        return None;
+    }
+    response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// An error of the inner service: actix-web makes the response of it, which is complete then.

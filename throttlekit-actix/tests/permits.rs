@@ -10,7 +10,8 @@ use std::task::{Context, Poll, Waker};
 
 use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody, SizedStream};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform, fn_service};
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::header::CONTENT_LENGTH;
+use actix_web::http::{Method, StatusCode, Version};
 use actix_web::{Error, HttpResponse, error};
 use bytes::Bytes;
 use common::{Ledger, get};
@@ -102,6 +103,33 @@ async fn a_body_of_known_length_completes_with_its_last_byte() {
     assert!(poll(&mut body).is_some());
     drop(body);
     assert_eq!(ledger.outcomes(), [Outcome::Completed]);
+}
+
+/// Over HTTP/1 actix-web leaves the field out where it sends chunks, and asks the body until it ends.
+#[actix_web::test]
+async fn a_length_that_the_server_leaves_out_ends_nothing() {
+    for (version, chunked, ends) in
+        [(Version::HTTP_11, true, false), (Version::HTTP_11, false, true), (Version::HTTP_2, true, true)]
+    {
+        let ledger = Ledger::default();
+        let inner = fn_service(move |request: ServiceRequest| {
+            let mut builder = HttpResponse::Ok();
+            if chunked {
+                builder.insert_header((CONTENT_LENGTH, "2"));
+            } else {
+                builder.no_chunking(2);
+            }
+            let response = builder.message_body(chunks(3, false, BodySize::Stream)).expect("a good response");
+            std::future::ready(Ok::<_, Error>(request.into_response(response)))
+        });
+        let service = ledger.throttle().new_transform(inner).await.expect("it never fails");
+        let response = service.call(get("/").version(version).to_srv_request()).await.expect("a response");
+        let mut body = Box::pin(response.into_body());
+        assert!((0..2).all(|_| poll(&mut body).is_some()));
+        assert_eq!(ledger.outcomes() == [Outcome::Completed], ends, "{version:?}, in chunks: {chunked}");
+        assert!((0..2).all(|_| poll(&mut body).is_none_or(|part| part.is_ok())));
+        assert_eq!(ledger.outcomes(), [Outcome::Completed]);
+    }
 }
 
 #[actix_web::test]
