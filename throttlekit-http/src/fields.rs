@@ -114,6 +114,13 @@ pub const FIELD_NAMES: [&str; Field::COUNT] = [
     "retry-after-ms",
 ];
 
+/// The text of a field that is put once all are made.
+enum Later {
+    Ready(FieldText),
+    /// From where to where it is in the text that they share.
+    Span(usize, usize),
+}
+
 /// Makes the texts of one policy's header fields.
 #[derive(Clone, Debug)]
 pub(crate) struct FieldTexts {
@@ -174,34 +181,40 @@ impl FieldTexts {
     ///
     /// Numbers below 10,000 and the usual limit take no allocation; of the others one or two, or all together, take one.
     pub(crate) fn for_each(&self, decision: &Decision, now_ms: f64, mut put: impl FnMut(usize, FieldText)) {
-        let single = self.families == 1;
         let mut text = Text::default();
-        let mut spans: ArrayVec<(usize, usize, usize), { Field::COUNT }> = ArrayVec::new();
+        // From the first one that has to wait for the others on, so that they keep their order.
+        let mut later: ArrayVec<(usize, Later), { Field::COUNT }> = ArrayVec::new();
         self.headers.for_each(decision, now_ms, |field, value| {
             let Some(name) = place(field) else { return };
-            if let Some(value) = self.prepared(field, decision, value) {
-                put(name, value);
-                return;
-            }
-            if let (FieldValue::Number(number), true) = (value, single) {
-                // Two at most: memory of their own costs less than sharing it.
-                put(name, FieldText::Shared(large_number(number)));
-                return;
-            }
-            let start = text.len();
-            if write!(text, "{value}").is_ok() && spans.try_push((name, start, text.len())).is_ok() {
-                return;
-            }
-            // A very long policy name: such a value gets memory of its own.
-            text.truncate(start);
-            put(name, FieldText::Shared(Bytes::from(value.to_string())));
+            let waits = match self.ready(field, decision, value) {
+                Some(ready) if later.is_empty() => return put(name, ready),
+                Some(ready) => Later::Ready(ready),
+                None => {
+                    let start = text.len();
+                    if write!(text, "{value}").is_ok() {
+                        Later::Span(start, text.len())
+                    } else {
+                        // A very long policy name: such a value gets memory of its own.
+                        text.truncate(start);
+                        Later::Ready(FieldText::Shared(Bytes::from(value.to_string())))
+                    }
+                }
+            };
+            // There is room: each field is there once.
+            let _ = later.try_push((name, waits));
         });
-        if spans.is_empty() {
+        if later.is_empty() {
             return;
         }
-        let shared = Bytes::from_owner(Owned(text));
-        for (name, start, end) in spans {
-            put(name, FieldText::Shared(shared.slice(start..end)));
+        let shared = if text.is_empty() { Bytes::new() } else { Bytes::from_owner(Owned(text)) };
+        for (name, waits) in later {
+            put(
+                name,
+                match waits {
+                    Later::Ready(ready) => ready,
+                    Later::Span(start, end) => FieldText::Shared(shared.slice(start..end)),
+                },
+            );
         }
     }
 
@@ -212,6 +225,16 @@ impl FieldTexts {
             let Some(name) = place(field) else { return };
             put(name, FieldText::written(value));
         });
+    }
+
+    /// A text that shares no memory with those of the same response.
+    #[inline]
+    fn ready(&self, field: Field, decision: &Decision, value: FieldValue<'_>) -> Option<FieldText> {
+        self.prepared(field, decision, value).or_else(|| match value {
+            // Of one family two at most: memory of their own costs less than sharing it.
+            FieldValue::Number(number) if self.families == 1 => Some(FieldText::Shared(large_number(number))),
+            _ => None,
+        })
     }
 
     /// A text that needs no memory of its own.

@@ -36,6 +36,37 @@ async fn a_denied_request_is_answered_here() {
     assert_eq!(text(response).await, r#"{"error":"Too Many Requests","retryAfterMs":1000}"#);
 }
 
+/// Small numbers, large ones and texts are made in different ways.
+#[tokio::test]
+async fn fields_are_written_in_their_order() {
+    let families: HeaderSet = HeaderFamily::ALL.into_iter().collect();
+    let window = FixedWindow::builder().limit(1.0).window_ms(60_000.0).build().expect("good options");
+    let limiter = Limiter::builder(window).clock(ManualClock::new(1_700_000_000_000.0)).build();
+    let layer = ThrottleLayer::builder(limiter).headers(families).build().expect("good options");
+    let (service, _) = around(&layer);
+    let mut expected = vec![
+        "ratelimit-limit",
+        "ratelimit-remaining",
+        "ratelimit-reset",
+        "ratelimit",
+        "ratelimit-policy",
+        "x-ratelimit-limit",
+        "x-ratelimit-remaining",
+        "x-ratelimit-reset",
+        "x-ratelimit-limit-requests",
+        "x-ratelimit-remaining-requests",
+        "x-ratelimit-reset-requests",
+    ];
+    let names = async || {
+        let response = send(&service, request()).await;
+        let names = response.headers().keys().map(|name| name.as_str().to_owned());
+        names.filter(|name| name.contains("ratelimit") || name.starts_with("retry")).collect::<Vec<_>>()
+    };
+    assert_eq!(names().await, expected);
+    expected.extend(["retry-after", "retry-after-ms"]);
+    assert_eq!(names().await, expected);
+}
+
 #[tokio::test]
 async fn the_inner_response_keeps_what_it_has() {
     let (service, _) = around(&ThrottleLayer::new(gcra(2.0)));
