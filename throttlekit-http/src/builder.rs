@@ -220,8 +220,9 @@ impl<D: Door> Builder<D> {
         self
     }
 
-    /// Decides and tells, but lets every request pass, and tells clients nothing: for a limit that is tried out.
-    /// [`Limited::shadow`](crate::Limited::shadow) says so to the hook.
+    /// Decides and tells, but lets every request pass, and tells clients nothing: for a limit that is tried out. Nobody
+    /// stands in a queue for it. [`Limited::shadow`](crate::Limited::shadow) says so to the hook; a request without a key
+    /// that the limit [demands](Self::missing_key) is told to the one for errors.
     pub fn shadow(mut self, shadow: bool) -> Self {
         self.manners.shadow = shadow;
         self

@@ -68,7 +68,7 @@ impl<D: Door> Shared<D> {
             Found::Missing => match self.key_instead(head, rule) {
                 Ok(other) => key.other = Some(other),
                 Err(Keyless::Skip) => return None,
-                Err(Keyless::Reject) => return self.answer(head, rule, &Rejection::MissingKey(*head), None, pass),
+                Err(Keyless::Reject) => return self.refuse_keyless(head, rule, pass),
             },
             Found::Panicked => return self.panicked(head, rule, "the key function panicked", None, pass),
         }
@@ -116,8 +116,9 @@ impl<D: Door> Shared<D> {
         let Some(priority) = terms.priority.or_else(|| rule.priority_of(head)) else {
             return self.panicked(head, rule, "the priority function panicked", Some(&Ask::new(key)), pass);
         };
-        // Put together where it is needed only: of a limiter in memory it is not.
-        let ask = || Ask::new(key).cost(cost).priority(priority);
+        // Put together where it is needed only: of a limiter in memory it is not. A rule that is tried out makes nobody
+        // wait.
+        let ask = || Ask::new(key).cost(cost).priority(priority).queues(!rule.manners.shadow);
         match &rule.asked {
             // Answers are looked at where they are: of fields that were written just now, processors are slow to read
             // several at once.
@@ -427,6 +428,16 @@ impl<D: Door> Shared<D> {
             MissingKey::Shared => Ok(Key::from(ANONYMOUS)),
             _ => Ok(stand_in(&rule.client, head).unwrap_or_else(|| Key::from(ANONYMOUS))),
         }
+    }
+
+    /// Refuses a request without a key. Of a rule that is tried out the hook hears it, since nobody sees the refusal.
+    #[cold]
+    fn refuse_keyless(&self, head: &D::Head<'_>, rule: &Rule<D>, pass: &mut Pass<D>) -> Verdict<D> {
+        if rule.manners.shadow {
+            let error = Error::invalid_argument("the request has no key, which the rule demands");
+            self.hooks.failed(&rule.failure(head, &error));
+        }
+        self.answer(head, rule, &Rejection::MissingKey(*head), None, pass)
     }
 
     /// Tells, once in the life of the middleware, that no peer is known: the server is put together wrongly, and

@@ -89,9 +89,9 @@ impl<D: Door> Limits<D> {
         self.change(|hooks| hooks.on_limited = Some(Arc::new(hook)))
     }
 
-    /// Calls `hook` for every request that could not be decided, before the fail mode applies; and once in the life of
-    /// the middleware for a request whose peer is needed and not known, which is on standard error where there is no hook. A
-    /// panic in it is swallowed.
+    /// Calls `hook` for every request that could not be decided, before the fail mode applies, and for one without the key
+    /// that a shadow demands; and once in the life of the middleware for a request whose peer is needed and not known,
+    /// which is on standard error where there is no hook. A panic in it is swallowed.
     #[must_use]
     pub fn on_error(self, hook: impl for<'a> Fn(&Failure<'a, D::Head<'a>>) + Send + Sync + 'static) -> Self {
         self.change(|hooks| hooks.on_error = Some(Arc::new(hook)))

@@ -27,9 +27,9 @@ macro_rules! options_of_limits {
             self.shared.on_limited(hook).into()
         }
 
-        /// Calls `hook` for every request that could not be decided, before the fail mode applies; and once in the life of
-        /// the middleware for a request whose peer is needed and not known, which is on standard error where there is no hook. A
-        /// panic in it is swallowed.
+        /// Calls `hook` for every request that could not be decided, before the fail mode applies, and for one without the
+        /// key that a shadow demands; and once in the life of the middleware for a request whose peer is needed and not
+        /// known, which is on standard error where there is no hook. A panic in it is swallowed.
         #[must_use]
         pub fn on_error(self, hook: impl Fn(&$failure) + Send + Sync + 'static) -> Self {
             self.shared.on_error(hook).into()

@@ -100,6 +100,8 @@ pub struct Ask<'a> {
     pub dimensions: &'a [&'a str],
     /// How much it matters, for a limit on work in flight.
     pub priority: Priority,
+    /// Whether it may stand in the [queue](crate::GuardBuilder::queue) of a limit on work in flight.
+    pub queues: bool,
     /// Whether it is a part of a request that observers are told of as a whole.
     pub(crate) part: bool,
 }
@@ -108,7 +110,8 @@ impl<'a> Ask<'a> {
     /// Asks for one unit.
     #[inline]
     pub fn new(key: &'a str) -> Self {
-        Self { key, cost: 1.0, value: 1.0, hold: 0.0, dimensions: &[], priority: Priority::Normal, part: false }
+        let priority = Priority::Normal;
+        Self { key, cost: 1.0, value: 1.0, hold: 0.0, dimensions: &[], priority, queues: true, part: false }
     }
 
     /// Sets the cost in units.
@@ -144,6 +147,14 @@ impl<'a> Ask<'a> {
     #[must_use]
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
+        self
+    }
+
+    /// Sets whether it may stand in a queue. One that may not is refused where it finds no slot.
+    #[must_use]
+    #[inline]
+    pub fn queues(mut self, queues: bool) -> Self {
+        self.queues = queues;
         self
     }
 

@@ -8,7 +8,8 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use throttlekit::prometheus::Metrics;
 use throttlekit::{
-    Admission, Decision, Disconnect, Event, Gauges, Gcra, Guard, Limiter, ManualClock, Observer, Outcome, Run, Stage,
+    Admission, Decision, Disconnect, Event, Gauges, Gcra, Guard, Limiter, ManualClock, MissingKey, Observer, Outcome,
+    Run, Stage,
 };
 use throttlekit_tower::{Admitted, Terms, ThrottleLayer, UpgradeSlot};
 use tower::{Layer as _, ServiceExt as _, service_fn};
@@ -38,6 +39,19 @@ fn answering(
         *response.status_mut() = status;
         Ok(response)
     }))
+}
+
+#[tokio::test]
+async fn shadow_tells_of_a_missing_key() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    for (shadow, status) in [(false, StatusCode::BAD_REQUEST), (true, StatusCode::CREATED)] {
+        let log = Arc::clone(&told);
+        let layer = ThrottleLayer::builder(gcra(1.0)).key_fn(|_| None).missing_key(MissingKey::Reject).shadow(shadow);
+        let layer = layer.build().expect("good options");
+        let layer = layer.on_error(move |failure| log.lock().expect("no panic").push(failure.error.to_string()));
+        assert_eq!(send(&around(&layer).0, request()).await.status(), status);
+    }
+    assert_eq!(*told.lock().expect("no panic"), ["the request has no key, which the rule demands"]);
 }
 
 #[tokio::test]

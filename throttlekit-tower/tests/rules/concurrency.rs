@@ -173,6 +173,7 @@ limiters:
 http:
   rules:
     - { path: /queued, policy: queued }
+    - { path: /tried, policy: queued, shadow: true }
     - { path: /low, policy: shares, priority: low }
     - { path: /normal, policy: shares }
 ";
@@ -212,6 +213,16 @@ fn a_request_may_wait_for_a_slot() {
     drop(dropped);
     drop(second);
     assert_eq!((hello.calls(), in_flight()), (2, 0));
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_rule_that_is_tried_out() {
+    let (_, _, service, hello) = queued();
+    let held = send(&service, request("/queued")).await;
+    let mut tried = tokio_test::task::spawn(service.clone().call(request("/tried")));
+    assert_eq!(assert_ready_ok!(tried.poll()).status(), StatusCode::CREATED);
+    drop(held);
+    assert_eq!(hello.calls(), 2);
 }
 
 #[tokio::test]

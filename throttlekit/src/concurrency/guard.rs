@@ -259,7 +259,7 @@ impl<C: Clock, O: Observer + Clone> Guard<C, O> {
         let begun = Begun::now(&self.observer);
         let share = self.share(ask.priority);
         let (taken, permit) = self.take(share);
-        if taken.is_err() && !self.shadow {
+        if taken.is_err() && !self.shadow && ask.queues {
             if let Some(queue) = &self.shared.queue {
                 return later(self.join(queue, ask, begun));
             }

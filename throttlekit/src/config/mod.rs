@@ -142,7 +142,7 @@
 //! | `failMode` | as that of a limiter, and before it | that of the limiters |
 //! | `headers` | `draft`, `structured`, `legacy`, `openai`, a list of these (`[]`: only `Retry-After` on a denial), or `none` | `draft` |
 //! | `options` | whether `OPTIONS` is limited too | `false` |
-//! | `shadow` | `true` lets every request pass, and only tells the decisions | `false` |
+//! | `shadow` | `true` lets every request pass, and only tells the decisions; none stands in a queue | `false` |
 //! | `problemJson` | `true` answers refusals with `application/problem+json` (RFC 9457) | `false` |
 //! | `dropOn5xx` | `true` takes a 5xx for a sign of overload, from which a learnt limit of work in flight falls | `false` |
 //! | `onDisconnect` | what a client that hangs up counts as there: `dropped` or `ignored` | `dropped` |

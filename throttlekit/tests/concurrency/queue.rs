@@ -1,8 +1,8 @@
 //! Waiting for a slot: order, deadline, bounds, cancellation, and what is told.
 
 use throttlekit::{
-    Admit, Algorithm, Ask, Axis, BoxFuture, Decision, Gcra, Guard, GuardBuilder, Limiter, ManualClock, Outcome, Permit,
-    Priority, Queue, Runtime, TaskHandle, Unified, WaitOutcome,
+    Admit, Algorithm, Ask, Axis, BoxFuture, Decision, Gcra, Guard, GuardBuilder, KeyedGuard, Limiter, ManualClock,
+    Outcome, Permit, Priority, Queue, Runtime, TaskHandle, Unified, WaitOutcome,
 };
 
 use crate::support::outage::ManualRuntime;
@@ -40,6 +40,22 @@ fn order(held: Permit, callers: Vec<(&'static str, Caller)>) -> Vec<&'static str
     }
     assert!(waiting.is_empty());
     order
+}
+
+#[test]
+fn who_does_not_queue_is_refused_at_once() {
+    let (guard, _) = queued(1, 10);
+    let [held] = hold(&guard);
+    let builder = Guard::builder().fixed(1).queue(Queue::new(10, 500.0), ManualRuntime::new(&ManualClock::new(0.0)));
+    let tenants = KeyedGuard::builder(builder).build().unwrap();
+    let other = tenants.admit(&Ask::new("a")).now().unwrap().unwrap();
+    for limit in [&guard as &dyn Admit, &tenants] {
+        let refused = limit.admit(&Ask::new("a").queues(false)).now().expect("an answer").unwrap();
+        assert!(!refused.decision.allowed && refused.binding == Some(Axis::Concurrency));
+        assert!(limit.admit(&Ask::new("a")).now().is_err(), "it waits");
+    }
+    drop((held, other));
+    assert!(guard.admit(&Ask::new("a").queues(false)).now().expect("an answer").unwrap().decision.allowed);
 }
 
 #[test]

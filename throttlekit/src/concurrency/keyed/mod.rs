@@ -94,6 +94,17 @@ struct Shared<C> {
     max_per_key: u32,
 }
 
+/// What a request wants, if there is no slot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Want {
+    /// Nothing: the slot alone counts.
+    Slot,
+    /// An answer at once.
+    Answer,
+    /// A place in the queue.
+    Turn,
+}
+
 /// What came of a request.
 struct Found {
     taken: Result<View, View>,
@@ -121,7 +132,7 @@ impl<C: Clock, O> KeyedGuard<C, O> {
     ///
     /// Its priority is [`Priority::Normal`]. It never waits.
     pub fn acquire(&self, key: &str) -> Permit {
-        self.find(key, Priority::Normal, false).permit
+        self.find(key, Priority::Normal, Want::Slot).permit
     }
 
     /// The limit of all tenants together, in whole slots. A running probe does not lower it.
@@ -195,8 +206,8 @@ impl<C: Clock, O> KeyedGuard<C, O> {
         self.shared.ceiling.shares.of(priority)
     }
 
-    /// Takes a slot; for one that wants an answer rather than the slot alone, otherwise a place in the queue.
-    fn find(&self, key: &str, priority: Priority, answers: bool) -> Found {
+    /// Takes a slot; otherwise a place in the queue, if that is wanted.
+    fn find(&self, key: &str, priority: Priority, want: Want) -> Found {
         let shared = &self.shared;
         let word = &shared.ceiling.word;
         let share = self.share(priority);
@@ -211,7 +222,7 @@ impl<C: Clock, O> KeyedGuard<C, O> {
             Err(_) if self.shadow => floor.take_beyond(word, number),
             Err(_) => None,
         };
-        if let (None, Some(number), true) = (held, number, answers && !self.shadow) {
+        if let (None, Some(number), Want::Turn, false) = (held, number, want, self.shadow) {
             if let Some(place) = floor.join(number, priority, now_ns) {
                 drop(floor);
                 if let Some(waker) = place.displaced.and_then(|displaced| displaced.waker) {
@@ -221,7 +232,7 @@ impl<C: Clock, O> KeyedGuard<C, O> {
             }
         }
         let remaining = match (taken, number) {
-            (Ok(view), Some(number)) if answers => floor.remaining(word, share, number, view),
+            (Ok(view), Some(number)) if want != Want::Slot => floor.remaining(word, share, number, view),
             _ => 0,
         };
         drop(floor);
@@ -257,7 +268,8 @@ impl<C: Clock, O: Observer + Clone> KeyedGuard<C, O> {
 impl<C: Clock, O: Observer + Clone> Admit for KeyedGuard<C, O> {
     fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
         let asked = Asked::of::<O>(ask, Begun::now(&self.observer));
-        let Found { taken, remaining, permit, ticket } = self.find(ask.key, ask.priority, true);
+        let Found { taken, remaining, permit, ticket } =
+            self.find(ask.key, ask.priority, if ask.queues { Want::Turn } else { Want::Answer });
         match (ticket, &self.shared.patience) {
             (Some(ticket), Some(patience)) => Run::wait(Waiting::new(self.clone(), ticket, patience, asked)),
             _ => Run::ready(Ok(self.decide(taken, remaining, permit, asked))),
