@@ -10,7 +10,7 @@ use throttlekit_http::Door as _;
 
 use crate::door::Actix;
 
-/// Why a handler refuses a request that was admitted, as an error: 429 as the middleware has it, 503 while a store is out,
+/// Why a handler refuses a request that was admitted, as an error: 429 in JSON, 503 while a store is out,
 /// 500 otherwise. `?` makes it of what a [`KeyMeter`](crate::KeyMeter) answers, as in the example of
 /// [`Throttled`](crate::Throttled).
 ///

@@ -11,7 +11,7 @@ use throttlekit_tower::Tower;
 
 use crate::framework::Axum;
 
-/// Why a handler refuses a request that was admitted, as a response: 429 as the layer has it, 503 while a store is out, 500
+/// Why a handler refuses a request that was admitted, as a response: 429 in JSON, 503 while a store is out, 500
 /// otherwise. `?` makes it of what a [`KeyMeter`](crate::KeyMeter) answers, as in the example of
 /// [`Throttled`](crate::Throttled).
 ///

@@ -9,8 +9,11 @@ use throttlekit::{Decision, Error, RateLimitExceeded};
 use crate::door::Answer;
 
 /// Why a handler refuses a request that was admitted: what it counts beside the door's unit was denied, or could not be
-/// counted. Made of the errors of a [`KeyMeter`](crate::KeyMeter) and of [`Decision::into_result`] by `?`; the client
-/// gets what the door would have answered.
+/// counted. Made of the errors of a [`KeyMeter`](crate::KeyMeter) and of [`Decision::into_result`] by `?`.
+///
+/// The client gets the usual response of a door, in JSON. It is made without the request and its rule, so that problem
+/// details, gRPC and a [`reject`](crate::Limits::reject) of one's own do not apply: a handler that needs another form
+/// matches on it.
 ///
 /// ```
 /// use throttlekit_http::{KeyMeter, Refusal};
