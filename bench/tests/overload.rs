@@ -1,7 +1,7 @@
 //! The default guard protects a simulated server, and the specified laws do not.
 
 use bench::overload::{Fixed, Guarded, Model, Phase, Scenario, Settled, run, scenarios};
-use throttlekit::{Algorithm, Guard};
+use throttlekit::{Algorithm, Ask, Guard, KeyedGuard, ManualClock, Priority};
 
 /// The promise, phase by phase: within [K, 1.3 K] from the thirtieth second on, at nearly the throughput of the limit that
 /// has most of it and nearly the latency of the one that has least.
@@ -75,4 +75,41 @@ fn steady_leaves_an_under_used_server_alone() {
         assert!(half.least >= 0.7 && half.most < 2.0, "the limit goes from {:.2} to {:.2}", half.least, half.most);
     }
     assert!(looks.iter().filter(|look| look.at_ms > 30_000.0).all(|look| look.limit < 150));
+}
+
+/// Requests that may use a share of the limit only are refused below it. That is no reason to stay where the limit started.
+fn grows_by_a_share(what: &str, least: f64, mut limit: Guarded) {
+    let scenario = one_phase_after_the_other(&[(50, 20.0, 1.5), (50, 20.0, 1.5)]);
+    let (shared, _) = run(&scenario, &mut limit);
+    let (best, _) = run(&scenario, &mut Fixed::new(1.0));
+    for (shared, best) in shared.iter().zip(&best) {
+        let Settled { goodput, most, p99_ms, .. } = shared;
+        assert!(*goodput >= least * best.goodput, "{what}: goodput {goodput:.0} of {:.0}", best.goodput);
+        assert!(*most <= 2.5 && *p99_ms <= 1.5 * best.p99_ms, "{what}: limit {most:.2} K, p99 {p99_ms:.0} ms");
+    }
+}
+
+#[test]
+fn steady_grows_where_a_priority_may_use_a_share() {
+    for (share, least) in [(0.8, 0.95), (0.5, 0.9)] {
+        let build = |clock: ManualClock| {
+            Guard::builder().priority_share(Priority::Low, share).clock(clock).build().expect("a good share")
+        };
+        let low = Guarded::asked(build, || Ask::new("").priority(Priority::Low));
+        grows_by_a_share(&format!("a share of {share}"), least, low);
+    }
+}
+
+#[test]
+fn steady_grows_where_a_tenant_leaves_slots_to_another() {
+    let build = |clock: ManualClock| {
+        KeyedGuard::builder(Guard::builder().clock(clock)).build().expect("the default settings are in range")
+    };
+    let mut requests = 0_u32;
+    // One request in fifty is of a tenant that would use far less than its half.
+    let asks = move || {
+        requests += 1;
+        Ask::new(if requests % 50 == 0 { "light" } else { "greedy" })
+    };
+    grows_by_a_share("two tenants", 0.85, Guarded::asked(build, asks));
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use throttlekit::{Guard, GuardBuilder, ManualClock, Outcome, Permit};
+use throttlekit::{Admit, Ask, GuardBuilder, ManualClock, Outcome, Permit};
 
 use super::Phase;
 
@@ -60,7 +60,8 @@ impl Limit for Fixed {
 
 /// A guard of this project.
 pub struct Guarded {
-    guard: Guard<ManualClock>,
+    guard: Box<dyn Admit>,
+    asks: Box<dyn FnMut() -> Ask<'static>>,
     clock: ManualClock,
     held: HashMap<u64, Permit>,
     next: u64,
@@ -73,20 +74,22 @@ impl Guarded {
     ///
     /// If a setting is refused.
     pub fn new(settings: GuardBuilder) -> Self {
-        let clock = ManualClock::new(0.0);
-        let guard = settings.clock(clock.clone()).build().expect("the scenario's settings are in range");
-        Self { guard, clock, held: HashMap::new(), next: 0 }
+        let build = |clock| settings.clock(clock).build().expect("the scenario's settings are in range");
+        Self::asked(build, || Ask::new(""))
     }
 
-    /// The guard.
-    pub fn guard(&self) -> &Guard<ManualClock> {
-        &self.guard
+    /// What `build` makes with a clock of its own, asked what `asks` gives for one request after the other. It has to learn its
+    /// limit, and may not let requests wait.
+    pub fn asked<G: Admit>(build: impl FnOnce(ManualClock) -> G, asks: impl FnMut() -> Ask<'static> + 'static) -> Self {
+        let clock = ManualClock::new(0.0);
+        let guard = Box::new(build(clock.clone()));
+        Self { guard, asks: Box::new(asks), clock, held: HashMap::new(), next: 0 }
     }
 }
 
 impl fmt::Debug for Guarded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guarded").field("guard", &self.guard).finish_non_exhaustive()
+        f.debug_struct("Guarded").field("limit", &self.limit()).finish_non_exhaustive()
     }
 }
 
@@ -96,7 +99,7 @@ impl Limit for Guarded {
     }
 
     fn take(&mut self, _in_flight: usize) -> Option<u64> {
-        let permit = self.guard.acquire();
+        let permit = self.guard.admit(&(self.asks)()).now().ok()?.ok()?.permit;
         permit.is_held().then(|| {
             self.next += 1;
             self.held.insert(self.next, permit);
@@ -111,6 +114,6 @@ impl Limit for Guarded {
     }
 
     fn limit(&self) -> u32 {
-        self.guard.limit()
+        self.guard.guard_state().map_or(0, |(report, _)| report.limit)
     }
 }

@@ -265,6 +265,9 @@ impl<C, O> GuardBuilder<C, O> {
     /// Default: 0.8 for [`Priority::Low`], 1 for the others, or what a higher priority has if that is less. Not for a guard
     /// with a [`queue`](Self::queue): there each may use all, and the higher ones come first.
     ///
+    /// [`Algorithm::Gradient2`] and [`Algorithm::Aimd`] learn nothing from a request that finds less than half of the limit in
+    /// use. Where all requests have a share below a half, their limit does not grow.
+    ///
     /// ```
     /// use throttlekit::{Admit, Ask, Guard, Priority};
     ///

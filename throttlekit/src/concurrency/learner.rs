@@ -3,6 +3,7 @@
 use super::law::Sample;
 use super::steady::Steady;
 use super::windowed::Windowed;
+use super::word::Pressure;
 
 /// A learner. One thread at a time.
 #[derive(Debug)]
@@ -13,9 +14,9 @@ pub(super) enum Learner {
 
 impl Learner {
     /// Whether anything that can be asked may have changed.
-    pub(super) fn learn(&mut self, sample: &Sample) -> bool {
+    pub(super) fn learn(&mut self, sample: &Sample, pressure: &Pressure) -> bool {
         match self {
-            Self::Steady(steady) => steady.learn(sample),
+            Self::Steady(steady) => steady.learn(sample, pressure),
             Self::Windowed(windowed) => windowed.learn(sample),
         }
     }
@@ -67,6 +68,7 @@ mod tests {
     use crate::concurrency::law::{Bounds, Law, Sample};
     use crate::concurrency::steady::Steady;
     use crate::concurrency::windowed::{ProbePlan, Windowed};
+    use crate::concurrency::word::Pressure;
 
     /// What is not said to have changed is not read again.
     #[test]
@@ -103,7 +105,7 @@ mod tests {
             let util = f64::from(1 + number % learner.limit());
             let sample = Sample { now_ns, rtt_ms, dropped: number % 997 == 0, util };
             let before = shown(&learner);
-            if learner.learn(&sample) {
+            if learner.learn(&sample, &Pressure::new()) {
                 seen.moved += u32::from(before != shown(&learner));
             } else {
                 seen.quiet += 1;

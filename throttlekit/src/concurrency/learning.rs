@@ -54,10 +54,10 @@ impl Learning {
             // Not before: an atomic step waits for what is before it, and has time for what comes after it.
             let sample = Sample { now_ns, rtt_ms: millis(span_ns), dropped, util: util(slot) };
             self.shown.last_ms.store(sample.rtt_ms);
-            let mut changed = learner.learn(&sample);
+            let mut changed = learner.learn(&sample, &word.pressure);
             if self.owed_drops.load(Ordering::Relaxed) > 0 {
                 for _ in 0..self.owed_drops.swap(0, Ordering::Relaxed) {
-                    changed |= learner.learn(&Sample { dropped: true, ..sample });
+                    changed |= learner.learn(&Sample { dropped: true, ..sample }, &word.pressure);
                 }
             }
             if changed {

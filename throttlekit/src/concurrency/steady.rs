@@ -19,6 +19,7 @@
 //! at once.
 
 use super::law::{Bounds, Sample, clamp};
+use super::word::Pressure;
 
 /// The limit over the capacity in use: in the middle between refusing what the server could do and a queue of 0.3 of its
 /// capacity.
@@ -226,7 +227,7 @@ impl Steady {
     }
 
     /// Whether it looked at what it has: limit, latency and probe stay as they are otherwise.
-    pub(super) fn learn(&mut self, sample: &Sample) -> bool {
+    pub(super) fn learn(&mut self, sample: &Sample, pressure: &Pressure) -> bool {
         if self.probe.is_some() {
             self.learn_in_probe(sample);
             return true;
@@ -242,14 +243,16 @@ impl Steady {
         }
         let length_ms = ms_between(since, sample.now_ns);
         if self.window_is_full(length_ms) {
+            let refused = pressure.take();
             // The first window has the short ones of the first requests; see `WARM_UP_LATENCIES`.
             if self.warm {
-                self.judge();
+                self.judge(refused);
             }
             self.warm = true;
             self.start_window(sample.now_ns);
             self.maybe_probe(sample.now_ns);
         } else if length_ms > STALE_WINDOW_MS && self.window.all() < LEAST_SAMPLES {
+            pressure.take();
             self.start_window(sample.now_ns);
         }
         true
@@ -275,8 +278,8 @@ impl Steady {
         self.window_since_ns = Some(now_ns);
     }
 
-    /// Moves the limit by what the window says.
-    fn judge(&mut self) {
+    /// Moves the limit by what the window says, in which requests were `refused` below the limit or not.
+    fn judge(&mut self, refused: bool) {
         let sums = self.window;
         let drops = sums.dropped / sums.all();
         if drops > DROPS {
@@ -297,7 +300,8 @@ impl Steady {
         } else {
             (overall, sums.util / sums.count)
         };
-        let touched = sums.most_util >= self.estimate.floor();
+        // Where only a share of the limit is asked for, work in flight never comes up to it.
+        let touched = refused || sums.most_util >= self.estimate.floor();
         let congested = latency.exceeds(noload, SIGNIFICANT);
         let ease = if latency.ms > 0.0 { (noload.ms / latency.ms).min(1.0) } else { 1.0 };
         let target = HEADROOM * in_use * ease + ROUNDING;

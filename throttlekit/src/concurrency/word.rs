@@ -1,7 +1,7 @@
 //! The one word that slots are taken from and given back to.
 
 use super::share::Share;
-use super::sync::{AtomicU32, AtomicU64, Ordering};
+use super::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// The most slots that a guard can count.
 pub(super) const MOST: u32 = (1 << COUNT_BITS) - 1;
@@ -57,20 +57,46 @@ impl View {
 #[derive(Debug)]
 #[repr(align(64))] // alone on its cache line: every request writes it
 pub(super) struct Word {
-    word: AtomicU64,
+    bits: AtomicU64,
     /// What holds while the word says that a probe runs. Apart from the word: it is not a bound that must hold exactly, it
     /// only lowers the limit, which is.
     probe_ceiling: AtomicU32,
+    pub(super) pressure: Pressure,
+}
+
+/// Whether requests were refused while fewer slots were taken than the limit allows, and no probe ran: because they may use
+/// a share of it only. How many are in flight then does not show that the limit is in the way.
+#[derive(Debug)]
+pub(super) struct Pressure(AtomicBool);
+
+impl Pressure {
+    pub(super) fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
+    #[cold]
+    fn raise(&self) {
+        // Nearly always it is raised already, and what nobody writes is read by all at once.
+        if !self.0.load(Ordering::Relaxed) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it was raised since the last time.
+    pub(super) fn take(&self) -> bool {
+        self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Relaxed)
+    }
 }
 
 impl Word {
     pub(super) fn new(limit: u32) -> Self {
-        Self { word: AtomicU64::new(u64::from(limit.min(MOST)) << LIMIT_SHIFT), probe_ceiling: AtomicU32::new(MOST) }
+        let bits = AtomicU64::new(u64::from(limit.min(MOST)) << LIMIT_SHIFT);
+        Self { bits, probe_ceiling: AtomicU32::new(MOST), pressure: Pressure::new() }
     }
 
     #[inline]
     pub(super) fn view(&self) -> View {
-        View(self.word.load(Ordering::Acquire))
+        View(self.bits.load(Ordering::Acquire))
     }
 
     /// The limit, or what a running probe leaves of it.
@@ -107,12 +133,12 @@ impl Word {
 
     /// Takes a slot, or else marks that somebody waits, in one step.
     pub(super) fn take_or_wait(&self) -> Result<View, View> {
-        let mut seen = self.word.load(Ordering::Relaxed);
+        let mut seen = self.bits.load(Ordering::Relaxed);
         loop {
             let view = View(seen);
             let free = view.in_flight() < self.ceiling(view);
             let next = if free { seen + 1 } else { seen | WAITING };
-            match self.word.compare_exchange_weak(seen, next, Ordering::Acquire, Ordering::Relaxed) {
+            match self.bits.compare_exchange_weak(seen, next, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) if free => return Ok(View(next)),
                 Ok(_) => return Err(View(next)),
                 Err(now) => seen = now,
@@ -122,7 +148,7 @@ impl Word {
 
     /// Takes back the mark that somebody waits.
     pub(super) fn nobody_waits(&self) {
-        self.word.fetch_and(!WAITING, Ordering::Relaxed);
+        self.bits.fetch_and(!WAITING, Ordering::Relaxed);
     }
 
     /// Takes a slot whatever the limit is. Fails if no more can be counted.
@@ -132,14 +158,17 @@ impl Word {
 
     #[inline]
     fn take_below(&self, ceiling: impl Fn(View) -> u32) -> Result<View, View> {
-        let mut seen = self.word.load(Ordering::Relaxed);
+        let mut seen = self.bits.load(Ordering::Relaxed);
         loop {
             let view = View(seen);
             if view.in_flight() >= ceiling(view) {
+                if view.in_flight() < view.limit() && !view.probing() {
+                    self.pressure.raise();
+                }
                 return Err(view);
             }
             // The count is below its maximum: it does not carry into the limit.
-            match self.word.compare_exchange_weak(seen, seen + 1, Ordering::Acquire, Ordering::Relaxed) {
+            match self.bits.compare_exchange_weak(seen, seen + 1, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return Ok(View(seen + 1)),
                 Err(now) => seen = now,
             }
@@ -149,7 +178,7 @@ impl Word {
     /// Gives back a slot that was taken. Answers what the word was.
     #[inline]
     pub(super) fn give(&self) -> View {
-        let before = View(self.word.fetch_sub(1, Ordering::Release));
+        let before = View(self.bits.fetch_sub(1, Ordering::Release));
         debug_assert!(before.in_flight() > 0, "a slot is given back once");
         before
     }
@@ -162,10 +191,10 @@ impl Word {
         if let Some(ceiling) = probe {
             self.probe_ceiling.store(ceiling, Ordering::Relaxed);
         }
-        let mut seen = self.word.load(Ordering::Relaxed);
+        let mut seen = self.bits.load(Ordering::Relaxed);
         while View(seen).limit() != limit || View(seen).probing() != probe.is_some() {
             let next = View(seen).with_limit(limit, probe.is_some());
-            match self.word.compare_exchange_weak(seen, next.0, Ordering::AcqRel, Ordering::Relaxed) {
+            match self.bits.compare_exchange_weak(seen, next.0, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => seen = now,
             }
