@@ -53,7 +53,9 @@ const LONG_ENOUGH_LATENCIES: f64 = 20.0;
 /// A window with too few samples by then is too old to say anything about now.
 const STALE_WINDOW_MS: f64 = 30_000.0;
 
-/// Share of cut-off work in a window that is taken for overload. Below, clients that went away explain it.
+/// Share of cut-off work in a window that is taken for overload. Below, clients that went away explain it. A window in which it
+/// is above for certain ends after [`LONG_ENOUGH_MS`], or [`LEAST_WINDOW_LATENCIES`] without load if that is longer: the next
+/// one is to see what the step down did.
 const DROPS: f64 = 0.05;
 
 /// Standard errors between two means that chance does not explain: for acting on them, and for giving up `R0`.
@@ -112,6 +114,12 @@ impl Sums {
 
     fn all(&self) -> f64 {
         self.count + self.dropped
+    }
+
+    /// Whether more was cut off than [`DROPS`] and chance explain. Windows are looked at again and again while they grow.
+    fn are_overload(&self) -> bool {
+        let expected = DROPS * self.all();
+        self.dropped - expected > CERTAIN * (expected * (1.0 - DROPS)).sqrt()
     }
 
     /// Whether waiting for more samples is not worth it.
@@ -266,6 +274,9 @@ impl Steady {
         if self.noload.is_some_and(|noload| sums.count > 0.0 && sums.mean().dwarfs(noload)) {
             return true;
         }
+        if sums.are_overload() && length_ms >= LONG_ENOUGH_MS.max(LEAST_WINDOW_LATENCIES * self.noload_ms()) {
+            return true;
+        }
         // Means by their sums: `count` may be 0.
         let enough_slots = sums.all() * sums.count >= SAMPLES_PER_SLOT * sums.util;
         let enough_latencies = length_ms * sums.count >= LEAST_WINDOW_LATENCIES * sums.rtt;
@@ -357,13 +368,17 @@ impl Steady {
         let enough = sums.count >= LEAST_SAMPLES
             && sums.count * sums.count >= SAMPLES_PER_SLOT * sums.util
             && sums.are_good(length_ms, noload_ms);
-        let over = length_ms >= PROBE_MOST_MS.max(PROBE_MOST_LATENCIES * noload_ms);
-        if enough {
+        let most_ms = PROBE_MOST_MS.max(PROBE_MOST_LATENCIES * noload_ms);
+        let over = length_ms >= most_ms;
+        // What it took counts for when the next one is. A silence is none of it: nobody was refused.
+        let length_ms = length_ms.min(most_ms);
+        let overload = sums.dropped > sums.count;
+        if overload && (over || sums.dropped >= LEAST_SAMPLES) {
+            self.set(self.estimate / 2.0);
+            self.end_probe(sample.now_ns, length_ms);
+        } else if enough {
             self.take_noload(sums.mean(), length_ms, sample.now_ns);
         } else if over {
-            if sums.dropped > sums.count {
-                self.set(self.estimate / 2.0);
-            }
             self.end_probe(sample.now_ns, length_ms);
         }
     }

@@ -10,6 +10,7 @@ mod permit;
 mod priority;
 mod queue;
 mod queue_threads;
+mod steady;
 #[path = "../support/mod.rs"]
 mod support;
 mod windowed;
