@@ -68,6 +68,20 @@ impl Gauges for RuleGauges {
             }
         }
     }
+
+    fn is_gone(&self) -> bool {
+        self.0.iter().all(|(_, shown)| shown.is_gone())
+    }
+}
+
+impl Shown {
+    fn is_gone(&self) -> bool {
+        let held = match self {
+            Self::Limiter(limiter) => limiter.strong_count(),
+            Self::Admit(admit) => admit.strong_count(),
+        };
+        held == 0
+    }
 }
 
 impl<D: Door> Rule<D> {

@@ -230,7 +230,14 @@ fn an_observer_reads_the_guard_of_a_layer_while_it_is_there() {
     assert!(metrics.render().contains("throttlekit_guard_inflight{guard=\"work\"} 1\n"));
     drop((held, layer));
     assert!(!metrics.render().contains("{guard="), "of a layer without it nothing is shown");
-    drop(bare.observer(Broken));
+    drop(bare.clone().observer(Broken));
+
+    let keeper = Arc::new(Keeper::default());
+    let layer = bare.observer(Arc::clone(&keeper));
+    let is_gone = || keeper.0.lock().expect("no panic").iter().all(|gauges| gauges.is_gone());
+    assert!(!is_gone());
+    drop(layer);
+    assert!(is_gone(), "it may be forgotten");
 }
 
 #[test]
@@ -249,6 +256,18 @@ fn an_observer_reads_the_tables_of_a_layer_while_they_are_there() {
     assert_eq!(shown(), ["\"free\"} 1", "\"pro\"} 0"]);
     drop(layer);
     assert_eq!(shown(), [""; 0], "the limiter is there, and no layer shows it");
+}
+
+/// Keeps what it gets.
+#[derive(Default)]
+struct Keeper(Mutex<Vec<Arc<dyn Gauges>>>);
+
+impl Observer for Keeper {
+    fn observe(&self, _: &Event<'_>) {}
+
+    fn attach(&self, gauges: Arc<dyn Gauges>) {
+        self.0.lock().expect("no panic").push(gauges);
+    }
 }
 
 /// Panics at what it gets, and again where it is told so.

@@ -17,4 +17,10 @@ pub trait Gauges: Send + Sync + 'static {
     fn tables(&self, tell: &mut dyn FnMut(&str, TableReport)) {
         let _ = tell;
     }
+
+    /// Whether all of it is gone, and none of it comes back: whoever keeps these gauges may forget them. `false` unless it is
+    /// implemented.
+    fn is_gone(&self) -> bool {
+        false
+    }
 }

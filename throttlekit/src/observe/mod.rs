@@ -120,7 +120,8 @@ pub trait Observer: Send + Sync + 'static {
     /// a middleware that it was given to. Called once for each. Does nothing unless it is implemented;
     /// [`Metrics`](crate::prometheus::Metrics) shows them.
     ///
-    /// What is attached is told as long as it is there, so whoever keeps it needs not forget it.
+    /// What is attached is told as long as it is there. Whoever keeps it asks now and then whether it
+    /// [is gone](Gauges::is_gone), and forgets it: policies and middlewares come and go.
     #[inline]
     fn attach(&self, gauges: Arc<dyn Gauges>) {
         drop(gauges);

@@ -54,6 +54,10 @@ impl<F: Fn() -> Option<Arc<PolicySet>> + Send + Sync + 'static> Gauges for While
             }
         }
     }
+
+    fn is_gone(&self) -> bool {
+        self.0().is_none()
+    }
 }
 
 impl Policies {

@@ -1,12 +1,13 @@
 //! The series: see [`Metrics`].
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use super::family::{Families, Kind};
 use super::protobuf::Protobuf;
+use super::readers::Readers;
 use super::series::{KINDS, Reading, Series};
 use super::table::Table;
 use super::text::Text;
@@ -48,13 +49,14 @@ struct Shared<C> {
     timed: bool,
     stripes: usize,
     policies: Table<Series>,
-    guards: Readers<GuardReport>,
-    tables: Readers<TableReport>,
+    guards: Readers<Tell<GuardReport>>,
+    tables: Readers<Tell<TableReport>>,
+    attached: Readers<dyn Gauges>,
     panics: AtomicU64,
 }
 
-/// Who reads reports of one kind, and tells them by name.
-type Readers<R> = Mutex<Vec<Box<dyn Fn(&mut dyn FnMut(&str, R)) + Send + Sync>>>;
+/// What reads reports of one kind, and tells them by name.
+type Tell<R> = dyn Fn(&mut dyn FnMut(&str, R)) + Send + Sync;
 
 /// Settings of [`Metrics`].
 #[derive(Clone, Debug)]
@@ -101,9 +103,9 @@ impl<C: Clock> MetricsBuilder<C> {
         }
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let stripes = threads.next_power_of_two().min(MAX_STRIPES);
-        let (guards, tables) = (Mutex::default(), Mutex::default());
+        let (guards, tables, attached) = (Readers::new(), Readers::new(), Readers::new());
         let (policies, panics) = (Table::new(max_policies), AtomicU64::new(0));
-        Ok(Metrics { shared: Arc::new(Shared { clock, timed, stripes, policies, guards, tables, panics }) })
+        Ok(Metrics { shared: Arc::new(Shared { clock, timed, stripes, policies, guards, tables, attached, panics }) })
     }
 }
 
@@ -151,8 +153,7 @@ impl<C: Clock> Metrics<C> {
     /// # Ok::<(), throttlekit::BuildError>(())
     /// ```
     pub fn guards(&self, read: impl Fn(&mut dyn FnMut(&str, GuardReport)) + Send + Sync + 'static) {
-        // Pushed as a whole.
-        self.shared.guards.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(read));
+        self.shared.guards.add(Arc::new(read));
     }
 
     /// Shows how full tables are. `read` is called whenever the metrics are read; it passes on the name of each policy, which
@@ -171,8 +172,7 @@ impl<C: Clock> Metrics<C> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn tables(&self, read: impl Fn(&mut dyn FnMut(&str, TableReport)) + Send + Sync + 'static) {
-        // Pushed as a whole.
-        self.shared.tables.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(read));
+        self.shared.tables.add(Arc::new(read));
     }
 
     /// Shows the guards and the tables of `policies`, under their names and also after a reload, for as long as somebody
@@ -222,6 +222,7 @@ impl<C: Clock> Metrics<C> {
         let policies: Vec<_> = policies.into_iter().map(|named| (&*named.name, named.value.read(now_ms))).collect();
         counters(out, &policies);
         latencies(out, &policies);
+        self.shared.attached.forget_gone();
         self.write_guards(out);
         self.write_tables(out);
         out.family("throttlekit_observer_panics_total", Kind::Counter, "Panics of observers that were contained.");
@@ -229,7 +230,11 @@ impl<C: Clock> Metrics<C> {
     }
 
     fn write_guards(&self, out: &mut impl Families) {
-        let reports = told(&self.shared.guards);
+        let reports = told(&self.shared.guards, |tell| {
+            for gauges in self.shared.attached.all() {
+                gauges.guards(&mut |name, report, _| tell(name, report));
+            }
+        });
         let mut family = |name, help, value: fn(&GuardReport) -> u32| {
             out.family(name, Kind::Gauge, help);
             for (guard, report) in &reports {
@@ -244,7 +249,11 @@ impl<C: Clock> Metrics<C> {
     }
 
     fn write_tables(&self, out: &mut impl Families) {
-        let reports = told(&self.shared.tables);
+        let reports = told(&self.shared.tables, |tell| {
+            for gauges in self.shared.attached.all() {
+                gauges.tables(tell);
+            }
+        });
         let mut family = |name, kind, help, value: fn(&TableReport) -> u64| {
             out.family(name, kind, help);
             for (policy, report) in &reports {
@@ -263,12 +272,15 @@ impl<C: Clock> Metrics<C> {
     }
 }
 
-/// What all of `readers` tell, by name. Of several reports of one name there may be one series: the first.
-fn told<R>(readers: &Readers<R>) -> Vec<(String, R)> {
+/// What all of `readers` tell, and what `attached` does, by name. Of several reports of one name there may be one series: the
+/// first.
+fn told<R>(readers: &Readers<Tell<R>>, attached: impl Fn(&mut dyn FnMut(&str, R))) -> Vec<(String, R)> {
     let mut reports = Vec::new();
-    for read in readers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-        read(&mut |name, report| reports.push((name.to_owned(), report)));
+    let mut tell = |name: &str, report| reports.push((name.to_owned(), report));
+    for read in readers.all() {
+        read(&mut tell);
     }
+    attached(&mut tell);
     reports.sort_by(|a, b| a.0.cmp(&b.0));
     reports.dedup_by(|a, b| a.0 == b.0);
     reports
@@ -351,9 +363,8 @@ impl<C: Clock> Observer for Metrics<C> {
     }
 
     fn attach(&self, gauges: Arc<dyn Gauges>) {
-        let guards = Arc::clone(&gauges);
-        self.guards(move |tell| guards.guards(&mut |name, report, _| tell(name, report)));
-        self.tables(move |tell| gauges.tables(tell));
+        self.shared.attached.forget_gone();
+        self.shared.attached.add(gauges);
     }
 
     fn panicked(&self) {

@@ -34,6 +34,7 @@ mod family;
 mod histogram;
 mod metrics;
 mod protobuf;
+mod readers;
 mod respond;
 mod series;
 mod table;

@@ -342,7 +342,9 @@ fn policies_give_their_gauges_to_the_observer_that_they_are_loaded_with() {
     let policies = Policies::load(text, options).unwrap();
     assert_eq!(*watcher.others.lock().unwrap(), ["guard", "table"]);
     let gauges = policies.gauges();
+    assert!(!gauges.is_gone());
     drop(policies);
+    assert!(gauges.is_gone());
     gauges.guards(&mut |name, _, _| panic!("{name} is gone"));
     gauges.tables(&mut |name, _| panic!("{name} is gone"));
     let options = LoadOptions::new().observer(broken);

@@ -1,15 +1,14 @@
 //! The text endpoint: series, escapes, quantiles, answers. A parser of another make reads what is written.
 
+mod gauges;
 mod message;
 
 use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use prometheus_parse::{Sample, Scrape, Value};
-use throttlekit::budget::{Budget, Ledger, TokenBudget};
 use throttlekit::prometheus::{CONTENT_TYPE, Metrics};
-use throttlekit::store::memory::Table;
-use throttlekit::store::{Remote, TableReport};
+use throttlekit::store::Remote;
 use throttlekit::unified::Prices;
 use throttlekit::{
     AdmissionEvent, Admit, Ask, Clock, Event, Gcra, Guard, Limiter, ManualClock, Meter, Observer, TokenBucket, Unified,
@@ -213,66 +212,6 @@ fn panics_are_counted_by_those_that_stand_beside() {
 }
 
 #[test]
-fn guards_are_read_when_the_metrics_are() {
-    let metrics = metrics();
-    let (db, disk) = (Guard::fixed(8).unwrap(), Guard::fixed(2).unwrap());
-    let shown = (db.clone(), disk.clone());
-    metrics.guards(move |tell| {
-        tell("disk", shown.1.report());
-        tell("db", shown.0.report());
-        // A second one of the name would make the text invalid.
-        tell("db", shown.1.report());
-    });
-    let held = (db.acquire(), db.acquire(), disk.acquire());
-    let busy = scrape(&metrics);
-    is(&busy, "throttlekit_guard_inflight", &[("guard=db", 2.0), ("guard=disk", 1.0)]);
-    is(&busy, "throttlekit_guard_limit", &[("guard=db", 8.0), ("guard=disk", 2.0)]);
-    is(&busy, "throttlekit_guard_fenced", &[("guard=db", 0.0), ("guard=disk", 0.0)]);
-    drop(held);
-    is(&scrape(&metrics), "throttlekit_guard_inflight", &[("guard=db", 0.0), ("guard=disk", 0.0)]);
-
-    // Slots that several processes share can be lost; who shares them reports so.
-    metrics.guards(move |tell| {
-        let mut report = db.report();
-        report.fenced = true;
-        tell("shared", report);
-    });
-    is(&scrape(&metrics), "throttlekit_guard_fenced", &[("guard=db", 0.0), ("guard=disk", 0.0), ("guard=shared", 1.0)]);
-}
-
-#[test]
-fn tables_are_read_when_the_metrics_are() {
-    let metrics = metrics();
-    let (rates, accounts) = (Table::bounded(1_000).unwrap(), Ledger::bounded(2).unwrap());
-    let shown = (rates.clone(), accounts.clone());
-    metrics.tables(move |tell| {
-        tell("rate", TableReport::from(&shown.0));
-        tell("budget", TableReport::from(&shown.1));
-        tell("rate", TableReport::new(7, 7));
-    });
-    let clock = ManualClock::new(0.0);
-    let rate = Limiter::builder(gcra(1.0)).keyspace(rates).clock(clock.clone()).build();
-    let budget = Budget::builder().budget(5.0).window_ms(1e6).build().unwrap();
-    let budget = TokenBudget::builder(budget).keyspace(accounts).clock(clock).build();
-    for key in ["a", "b", "c", "a"] {
-        rate.check(key).unwrap();
-        budget.debit(key, 1).unwrap();
-    }
-    let scrape = scrape(&metrics);
-    is(&scrape, "throttlekit_table_keys", &[("policy=budget", 2.0), ("policy=rate", 3.0)]);
-    is(&scrape, "throttlekit_table_max_keys", &[("policy=budget", 2.0), ("policy=rate", 1_000.0)]);
-    is(&scrape, "throttlekit_table_evictions_total", &[("policy=budget", 0.0), ("policy=rate", 0.0)]);
-}
-
-/// Tells of one decision that took so long.
-fn take(metrics: &Metrics<ManualClock>, ms: f64) {
-    let decision = throttlekit::Decision::ALLOW_FULL;
-    let mut event = Event::new("api", "gcra", throttlekit::Axis::Rate, 1.0, 0.0, Ok(decision));
-    event.took_ms = Some(ms);
-    metrics.observe(&event);
-}
-
-#[test]
 fn latencies_are_a_histogram_and_recent_quantiles() {
     let clock = ManualClock::new(0.0);
     let metrics = Metrics::builder().clock(clock.clone()).build().unwrap();
@@ -376,6 +315,14 @@ fn protobuf_is_for_those_who_ask_for_it() {
         assert!(!is_protobuf(text), "{text}");
     }
     assert!(!is_protobuf("application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=text"));
+}
+
+/// Tells of one decision that took so long.
+fn take(metrics: &Metrics<ManualClock>, ms: f64) {
+    let decision = throttlekit::Decision::ALLOW_FULL;
+    let mut event = Event::new("api", "gcra", throttlekit::Axis::Rate, 1.0, 0.0, Ok(decision));
+    event.took_ms = Some(ms);
+    metrics.observe(&event);
 }
 
 #[test]
