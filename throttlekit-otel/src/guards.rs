@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use opentelemetry::metrics::{AsyncInstrument, Meter};
 use throttlekit::store::TableReport;
-use throttlekit::{Clock, Guard, GuardStats, KeyedGuard};
+use throttlekit::{Clock, Gauges, Guard, GuardStats, KeyedGuard};
 
 use crate::names::metric;
 use crate::sets::Set;
@@ -119,6 +119,8 @@ pub(crate) struct Guards {
 
 struct Entry {
     read: Box<dyn Fn() -> Readings + Send + Sync>,
+    /// Says when there is nothing to read any more, of what nobody takes away.
+    attached: Option<Arc<dyn Gauges>>,
     collected: Mutex<Collected>,
 }
 
@@ -150,19 +152,32 @@ impl Guards {
 
     /// Shows what `read` gives, which is called once for each collection.
     pub(crate) fn add(this: &Arc<Self>, read: impl Fn() -> Readings + Send + Sync + 'static) -> GuardMetrics {
-        GuardMetrics { guards: Arc::clone(this), entry: Self::push(this, read) }
+        let entry = Arc::new(Entry { read: Box::new(read), attached: None, collected: Mutex::default() });
+        Self::push(this, Arc::clone(&entry));
+        GuardMetrics { guards: Arc::clone(this), entry }
     }
 
-    /// Shows what `read` gives for as long as there are instruments.
-    pub(crate) fn keep(this: &Arc<Self>, read: impl Fn() -> Readings + Send + Sync + 'static) {
-        Self::push(this, read);
+    /// Shows what `read` gives until `attached`, which it reads, is gone.
+    pub(crate) fn keep(
+        this: &Arc<Self>,
+        attached: Arc<dyn Gauges>,
+        read: impl Fn() -> Readings + Send + Sync + 'static,
+    ) {
+        this.forget_gone();
+        let attached = Some(attached);
+        Self::push(this, Arc::new(Entry { read: Box::new(read), attached, collected: Mutex::default() }));
     }
 
-    fn push(this: &Arc<Self>, read: impl Fn() -> Readings + Send + Sync + 'static) -> Arc<Entry> {
-        let entry = Arc::new(Entry { read: Box::new(read), collected: Mutex::default() });
-        this.entries().push(Arc::clone(&entry));
+    fn push(this: &Arc<Self>, entry: Arc<Entry>) {
+        this.entries().push(entry);
         this.registered.get_or_init(|| Self::register(this));
-        entry
+    }
+
+    /// Forgets what is gone, so that the list does not grow with what comes and goes.
+    fn forget_gone(&self) {
+        // Foreign code says so: not under the lock.
+        let gone: Vec<_> = self.entries().clone().into_iter().filter(|entry| entry.is_gone()).collect();
+        self.entries().retain(|entry| !gone.iter().any(|gone| Arc::ptr_eq(gone, entry)));
     }
 
     fn entries(&self) -> MutexGuard<'_, Vec<Arc<Entry>>> {
@@ -225,6 +240,7 @@ impl Guards {
         let guards = Arc::downgrade(self);
         move |instrument| {
             let Some(guards) = guards.upgrade() else { return };
+            guards.forget_gone();
             // Readings run foreign code: not under the lock.
             let entries = guards.entries().clone();
             for entry in entries {
@@ -240,6 +256,10 @@ impl Guards {
 }
 
 impl Entry {
+    fn is_gone(&self) -> bool {
+        self.attached.as_ref().is_some_and(|attached| attached.is_gone())
+    }
+
     /// The readings of this collection. An instrument that comes a second time begins the next one, so it does not matter
     /// in which order they come, or whether a view leaves one out.
     fn collect(&self, part: Part) -> MutexGuard<'_, Collected> {

@@ -25,11 +25,12 @@ pub mod metric {
     pub const CHECK_ERRORS: &str = "throttlekit.check.errors";
     /// Observable counter: slots of a guard that came back from work that was cut off.
     pub const CONCURRENCY_DROPPED: &str = "throttlekit.concurrency.dropped";
-    /// Observable gauge: 1 while a guard is fenced off by its coordinator, else 0. Guards without one do not have it.
+    /// Observable gauge: 1 while a guard is fenced off by its coordinator, else 0. A guard that is shown by itself and has none
+    /// does not have it.
     pub const CONCURRENCY_FENCED: &str = "throttlekit.concurrency.fenced";
     /// Histogram, milliseconds: waits for a slot, by [`OUTCOME`](super::label::OUTCOME).
     pub const CONCURRENCY_QUEUE_WAIT: &str = "throttlekit.concurrency.queue_wait";
-    /// Counter: requests that a guard refused, by [`PRIORITY`](super::label::PRIORITY).
+    /// Counter: requests that a guard with the observer refused, by [`PRIORITY`](super::label::PRIORITY).
     pub const CONCURRENCY_SHED: &str = "throttlekit.concurrency.shed";
     /// Counter: callers that went away before their request was done, by [`STAGE`](super::label::STAGE).
     pub const CLIENT_DISCONNECTS: &str = "throttlekit.client.disconnects";

@@ -162,7 +162,10 @@ fn readings(gauges: Arc<dyn Gauges>, fixed: Vec<KeyValue>) -> impl Fn() -> Readi
     move || {
         let mut readings = Readings::new();
         let attributes = |policy: &str| merged(&fixed, &[KeyValue::new(label::POLICY, policy.to_owned())]);
-        gauges.guards(&mut |policy, _, stats| readings.push((Shown::Guard(Reading::new(stats)), attributes(policy))));
+        gauges.guards(&mut |policy, report, stats| {
+            let reading = Reading::new(stats).fenced(report.fenced);
+            readings.push((Shown::Guard(reading), attributes(policy)));
+        });
         gauges.tables(&mut |policy, report| readings.push((Shown::Table(report), attributes(policy))));
         readings
     }
@@ -254,7 +257,8 @@ impl<C: Clock> Observer for Telemetry<C> {
     }
 
     fn attach(&self, gauges: Arc<dyn Gauges>) {
-        Guards::keep(&self.shared.guards, readings(gauges, self.shared.fixed.clone()));
+        let read = readings(Arc::clone(&gauges), self.shared.fixed.clone());
+        Guards::keep(&self.shared.guards, gauges, read);
     }
 
     fn panicked(&self) {

@@ -1,5 +1,7 @@
 //! Requests as a whole.
 
+use std::sync::Arc;
+
 use opentelemetry::KeyValue;
 use throttlekit::policy::{LoadOptions, Policies};
 use throttlekit::unified::Prices;
@@ -53,6 +55,24 @@ fn a_denied_request_counts_in_the_lane_that_denied_it() {
     let counted = of(&series, metric::DENIES_BY_AXIS);
     assert_eq!(counted, lanes.each_ref().map(|lane| (lane.as_str(), 1.0)));
     assert_eq!(of(&series, metric::CHECKS), [], "its axes are no checks of their own");
+}
+
+#[test]
+fn the_guard_of_an_admitter_counts_what_it_sheds_if_it_has_the_observer() {
+    let (sdk, clock) = (Sdk::new(), ManualClock::new(0.0));
+    let telemetry = telemetry(&sdk);
+    let guard = || Guard::builder().fixed(1).clock(clock.clone());
+    let told = guard().observer(telemetry.clone()).build().unwrap();
+    let admitter = |guard: Arc<dyn Admit>| {
+        Unified::builder().concurrency(guard).clock(clock.clone()).observer(telemetry.clone()).build().unwrap()
+    };
+    for admitter in [admitter(Arc::new(told)), admitter(Arc::new(guard().build().unwrap()))] {
+        let held = ask(&admitter, 1.0, 1.0);
+        assert!(held.decision.allowed && !ask(&admitter, 1.0, 1.0).decision.allowed);
+    }
+    let series = sdk.collect();
+    assert_eq!(of(&series, metric::DENIES_BY_AXIS), [(r#"lane="concurrency""#, 2.0)]);
+    assert_eq!(of(&series, metric::CONCURRENCY_SHED), [(r#"priority="normal""#, 1.0)]);
 }
 
 #[test]

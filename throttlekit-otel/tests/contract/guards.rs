@@ -1,12 +1,14 @@
 //! How guards are doing, and what they do.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use opentelemetry::KeyValue;
 #[cfg(feature = "config")]
 use throttlekit::policy::{LoadOptions, Policies};
-use throttlekit::{Admit, Algorithm, Ask, Guard, KeyedGuard, ManualClock, Outcome, Priority};
+use throttlekit::{
+    Admit, Algorithm, Ask, Gauges, Guard, GuardReport, GuardStats, KeyedGuard, ManualClock, Observer, Outcome, Priority,
+};
 use throttlekit_otel::names::metric;
 use throttlekit_otel::{Gauged, Reading, Telemetry, buckets};
 
@@ -102,6 +104,41 @@ fn a_fenced_guard_says_so_and_a_gone_one_nothing() {
     let series = sdk.collect();
     assert_eq!(of(&series, metric::CONCURRENCY_FENCED), [(r#"pool="a""#, 1.0), (r#"pool="b""#, 0.0)]);
     assert_eq!(of(&series, metric::CONCURRENCY_LIMIT).len(), 2);
+}
+
+/// The gauges of a guard that a coordinator has fenced off, for as long as somebody holds it.
+struct Fenced {
+    guard: Weak<Guard>,
+    /// Counts the gauges that are kept.
+    _kept: Arc<()>,
+}
+
+impl Gauges for Fenced {
+    fn guards(&self, tell: &mut dyn FnMut(&str, GuardReport, GuardStats)) {
+        if let Some(guard) = self.guard.upgrade() {
+            let mut report = guard.report();
+            report.fenced = true;
+            tell("work", report, guard.stats());
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.guard.strong_count() == 0
+    }
+}
+
+#[test]
+fn what_was_attached_is_fenced_as_it_says_and_forgotten_once_it_is_gone() {
+    let (sdk, guard) = (Sdk::new(), Arc::new(Guard::fixed(3).unwrap()));
+    let (telemetry, kept) = (telemetry(&sdk), Arc::new(()));
+    let attach = |guard| telemetry.attach(Arc::new(Fenced { guard, _kept: Arc::clone(&kept) }));
+    attach(Arc::downgrade(&guard));
+    assert_eq!(of(&sdk.collect(), metric::CONCURRENCY_FENCED), [(r#"policy="work""#, 1.0)]);
+    drop(guard);
+    (0..1_000).for_each(|_| attach(Weak::new()));
+    assert_eq!(Arc::strong_count(&kept), 2, "this one and the last that was attached");
+    assert_eq!(of(&sdk.collect(), metric::CONCURRENCY_FENCED), []);
+    assert_eq!(Arc::strong_count(&kept), 1, "a collection forgets it too");
 }
 
 #[test]
