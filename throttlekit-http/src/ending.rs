@@ -152,7 +152,8 @@ impl fmt::Debug for Ending {
 ///
 /// A middleware that was told to [hold upgrades](crate::Limits::hold_upgrades) puts it into the request. If the response
 /// switches protocols the slot is held until the last clone of this is dropped, so whoever works on the connection keeps
-/// one; without a clone, and with any other response, it goes back as it always does.
+/// one. It then goes back as [`Outcome::Ignored`]: how long a connection lasts says nothing of the server. Without a clone, and
+/// with any other response, it goes back as it always does.
 #[derive(Clone, Debug, Default)]
 pub struct UpgradeSlot(Arc<Kept>);
 
@@ -174,8 +175,14 @@ impl UpgradeSlot {
         self.clone()
     }
 
-    pub(crate) fn keep(&self, ending: Ending) {
-        self.held().ending = Some(ending);
+    /// Holds `ending` for as long as somebody has a clone; if nobody has, the response that switched protocols was all.
+    pub(crate) fn keep(self, mut ending: Ending) {
+        if Arc::strong_count(&self.0) == 1 {
+            ending.complete();
+        } else {
+            ending.completed = Outcome::Ignored;
+            self.held().ending = Some(ending);
+        }
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {

@@ -238,7 +238,8 @@ impl<D: Door> Rest<D> {
         let failed = self.manners.drop_on_5xx && status >= 500;
         self.ending.answer(if failed { Outcome::Dropped } else { Outcome::Completed });
         let switched = status == 101 || (self.method == Kind::Connect && (200..300).contains(&status));
-        if let Some(slot) = self.upgrade_slot().filter(|_| switched).cloned() {
+        let slot = self.more.as_mut().and_then(|more| more.slot.take());
+        if let Some(slot) = slot.filter(|_| switched) {
             slot.keep(std::mem::take(&mut self.ending));
         } else if switched || self.method == Kind::Head || matches!(status, 100..=199 | 204 | 304) {
             self.ending.complete();

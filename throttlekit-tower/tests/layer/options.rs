@@ -8,8 +8,8 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use throttlekit::prometheus::Metrics;
 use throttlekit::{
-    Admission, Decision, Disconnect, Event, Gauges, Gcra, Guard, Limiter, ManualClock, MissingKey, Observer, Outcome,
-    Run, Stage,
+    Admission, Algorithm, Decision, Disconnect, Event, Gauges, Gcra, Guard, Limiter, ManualClock, MissingKey, Observer,
+    Outcome, Run, Stage,
 };
 use throttlekit_tower::{Admitted, Terms, ThrottleLayer, UpgradeSlot};
 use tower::{Layer as _, ServiceExt as _, service_fn};
@@ -353,6 +353,37 @@ async fn a_slot_goes_back_with_the_handshake_unless_somebody_keeps_it() {
     assert!(kept.lock().expect("no panic").is_some());
     response.into_body().collect().await.expect("a body");
     assert_eq!(guard.report().in_flight, 0);
+}
+
+#[tokio::test]
+async fn how_long_a_kept_connection_lasts_is_no_latency() {
+    let (clock, kept) = (ManualClock::new(0.0), Arc::new(Mutex::new(None)));
+    let guard = Guard::builder().algorithm(Algorithm::Gradient2).clock(clock.clone()).build().expect("good options");
+    let layer = guarded(&guard).build().expect("good options").hold_upgrades(true);
+    let switching = |keep: bool| {
+        let (kept, clock) = (Arc::clone(&kept), clock.clone());
+        layer.layer(service_fn(move |mut request: Request<()>| {
+            let slot = request.extensions_mut().remove::<UpgradeSlot>().filter(|_| keep);
+            *kept.lock().expect("no panic") = slot;
+            clock.advance(20.0);
+            let mut response = Response::new(Full::<Bytes>::default());
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            std::future::ready(Ok::<_, Infallible>(response))
+        }))
+    };
+    switching(false).oneshot(request()).await.expect("an answer");
+    let handshake = guard.stats();
+    assert_eq!(
+        (handshake.last_ms, handshake.noload_ms),
+        (20.0, 20.0),
+        "one that nobody keeps is a request like any other"
+    );
+
+    switching(true).oneshot(request()).await.expect("an answer");
+    clock.advance(3_600_000.0);
+    assert_eq!(guard.report().in_flight, 1);
+    kept.lock().expect("no panic").take();
+    assert_eq!(guard.stats(), handshake);
 }
 
 #[tokio::test]
