@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -21,6 +22,9 @@ use throttlekit_axum::ThrottleLayer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+
+/// For what takes a moment.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const TEXT: &str = "
 limiters:
@@ -100,9 +104,13 @@ impl Server {
 
     /// Waits until so many requests are in flight: the server learns of the end of a response on its own time.
     async fn settles_at(&self, in_flight: u32) {
-        while self.stats().in_flight != in_flight {
-            tokio::task::yield_now().await;
-        }
+        let reached = async {
+            while self.stats().in_flight != in_flight {
+                tokio::task::yield_now().await;
+            }
+        };
+        let result = tokio::time::timeout(PATIENCE, reached).await;
+        assert!(result.is_ok(), "{in_flight} should be in flight, but {:?}", self.stats());
     }
 }
 
