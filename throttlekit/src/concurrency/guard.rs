@@ -66,6 +66,7 @@ use crate::run::Run;
 /// As an [`Admit`] it looks at the [priority](Ask::priority) of an [`Ask`] and, if it has a queue, at the key. Low priorities leave a part of the
 /// limit to the others: [`GuardBuilder::priority_share`]. A denial's `retry_after_ms` is the latency of the last sample, at
 /// least 1: that is when a slot may come back. Its `reset_at_ms` is now, since a slot comes back by an event, not by time.
+/// `remaining` is the limit, or the share of the priority, less what is in flight; while a probe runs there may be less to have.
 ///
 /// A clone is a handle to the same slots.
 pub struct Guard<C = SystemClock, O = ()> {
