@@ -395,7 +395,6 @@ fn numbers_are_written_with_seventeen_digits() {
     }
 }
 
-/// One round trip and one run of a script for many checks of a key, and the decisions of one after the other.
 /// What an answer did not need goes back, and nothing else, however much its request asked for.
 #[tokio::test]
 async fn a_reservation_of_any_size_gives_back_what_it_took() {
@@ -414,6 +413,24 @@ async fn a_reservation_of_any_size_gives_back_what_it_took() {
     }
 }
 
+/// A key that holds something else is of no use until it is reset, and is at once where both come together.
+#[tokio::test]
+async fn a_reset_frees_a_key_of_another_type_for_the_check_behind_it() {
+    let server = SERVER.get(Redis::start);
+    let remote = Remote::new(store(&server));
+    server.cli(&["RPUSH", "list", "1"]);
+    let limiter = Limiter::builder(log(3.0, 1_000_000.0)).clock(ManualClock::new(THEN)).keyspace(remote).build();
+    assert_eq!(limiter.check("list").await.unwrap_err().code(), "state_invalid");
+    // Of four that wait, the first two are one batch.
+    let (reset, check, ..) =
+        tokio::join!(limiter.reset("list"), limiter.check_cost("list", 2.0), limiter.peek("a"), limiter.peek("b"));
+    reset.unwrap();
+    assert_eq!(check.unwrap().remaining, 1);
+    assert_eq!(limiter.peek("list").await.unwrap().remaining, 1);
+    assert_eq!(server.cli(&["TYPE", "list"]), "zset");
+}
+
+/// One round trip and one run of a script for many checks of a key, and the decisions of one after the other.
 #[tokio::test]
 async fn checks_that_wait_for_one_key_share_a_run() {
     let server = Redis::start();

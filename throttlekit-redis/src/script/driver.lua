@@ -1,4 +1,6 @@
--- Any steps on any keys. Arguments: instant, least life, then all that `take` takes below.
+-- Any steps on any keys. One that a step forgets is deleted, whatever later ones leave there: what saves a state may add to
+-- what it finds, and cannot write to a key of another type.
+-- Arguments: instant, least life, then all that `take` takes below.
 local at, raw = 2, {}
 local function take()
   at = at + 1
@@ -35,20 +37,20 @@ if count == 0 then
     local t, a, r, pure, often = span.t, span.a, span.r, span.pure, span.often
     local load, step, show, save, tell = t.load, t.step, t.show, t.save, t.tell
     -- Keys that hold the same come to the same, those that hold nothing above all.
-    local seen, bad, new, as_text, life, more
+    local seen, bad, new, gone, as_text, life, more
     for k = span.first, span.last do
       local found = raw[k]
       if found ~= seen or often then
         local state, ttl
-        seen, bad, new, more = found, found and broken[k], nil, 0
+        seen, bad, new, gone, more = found, found and broken[k], nil, false, 0
         if found and not pure and not bad then state, bad = load(found, now, a) end
         if not pure and not bad then
           new, ttl = step(state, now, a, r)
-          if new ~= nil then more = 1 end
+          if new ~= nil then more, gone = 1, not new end
           for _ = 2, new ~= nil and often and often[k] or 1 do
             local newer, later = step(new or nil, now, a, r)
             if newer == nil then break end
-            new, ttl, more = newer, later, more + 1
+            new, ttl, more, gone = newer, later, more + 1, gone or not newer
           end
           if new then
             life, as_text = lifetime(ttl), show and show(new)
@@ -57,14 +59,13 @@ if count == 0 then
       end
       -- What an answer needs is told before its key is written.
       if tell and found and not bad then tell(KEYS[k], found, now, a) end
+      if gone then call('DEL', KEYS[k]) end
       if new then
         if show then
           call('SET', KEYS[k], as_text, 'PX', life)
         else
           save(KEYS[k], new, life, now, a)
         end
-      elseif new == false then
-        call('DEL', KEYS[k])
       end
       changes = changes + more
     end
@@ -90,7 +91,11 @@ for s = 1, count do
   end
 end
 
-local changes, conflict = 0, false
+local changes, conflict, gone = 0, false, {}
+local function change(k, new, ttl)
+  if not new then gone[k] = true end
+  state[k], life[k], changes = new or nil, ttl or 0, changes + 1
+end
 
 -- Groups of runs: one step on keys of a span that follow each other, or several times on one key. Under rule 0 each step
 -- counts for itself; under rule 1 all of them count, or none. No step at all forgets the keys.
@@ -101,12 +106,13 @@ while at < #ARGV do
     local a, step = span.a, span.t.step
     local r = numbers(take(), span.t.texts)
     for k = first, first + count - 1 do
+      local unreadable = broken[k] and not gone[k]
       if times == 0 then
-        broken[k], state[k], life[k], changes = nil, nil, 0, changes + 1
-      elseif broken[k] then
+        if all then wanted[#wanted + 1] = {k, false} else change(k, false) end
+      elseif unreadable then
         ok = false
       end
-      for _ = 1, broken[k] and 0 or times do
+      for _ = 1, unreadable and 0 or times do
         local new, ttl = step(state[k], now, a, r)
         if new == nil then
           ok, conflict = false, conflict or ttl == 'conflict'
@@ -114,15 +120,13 @@ while at < #ARGV do
         elseif all then
           wanted[#wanted + 1] = {k, new, ttl}
         else
-          state[k], life[k], changes = new or nil, ttl or 0, changes + 1
+          change(k, new, ttl)
         end
       end
     end
   end
   if all and ok then
-    for _, want in ipairs(wanted) do
-      state[want[1]], life[want[1]], changes = want[2] or nil, want[3] or 0, changes + 1
-    end
+    for _, want in ipairs(wanted) do change(want[1], want[2], want[3]) end
   end
 end
 
@@ -139,13 +143,8 @@ if conflict then
 else
   for _, span in ipairs(spans) do
     for k = span.first, span.last do
-      if life[k] then
-        if state[k] == nil then
-          call('DEL', KEYS[k])
-        else
-          write(span.t, KEYS[k], state[k], life[k], now, span.a)
-        end
-      end
+      if gone[k] then call('DEL', KEYS[k]) end
+      if state[k] ~= nil and life[k] then write(span.t, KEYS[k], state[k], life[k], now, span.a) end
     end
   end
 end

@@ -8,11 +8,11 @@ use crate::clock::{Clock, ManualClock};
 use crate::decision::{Decision, Forecast};
 use crate::error::Error;
 use crate::lease::{Grant, GrantForm, Wanted};
-use crate::limiter::Limiter;
+use crate::limiter::{Forget, Limiter};
 use crate::multi::{InMemory, Multi, MultiBuilder};
 use crate::program::{Project, Refund, Strategy};
 use crate::store::memory::Table;
-use crate::store::{Keyspace, Remote};
+use crate::store::{Call, Keyspace, Remote, Rule};
 
 /// How many keys a table has room for.
 const MOST_KEYS: usize = 1_000;
@@ -82,6 +82,17 @@ impl<S: Project> Pair<S> {
     async fn reset(&self, step: usize, key: &str) -> Outcome {
         let what = || format!("{}, step {step}, reset", self.name);
         equal(what, self.stored.reset(key).await, self.memory.reset(key))
+    }
+
+    /// A reset and a check in one call.
+    async fn renew(&self, step: usize, key: &str, cost: f64) -> Outcome {
+        let what = || format!("{}, step {step}, reset and check of {cost}", self.name);
+        let (keys, strategy) = (self.stored.keyspace(), self.memory.strategy());
+        let mut call = Call::new(self.clock.now_ms(), Rule::Each);
+        call.push(keys.full_key(key), Forget::<S::State>::new(), ());
+        call.push(keys.full_key(key), strategy.clone(), cost);
+        let memory = self.memory.reset(key).and_then(|()| self.memory.check_cost(key, cost));
+        equal(what, keys.run_call(call).await.map(drop), memory.map(drop))
     }
 }
 
@@ -241,6 +252,10 @@ async fn compare<S: Project>(cx: &Context<'_>, pair: &Pair<S>, max_delta: f64, s
         }
         if step % 50 == 30 {
             pair.reset(step, key).await?;
+            pair.peek(step, key).await?;
+        }
+        if step % 50 == 5 {
+            pair.renew(step, key, cost).await?;
             pair.peek(step, key).await?;
         }
     }

@@ -67,6 +67,7 @@ pub(super) const CASES: &[Case] = cases! {
     "concurrent checks admit the limit" => limits::checks_admit_the_limit, if |_| true;
     "concurrent joint checks admit the least limit" => limits::joint_checks_admit_the_least, if |_| true;
     "decisions, peeks and forecasts go together" => limits::answers_go_together, if |_| true;
+    "a reset holds for what follows it in a call" => limits::a_reset_holds_for_what_follows, if |_| true;
     "decisions equal those in memory" => agreement::with_memory, if Harness::at_callers_time;
     "budgets equal those in memory" => budget::with_memory, if Harness::at_callers_time;
     "budgets count in full or not at all" => budget::count_in_full, if |_| true;

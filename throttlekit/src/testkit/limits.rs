@@ -1,15 +1,17 @@
 //! Limiters on the store, at any time: their windows are too long to turn.
 
 use super::agreement::declare;
-use super::case::{Context, Outcome, done, same};
+use super::case::{Context, Outcome, START_MS, done, same};
 use super::join::all;
 use super::limit::{Limit, built, with_strategy};
 use crate::admit::{Admit as _, Ask};
 use crate::decision::Decision;
 use crate::error::Error;
+use crate::limiter::Forget;
 use crate::multi::Multi;
 use crate::program::Project;
 use crate::run::{BoxFuture, Run};
+use crate::store::{Call, Rule};
 
 /// 317 years: the aligned window around now began in 1970.
 const AGES: f64 = 1e13;
@@ -123,4 +125,33 @@ async fn goes_together<S: Project>(cx: &Context<'_>, strategy: S) -> Outcome {
     same(format!("a batch by {name}"), &batch, &vec![(true, 49), (false, 0), (true, 48)])?;
     done(format!("a reset by {name}"), limiter.reset("k").await)?;
     same(format!("a peek by {name} after a reset"), &left("a peek", limiter.peek("k").await)?, &(true, 50))
+}
+
+pub(super) async fn a_reset_holds_for_what_follows(cx: &Context<'_>) -> Outcome {
+    for limit in LIMITS {
+        with_strategy!(limit, strategy => starts_afresh(cx, strategy).await?);
+    }
+    Ok(())
+}
+
+/// A check in one call with the reset before it, as both may come to a store that puts calls together.
+async fn starts_afresh<S: Project>(cx: &Context<'_>, strategy: S) -> Outcome {
+    let name = strategy.name();
+    let limiter = cx.limiter(strategy.clone(), name);
+    for _ in 0..3 {
+        done(format!("a check by {name}"), limiter.check("k").await)?;
+    }
+    let keys = limiter.keyspace();
+    let mut call = Call::new(START_MS, Rule::Each);
+    call.push(keys.full_key("k"), Forget::<S::State>::new(), ());
+    call.push(keys.full_key("k"), strategy.clone(), 1.0);
+    done(format!("a reset and a check by {name}"), keys.run_call(call).await)?;
+    let left = async || done(format!("a peek by {name}"), limiter.peek("k").await).map(|decision| decision.remaining);
+    same(format!("what {name} has left after a reset and a check"), &left().await?, &49)?;
+    done(format!("a check by {name}"), limiter.check_cost("other", 50.0).await)?;
+    let mut call = Call::new(START_MS, Rule::All);
+    call.push(keys.full_key("k"), Forget::<S::State>::new(), ());
+    call.push(keys.full_key("other"), strategy, 1.0);
+    done(format!("a reset beside what {name} denies"), keys.run_call(call).await)?;
+    same(format!("what {name} has left after a reset that came to nothing"), &left().await?, &49)
 }
