@@ -15,7 +15,7 @@ use throttlekit::store::Remote;
 use throttlekit::strategy::quota::Cadence;
 use throttlekit::testkit::Mulberry;
 use throttlekit::{
-    FixedWindow, LeakyBucket, Limiter, MAX_SAFE, ManualClock, Multi, Project, Quota, Shaper, SlidingWindow,
+    FixedWindow, LeakyBucket, Limiter, MAX_SAFE, ManualClock, Multi, Project, Quota, Refund, Shaper, SlidingWindow,
 };
 use throttlekit_llm::{Account as _, MeterAccount};
 use throttlekit_redis::{RedisOptions, RedisStore, scripts};
@@ -428,6 +428,22 @@ async fn a_reset_frees_a_key_of_another_type_for_the_check_behind_it() {
     assert_eq!(check.unwrap().remaining, 1);
     assert_eq!(limiter.peek("list").await.unwrap().remaining, 1);
     assert_eq!(server.cli(&["TYPE", "list"]), "zset");
+}
+
+/// The state lies beyond the tolerance then, by less than a millisecond.
+#[tokio::test]
+async fn an_exact_refund_by_a_clock_that_is_behind_is_kept_as_in_memory() {
+    let server = SERVER.get(Redis::start);
+    let clock = ManualClock::new(THEN);
+    let remote = Remote::new(store(&server));
+    let limiter = Limiter::builder(exact(6, 1_000, 6)).clock(clock.clone()).prefix("behind").keyspace(remote).build();
+    assert!(limiter.check_cost("k", 6.0).await.unwrap().allowed);
+    clock.advance(167.0);
+    assert!(limiter.check("k").await.unwrap().allowed);
+    clock.set(THEN + 166.0);
+    let kept = limiter.run_refund("k", Refund::new(1.0)).await.unwrap();
+    assert_eq!((kept.remaining, kept.reset_at_ms), (0, 1_700_000_001_167));
+    assert_eq!(server.cli(&["GET", "behind:exact:k"]), "1700000001166:4");
 }
 
 /// One round trip and one run of a script for many checks of a key, and the decisions of one after the other.

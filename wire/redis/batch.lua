@@ -462,9 +462,10 @@ local function step(tat, now, a, r)
   if cost > burst and not back or cost ~= floor(cost) then return nil end
   local tolerance, backlog = period * burst, 0
   if tat and tat[1] >= now then
-    local ahead = tat[1] - now
-    if ahead > tolerance / limit then return nil end
-    backlog = ahead * limit + min(tat[2], limit - 1)
+    local ahead, rest = tat[1] - now, min(tat[2], limit - 1)
+    -- Beyond the tolerance there is only what a clock left there that went back since.
+    if ahead > tolerance / limit or rest > tolerance - ahead * limit then return nil end
+    backlog = ahead * limit + rest
   end
   local next
   if back then

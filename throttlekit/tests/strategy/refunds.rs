@@ -86,6 +86,18 @@ fn what_came_back_by_itself_is_not_given_back() {
     }
 }
 
+/// A millisecond back, the seventh unit lies beyond the tolerance.
+#[test]
+fn an_exact_refund_by_a_clock_that_is_behind_gives_nothing_back() {
+    let limit = Limit::new(ExactGcra::builder().limit(6).period_ms(1_000).build().unwrap());
+    limit.check(6.0);
+    limit.clock.advance(167.0);
+    assert_eq!(limit.check(1.0).reset_at_ms, 1_001_167);
+    limit.clock.set(1_000_166.0);
+    let kept = limit.give_back(Refund::new(1.0)).unwrap();
+    assert_eq!((kept.remaining, kept.reset_at_ms), (0, 1_001_167));
+}
+
 #[test]
 fn a_meter_gives_back_too() {
     let limiter = Limiter::builder(Gcra::per_hour(5).unwrap()).clock(ManualClock::new(0.0)).build();
