@@ -273,7 +273,8 @@ pub struct Refund {
     /// How many: as a cost, finite, above 0, at most 2^53 - 1.
     pub units: f64,
     /// [`Decision::reset_at_ms`] of the decision that took them. Once it has passed, or in another window, they have come
-    /// back by themselves. If it is not known, a window that began since gives back what was not taken from it.
+    /// back by themselves; where units come back steadily, part of them has before. If it is not known, none counts as come
+    /// back, and a window that began since gives back what was not taken from it.
     pub reset_at_ms: Option<i64>,
 }
 
@@ -297,11 +298,12 @@ impl Refund {
         [self.units, GIVE_BACK, f64::from(u8::from(reset_at_ms.is_some())), reset_at_ms.unwrap_or(0.0)].into()
     }
 
-    /// Whether what was taken has come back by itself at `now_ms`.
+    /// In how many milliseconds what was taken has come back by itself, where units come back steadily: what there is to give
+    /// back is at most what comes back until then. Without end if it is not known when they were taken.
     #[inline]
-    pub(crate) fn lapsed(&self, now_ms: f64) -> bool {
+    pub(crate) fn comes_back_in(&self, now_ms: f64) -> f64 {
         #[allow(clippy::cast_precision_loss)] // a reset is whole milliseconds
-        self.reset_at_ms.is_some_and(|reset| reset as f64 <= now_ms)
+        self.reset_at_ms.map_or(f64::INFINITY, |reset| reset as f64 - now_ms)
     }
 
     /// Whether it was taken from another window than that which ends at `reset_ms`.

@@ -167,8 +167,9 @@ end
 local function step(tat, now, a, r)
   if not tat or tat < now then tat = now end
   if r[2] == GIVE_BACK then
-    if tat <= now or r[3] == 1 and r[4] <= now then return nil end
-    local back = tat - a[1] * r[1]
+    local due = r[3] == 1 and r[4] - now or math.huge
+    if tat <= now or due <= 0 then return nil end
+    local back = tat - min(a[1] * r[1], due)
     if back <= now then return false end
     return back, back - now
   elseif r[2] == LEASE then
@@ -358,8 +359,9 @@ local function step(level, now, a, r)
     tokens = min(tokens, level[1] + elapsed * a[2])
   end
   if r[2] == GIVE_BACK then
-    if tokens >= a[1] or r[3] == 1 and r[4] <= now then return nil end
-    tokens = tokens + r[1]
+    local due = r[3] == 1 and r[4] - now or math.huge
+    if tokens >= a[1] or due <= 0 then return nil end
+    tokens = tokens + min(r[1], due * a[2])
     if tokens >= a[1] then return false end
     return {tokens, now}, a[3]
   elseif r[2] == LEASE then
@@ -469,8 +471,9 @@ local function step(tat, now, a, r)
   end
   local next
   if back then
-    if backlog == 0 or r[3] == 1 and r[4] <= now then return nil end
-    next = backlog - period * cost
+    local due = r[3] == 1 and r[4] - now or math.huge
+    if backlog == 0 or due <= 0 then return nil end
+    next = backlog - min(period * cost, due * limit)
     if next <= 0 then return false end
   else
     if period * cost > tolerance - backlog then return nil end

@@ -48,6 +48,11 @@ fn all() -> Vec<Limit> {
     ]
 }
 
+/// Those of them whose units come back one by one.
+fn steady() -> Vec<Limit> {
+    all().drain(..3).collect()
+}
+
 #[test]
 fn what_is_given_back_can_be_taken_again() {
     for limit in all() {
@@ -83,6 +88,19 @@ fn what_came_back_by_itself_is_not_given_back() {
         limit.check(10.0);
         assert_eq!(limit.give_back(Refund::new(10.0).of(&taken)).unwrap().remaining, 0, "{name}");
         assert!(!limit.check(1.0).allowed, "{name}");
+    }
+}
+
+/// A tenth of a second later one of seven units is still missing; others have taken five since.
+#[test]
+fn what_comes_back_steadily_is_given_back_as_far_as_it_has_not() {
+    for limit in steady() {
+        let name = limit.limiter.strategy_name();
+        let taken = limit.check(7.0);
+        limit.clock.advance(600.0);
+        assert_eq!(limit.check(5.0).remaining, 4, "{name}");
+        assert_eq!(limit.give_back(Refund::new(7.0).of(&taken)).unwrap().remaining, 5, "{name}");
+        assert_eq!(limit.left(), 5, "{name}");
     }
 }
 
@@ -159,6 +177,49 @@ proptest! {
             // Ten at once and ten a second; aligned and sliding windows may let the ten of one more window pass.
             let most = 20.0 + elapsed / 100.0 + 10.0;
             prop_assert!(passed - returned <= most, "{}: {passed} less {returned} in {elapsed}", limit.limiter.strategy_name());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// One caller takes and gives back some of it later; others take meanwhile. What is really used keeps the bound in any
+    /// span.
+    #[test]
+    fn what_is_used_keeps_the_bound_in_any_span(steps in prop::collection::vec((0_u32..3, 0_u32..300, 1_u32..8), 1..60)) {
+        for limit in steady() {
+            let mut used: Vec<(f64, f64)> = Vec::new();
+            let mut open: Option<(Decision, usize)> = None;
+            let mut now = 0.0;
+            for (what, delta, units) in &steps {
+                limit.clock.advance(f64::from(*delta));
+                now += f64::from(*delta);
+                let units = f64::from(*units);
+                if *what == 0 {
+                    if let Some((taken, at)) = open.take() {
+                        let units = units.min(used[at].1);
+                        limit.give_back(Refund::new(units).of(&taken)).unwrap();
+                        used[at].1 -= units;
+                    }
+                    continue;
+                }
+                let decision = limit.check(units);
+                if decision.allowed {
+                    used.push((now, units));
+                    if *what == 1 && open.is_none() {
+                        open = Some((decision, used.len() - 1));
+                    }
+                }
+            }
+            for first in 0..used.len() {
+                let mut sum = 0.0;
+                for (at, units) in &used[first..] {
+                    sum += units;
+                    let most = 10.0 + (at - used[first].0) / 100.0;
+                    prop_assert!(sum <= most + 1e-6, "{}: {sum} of {most}", limit.limiter.strategy_name());
+                }
+            }
         }
     }
 }

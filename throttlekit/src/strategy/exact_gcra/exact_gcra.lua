@@ -24,8 +24,9 @@ local function step(tat, now, a, r)
   end
   local next
   if back then
-    if backlog == 0 or r[3] == 1 and r[4] <= now then return nil end
-    next = backlog - period * cost
+    local due = r[3] == 1 and r[4] - now or math.huge
+    if backlog == 0 or due <= 0 then return nil end
+    next = backlog - min(period * cost, due * limit)
     if next <= 0 then return false end
   else
     if period * cost > tolerance - backlog then return nil end

@@ -238,7 +238,8 @@ impl Strategy for ExactGcra {
 
     const REFUNDS: bool = true;
 
-    /// Moves the TAT back, to now at the earliest. Fails with `invalid_argument` on units that are not whole.
+    /// Moves the TAT back, to now at the earliest, and by no more than is still to pass of what was taken. Fails with
+    /// `invalid_argument` on units that are not whole.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)] // as in a step
     fn refund(&self, state: Option<&ExactTat>, now_ms: f64, refund: &Refund) -> Step<ExactTat, Verdict> {
         let units = refund.units as u64;
@@ -249,10 +250,12 @@ impl Strategy for ExactGcra {
         let backlog = self.backlog(state, now);
         // Beyond the tolerance there is only what a clock left there that went back since.
         let held = u64::try_from(backlog).ok().filter(|held| (1..=self.tolerance()).contains(held));
-        let Some(held) = held.filter(|_| !refund.lapsed(now_ms)) else {
+        let due = refund.comes_back_in(now_ms);
+        let Some(held) = held.filter(|_| due > 0.0) else {
             return Step::Keep(Verdict { backlog, missing: 0 });
         };
-        let left = u128::from(held).saturating_sub(u128::from(self.period_ms) * u128::from(units));
+        let back = u128::from(self.period_ms) * u128::from(units);
+        let left = u128::from(held).saturating_sub(back.min(u128::from(self.limit) * u128::from(due as u64)));
         let left = u64::try_from(left).unwrap_or(held);
         if left == 0 {
             return Step::Remove(Verdict { backlog: 0, missing: 0 });

@@ -7,8 +7,9 @@ end
 local function step(tat, now, a, r)
   if not tat or tat < now then tat = now end
   if r[2] == GIVE_BACK then
-    if tat <= now or r[3] == 1 and r[4] <= now then return nil end
-    local back = tat - a[1] * r[1]
+    local due = r[3] == 1 and r[4] - now or math.huge
+    if tat <= now or due <= 0 then return nil end
+    local back = tat - min(a[1] * r[1], due)
     if back <= now then return false end
     return back, back - now
   elseif r[2] == LEASE then

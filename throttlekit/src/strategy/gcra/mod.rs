@@ -228,13 +228,14 @@ impl Strategy for Gcra {
 
     const REFUNDS: bool = true;
 
-    /// Moves the TAT back, to now at the earliest.
+    /// Moves the TAT back, to now at the earliest, and by no more than is still to pass of what was taken.
     fn refund(&self, state: Option<&Tat>, now_ms: f64, refund: &Refund) -> Step<Tat, Verdict> {
         let tat = Tat::effective(state, now_ms);
-        if tat <= now_ms || refund.lapsed(now_ms) {
+        let due = refund.comes_back_in(now_ms);
+        if tat <= now_ms || due <= 0.0 {
             return Step::Keep(Verdict { tat, wait: 0.0 });
         }
-        let new = tat - self.interval * refund.units;
+        let new = tat - (self.interval * refund.units).min(due);
         if new <= now_ms {
             return Step::Remove(Verdict { tat: now_ms, wait: 0.0 });
         }

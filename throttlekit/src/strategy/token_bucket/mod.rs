@@ -205,14 +205,15 @@ impl Strategy for TokenBucket {
 
     const REFUNDS: bool = true;
 
-    /// Puts the tokens back, up to the capacity.
+    /// Puts the tokens back, up to the capacity, but for those that have come back since they were taken.
     fn refund(&self, state: Option<&Level>, now_ms: f64, refund: &Refund) -> Step<Level, Verdict> {
         let tokens = self.tokens(state, now_ms);
         let verdict = |tokens| Verdict { tokens, missing: 0.0 };
-        if tokens >= self.capacity || refund.lapsed(now_ms) {
+        let due = refund.comes_back_in(now_ms);
+        if tokens >= self.capacity || due <= 0.0 {
             return Step::Keep(verdict(tokens));
         }
-        let tokens = tokens + refund.units;
+        let tokens = tokens + refund.units.min(due * self.refill_per_ms);
         if tokens >= self.capacity {
             return Step::Remove(verdict(self.capacity));
         }

@@ -16,8 +16,9 @@ local function step(level, now, a, r)
     tokens = min(tokens, level[1] + elapsed * a[2])
   end
   if r[2] == GIVE_BACK then
-    if tokens >= a[1] or r[3] == 1 and r[4] <= now then return nil end
-    tokens = tokens + r[1]
+    local due = r[3] == 1 and r[4] - now or math.huge
+    if tokens >= a[1] or due <= 0 then return nil end
+    tokens = tokens + min(r[1], due * a[2])
     if tokens >= a[1] then return false end
     return {tokens, now}, a[3]
   elseif r[2] == LEASE then
