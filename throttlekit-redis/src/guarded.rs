@@ -63,8 +63,10 @@ impl Inner {
                 let fresh = |seen: Seen| (Judged { expected: seen.text, effect: Effect::Keep }, seen.now_ms);
                 judged.insert(name, seen.map(fresh));
             }
+            // What each comes to, unless its race is lost.
+            let mut outcomes: Vec<Result<(), Error>> = Vec::with_capacity(open.len());
             for (at, task, name) in &open {
-                let (index, call) = &mut calls[*at];
+                let (_, call) = &mut calls[*at];
                 let mut judge = |(judged, now_ms): &mut (Judged, f64)| -> Result<(), Error> {
                     let effect = call.step_one(*task, judged.text(), *now_ms)?;
                     if effect != Effect::Keep {
@@ -72,14 +74,11 @@ impl Inner {
                     }
                     Ok(())
                 };
-                let done = match judged.get_mut(name.as_str()) {
+                outcomes.push(match judged.get_mut(name.as_str()) {
                     Some(Ok(known)) => judge(known),
                     Some(Err(error)) => Err(error.clone()),
                     None => Ok(()),
-                };
-                if let Err(error) = done {
-                    errors[*index].get_or_insert(error);
-                }
+                });
             }
             let writes: Vec<_> = judged
                 .into_iter()
@@ -92,13 +91,22 @@ impl Inner {
                     Ok(true) => {}
                     Ok(false) => lost.push(name),
                     Err(error) => {
-                        for (at, ..) in open.iter().filter(|(.., of)| *of == name) {
-                            errors[calls[*at].0].get_or_insert_with(|| error.clone());
+                        let of_name = open.iter().zip(&mut outcomes).filter(|((.., of), _)| *of == name);
+                        for (_, outcome) in of_name.filter(|(_, outcome)| outcome.is_ok()) {
+                            *outcome = Err(error.clone());
                         }
                     }
                 }
             }
-            open.retain(|(.., name)| lost.contains(name));
+            let mut again = Vec::with_capacity(lost.len());
+            for (one, outcome) in open.into_iter().zip(outcomes) {
+                if lost.contains(&one.2) {
+                    again.push(one);
+                } else if let Err(error) = outcome {
+                    errors[calls[one.0].0].get_or_insert(error);
+                }
+            }
+            open = again;
             if open.is_empty() {
                 return;
             }

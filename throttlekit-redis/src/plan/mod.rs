@@ -177,17 +177,17 @@ impl<'a> Planner<'a> {
 
     /// Adds the reading of one text, as call `index`.
     pub(crate) fn look(&mut self, index: usize, name: &'a str) {
-        self.single(index, name, None);
-    }
-
-    /// Adds one guarded write, as call `index`.
-    pub(crate) fn write(&mut self, index: usize, name: &'a str, judged: &Judged) {
-        self.single(index, name, Some(judged));
-    }
-
-    fn single(&mut self, index: usize, name: &'a str, judged: Option<&Judged>) {
-        let (program, ask) = asked(None, judged);
+        let (program, ask) = asked(None, None);
         self.one(index, 1, Item { key: 0, name, program, ask });
+    }
+
+    /// Adds one guarded write, as call `index`. It is a run of its own: a text that has changed undoes all of a run.
+    pub(crate) fn write(&mut self, index: usize, name: &'a str, judged: &Judged) {
+        let (program, ask) = asked(None, Some(judged));
+        let mut draft = Draft::with_capacity(1);
+        draft.begin(index, 1, false);
+        draft.take(None, Item { key: 0, name, program, ask });
+        self.drafts.push(draft);
     }
 
     /// Adds what counts for itself, of a call on so many keys.
