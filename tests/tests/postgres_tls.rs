@@ -11,7 +11,7 @@ use tests::postgres::Postgres;
 use tests::shared::Shared;
 use throttlekit::policy::{LoadOptions, Policies};
 use throttlekit::{Ask, Error, ErrorKind};
-use throttlekit_postgres::{PostgresConnector, PostgresStore, PostgresStoreBuilder};
+use throttlekit_postgres::{Mode, PostgresConnector, PostgresStore, PostgresStoreBuilder};
 
 /// An authority, and what it signed: PEM texts.
 struct Authority {
@@ -171,6 +171,24 @@ fn options_that_cannot_be_are_refused_when_built() {
         assert!(!error.to_string().contains("sesame"), "{error}");
     }
     assert!(store().table("_a1").table("Schema_1.table_2").build().is_ok());
+}
+
+/// The server cuts longer names, and the index of the table would have the name of something else.
+#[test]
+fn a_table_has_room_for_the_name_of_its_index() {
+    let build = |mode, name: &str| {
+        PostgresStore::builder("postgres://app@localhost/app").mode(mode).table(name).build().map(drop)
+    };
+    let (longest, too_long) = ("x".repeat(51), "x".repeat(52));
+    for (mode, fits, refused, bound) in [
+        (Mode::Shared, longest.clone(), too_long, "51 bytes in all"),
+        (Mode::Shared, format!("{}.t", &longest[2..]), format!("{longest}.t"), "51 bytes in all"),
+        (Mode::Fast, format!("{longest}.{}", "x".repeat(58)), "x".repeat(59), "58 bytes each"),
+    ] {
+        assert!(build(mode, &fits).is_ok(), "{fits}");
+        let error = build(mode, &refused).unwrap_err();
+        assert!(error.to_string().contains(bound), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -93,7 +93,8 @@ impl PostgresStoreBuilder {
         self
     }
 
-    /// The table, as `table` or `schema.table`; letters, digits and `_` only. Defaults to `throttlekit`.
+    /// The table, as `table` or `schema.table`; letters, digits and `_` only, at most 51 bytes in all, or 58 each in
+    /// [`Mode::Fast`]. Defaults to `throttlekit`.
     pub fn table(mut self, table: impl Into<String>) -> Self {
         self.table = table.into();
         self

@@ -10,6 +10,9 @@ const LONGEST: usize = 63;
 /// What the fast mode appends to the name, so that the shared table is never written without its lock.
 const FAST: &str = "_fast";
 
+/// What follows the name of the shared table in that of its index.
+const INDEX: &str = "_expires_idx";
+
 /// The server's time, in whole milliseconds since the Unix epoch.
 const NOW: &str = "floor(extract(epoch FROM clock_timestamp()) * 1000)::float8";
 
@@ -53,12 +56,19 @@ impl Table {
             Mode::Fast => FAST,
         };
         let parts: Vec<&str> = name.split('.').collect();
-        let fits = |part: &&str| is_identifier(part) && part.len() + suffix.len() <= LONGEST;
-        if parts.len() > 2 || !parts.iter().all(fits) {
-            let longest = LONGEST - suffix.len();
+        let (longest, what) = match mode {
+            // Cut by the server, the name of the index may be that of the table or of another index: then there is none.
+            Mode::Shared => (LONGEST - INDEX.len(), "in all, which leaves room for the name of its index"),
+            Mode::Fast => (LONGEST - FAST.len(), "each"),
+        };
+        let fits = match mode {
+            Mode::Shared => name.len() <= longest,
+            Mode::Fast => parts.iter().all(|part| part.len() <= longest),
+        };
+        if parts.len() > 2 || !fits || !parts.iter().copied().all(is_identifier) {
             let allowed = format!(
                 "must be `table` or `schema.table`, each of letters, digits and `_`, not starting with a digit, \
-                 of at most {longest} bytes"
+                 of at most {longest} bytes {what}"
             );
             return Err(BuildError::new("postgres.table", format!("{name:?}"), allowed));
         }
@@ -70,7 +80,7 @@ impl Table {
     }
 
     fn shared(name: String) -> Self {
-        let index = format!("{}_expires_idx", name.replace('.', "_"));
+        let index = format!("{}{INDEX}", name.replace('.', "_"));
         let ddl = format!(
             "CREATE TABLE IF NOT EXISTS {name} (\n    \
                  key text PRIMARY KEY,\n    \
