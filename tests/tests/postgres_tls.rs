@@ -163,6 +163,15 @@ fn options_that_cannot_be_are_refused_when_built() {
     ] {
         assert_eq!(build(builder).option(), option);
     }
+    // A pool has been told already how to connect.
+    let pool = || {
+        let manager = deadpool_postgres::Manager::new("host=localhost".parse().unwrap(), tokio_postgres::NoTls);
+        PostgresStore::with_pool(deadpool_postgres::Pool::builder(manager).build().unwrap())
+    };
+    assert!(pool().build().is_ok());
+    for builder in [pool().root_certificates("any"), pool().client_certificate("any", "any")] {
+        assert_eq!(build(builder).option(), "postgres.tls");
+    }
     for url in
         ["", "redis://localhost", "postgres://app:open-sesame@localhost:port/app", "host=localhost open-sesame=1"]
     {

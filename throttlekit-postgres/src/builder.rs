@@ -210,8 +210,8 @@ impl PostgresStoreBuilder {
     ///
     /// # Errors
     ///
-    /// An option that is out of range, a text that is no connection string, certificates that cannot be read, or TLS
-    /// without the feature `tls`.
+    /// An option that is out of range, a text that is no connection string, certificates that cannot be read, TLS
+    /// without the feature `tls`, or certificates beside a given pool.
     pub fn build(self) -> Result<PostgresStore, BuildError> {
         let table = Table::new(&self.table, self.mode)?;
         if self.prefix.contains('\0') {
@@ -238,6 +238,11 @@ impl PostgresStoreBuilder {
         }
         let most = match &self.target {
             Target::Config(_) => None,
+            #[cfg(feature = "tls")]
+            Target::Pool(_) if self.tls.is_said() => {
+                let allowed = "must not be given beside a pool, whose connections are encrypted as it was made to";
+                return Err(BuildError::new("postgres.tls", "(given)", allowed));
+            }
             Target::Pool(pool) => Some(pool.status().max_size),
         };
         let pool_size = self.pool_size.unwrap_or_else(|| most.unwrap_or(4).clamp(1, 4));

@@ -95,6 +95,7 @@ fn with_tls(options: RedisOptions, spec: &RedisSpec) -> Result<RedisOptions, Bui
     if files.ca_file.is_none() && files.cert_file.is_none() && files.key_file.is_none() {
         return Ok(options);
     }
+    options.check_encrypted()?;
     let read = |path: &str, what: &str| {
         let unread = |error| BuildError::new("redis.tls", format!("{what} {path}"), format!("cannot be read: {error}"));
         fs::read(path).map_err(unread)

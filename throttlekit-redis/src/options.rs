@@ -191,17 +191,27 @@ impl RedisOptions {
         Ok(self)
     }
 
-    /// Whom to trust. It counts only with `rediss://`.
+    /// Whom to trust, with `rediss://`.
     ///
     /// # Errors
     ///
-    /// If a certificate or key does not parse.
+    /// If a certificate or key does not parse, and with URLs that do not ask for TLS: nothing would be encrypted.
     #[cfg(feature = "tls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
     pub fn tls(mut self, tls: Tls) -> Result<Self, BuildError> {
+        self.check_encrypted()?;
         tls.connector()?;
         self.tls = tls;
         Ok(self)
+    }
+
+    /// Whether the URLs ask for TLS.
+    #[cfg(feature = "tls")]
+    pub(crate) fn check_encrypted(&self) -> Result<(), BuildError> {
+        if self.encrypted {
+            return Ok(());
+        }
+        Err(BuildError::new("redis.tls", "given", "must be with rediss:// in place of redis://"))
     }
 
     fn check_database(&self, database: i64) -> Result<(), BuildError> {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use throttlekit::config::{PostgresSpec, RedisSpec, RedisTopology, Secret, StoreBackend, StoreKind, StoreSpec};
 use throttlekit::policy::{Connect, LoadOptions, Policies};
 use throttlekit_redis::RedisConnector;
+#[cfg(feature = "tls")]
+use throttlekit_redis::{RedisOptions, Tls};
 
 #[track_caller]
 fn refused(change: impl FnOnce(&mut RedisSpec)) -> String {
@@ -63,12 +65,29 @@ fn what_makes_no_store_is_refused() {
 #[cfg(feature = "tls")]
 #[test]
 fn files_for_tls_are_read_at_once() {
+    let refused = |change: fn(&mut RedisSpec)| {
+        refused(|spec| {
+            spec.urls = vec![Secret::new("rediss://:s3cret@host")];
+            change(spec);
+        })
+    };
     let missing = refused(|spec| spec.tls.ca_file = Some("/nowhere/ca.pem".into()));
     assert!(missing.starts_with("redis.tls is caFile /nowhere/ca.pem: cannot be read: "), "{missing}");
     let half = refused(|spec| spec.tls.cert_file = Some("/nowhere/cert.pem".into()));
     assert_eq!(half, "redis.tls is one of them: must have both certFile and keyFile");
     let nonsense = refused(|spec| spec.tls.ca_file = Some(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml").into()));
     assert_eq!(nonsense, "redis.tls is caFile: must be certificates in PEM form");
+}
+
+/// Whoever names certificates wants encryption, and would not get it.
+#[cfg(feature = "tls")]
+#[test]
+fn certificates_are_refused_where_nothing_would_be_encrypted() {
+    let plain = refused(|spec| spec.tls.ca_file = Some("/nowhere/ca.pem".into()));
+    assert_eq!(plain, "redis.tls is given: must be with rediss:// in place of redis://");
+    let options = RedisOptions::cluster(&["redis://:s3cret@host"]).unwrap();
+    assert_eq!(options.tls(Tls::new()).unwrap_err().option(), "redis.tls");
+    assert!(RedisOptions::single("rediss://host").unwrap().tls(Tls::new()).is_ok());
 }
 
 #[cfg(not(feature = "tls"))]
