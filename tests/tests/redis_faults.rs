@@ -5,6 +5,7 @@
 mod redis_support;
 
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use redis_support::{Load, RECOVERY, at_once, counting, patient, recovers, store, used};
@@ -100,6 +101,23 @@ async fn a_server_that_hangs_is_noticed_though_every_caller_gives_up() {
     proxy.set(Mode::Pass);
     let answered = redis_support::until_answered(patience, || limiter.check("k")).await;
     assert!(answered < RECOVERY, "{answered:?}");
+}
+
+/// Who asks for a sign of life and leaves before it comes leaves no doubt behind about the connection.
+#[tokio::test]
+async fn a_question_that_is_dropped_costs_no_connection() {
+    let server = Redis::start();
+    let proxy = Proxy::start(server.address()).await.unwrap();
+    let store = through(&proxy);
+    store.ready().await.unwrap();
+    let mut asked = Box::pin(store.ready());
+    assert!(asked.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    drop(asked);
+    let left = tokio::time::Instant::now();
+    // Longer than a server may be silent by default.
+    assert!(redis_support::until(|| left.elapsed() > Duration::from_millis(300)).await);
+    assert!(counting(store, 10.0).check("k").await.unwrap().allowed);
+    assert_eq!(proxy.accepted(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -173,8 +173,10 @@ impl Wire {
     }
 
     async fn answered<T>(&self, exchange: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+        let since = self.age_ms();
         // Only the first of those that wait counts. Relaxed: nothing else is published with it.
-        let _ = self.waiting_since.compare_exchange(0, self.age_ms(), Ordering::Relaxed, Ordering::Relaxed);
+        let first = self.waiting_since.compare_exchange(0, since, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let _waits = first.then(|| Waits { wire: self, since });
         let answer = exchange.await;
         if answer.is_ok() {
             self.waiting_since.store(0, Ordering::Relaxed);
@@ -206,6 +208,19 @@ impl Wire {
             });
         }
         Ok(answers)
+    }
+}
+
+/// An exchange that noted since when it waits. Dropped before its answer it waits no longer, and the note goes.
+struct Waits<'a> {
+    wire: &'a Wire,
+    since: u64,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        let noted = &self.wire.waiting_since;
+        let _ = noted.compare_exchange(self.since, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 
