@@ -108,8 +108,10 @@ pub(crate) enum Event {
     /// All of it, or there is none.
     #[default]
     Complete,
-    /// Some of it.
+    /// Some of it, and no data.
     Begun,
+    /// Some of it, with data.
+    Data,
     /// Lines of it, in whose document more has to follow.
     Open,
 }
@@ -120,6 +122,8 @@ pub(crate) struct Shape {
     /// The first event was read.
     pub(crate) begun: bool,
     pub(crate) event: Event,
+    /// The last byte, if any came.
+    pub(crate) last: Option<u8>,
     /// The answer has ended by itself.
     pub(crate) ended: bool,
     /// The choices that were seen, and those of them that are finished.
@@ -129,6 +133,13 @@ pub(crate) struct Shape {
     pub(crate) block: Option<u64>,
     /// The number of the last event.
     pub(crate) sequence: u64,
+}
+
+impl Shape {
+    /// Whether what was read ends with a line.
+    pub(crate) fn is_at_line_start(&self) -> bool {
+        matches!(self.last, None | Some(b'\n' | b'\r'))
+    }
 }
 
 /// A short text of the answer, such as its id.

@@ -18,9 +18,12 @@ pub(crate) fn last_events(
     if shape.ended {
         return last.out;
     }
-    if framing == Framing::Sse && shape.event != Event::Complete {
-        // Ends an event that has begun, whatever ended its last line.
-        last.out.push_str("\n\n");
+    if framing == Framing::Sse {
+        last.end_event();
+        let named = matches!(dialect, None | Some(Dialect::Responses | Dialect::Messages));
+        if shape.event == Event::Begun && !named {
+            last.out.push_str("event:\n");
+        }
     }
     match dialect {
         Some(dialect @ (Dialect::Chat | Dialect::Completions)) => last.completion(dialect),
@@ -48,6 +51,18 @@ struct Last<'a> {
 }
 
 impl Last<'_> {
+    /// Ends the event that has begun, if it has data. Without, it would be an event of nothing to clients that do not skip
+    /// those that have a name alone; what comes next takes its place, and its name.
+    fn end_event(&mut self) {
+        let Shape { event, last, .. } = self.shape;
+        let mut missing = usize::from(!self.shape.is_at_line_start());
+        if matches!(event, Event::Data | Event::Open) {
+            // The line feed that follows a carriage return belongs to it.
+            missing += if last == Some(b'\r') { 2 } else { 1 };
+        }
+        self.out.extend(std::iter::repeat_n('\n', missing));
+    }
+
     /// One event, named if the API names its events.
     fn event(&mut self, name: Option<&str>, document: &str) {
         let out = &mut self.out;

@@ -99,8 +99,6 @@ pub struct Scanner {
     has_read: bool,
     /// A line feed that comes now belongs to the line's end before it.
     after_cr: bool,
-    /// The last byte was the end of a line, or none came.
-    at_line_start: bool,
 }
 
 /// What a line of events is.
@@ -132,15 +130,18 @@ impl Scanner {
             template: Template::new(framing.has_lines()),
             has_read: false,
             after_cr: false,
-            at_line_start: true,
         }
     }
 
     /// Reads on.
     pub fn feed(&mut self, bytes: &[u8]) {
         if let Some(last) = bytes.last() {
-            self.at_line_start = matches!(last, b'\n' | b'\r');
+            self.answer.shape.last = Some(*last);
         }
+        self.read(bytes);
+    }
+
+    fn read(&mut self, bytes: &[u8]) {
         match self.framing {
             Framing::Sse => self.events(bytes),
             Framing::Ndjson => self.lines(bytes),
@@ -154,8 +155,8 @@ impl Scanner {
 
     /// The answer is over: what came of a last line counts as one.
     pub fn finish(&mut self) {
-        if self.framing != Framing::Opaque && !self.at_line_start {
-            self.feed(b"\n");
+        if self.framing != Framing::Opaque && !self.answer.shape.is_at_line_start() {
+            self.read(b"\n");
         }
     }
 
@@ -203,13 +204,8 @@ impl Scanner {
         if std::mem::take(&mut self.has_read) {
             *kept = self.answer.shape;
         } else {
-            kept.event = self.answer.shape.event;
+            (kept.event, kept.last) = (self.answer.shape.event, self.answer.shape.last);
         }
-    }
-
-    /// Whether what was read ends with a line.
-    pub(crate) fn is_at_line_start(&self) -> bool {
-        self.at_line_start
     }
 
     fn events(&mut self, bytes: &[u8]) {
@@ -226,9 +222,11 @@ impl Scanner {
             }
             if begins || self.template.is_within() {
                 self.after_cr = false;
-                self.answer.shape.event = Event::Begun;
                 match self.template.compare(rest, &mut self.json, &mut self.answer) {
-                    Compared::More => return,
+                    Compared::More => {
+                        self.answer.shape.event = Event::Data;
+                        return;
+                    }
                     Compared::Same(after) => {
                         self.event_passed();
                         rest = after;
@@ -270,7 +268,8 @@ impl Scanner {
                 return;
             }
         }
-        if !matches!((self.line, byte), (Line::Start(0) | Line::Mark(0), b'\n' | b'\r')) {
+        let is_empty = matches!((self.line, byte), (Line::Start(0) | Line::Mark(0), b'\n' | b'\r'));
+        if self.answer.shape.event == Event::Complete && !is_empty {
             self.answer.shape.event = Event::Begun;
         }
         match self.line {
@@ -301,7 +300,10 @@ impl Scanner {
             }
             Line::Start(came) => match DATA.get(usize::from(came)) {
                 Some(expected) if *expected == byte => {
-                    self.line = if usize::from(came) + 1 == DATA.len() { Line::Data } else { Line::Start(came + 1) };
+                    self.line = Line::Start(came + 1);
+                    if usize::from(came) + 1 == DATA.len() {
+                        (self.line, self.answer.shape.event) = (Line::Data, Event::Data);
+                    }
                     *rest = after;
                 }
                 _ => self.line = Line::Other,
@@ -328,9 +330,7 @@ impl Scanner {
         self.after_cr = byte == b'\r';
         if self.line == Line::Data {
             self.json.end_line(&mut self.answer);
-        }
-        if !self.json.is_closed() {
-            self.answer.shape.event = Event::Open;
+            self.answer.shape.event = if self.json.is_closed() { Event::Data } else { Event::Open };
         }
         self.line = Line::Start(0);
     }

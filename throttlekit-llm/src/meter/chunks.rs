@@ -21,7 +21,7 @@ impl StreamMeter {
             self.release(chunk);
             return self.ask();
         }
-        if !self.scanner.is_at_line_start() {
+        if !self.scanner.answer().shape.is_at_line_start() {
             // A line that was too long to be held goes on; after it the answer can be cut again.
             if let Some(end) = memchr2(b'\n', b'\r', &chunk) {
                 self.rest = chunk.split_off(end + 1);

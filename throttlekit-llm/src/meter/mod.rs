@@ -103,8 +103,6 @@ pub struct StreamMeter {
     passed: u64,
     /// How the answer stood after what may go out.
     shape: Shape,
-    /// Whether that ends with a line.
-    between_lines: bool,
     /// An incomplete line that has not gone out.
     tail: Tail,
     /// What of a chunk is to be looked at when the rest of it has gone out.
@@ -169,7 +167,6 @@ impl StreamMeter {
             forgiven: 0,
             produced: 0,
             passed: 0,
-            between_lines: true,
             tail: Tail::new(pieces),
             rest: Bytes::new(),
             last: false,
@@ -374,7 +371,6 @@ impl StreamMeter {
     fn pass(&mut self) {
         self.queue.pass();
         self.scanner.keep_shape(&mut self.shape);
-        self.between_lines = self.scanner.is_at_line_start();
         // What the upstream leaves incomplete stays so.
         if self.cutting && (self.can_end() || matches!(self.phase, Phase::Ended)) {
             self.cut_off();
@@ -422,7 +418,7 @@ impl StreamMeter {
 
     /// Whether what went out is complete, so that a last event may follow.
     fn can_end(&self) -> bool {
-        self.between_lines && self.shape.event != Event::Open
+        self.shape.is_at_line_start() && self.shape.event != Event::Open
     }
 }
 
