@@ -145,13 +145,32 @@ impl Shape {
 /// A short text of the answer, such as its id.
 pub(crate) type Label = ArrayVec<u8, 96>;
 
+/// What the provider said of its tokens.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) usage: Usage,
+    /// What the counter had counted when it last said how many there are: at the end of the document in which it did, since
+    /// it says so of all its text. None until then.
+    counted: Option<u64>,
+    /// It was changed, and nobody has looked since.
+    pub(crate) is_new: bool,
+}
+
+impl Told {
+    /// Tokens that were produced, where the counter had counted `counted`: what the provider said, and what was counted
+    /// since it said so.
+    pub(crate) fn output(&self, counted: u64) -> u64 {
+        match self.usage.output {
+            Some(said) => said.saturating_add(self.counted.map_or(0, |at| counted.saturating_sub(at))),
+            None => counted,
+        }
+    }
+}
+
 /// Reads answers.
 pub(crate) struct Answer {
     pub(crate) counter: Box<dyn CountTokens>,
-    pub(crate) usage: Usage,
-    /// What the counter had counted when the provider last said how many tokens there are: at the end of the document in
-    /// which it did, since it says so of all its text. None until then.
-    counted_at_usage: Option<u64>,
+    pub(crate) told: Told,
     pub(crate) dialect: Option<Dialect>,
     pub(crate) shape: Shape,
     pub(crate) id: Label,
@@ -172,8 +191,7 @@ impl Answer {
     pub(crate) fn new(counter: Box<dyn CountTokens>) -> Self {
         Self {
             counter,
-            usage: Usage::default(),
-            counted_at_usage: None,
+            told: Told::default(),
             dialect: None,
             shape: Shape::default(),
             id: Label::new(),
@@ -212,17 +230,9 @@ impl Answer {
 
     /// What is counted from now on is no more of what the provider said.
     fn settle_usage(&mut self) {
-        if self.usage.output.is_some() && self.counted_at_usage.is_none() {
-            self.counted_at_usage = Some(self.counter.tokens());
-        }
-    }
-
-    /// Tokens that were produced, where the counter had counted `counted`: what the provider said, and what was counted
-    /// since it said so.
-    pub(crate) fn output(&self, counted: u64) -> u64 {
-        match self.usage.output {
-            Some(said) => said.saturating_add(self.counted_at_usage.map_or(0, |at| counted.saturating_sub(at))),
-            None => counted,
+        if self.told.usage.output.is_some() && self.told.counted.is_none() {
+            self.told.counted = Some(self.counter.tokens());
+            self.told.is_new = true;
         }
     }
 
@@ -251,18 +261,19 @@ impl Answer {
 
     fn count(&mut self, place: Place, units: u64) {
         let slot = match place {
-            Place::Input => &mut self.usage.input,
+            Place::Input => &mut self.told.usage.input,
             Place::OutputTokens => {
-                self.counted_at_usage = None;
-                &mut self.usage.output
+                self.told.counted = None;
+                &mut self.told.usage.output
             }
-            Place::Cached => &mut self.usage.cached,
-            Place::CacheWritten => &mut self.usage.cache_written,
-            Place::Reasoning => &mut self.usage.reasoning,
+            Place::Cached => &mut self.told.usage.cached,
+            Place::CacheWritten => &mut self.told.usage.cache_written,
+            Place::Reasoning => &mut self.told.usage.reasoning,
             _ => return,
         };
         // What is not a number of tokens was refused before; a count may be corrected, so the last one is right.
         *slot = Some(units);
+        self.told.is_new = true;
     }
 }
 

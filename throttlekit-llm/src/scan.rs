@@ -4,7 +4,7 @@ use std::fmt;
 
 use memchr::memchr2;
 
-use crate::answer::{Answer, Dialect, Event, Place, Shape};
+use crate::answer::{Answer, Dialect, Event, Place, Shape, Told};
 use crate::count::CountTokens;
 use crate::json::Reader;
 use crate::template::{Compared, Template};
@@ -94,7 +94,7 @@ pub struct Scanner {
     answer: Answer,
     line: Line,
     template: Template,
-    /// Something was read since [`keep_shape`](Self::keep_shape) was called last: more of the shape may be another than
+    /// Something was read since [`keep`](Self::keep) was called last: more of the shape may be another than
     /// the event.
     has_read: bool,
     /// A line feed that comes now belongs to the line's end before it.
@@ -167,13 +167,13 @@ impl Scanner {
 
     /// What the provider said so far of how many there are.
     pub fn usage(&self) -> Usage {
-        self.answer.usage
+        self.answer.told.usage
     }
 
     /// How many tokens were produced so far: what the provider said, and what was counted since it said so.
     pub fn output(&mut self) -> u64 {
         let counted = self.answer.counter.tokens();
-        self.answer.output(counted)
+        self.answer.told.output(counted)
     }
 
     /// By which API the answer is written, once that is clear.
@@ -198,13 +198,16 @@ impl Scanner {
         self.answer.shape
     }
 
-    /// Makes `kept`, which is what this made of it before, the shape that there is now.
-    pub(crate) fn keep_shape(&mut self, kept: &mut Shape) {
+    /// Makes `shape` and `told`, which are what this made of them before, those that there are now.
+    pub(crate) fn keep(&mut self, shape: &mut Shape, told: &mut Told) {
         // Events that are the same leave the rest as it was, which is not worth a copy for each chunk.
         if std::mem::take(&mut self.has_read) {
-            *kept = self.answer.shape;
+            *shape = self.answer.shape;
+            if std::mem::take(&mut self.answer.told.is_new) {
+                *told = self.answer.told;
+            }
         } else {
-            (kept.event, kept.last) = (self.answer.shape.event, self.answer.shape.last);
+            (shape.event, shape.last) = (self.answer.shape.event, self.answer.shape.last);
         }
     }
 
@@ -392,7 +395,7 @@ impl fmt::Debug for Scanner {
         f.debug_struct("Scanner")
             .field("framing", &self.framing)
             .field("dialect", &self.answer.dialect)
-            .field("usage", &self.answer.usage)
+            .field("usage", &self.answer.told.usage)
             .finish_non_exhaustive()
     }
 }

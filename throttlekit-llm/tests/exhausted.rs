@@ -172,8 +172,13 @@ fn a_key_with_nothing_left_gets_a_whole_answer_of_nothing() {
         // All in one chunk, so that nothing goes out before the denial.
         let got = drive(policy_of(Exhausted::Cut).start(Framing::Sse, account(&meter)), [&bytes[..]].into_iter());
         assert_eq!((got.dialect, got.end), (Some(dialect), End::Cut));
-        let names: Vec<String> = parsed(&got.bytes).into_iter().map(|(name, _)| name).collect();
+        let (names, events): (Vec<String>, Vec<Value>) = parsed(&got.bytes).into_iter().unzip();
         assert_eq!(names, kinds);
+        // What the provider says of them is of an answer that did not go out.
+        assert_eq!(served(&meter), 1, "{dialect:?}");
+        let last = events.last().expect("one");
+        let usage = last.get("usage").or(last.pointer("/response/usage"));
+        assert!(usage.is_none_or(|usage| usage["output_tokens"] == 0), "{usage:?}");
     }
 }
 

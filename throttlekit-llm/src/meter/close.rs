@@ -26,13 +26,13 @@ impl StreamMeter {
     }
 
     fn input_tokens(&self) -> u64 {
-        let said = self.scanner.usage().whole_input(self.dialect.or(self.scanner.dialect()));
+        let said = self.told.usage.whole_input(self.dialect.or(self.scanner.dialect()));
         said.or(self.input).unwrap_or(0)
     }
 
     /// Of what went out.
     fn output_tokens(&self) -> u64 {
-        self.scanner.answer().output(self.leaving())
+        self.told.output(self.leaving())
     }
 
     /// What the scanner had counted after what goes out last, as far as that is known.
@@ -59,7 +59,7 @@ impl StreamMeter {
             framing: self.scanner.framing(),
             dialect: self.dialect.or(answer.dialect),
             model: str::from_utf8(&answer.model).unwrap_or_default(),
-            usage: answer.usage,
+            usage: answer.told.usage,
             estimated: self.leaving(),
             tokens,
             forgiven: self.forgiven.saturating_sub(lost),

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use throttlekit::{Decision, Error, ErrorKind, MAX_SAFE, Run};
 
 use crate::account::Account;
-use crate::answer::{Dialect, Event, Shape};
+use crate::answer::{Dialect, Event, Shape, Told};
 use crate::count::{CountTokens, UsageOnly};
 use crate::policy::{Exhausted, Opaque, StreamPolicy};
 use crate::report::End;
@@ -103,6 +103,8 @@ pub struct StreamMeter {
     passed: u64,
     /// How the answer stood after what may go out.
     shape: Shape,
+    /// What the provider has said in that.
+    told: Told,
     /// An incomplete line that has not gone out.
     tail: Tail,
     /// What of a chunk is to be looked at when the rest of it has gone out.
@@ -157,6 +159,7 @@ impl StreamMeter {
         let pieces = if policy.may_cut(framing) { 16 } else { 1 };
         Self {
             shape: scanner.shape(),
+            told: Told::default(),
             policy,
             scanner,
             dialect: None,
@@ -370,7 +373,7 @@ impl StreamMeter {
     /// What waited may go out.
     fn pass(&mut self) {
         self.queue.pass();
-        self.scanner.keep_shape(&mut self.shape);
+        self.scanner.keep(&mut self.shape, &mut self.told);
         // What the upstream leaves incomplete stays so.
         if self.cutting && (self.can_end() || matches!(self.phase, Phase::Ended)) {
             self.cut_off();
