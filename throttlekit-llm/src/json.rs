@@ -7,7 +7,7 @@
 use memchr::memchr2;
 
 /// How deep what is read can lie; of what lies deeper there are [bytes](Walk::beyond).
-const DEPTH: usize = 12;
+pub(crate) const DEPTH: usize = 12;
 /// Longer names of members are those of nothing that is read.
 const NAME: usize = 32;
 

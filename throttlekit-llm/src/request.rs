@@ -2,12 +2,13 @@
 
 use arrayvec::ArrayVec;
 use bytes::Bytes;
+use memchr::memchr;
 use percent_encoding::percent_decode_str;
 use throttlekit::{Error, MAX_SAFE};
 
 use crate::answer::{Dialect, Label, push};
 use crate::count::CountTokens;
-use crate::json::{Reader, Scalar, Walk};
+use crate::json::{DEPTH, Reader, Scalar, Walk};
 
 impl Dialect {
     /// The API at a path of the provider: the last parts of it decide, so that prefixes do not matter.
@@ -84,15 +85,18 @@ impl ModelRequest {
     ///
     /// # Errors
     ///
-    /// `invalid_argument` if the body is no JSON object. It is not validated further, which is up to the provider: what
-    /// is no number where a number should be is as if it were missing.
+    /// `invalid_argument` if the body is no JSON object in UTF-8: some servers read other encodings, in which nothing would be
+    /// found here. It is not validated further, which is up to the provider: what is no number where a number should be is as
+    /// if it were missing.
     pub fn read(dialect: Dialect, body: &[u8], counter: &mut impl CountTokens) -> Result<Self, Error> {
-        let mut asked = Asked::new(counter);
+        let mut asked = Asked::new(dialect, counter);
         let mut reader = Reader::new(Place::Root);
-        reader.read(body, &mut asked);
+        // UTF-16 and UTF-32 of what JSON is made of have bytes of zero, which it never has itself.
+        let is_text = memchr(0, body).is_none() && std::str::from_utf8(body).is_ok();
+        reader.read(if is_text { body } else { b"" }, &mut asked);
         let root = asked.root.filter(|_| reader.is_closed());
         let Some(root) = root else {
-            return Err(Error::invalid_argument("the body of the request is no JSON object"));
+            return Err(Error::invalid_argument("the body of the request is no JSON object in UTF-8"));
         };
         let completes = matches!(dialect, Dialect::Chat | Dialect::Completions);
         let wish = match (asked.options, asked.usage) {
@@ -109,8 +113,8 @@ impl ModelRequest {
             dialect,
             model: String::from_utf8_lossy(&asked.model).into_owned(),
             input: asked.counter.tokens().saturating_add(asked.numbers).min(MAX_SAFE),
-            max_output: asked.max_completion.or(asked.max),
-            choices: asked.choices.max(1),
+            max_output: asked.max,
+            choices: asked.choices.max(1).saturating_mul(asked.prompts.max(1)),
             // Of these APIs, this one streams unless it is told not to.
             stream: asked.stream.unwrap_or(dialect == Dialect::Ollama),
             background: asked.background,
@@ -133,12 +137,12 @@ impl ModelRequest {
         self.input
     }
 
-    /// The most tokens that one answer may have, if it says so.
+    /// The most tokens that one answer may have, if it says so: the larger number where its API has two names for it.
     pub fn max_output(&self) -> Option<u64> {
         self.max_output
     }
 
-    /// How many answers it wants, at least 1.
+    /// How many answers it wants, at least 1: as many as it says, to each of its prompts.
     pub fn choices(&self) -> u64 {
         self.choices
     }
@@ -148,8 +152,8 @@ impl ModelRequest {
         self.stream
     }
 
-    /// Whether its answer is to be fetched by other requests, once it is there: `background` of the responses API. What
-    /// answers this one then says nothing of its cost.
+    /// Whether its answer is to be fetched by other requests, once it is there: `background` of the responses API, unless it
+    /// is `false` or `null`. What answers this one then says nothing of its cost.
     pub fn background(&self) -> bool {
         self.background
     }
@@ -189,7 +193,6 @@ enum Place {
     Root,
     Model,
     Max,
-    MaxCompletion,
     Choices,
     Stream,
     Background,
@@ -199,10 +202,14 @@ enum Place {
     Settings,
     /// Messages and prompts, their parts and what these consist of: texts, calls and files.
     Message,
+    /// One prompt or several, and one of these.
+    Prompts,
+    Prompt,
     /// Parts with names of the client's.
     Variables,
-    /// Of what type that is.
+    /// Of what type that is, and what it holds.
     Type,
+    Data,
     /// Input, all the way down.
     Input,
 }
@@ -219,40 +226,66 @@ enum Said {
     Other,
 }
 
+/// An object in a message, as far as it was read.
+#[derive(Default)]
+struct Part {
+    kind: ArrayVec<u8, 8>,
+    /// It says that it is a text.
+    is_text: bool,
+    /// What it holds, until it says so.
+    data: Vec<u8>,
+}
+
 struct Asked<'a, C> {
+    dialect: Dialect,
     counter: &'a mut C,
     /// Tokens of the input that are written as such.
     numbers: u64,
     root: Option<usize>,
     model: Label,
     max: Option<u64>,
-    max_completion: Option<u64>,
     choices: u64,
+    prompts: u64,
     stream: Option<bool>,
     background: bool,
     /// `stream_options`, and `include_usage` of these.
     options: Said,
     usage: Said,
-    /// The part of a message that is being read says that it is a text.
-    is_text: bool,
+    /// The parts of a message that are being read, each within the one before.
+    parts: ArrayVec<Part, DEPTH>,
 }
 
 impl<'a, C> Asked<'a, C> {
-    fn new(counter: &'a mut C) -> Self {
+    fn new(dialect: Dialect, counter: &'a mut C) -> Self {
         Self {
+            dialect,
             counter,
             numbers: 0,
             root: None,
             model: ArrayVec::new(),
             max: None,
-            max_completion: None,
             choices: 1,
+            prompts: 0,
             stream: None,
             background: false,
             options: Said::Nothing,
             usage: Said::Nothing,
-            is_text: false,
+            parts: ArrayVec::new(),
         }
+    }
+}
+
+impl<C> Asked<'_, C> {
+    /// What a member of the request bounds by its API. Others do not look at it.
+    fn bound(&self, name: &[u8]) -> Option<Place> {
+        let place = match (self.dialect, name) {
+            (Dialect::Chat, b"max_completion_tokens")
+            | (Dialect::Chat | Dialect::Completions | Dialect::Messages, b"max_tokens")
+            | (Dialect::Responses, b"max_output_tokens") => Place::Max,
+            (Dialect::Chat | Dialect::Completions, b"n" | b"best_of") => Place::Choices,
+            _ => return None,
+        };
+        Some(place)
     }
 }
 
@@ -262,9 +295,10 @@ impl<C: CountTokens> Walk for Asked<'_, C> {
     fn member(&mut self, parent: Place, name: &[u8]) -> Option<Place> {
         match (parent, name) {
             (Place::Root, b"model") => Some(Place::Model),
-            (Place::Root, b"max_tokens" | b"max_output_tokens") | (Place::Settings, b"num_predict") => Some(Place::Max),
-            (Place::Root, b"max_completion_tokens") => Some(Place::MaxCompletion),
-            (Place::Root, b"n" | b"best_of") => Some(Place::Choices),
+            (Place::Root, b"max_tokens" | b"max_completion_tokens" | b"max_output_tokens" | b"n" | b"best_of") => {
+                self.bound(name)
+            }
+            (Place::Settings, b"num_predict") => Some(Place::Max),
             (Place::Root, b"stream") => Some(Place::Stream),
             (Place::Root, b"background") => Some(Place::Background),
             (Place::Root, b"stream_options") => {
@@ -275,30 +309,40 @@ impl<C: CountTokens> Walk for Asked<'_, C> {
                 self.usage = Said::Other;
                 Some(Place::IncludeUsage)
             }
-            (Place::Root, b"options") => Some(Place::Settings),
-            (Place::Message, b"type") => Some(Place::Type),
+            (Place::Root, b"options") if self.dialect == Dialect::Ollama => Some(Place::Settings),
+            (Place::Message, b"type") => {
+                if let Some(part) = self.parts.last_mut() {
+                    part.kind.clear();
+                }
+                Some(Place::Type)
+            }
             // Of a document it may be a text.
-            (Place::Message, b"data") if self.is_text => Some(Place::Input),
+            (Place::Message, b"data") => Some(Place::Data),
             // Images, sounds and files, by address or in themselves; and what is no text.
             (
                 Place::Message,
-                b"url" | b"image_url" | b"data" | b"file_data" | b"images" | b"role" | b"id" | b"tool_call_id"
-                | b"file_id" | b"signature",
+                b"url" | b"image_url" | b"file_data" | b"images" | b"role" | b"id" | b"tool_call_id" | b"file_id"
+                | b"signature",
             ) => None,
             // In calls and tools these are names as any other.
             (Place::Message, b"input" | b"function" | b"arguments" | b"tools")
             | (Place::Input, _)
             | (Place::Root, b"instructions" | b"tools" | b"functions" | b"suffix") => Some(Place::Input),
             (Place::Message, b"variables") => Some(Place::Variables),
-            (Place::Root, b"messages" | b"input" | b"system" | b"prompt") | (Place::Message | Place::Variables, _) => {
-                Some(Place::Message)
-            }
+            (Place::Root, b"prompt") if self.dialect == Dialect::Completions => Some(Place::Prompts),
+            (Place::Root, b"messages" | b"input" | b"system" | b"prompt")
+            | (Place::Message | Place::Variables | Place::Prompts | Place::Prompt, _) => Some(Place::Message),
             _ => None,
         }
     }
 
     fn element(&mut self, parent: Place) -> Option<Place> {
-        matches!(parent, Place::Message | Place::Input).then_some(parent)
+        match parent {
+            Place::Message | Place::Input => Some(parent),
+            Place::Prompts => Some(Place::Prompt),
+            Place::Prompt => Some(Place::Message),
+            _ => None,
+        }
     }
 
     fn open(&mut self, place: Place, object: bool, at: u64) -> bool {
@@ -314,26 +358,54 @@ impl<C: CountTokens> Walk for Asked<'_, C> {
             }
             Place::Settings | Place::Variables => object,
             Place::Message => {
-                self.is_text = false;
+                // No deeper than what is read.
+                let _ = self.parts.try_push(Part::default());
                 true
             }
-            Place::Input => true,
+            Place::Prompt => {
+                self.prompts = self.prompts.saturating_add(1);
+                true
+            }
+            Place::Background => {
+                self.background = true;
+                false
+            }
+            Place::Input | Place::Prompts => true,
             _ => false,
         }
     }
 
-    fn close(&mut self, _place: Place) {}
+    fn close(&mut self, place: Place) {
+        if place == Place::Message {
+            self.parts.pop();
+        }
+    }
 
     fn text(&mut self, place: Place, piece: &[u8]) {
         match place {
-            Place::Message | Place::Input => self.counter.text(piece),
-            Place::Type => self.is_text = piece == b"text",
+            Place::Message | Place::Input | Place::Prompts | Place::Prompt => self.counter.text(piece),
+            Place::Type => self.parts.last_mut().into_iter().for_each(|part| push(&mut part.kind, piece)),
+            Place::Data => match self.parts.last_mut() {
+                Some(part) if part.is_text => self.counter.text(piece),
+                Some(part) => part.data.extend_from_slice(piece),
+                None => {}
+            },
             Place::Model => push(&mut self.model, piece),
             _ => {}
         }
     }
 
-    fn text_end(&mut self, _place: Place) {}
+    fn text_end(&mut self, place: Place) {
+        match (place, self.parts.last_mut()) {
+            (Place::Type, Some(part)) if part.kind.as_slice() == b"text" => {
+                part.is_text = true;
+                self.counter.text(&std::mem::take(&mut part.data));
+            }
+            (Place::Prompt, _) => self.prompts = self.prompts.saturating_add(1),
+            (Place::Background, _) => self.background = true,
+            _ => {}
+        }
+    }
 
     fn beyond(&mut self, place: Place, bytes: &[u8]) {
         self.text(place, bytes);
@@ -344,13 +416,14 @@ impl<C: CountTokens> Walk for Asked<'_, C> {
         match (place, scalar) {
             (Place::Options, Scalar::Null) => self.options = null(),
             (Place::IncludeUsage, Scalar::Null) => self.usage = null(),
-            (Place::Message | Place::Input, Scalar::Whole(_)) => self.numbers = self.numbers.saturating_add(1),
-            (Place::Max, Scalar::Whole(tokens)) => self.max = Some(tokens),
-            (Place::MaxCompletion, Scalar::Whole(tokens)) => self.max_completion = Some(tokens),
+            (Place::Message | Place::Input | Place::Prompt, Scalar::Whole(_)) => {
+                self.numbers = self.numbers.saturating_add(1);
+            }
+            (Place::Max, Scalar::Whole(tokens)) => self.max = self.max.max(Some(tokens)),
             (Place::Choices, Scalar::Whole(choices)) => self.choices = self.choices.max(choices),
             (Place::Stream, Scalar::True) => self.stream = Some(true),
             (Place::Stream, Scalar::False) => self.stream = Some(false),
-            (Place::Background, _) => self.background = scalar == Scalar::True,
+            (Place::Background, _) => self.background |= !matches!(scalar, Scalar::False | Scalar::Null),
             _ => {}
         }
     }

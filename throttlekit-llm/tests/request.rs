@@ -20,7 +20,25 @@ fn each_api_says_in_its_own_way_how_much_it_wants() {
     let cases = [
         (Dialect::Chat, json!({"max_tokens": 7}), Some(7), 1),
         (Dialect::Chat, json!({"max_tokens": 7, "max_completion_tokens": 9, "n": 3}), Some(9), 3),
+        (Dialect::Chat, json!({"max_tokens": 9, "max_completion_tokens": 7}), Some(9), 1),
         (Dialect::Completions, json!({"max_tokens": 7, "n": 2, "best_of": 4}), Some(7), 4),
+        // To each prompt.
+        (Dialect::Completions, json!({"prompt": ["a", "b", ""], "max_tokens": 7, "n": 2}), Some(7), 6),
+        (Dialect::Completions, json!({"prompt": [[1, 2], [3], []], "n": 2}), None, 6),
+        (Dialect::Completions, json!({"prompt": [1, 2, 3], "n": 2}), None, 2),
+        (Dialect::Completions, json!({"prompt": "a", "n": 2}), None, 2),
+        (Dialect::Completions, json!({"prompt": [], "n": u64::MAX}), None, u64::MAX),
+        // What other APIs call it.
+        (Dialect::Chat, json!({"max_tokens": 7, "options": {"num_predict": 1}, "max_output_tokens": 1}), Some(7), 1),
+        (Dialect::Completions, json!({"max_tokens": 7, "max_completion_tokens": 9}), Some(7), 1),
+        (
+            Dialect::Responses,
+            json!({"max_output_tokens": 7, "max_completion_tokens": 1, "max_tokens": 9, "n": 3}),
+            Some(7),
+            1,
+        ),
+        (Dialect::Messages, json!({"max_tokens": 7, "max_completion_tokens": 1, "n": 3}), Some(7), 1),
+        (Dialect::Ollama, json!({"options": {"num_predict": 7}, "max_tokens": 1}), Some(7), 1),
         (Dialect::Responses, json!({"max_output_tokens": 11}), Some(11), 1),
         (Dialect::Messages, json!({"max_tokens": 1024}), Some(1024), 1),
         (Dialect::Ollama, json!({"options": {"num_predict": 5}}), Some(5), 1),
@@ -86,6 +104,13 @@ fn a_document_that_is_a_text_counts() {
         (r#"{"type":"base64","media_type":"","data":"12345"}"#, 0),
         (r#"{"media_type":"","data":"12345","type":"base64"}"#, 0),
         (r#"{"type":"content","content":[{"type":"text","text":"123"}]}"#, 3),
+        // However it is written.
+        (r#"{"data":"12\"4\u0035","media_type":"","type":"text"}"#, 5),
+        (r#"{"type":"te\u0078t","data":"12345"}"#, 5),
+        (r#"{"type":"text","x":{},"y":[{"type":"base64","data":"no"}],"data":"12345"}"#, 5),
+        (r#"{"type":"base64","data":"12345","type":"text"}"#, 5),
+        (r#"{"type":"textual","data":"12345"}"#, 0),
+        (r#"{"data":"12345","x":{"type":"text"}}"#, 0),
     ] {
         let part = format!(r#"{{"type":"document","source":{source}}}"#);
         let body = format!(r#"{{"messages":[{{"content":[{{"type":"text","text":"12"}},{part}]}}]}}"#);
@@ -152,7 +177,11 @@ fn an_answer_that_is_fetched_later_is_asked_for() {
     let background = |body: &[u8]| read(Dialect::Responses, body).unwrap().background();
     assert!(background(br#"{"background":true,"input":"x"}"#) && background(br#"{"b\u0061ckground":true}"#));
     assert!(!background(b"{}") && !background(br#"{"background":null}"#));
-    assert!(!background(br#"{"background":true,"background":false,"metadata":{"background":true}}"#));
+    assert!(!background(br#"{"background":false,"metadata":{"background":true}}"#));
+    // Servers take these for true, or the first of two.
+    for said in ["1", "\"true\"", "\"\"", "{}", "[]", "0.5", "true,\"background\":false", "false,\"background\":1"] {
+        assert!(background(format!(r#"{{"background":{said}}}"#).as_bytes()), "{said}");
+    }
 }
 
 #[test]
@@ -212,6 +241,22 @@ fn what_is_no_object_is_refused() {
         let error = ModelRequest::read(Dialect::Chat, body.as_bytes(), &mut BytesPerToken::default()).unwrap_err();
         assert_eq!(error.code(), "invalid_argument", "{body}");
     }
+}
+
+/// Python's `json.loads` reads all of these encodings, as do servers that use it.
+#[test]
+fn what_is_not_in_utf_8_is_refused() {
+    let text = r#"{"messages":[{"content":"Hello"}],"max_tokens":7,"background":true}"#;
+    let wide = |bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
+    let (little, big) = (wide(u16::to_le_bytes), wide(u16::to_be_bytes));
+    let utf32 = text.chars().flat_map(|character| u32::from(character).to_be_bytes()).collect();
+    let marked = |mark: &[u8], bytes: &[u8]| [mark, bytes].concat();
+    let latin = b"{\"messages\":[{\"content\":\"\xE9\"}]}".to_vec();
+    for body in [marked(b"\xFF\xFE", &little), marked(b"\xFE\xFF", &big), little, big, utf32, latin] {
+        assert_eq!(read(Dialect::Chat, &body), None, "{body:?}");
+    }
+    let request = read(Dialect::Chat, &marked(b"\xEF\xBB\xBF", text.as_bytes())).unwrap();
+    assert_eq!((request.input(), request.max_output()), (5, Some(7)), "this mark changes nothing");
 }
 
 /// JSON of any shape.
