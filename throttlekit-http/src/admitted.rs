@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use throttlekit::{Admission, Axes, Decision, DynLimiter, Error, Meter, Refund, Run};
+use throttlekit::{Admission, Axes, Decision, DynLimiter, Error, FailMode, Meter, Refund, Run};
 
 /// How a request was admitted: its decision, and the meters that it counted on, to count more.
 ///
@@ -14,6 +14,7 @@ pub struct Admitted(Arc<Inner>);
 struct Inner {
     decision: Decision,
     axes: Axes,
+    fail_mode: FailMode,
     key: Box<str>,
     meters: Meters,
     /// What was taken of each meter; empty if that is nothing.
@@ -31,10 +32,17 @@ pub(crate) struct Metered {
 }
 
 impl Admitted {
-    /// Of an `admission` that took what is `taken` of each of the `meters`, which count under `key`.
-    pub(crate) fn new(admission: &Admission, taken: Box<[Option<Refund>]>, key: &str, meters: Meters) -> Self {
+    /// Of an `admission`, by a rule with this fail mode, that took what is `taken` of each of the `meters`, which count under
+    /// `key`.
+    pub(crate) fn new(
+        admission: &Admission,
+        fail_mode: FailMode,
+        taken: Box<[Option<Refund>]>,
+        key: &str,
+        meters: Meters,
+    ) -> Self {
         let &Admission { decision, axes, .. } = admission;
-        Self(Arc::new(Inner { decision, axes, key: key.into(), meters, taken, told: Mutex::default() }))
+        Self(Arc::new(Inner { decision, axes, fail_mode, key: key.into(), meters, taken, told: Mutex::default() }))
     }
 
     /// The joint decision.
@@ -45,6 +53,11 @@ impl Admitted {
     /// The decision of each axis that was asked.
     pub fn axes(&self) -> &Axes {
         &self.0.axes
+    }
+
+    /// What becomes of requests while the store is out, by the rule that decided: for whoever counts more on its limits.
+    pub fn fail_mode(&self) -> FailMode {
+        self.0.fail_mode
     }
 
     /// The limit of the policy called `policy`, under the key of this request. `None` if that policy did not decide it, or

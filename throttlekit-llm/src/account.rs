@@ -34,12 +34,13 @@ pub trait Account: fmt::Debug + Send + 'static {
     /// Is told that a debit or charge of `tokens` was counted, by this decision.
     fn counted(&mut self, tokens: u64, decision: &Decision);
 
-    /// Ends it: the answer cost `tokens` in all. The difference to what was counted is charged or given back.
+    /// Ends it: the answer cost `tokens` in all. The difference to what was counted is charged or given back, and the last
+    /// decision on that is the answer; `None` if there was nothing to do.
     ///
     /// # Errors
     ///
     /// As [`Meter::charge`] and [`Meter::refund`].
-    fn settle(self: Box<Self>, tokens: u64) -> Run<Result<(), Error>>;
+    fn settle(self: Box<Self>, tokens: u64) -> Run<Result<Option<Decision>, Error>>;
 }
 
 /// The account of one key at a [`Meter`].
@@ -220,36 +221,37 @@ impl Account for MeterAccount {
         self.current.tokens = self.current.tokens.saturating_add(tokens);
     }
 
-    fn settle(self: Box<Self>, tokens: u64) -> Run<Result<(), Error>> {
+    fn settle(self: Box<Self>, tokens: u64) -> Run<Result<Option<Decision>, Error>> {
         let counted = self.prepaid();
         if tokens > counted {
             let more = tokens - counted;
             return match self.charge(more).now() {
                 // A limit without debt counts it if there is room.
-                Ok(Err(error)) if error.kind() == ErrorKind::Unsupported => done(self.debit(more)),
-                Ok(result) => Run::ready(result.map(drop)),
-                Err(run) => done(run),
+                Ok(Err(error)) if error.kind() == ErrorKind::Unsupported => told(self.debit(more)),
+                Ok(result) => Run::ready(result.map(Some)),
+                Err(run) => told(run),
             };
         }
         let surplus = counted - tokens;
         let last = self.refund(surplus, self.current);
         let rest = surplus.saturating_sub(self.current.tokens);
         match last.map(Run::now) {
-            None | Some(Ok(Ok(_))) => self.refund(rest, self.earlier).map_or_else(|| Run::ready(Ok(())), done),
+            None => self.refund(rest, self.earlier).map_or_else(|| Run::ready(Ok(None)), told),
+            Some(Ok(Ok(last))) => self.refund(rest, self.earlier).map_or_else(|| Run::ready(Ok(Some(last))), told),
             Some(Ok(Err(error))) => Run::ready(Err(error)),
             Some(Err(last)) => Run::wait(async move {
-                last.await?;
+                let last = last.await?;
                 match self.refund(rest, self.earlier) {
-                    Some(run) => run.await.map(drop),
-                    None => Ok(()),
+                    Some(run) => run.await.map(Some),
+                    None => Ok(Some(last)),
                 }
             }),
         }
     }
 }
 
-fn done(run: Run<Result<Decision, Error>>) -> Run<Result<(), Error>> {
-    run.map(|result| result.map(drop))
+fn told(run: Run<Result<Decision, Error>>) -> Run<Result<Option<Decision>, Error>> {
+    run.map(|result| result.map(Some))
 }
 
 impl fmt::Debug for MeterAccount {
@@ -279,7 +281,7 @@ impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> Account for Reservation
 
     fn counted(&mut self, _tokens: u64, _decision: &Decision) {}
 
-    fn settle(self: Box<Self>, tokens: u64) -> Run<Result<(), Error>> {
-        self.commit(tokens).map(|result| result.map(drop))
+    fn settle(self: Box<Self>, tokens: u64) -> Run<Result<Option<Decision>, Error>> {
+        self.commit(tokens)
     }
 }

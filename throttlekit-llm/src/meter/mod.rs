@@ -143,7 +143,7 @@ enum Phase {
     Open,
     /// Nothing more comes from the upstream.
     Ended,
-    Settling(Run<Result<(), Error>>),
+    Settling(Run<Result<Option<Decision>, Error>>),
     Over,
 }
 
