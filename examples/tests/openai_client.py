@@ -31,7 +31,7 @@ def ask(api, words, **options):
 
 def whole():
     """An answer in one piece, and the limits in its header."""
-    raw = ask(client("alice").chat.completions.with_raw_response, 20)
+    raw = ask(client("alice").chat.completions.with_raw_response, 20, max_tokens=20)
     answer = raw.parse()
     assert answer.choices[0].finish_reason == "stop", answer
     assert answer.usage.completion_tokens == 20, answer
@@ -42,7 +42,7 @@ def whole():
         assert reset.endswith("s"), reset
 
     # The second sees what the first has cost.
-    raw = ask(client("alice").chat.completions.with_raw_response, 20)
+    raw = ask(client("alice").chat.completions.with_raw_response, 20, max_tokens=20)
     assert limits(raw.headers, "requests")[1] == 998
     assert limits(raw.headers, "tokens")[1] == tokens[1] - answer.usage.total_tokens, raw.headers
 

@@ -48,7 +48,7 @@ pub(crate) fn router(
         .share(true)
         .reject(error::refusal)
         .on_error(move |failure| errors.write(failure.policy, failure.error));
-    let gateway = Arc::new(Gateway { upstream, tokens: Tokens::new(policies, include_usage)?, arrives_within });
+    let gateway = Arc::new(Gateway { upstream, tokens: Tokens::new(include_usage)?, arrives_within });
     // Layers that come later are outside: first it is found out who asks, then the limits of that client decide.
     Ok(Router::new()
         .route("/v1/{*path}", any(forward))
@@ -115,19 +115,16 @@ impl Gateway {
                     return Err(error);
                 }
             };
-            let (asked, body) = self.tokens.read(head.uri.path(), body);
+            let (asked, body) = self.tokens.read(&head, body);
             // It may have another length now.
             head.headers.remove(header::CONTENT_LENGTH);
             (asked, Body::from(body))
         };
         // A compressed answer cannot be read on its way.
         head.headers.remove(header::ACCEPT_ENCODING);
-        let reserved = match self.tokens.reserve(admitted, asked).await {
-            Ok(reserved) => reserved,
-            Err(refusal) => return Ok(refusal),
-        };
+        let reserved = self.tokens.reserve(admitted, asked).await?;
         match (self.upstream.send(head, body).await, reserved) {
-            (Ok(response), Some(reserved)) => Ok(reserved.meter(response)),
+            (Ok(response), Some(reserved)) => Ok(reserved.meter(response).await),
             (Ok(response), None) => Ok(response.map(Body::new)),
             (Err(error), reserved) => {
                 if let Some(reserved) = reserved {

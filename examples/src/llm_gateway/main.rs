@@ -21,6 +21,8 @@ mod idle;
 mod serve;
 #[path = "../start.rs"]
 mod start;
+#[cfg(test)]
+mod tests;
 mod tokens;
 
 use std::env::VarError;

@@ -1,16 +1,16 @@
 //! The tokens of each client: reserved when a request comes, counted while its answer passes, settled at its end.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode, header, request};
+use axum::response::Response;
 use hyper::body::Incoming;
-use throttlekit::policy::Policies;
+use throttlekit::budget::{LearnedReservation, ReservationOptions};
 use throttlekit::{BuildError, FailMode, Meter, TokioRuntime};
 use throttlekit_axum::{Admitted, KeyMeter};
 use throttlekit_llm::{
-    Account as _, BytesPerToken, Dialect, Exhausted, MeterAccount, ModelRequest, Opaque, StreamPolicy,
+    Account as _, BytesPerToken, Dialect, End, Exhausted, MeterAccount, ModelRequest, Opaque, Report, StreamPolicy,
 };
 
 use crate::error::ApiError;
@@ -25,10 +25,10 @@ const BYTES_PER_TOKEN: u64 = 4;
 
 /// Counts the tokens of all clients.
 pub(crate) struct Tokens {
-    policies: Policies,
-    /// While a store is out: answers pass uncounted, or are cut.
+    /// While a store is out: answers pass, and what they cost is counted when it is back; or they are cut.
     open: Streams,
     closed: Streams,
+    lengths: Lengths,
     errors: ErrorLog,
     /// Whether streams are asked to say what they cost.
     include_usage: bool,
@@ -38,53 +38,77 @@ pub(crate) struct Tokens {
 #[derive(Clone)]
 struct Streams {
     texts: StreamPolicy,
+    /// Texts of which the request does not say how long they may be: how long they were is learnt.
+    unbounded: StreamPolicy,
     /// Sounds and pictures, whose bytes say nothing of tokens: they cost what was reserved.
     others: StreamPolicy,
 }
 
+/// How long answers are whose requests do not say how long they may be, learnt from those of all clients.
+#[derive(Clone)]
+struct Lengths(Arc<Mutex<LearnedReservation>>);
+
 /// The tokens of one request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Asked {
     /// Those of the question.
     input: u64,
-    /// With the most that the answer may have, if the request says so.
+    /// With the most that the answer may have, or what such answers have.
     most: u64,
-    /// The answer is to be fetched by a request that nobody can count for what it fetches.
-    background: bool,
+    /// The request says how long its answer may be.
+    is_bounded: bool,
+    /// Where tokens are counted, it cannot be answered.
+    refusal: Option<ApiError>,
 }
 
 /// What one request has reserved.
 pub(crate) struct Reserved {
+    meter: KeyMeter,
     account: MeterAccount,
     /// The tokens of the question.
     input: u64,
+    is_bounded: bool,
     streams: Streams,
 }
 
 impl Tokens {
-    pub(crate) fn new(policies: &Policies, include_usage: bool) -> Result<Self, BuildError> {
+    pub(crate) fn new(include_usage: bool) -> Result<Self, BuildError> {
+        let lengths = Lengths::new()?;
         Ok(Self {
-            policies: policies.clone(),
-            open: Streams::new(FailMode::Open)?,
-            closed: Streams::new(FailMode::Closed)?,
+            open: Streams::new(FailMode::Open, &lengths)?,
+            closed: Streams::new(FailMode::Closed, &lengths)?,
+            lengths,
             errors: ErrorLog::new(),
             include_usage,
         })
     }
 
-    /// Reads what a request to `path` may cost, and asks its answer to say what it did cost, if that is wanted.
-    pub(crate) fn read(&self, path: &str, body: Bytes) -> (Asked, Bytes) {
-        let dialect = Dialect::of_path(path);
-        let request = dialect.map(|dialect| ModelRequest::read(dialect, &body, &mut BytesPerToken::default()));
-        let Some(Ok(request)) = request else {
-            // An API that is not known, or a request that its own will refuse.
-            let input = u64::try_from(body.len()).unwrap_or(u64::MAX).div_ceil(BYTES_PER_TOKEN).max(1);
-            return (Asked { input, most: input, background: false }, body);
+    /// Reads what a request may cost, and asks its answer to say what it did cost, if that is wanted.
+    pub(crate) fn read(&self, head: &request::Parts, body: Bytes) -> (Asked, Bytes) {
+        let Some(dialect) = Dialect::of_path(head.uri.path()) else {
+            return (Asked::about(&body), body);
         };
+        if !is_plain(&head.headers) {
+            let message = "A request whose tokens are counted has no content encoding.";
+            let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            let refusal = ApiError::invalid(status, "unsupported_content_encoding", message);
+            return (Asked { refusal: Some(refusal), ..Asked::about(&body) }, body);
+        }
+        let Ok(request) = ModelRequest::read(dialect, &body, &mut BytesPerToken::default()) else {
+            let message = "The body of the request is no JSON object in UTF-8.";
+            let refusal = ApiError::invalid(StatusCode::BAD_REQUEST, "invalid_json", message);
+            return (Asked { refusal: Some(refusal), ..Asked::about(&body) }, body);
+        };
+        let refusal = request.background().then(|| {
+            let message = "Tokens of an answer that is fetched later cannot be counted: leave out `background`.";
+            ApiError::invalid(StatusCode::BAD_REQUEST, "unsupported_parameter", message)
+        });
         let input = request.input().max(1);
-        let most = request.reservation(0).max(input);
+        let is_bounded = request.max_output().is_some();
+        // What is learnt is of all choices together.
+        let most = if is_bounded { request.reservation(0) } else { input.saturating_add(self.lengths.learnt()) };
         let body = if self.include_usage { request.with_usage(body) } else { body };
-        (Asked { input, most, background: request.background() }, body)
+        (Asked { input, most: most.max(input), is_bounded, refusal }, body)
     }
 
     /// Takes the tokens of a request, beyond those that its admission took. `None` if nobody counts tokens.
@@ -92,73 +116,112 @@ impl Tokens {
         &self,
         admitted: Option<&Admitted>,
         asked: Asked,
-    ) -> Result<Option<Reserved>, Response> {
-        let Some(meter) = admitted.and_then(|admitted| admitted.meter(LIMITER)) else { return Ok(None) };
-        if asked.background {
-            settle(account(&meter)).await;
-            let message = "Tokens of an answer that is fetched later cannot be counted: leave out `background`.";
-            return Err(ApiError::invalid(StatusCode::BAD_REQUEST, "unsupported_parameter", message).into_response());
-        }
-        let streams = self.streams().clone();
+    ) -> Result<Option<Reserved>, ApiError> {
+        let Some((admitted, meter)) = admitted.and_then(|admitted| Some((admitted, admitted.meter(LIMITER)?))) else {
+            return Ok(None);
+        };
+        let is_closed = admitted.fail_mode() == FailMode::Closed;
+        let streams = if is_closed { &self.closed } else { &self.open };
         let mut account = account(&meter);
+        if let Some(refusal) = asked.refusal {
+            give_back(&meter, account).await;
+            return Err(refusal);
+        }
         match account.reserve_up_to(asked.most).await {
-            Ok(decision) => {
-                if let Some(decision) = decision {
-                    meter.show(decision);
-                    if !decision.allowed {
-                        settle(account).await;
-                        return Err(ApiError::limited(LIMITER, &decision).into_response());
-                    }
-                }
-                Ok(Some(Reserved { account, input: asked.input, streams }))
+            Ok(Some(decision)) if !decision.allowed => {
+                give_back(&meter, account).await;
+                meter.show(decision);
+                return Err(ApiError::limited(LIMITER, &decision));
             }
+            Ok(decision) => decision.into_iter().for_each(|decision| meter.show(decision)),
             Err(error) => {
                 self.errors.write(LIMITER, &error);
-                if !error.is_store_unavailable() {
-                    return Err(ApiError::unavailable(StatusCode::INTERNAL_SERVER_ERROR).into_response());
-                }
-                match self.fail_mode() {
-                    FailMode::Closed => Err(ApiError::unavailable(StatusCode::SERVICE_UNAVAILABLE).into_response()),
-                    _ => Ok(None),
+                let status = match error.is_store_unavailable() {
+                    true if !is_closed => None,
+                    true => Some(StatusCode::SERVICE_UNAVAILABLE),
+                    false => Some(StatusCode::INTERNAL_SERVER_ERROR),
+                };
+                if let Some(status) = status {
+                    give_back(&meter, account).await;
+                    return Err(ApiError::unavailable(status));
                 }
             }
         }
+        Ok(Some(Reserved {
+            meter,
+            account,
+            input: asked.input,
+            is_bounded: asked.is_bounded,
+            streams: streams.clone(),
+        }))
     }
 
     /// Gives back what the admission of a request took that needs no tokens.
     pub(crate) async fn spare(&self, admitted: Option<&Admitted>) {
         if let Some(meter) = admitted.and_then(|admitted| admitted.meter(LIMITER)) {
-            settle(account(&meter)).await;
+            give_back(&meter, account(&meter)).await;
         }
     }
+}
 
-    fn fail_mode(&self) -> FailMode {
-        self.policies.get(LIMITER).map_or(FailMode::Open, |policy| policy.spec().fail_mode)
+/// Whether the body of a request is as it was written.
+fn is_plain(headers: &HeaderMap) -> bool {
+    headers.get_all(header::CONTENT_ENCODING).iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+impl Lengths {
+    fn new() -> Result<Self, BuildError> {
+        // Nothing at first. A step is as long as a long answer, if there is more than was thought, and a quarter of that if
+        // there is less, so that four of five answers have no more than is learnt.
+        let options = ReservationOptions::new(1.0, 4.0, 32_768.0).initial_reservation(0.0).step_scale(1_024.0);
+        Ok(Self(Arc::new(Mutex::new(options.build()?))))
     }
 
-    fn streams(&self) -> &Streams {
-        match self.fail_mode() {
-            FailMode::Closed => &self.closed,
-            _ => &self.open,
+    fn learned(&self) -> MutexGuard<'_, LearnedReservation> {
+        // Numbers: a panic leaves them numbers.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn learnt(&self) -> u64 {
+        self.learned().reserve()
+    }
+
+    /// Learns how long an answer was, if all of it is there.
+    #[allow(clippy::cast_precision_loss)] // about so many
+    fn observe(&self, report: &Report<'_>) {
+        let is_answer = report.dialect.is_some() && report.tokens > 0;
+        if is_answer && report.end == End::Completed {
+            self.learned().observe(report.usage.output.unwrap_or(report.estimated) as f64);
         }
     }
 }
 
 impl Streams {
-    fn new(fail_mode: FailMode) -> Result<Self, BuildError> {
-        let policy = |opaque| {
-            let policy = StreamPolicy::builder().exhausted(Exhausted::Cut).opaque(opaque).fail_mode(fail_mode);
-            policy.runtime(TokioRuntime).build()
+    fn new(fail_mode: FailMode, lengths: &Lengths) -> Result<Self, BuildError> {
+        let policy = || {
+            let policy = StreamPolicy::builder().exhausted(Exhausted::Cut).fail_mode(fail_mode);
+            policy.runtime(TokioRuntime)
         };
-        Ok(Self { texts: policy(Opaque::default())?, others: policy(Opaque::Reservation)? })
+        let lengths = lengths.clone();
+        Ok(Self {
+            texts: policy().build()?,
+            unbounded: policy().on_end(move |report| lengths.observe(report)).build()?,
+            others: policy().opaque(Opaque::Reservation).build()?,
+        })
     }
 
     /// How an answer with these fields is counted.
-    fn of(&self, headers: &HeaderMap) -> &StreamPolicy {
+    fn of(&self, headers: &HeaderMap, is_bounded: bool) -> &StreamPolicy {
         let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let kind = kind.to_ascii_lowercase();
         // What does not say what it is may be a text.
-        if kind.is_empty() || kind.starts_with("text/") || kind.contains("json") { &self.texts } else { &self.others }
+        if !(kind.is_empty() || kind.starts_with("text/") || kind.contains("json")) {
+            &self.others
+        } else if is_bounded {
+            &self.texts
+        } else {
+            &self.unbounded
+        }
     }
 }
 
@@ -171,26 +234,38 @@ fn account(meter: &KeyMeter) -> MeterAccount {
     }
 }
 
-/// Gives everything back: there is no answer.
-async fn settle(account: MeterAccount) {
+/// Gives everything back, and shows that: there is no answer.
+async fn give_back(meter: &KeyMeter, account: MeterAccount) {
     // If the store is out now, the tokens stay counted until their window is over.
-    let _ = Box::new(account).settle(0).await;
+    if let Ok(Some(decision)) = Box::new(account).settle(0).await {
+        meter.show(decision);
+    }
 }
 
 impl Asked {
     /// A request that is no text.
-    pub(crate) const FILES: Self = Self { input: 1, most: 1, background: false };
+    pub(crate) const FILES: Self = Self { input: 1, most: 1, is_bounded: true, refusal: None };
+
+    /// A request of which no more is known than its bytes.
+    fn about(body: &Bytes) -> Self {
+        let input = u64::try_from(body.len()).unwrap_or(u64::MAX).div_ceil(BYTES_PER_TOKEN).max(1);
+        Self { input, most: input, is_bounded: true, refusal: None }
+    }
 }
 
 impl Reserved {
-    /// Counts the answer as it passes.
-    pub(crate) fn meter(self, response: Response<Idle<Incoming>>) -> Response {
-        let policy = self.streams.of(response.headers());
+    /// Counts the answer as it passes. One that is no success costs nothing, and says so in its head.
+    pub(crate) async fn meter(self, response: Response<Idle<Incoming>>) -> Response {
+        if !response.status().is_success() {
+            self.give_back().await;
+            return response.map(Body::new);
+        }
+        let policy = self.streams.of(response.headers(), self.is_bounded);
         policy.wrap(response, self.account, Some(self.input)).map(Body::new)
     }
 
     /// Gives everything back: there was no answer.
     pub(crate) async fn give_back(self) {
-        settle(self.account).await;
+        give_back(&self.meter, self.account).await;
     }
 }
