@@ -42,6 +42,26 @@ const OF_THIS_HOP: [HeaderName; 9] = [
     header::UPGRADE,
 ];
 
+/// Fields of a request by which a provider may find out who asks, or who pays. They do not go with a key that is not the
+/// client's.
+const OF_AN_ACCOUNT: [HeaderName; 7] = [
+    header::AUTHORIZATION,
+    header::COOKIE,
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+    HeaderName::from_static("openai-organization"),
+    HeaderName::from_static("openai-project"),
+];
+
+/// Fields of a response that tell of these.
+const TELLS_OF_AN_ACCOUNT: [HeaderName; 4] = [
+    header::SET_COOKIE,
+    HeaderName::from_static("anthropic-organization-id"),
+    HeaderName::from_static("openai-organization"),
+    HeaderName::from_static("openai-project"),
+];
+
 /// The API behind the gateway. Connections to it are kept and used again.
 #[derive(Clone, Debug)]
 pub(crate) struct Upstream {
@@ -104,6 +124,9 @@ impl Upstream {
             Ok(Ok(mut response)) => {
                 drop_hop(response.headers_mut());
                 hide_limits(response.headers_mut());
+                if self.authorization.is_some() {
+                    drop_all(response.headers_mut(), &TELLS_OF_AN_ACCOUNT);
+                }
                 *response.version_mut() = Version::HTTP_11;
                 Ok(response.map(|body| Idle::new(body, self.idle_timeout)))
             }
@@ -135,6 +158,7 @@ impl Upstream {
         head.headers.remove(header::HOST);
         head.headers.remove(header::EXPECT);
         if let Some(authorization) = &self.authorization {
+            drop_all(&mut head.headers, &OF_AN_ACCOUNT);
             head.headers.insert(header::AUTHORIZATION, authorization.clone());
         }
         Ok(Request::from_parts(head, body))
@@ -149,7 +173,12 @@ fn drop_hop(headers: &mut HeaderMap) {
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    for name in named.iter().chain(&OF_THIS_HOP) {
+    drop_all(headers, &named);
+    drop_all(headers, &OF_THIS_HOP);
+}
+
+fn drop_all(headers: &mut HeaderMap, names: &[HeaderName]) {
+    for name in names {
         headers.remove(name);
     }
 }

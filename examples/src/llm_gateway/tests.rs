@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{Request, Response, StatusCode, header};
+use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 use axum::response::IntoResponse as _;
 use axum::routing::any;
 use axum::{Json, Router};
@@ -229,4 +229,35 @@ async fn forms_with_files_reserve_a_token() {
     let form = [("content-type", "multipart/form-data; boundary=x")];
     let response = post(&app, "/v1/audio/transcriptions", "alice", &form, "x".repeat(4_000)).await;
     assert_eq!((response.status(), remaining(&response)), (StatusCode::OK, Some(99_999)));
+}
+
+/// Answers with the fields of the request, and tells of an account.
+fn echo() -> Router {
+    let answer = |headers: HeaderMap| async move {
+        let names: Vec<_> = headers.keys().map(ToString::to_string).collect();
+        let fields = [("set-cookie", "a=b"), ("openai-organization", "org-1"), ("openai-version", "1")];
+        (fields, Json(json!({ "names": names, "key": headers[header::AUTHORIZATION].to_str().expect("text") })))
+    };
+    Router::new().route("/v1/{*path}", any(answer))
+}
+
+#[tokio::test]
+async fn with_a_key_of_the_operator_no_account_of_the_client_is_named() {
+    let fields = [
+        ("openai-organization", "org-2"),
+        ("openai-project", "p"),
+        ("api-key", "k"),
+        ("x-api-key", "k"),
+        ("cookie", "a=b"),
+    ];
+    for (key, shown, kept) in [(Some("sk-1"), "Bearer sk-1", false), (None, "Bearer alice", true)] {
+        let app = gateway_of(&limits(100_000, ""), Flaky::default(), echo(), key).await;
+        let response = post(&app, COMPLETIONS, "alice", &[&fields[..], &[("openai-beta", "x")]].concat(), "{}").await;
+        let body: Value = serde_json::from_slice(response.body()).expect("JSON");
+        let came = |name: &str| body["names"].as_array().expect("names").contains(&name.into());
+        assert_eq!((&body["key"], came("openai-beta")), (&json!(shown), true));
+        assert!(fields.iter().all(|(name, _)| came(name) == kept), "{body}");
+        let told = |name: &str| response.headers().contains_key(name);
+        assert_eq!((told("set-cookie"), told("openai-organization"), told("openai-version")), (kept, kept, true));
+    }
 }
