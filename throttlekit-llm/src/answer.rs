@@ -36,7 +36,10 @@ pub(crate) enum Place {
     Added,
     ToolCalls,
     ToolCall,
+    /// A call: of a function, or of a tool that takes any text.
     Function,
+    /// What was spoken.
+    Audio,
     /// Text that was produced.
     Text,
     /// Text that was produced, or a list of blocks of it.
@@ -327,11 +330,16 @@ impl Walk for Answer {
             (Place::Root | Place::Delta | Place::Added | Place::Message, b"content") => Place::Content,
             (Place::Delta | Place::Added, b"refusal" | b"reasoning_content" | b"reasoning")
             | (Place::Root | Place::Message, b"thinking")
-            | (Place::Function | Place::Item, b"name" | b"arguments")
+            | (Place::Function | Place::Item, b"name" | b"arguments" | b"input")
+            // What it says counts, and not how it sounds.
+            | (Place::Audio, b"transcript")
             | (Place::Block, b"text" | b"thinking" | b"name")
             | (Place::RootDelta, b"text" | b"partial_json" | b"thinking") => Place::Text,
             (Place::Delta | Place::Added, b"tool_calls") => Place::ToolCalls,
-            (Place::Delta | Place::Added, b"function_call") | (Place::ToolCall, b"function") => Place::Function,
+            (Place::Delta | Place::Added, b"audio") => Place::Audio,
+            (Place::Delta | Place::Added, b"function_call") | (Place::ToolCall, b"function" | b"custom") => {
+                Place::Function
+            }
             (Place::Item, b"content" | b"summary") => Place::Blocks,
             _ => return None,
         };
@@ -365,6 +373,7 @@ impl Walk for Answer {
             | Place::Added
             | Place::ToolCall
             | Place::Function
+            | Place::Audio
             | Place::Block
             | Place::RootDelta
             | Place::Message

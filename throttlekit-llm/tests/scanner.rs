@@ -208,6 +208,26 @@ fn thinking_counts_beside_the_text_and_in_messages() {
 }
 
 #[test]
+fn what_is_spoken_counts_and_what_is_given_to_any_tool() {
+    let parts = [
+        (r#""audio":{"id":"a","transcript":"12345"}"#, 5),
+        (r#""audio":{"data":"UklGRiQAAABXQVZF","expires_at":9}"#, 0),
+        (r#""tool_calls":[{"index":0,"id":"c","type":"custom","custom":{"name":"abc","input":""}}]"#, 3),
+        (r#""tool_calls":[{"index":0,"custom":{"input":"12345678"}}]"#, 8),
+    ];
+    for (part, tokens) in parts {
+        let mut events = scanner(Framing::Sse);
+        events.feed(format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{{part}}}}}]}}\n\n").as_bytes());
+        let mut whole = scanner(Framing::Whole);
+        whole.feed(format!("{{\"choices\":[{{\"index\":0,\"message\":{{{part}}}}}]}}").as_bytes());
+        assert_eq!((events.tokens(), whole.tokens()), (tokens, tokens), "{part}");
+    }
+    let mut whole = scanner(Framing::Whole);
+    whole.feed(br#"{"output":[{"type":"custom_tool_call","name":"abc","input":"12345"}]}"#);
+    assert_eq!(whole.tokens(), 8);
+}
+
+#[test]
 fn usage_only_counts_what_the_provider_says() {
     let mut scanner = Scanner::new(Framing::Sse, UsageOnly);
     let stream = chat(&["a", "b"], Some(USAGE));
