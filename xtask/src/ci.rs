@@ -1,6 +1,7 @@
 //! The gates: what must hold beside the tests.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
 use crate::process::{cargo_of, run as run_program, run_tests, toolchain};
 use crate::workspace::{Package, Workspace};
@@ -82,10 +83,41 @@ fn clippy(workspace: &Workspace) -> Result<Outcome, Error> {
     Ok(Outcome::Passed)
 }
 
-/// The tests as a user gets the crates who asks for no feature.
+/// Tests of what a build without some feature says, which neither all features nor the defaults of a published crate hold: the
+/// package, its features, and what chooses the tests.
+const WITHOUT: [(&str, &str, &[&str]); 4] = [
+    ("throttlekit-redis", "config", &["without_the_feature_tls"]),
+    ("throttlekit-postgres", "config", &["without_the_feature_tls"]),
+    ("examples", "redis", &["--test=stores", "a_store_that_was_not_built_in"]),
+    ("examples", "redis", &["--test=llm_gateway", "mistakes_are_clear_errors"]),
+];
+
+/// The tests of each published crate as a user gets it who asks for no feature, and those of builds without a feature.
 fn defaults(workspace: &Workspace) -> Result<Outcome, Error> {
-    run_tests(workspace.cargo().arg("test").args(workspace.published_flags()))?;
+    for mut command in default_tests(workspace).into_iter().chain(tests_without(workspace)) {
+        run_tests(&mut command)?;
+    }
     Ok(Outcome::Passed)
+}
+
+/// A run for each crate: in one build, crates switch on features of those that they share.
+fn default_tests(workspace: &Workspace) -> Vec<Command> {
+    let test = |package: Package<'_>| {
+        let mut command = workspace.cargo();
+        command.args(["test", "--package", package.name()]);
+        command
+    };
+    workspace.published().map(test).collect()
+}
+
+/// A run for each choice of tests, since one that runs none is an error.
+fn tests_without(workspace: &Workspace) -> Vec<Command> {
+    let test = |(package, features, chosen): (&str, &str, &[&str])| {
+        let mut command = workspace.cargo();
+        command.args(["test", "--package", package, "--no-default-features", "--features", features]).args(chosen);
+        command
+    };
+    WITHOUT.into_iter().map(test).collect()
 }
 
 /// Each published crate with no feature, and with each one alone: a feature that needs another must say so.
@@ -156,4 +188,33 @@ fn miri(workspace: &Workspace) -> Result<Outcome, Error> {
         Some(_) => Outcome::Passed,
         None => Outcome::Skipped(NO_MIRI),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Workspace, default_tests, tests_without};
+
+    fn words(command: &std::process::Command) -> Vec<&str> {
+        command.get_args().filter_map(|word| word.to_str()).collect()
+    }
+
+    #[test]
+    fn each_published_crate_is_tested_by_itself_with_its_defaults() {
+        let workspace = Workspace::load().unwrap();
+        let commands = default_tests(&workspace);
+        let expected: Vec<_> = workspace.published().map(|package| vec!["test", "--package", package.name()]).collect();
+        assert!(expected.len() >= 10, "{expected:?}");
+        assert_eq!(commands.iter().map(words).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn builds_without_a_feature_are_of_packages_and_features_that_there_are() {
+        let workspace = Workspace::load().unwrap();
+        for command in tests_without(&workspace) {
+            let words = words(&command);
+            let [_, _, package, _, _, feature, ..] = words[..] else { panic!("{words:?}") };
+            let package = workspace.members().find(|member| member.name() == package).expect(package);
+            assert!(package.features().any(|known| known == feature), "{words:?}");
+        }
+    }
 }
