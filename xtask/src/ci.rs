@@ -179,7 +179,7 @@ fn msrv(workspace: &Workspace) -> Result<Outcome, Error> {
 }
 
 fn fuzz(workspace: &Workspace) -> Result<Outcome, Error> {
-    fuzz::run(workspace, Some(FUZZ_SECONDS))?;
+    fuzz::run(workspace, FUZZ_SECONDS)?;
     Ok(Outcome::Passed)
 }
 

@@ -12,11 +12,13 @@ const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1 -
     -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares";
 
-/// Runs each target for `seconds` (20). What a target finds is kept in `fuzz/artifacts`, what it learns in
+/// How long each target runs unless told, in seconds.
+pub(crate) const SECONDS: u32 = 20;
+
+/// Runs each target for `seconds`. What a target finds is kept in `fuzz/artifacts`, what it learns in
 /// `fuzz/corpus`. It begins with `fuzz/seeds/<target>`, and knows the words of `fuzz/dictionaries/<family>.dict`, where the
 /// family is the target's name up to the first underscore.
-pub(crate) fn run(workspace: &Workspace, seconds: Option<u32>) -> Result<(), Error> {
-    let seconds = seconds.unwrap_or(20);
+pub(crate) fn run(workspace: &Workspace, seconds: u32) -> Result<(), Error> {
     let folder = workspace.root().join("fuzz");
     let mut targets: Vec<String> = Vec::new();
     for entry in fs::read_dir(folder.join("fuzz_targets")).map_err(|error| format!("fuzz/fuzz_targets: {error}"))? {

@@ -7,6 +7,7 @@ mod dependencies;
 mod fuzz;
 mod licence;
 mod minimal;
+mod options;
 mod packages;
 mod process;
 mod services;
@@ -14,11 +15,11 @@ mod test;
 mod vectors;
 mod workspace;
 
+use std::num::NonZero;
 use std::process::ExitCode;
 
-use lexopt::{Arg, ValueExt};
-
 use crate::ci::Outcome;
+use crate::options::Options;
 use crate::workspace::Workspace;
 
 const USAGE: &str = "\
@@ -37,18 +38,8 @@ cargo xtask TASK
 /// What went wrong, for a person.
 type Error = Box<dyn std::error::Error>;
 
-/// What was asked for.
-#[derive(Default)]
-struct Options {
-    task: Option<String>,
-    names: Vec<String>,
-    quick: bool,
-    list: bool,
-    seconds: Option<u32>,
-}
-
 fn main() -> ExitCode {
-    let options = match parse() {
+    let options = match Options::parse(lexopt::Parser::from_env()) {
         Ok(options) => options,
         Err(error) => {
             eprintln!("xtask: {error}\n\n{USAGE}");
@@ -62,23 +53,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn parse() -> Result<Options, lexopt::Error> {
-    let mut options = Options::default();
-    let mut parser = lexopt::Parser::from_env();
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Arg::Value(task) if options.task.is_none() => options.task = Some(task.string()?),
-            Arg::Value(name) => options.names.push(name.string()?),
-            Arg::Long("quick") => options.quick = true,
-            Arg::Long("list") => options.list = true,
-            Arg::Long("seconds") => options.seconds = Some(parser.value()?.parse()?),
-            Arg::Short('h') | Arg::Long("help") => options.task = Some("help".to_owned()),
-            other => return Err(other.unexpected()),
-        }
-    }
-    Ok(options)
 }
 
 fn run(options: &Options) -> Result<(), Error> {
@@ -103,7 +77,7 @@ fn run(options: &Options) -> Result<(), Error> {
         },
         "loom" => test::loom(&workspace).map(drop),
         "miri" => test::miri(&workspace)?.map(drop).ok_or_else(|| ci::NO_MIRI.into()),
-        "fuzz" => fuzz::run(&workspace, options.seconds),
+        "fuzz" => fuzz::run(&workspace, options.seconds.map_or(fuzz::SECONDS, NonZero::get)),
         unknown => Err(format!("no task is called {unknown:?}\n\n{USAGE}").into()),
     }
 }
