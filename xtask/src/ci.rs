@@ -153,9 +153,9 @@ fn api(workspace: &Workspace) -> Result<Outcome, Error> {
 /// Builds the published crates with the oldest compiler that they promise, which is installed if it can be. Beside this, the
 /// gate `dependencies` compares what every dependency declares, and clippy denies newer parts of the standard library.
 fn msrv(workspace: &Workspace) -> Result<Outcome, Error> {
-    let versions: BTreeSet<&str> = workspace.published().filter_map(Package::rust_version).collect();
+    let versions: Result<BTreeSet<&str>, Error> = workspace.published().map(Package::promised_compiler).collect();
     let mut missing = false;
-    for version in versions {
+    for version in versions? {
         let Some(toolchain) = toolchain(version, &[]) else {
             missing = true;
             continue;

@@ -16,9 +16,13 @@ use crate::{Error, licence};
 pub(crate) fn check(workspace: &Workspace) -> Result<Outcome, Error> {
     let rules = Rules::read(workspace)?;
     let mut problems: Vec<String> = workspace.packages().filter_map(|package| rules.problem(package)).collect();
+    for ours in workspace.members() {
+        problems.extend(ours.wildcards().map(|name| format!("{}: {name} may have any version", ours.name())));
+    }
     for ours in workspace.published() {
+        let promised = version(ours.promised_compiler()?);
         for package in workspace.shipped_with(ours) {
-            if let Some(needed) = newer_compiler(ours, package) {
+            if let Some(needed) = package.rust_version().filter(|needed| version(needed) > promised) {
                 let (name, version) = (package.name(), package.version());
                 problems.push(format!("{}: {name} {version} needs Rust {needed}", ours.name()));
             }
@@ -69,12 +73,6 @@ fn words(table: &Table, section: &str, key: &str) -> Vec<String> {
     let list = table.get(section).and_then(|section| section.get(key)).and_then(toml::Value::as_array);
     let word = |item: &toml::Value| item.as_str().or_else(|| item.get("crate")?.as_str()).map(str::to_owned);
     list.into_iter().flatten().filter_map(word).collect()
-}
-
-/// What `package` declares as its oldest compiler, if that is newer than that of the crate of ours which brings it along.
-fn newer_compiler<'a>(ours: Package<'_>, package: Package<'a>) -> Option<&'a str> {
-    let needed = package.rust_version()?;
-    (version(needed)? > version(ours.rust_version()?)?).then_some(needed)
 }
 
 /// `1.85` and `1.85.1` as numbers that compare.

@@ -114,6 +114,18 @@ impl<'a> Package<'a> {
         self.0["rust_version"].as_str()
     }
 
+    /// The oldest compiler that one of our published crates promises: an error where it promises none, which nothing could check.
+    pub(crate) fn promised_compiler(self) -> Result<&'a str, Error> {
+        self.rust_version().ok_or_else(|| format!("{} states no rust-version", self.name()).into())
+    }
+
+    /// What it takes from a registry in whatever version there is.
+    pub(crate) fn wildcards(self) -> impl Iterator<Item = &'a str> {
+        items(&self.0["dependencies"])
+            .filter(|dependency| !dependency["source"].is_null() && dependency["req"] == "*")
+            .map(|dependency| text(&dependency["name"]))
+    }
+
     /// The names of its features.
     pub(crate) fn features(self) -> impl Iterator<Item = &'a str> {
         self.0["features"].as_object().into_iter().flatten().map(|(name, _)| name.as_str())
