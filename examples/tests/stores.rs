@@ -85,6 +85,21 @@ fn postgres() {
 }
 
 #[test]
+#[cfg(feature = "dynamodb")]
+fn dynamodb() {
+    let server = std::cell::RefCell::new(tests::dynamodb::DynamoDb::start());
+    let endpoint = format!("http://{}", server.borrow().address());
+    let credentials = "{ accessKeyId: AKIDTEST, secretAccessKey: swordfish }";
+    counts_together(
+        &format!(
+            "{{ dynamodb: {{ table: limits, endpoint: {endpoint:?}, credentials: {credentials}, autoCreate: true }} }}"
+        ),
+        || server.borrow_mut().kill(),
+        || server.borrow_mut().restart(),
+    );
+}
+
+#[test]
 #[cfg(feature = "redis")]
 fn a_store_that_is_not_there_is_a_warning_or_an_error() {
     let folder = Folder::new("quickstart");
