@@ -3,7 +3,10 @@
 
 use proptest::prelude::*;
 use throttlekit::strategy::quota::Cadence;
-use throttlekit::{ExactGcra, FixedWindow, Gcra, Project, Quota, SlidingWindow, SlidingWindowLog, TokenBucket};
+use throttlekit::{
+    Clock, ExactGcra, FixedWindow, Gcra, Limiter, ManualClock, Project, Quota, SlidingWindow, SlidingWindowLog,
+    TokenBucket,
+};
 
 use crate::support::key::Key;
 
@@ -33,6 +36,13 @@ fn timeline(most_ms: i64) -> impl Strategy<Value = (i64, Vec<(i64, u64)>)> {
     let pass = prop_oneof![Just(0), 0..most_ms, 0..=most_ms / 8];
     let start = prop_oneof![Just(0), Just(1_700_000_000_000), 0..2_000_000_000_000_i64];
     (start, prop::collection::vec((pass, 1..=6_u64), 1..60))
+}
+
+/// The same before 1970.
+fn earlier(most_ms: i64) -> impl Strategy<Value = (i64, Vec<(i64, u64)>)> {
+    // Some of them pass the epoch.
+    let start = prop_oneof![-20_000..0_i64, Just(-1_700_000_000_000), -2_000_000_000_000..0_i64];
+    (start, timeline(most_ms)).prop_map(|(start, (_, moves))| (start, moves))
 }
 
 /// What the model can foretell beside the decision.
@@ -98,6 +108,26 @@ proptest! {
         // The form in whole numbers decides the same.
         let exact = ExactGcra::builder().limit(limit).period_ms(interval * limit).burst(burst).build().unwrap();
         follows(&exact, &line, Waits::Exact, model)?;
+    }
+
+    /// In a table, which keeps the state of a GCRA as one word.
+    #[test]
+    fn gcra_before_the_epoch(interval in 1..500_u64, limit in 1..20_u64, burst in 1..12_u64, line in earlier(2_000)) {
+        let period_ms = (interval * limit) as f64;
+        let gcra = Gcra::builder().limit(limit as f64).period_ms(period_ms).burst(burst as f64).build().unwrap();
+        let exact = ExactGcra::builder().limit(limit).period_ms(interval * limit).burst(burst).build().unwrap();
+        let model = |history: &History, now, cost| within_rate(history, now, cost, (burst, interval, 1));
+        follows(&gcra, &line, Waits::Exact, model)?;
+        follows(&exact, &line, Waits::Exact, model)?;
+        let (start, moves) = line;
+        let clock = ManualClock::new(start as f64);
+        let one = Limiter::builder(gcra).clock(clock.clone()).build();
+        let other = Limiter::builder(exact).clock(clock.clone()).build();
+        for (pass, cost) in moves {
+            clock.advance(pass as f64);
+            let (one, other) = (one.check_cost("k", cost as f64), other.check_cost("k", cost as f64));
+            prop_assert_eq!(one.unwrap(), other.unwrap(), "{} at {}", cost, clock.now_ms());
+        }
     }
 
     #[test]

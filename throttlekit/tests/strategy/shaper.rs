@@ -62,6 +62,18 @@ fn sequences() {
 }
 
 #[test]
+fn before_the_epoch_it_delays_as_after_it() {
+    for start in [-10_000.0, 10_000.0] {
+        let clock = ManualClock::new(start);
+        let shaper = Shaper::builder(bucket(10.0, 150.0)).clock(clock.clone()).build();
+        let reserve = || shaper.reserve("k", 1.0).unwrap();
+        assert_eq!([reserve(), reserve(), reserve()], [accepted(0), accepted(100), refused(50)], "{start}");
+        clock.advance(50.0);
+        assert_eq!(reserve(), accepted(150), "{start}");
+    }
+}
+
+#[test]
 fn a_huge_cost_is_accepted_when_the_queue_is_short() {
     let steps = [(0.0, 1e6, accepted(0)), (0.0, 1.0, refused(99_999_850))];
     sequence(bucket(10.0, 150.0), &steps);

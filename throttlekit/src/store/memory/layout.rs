@@ -27,7 +27,7 @@ pub struct Boxed;
 
 /// A state that is an instant in milliseconds since the Unix epoch and equals no state at all once that has passed.
 pub trait AsInstant: Copy {
-    /// The instant. One before the epoch, or NaN, is kept as the epoch.
+    /// The instant. NaN is kept as the epoch, and one beyond 2^65 ms, before or after it, as another that is as far.
     fn to_instant_ms(self) -> f64;
     /// The state from its instant.
     fn from_instant_ms(instant_ms: f64) -> Self;
