@@ -46,7 +46,8 @@ pub trait Account: fmt::Debug + Send + 'static {
 /// The account of one key at a [`Meter`].
 ///
 /// Tokens that were counted in a window that is over are not given back, since the window that goes on has not counted
-/// them.
+/// them; where it inherited them as debt, they are as [`TokenBudget::refund`](throttlekit::budget::TokenBudget::refund) does
+/// it.
 pub struct MeterAccount {
     meter: Arc<dyn Meter>,
     key: Arc<str>,

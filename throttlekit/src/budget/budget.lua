@@ -40,7 +40,13 @@ local function step(state, now, a, r)
     if floor(units) ~= units then return nil end
     return lease(step, limit - served, state, now, a, r)
   elseif kind == GIVE_BACK then
-    if served <= 0 or r[3] == 1 and r[4] ~= ceil(start + window) then return nil end
+    if served <= 0 then return nil end
+    if r[3] == 1 and r[4] == ceil(state[1] + window) then
+      -- Also if that window is over: later ones inherit less, and others may give back to it too.
+      start, served = state[1], state[2]
+    elseif r[3] == 1 and r[4] ~= ceil(start + window) then
+      return nil
+    end
     new = max(served - floor(units), 0)
   elseif kind == 3 then
     new = served + units

@@ -151,7 +151,8 @@ impl<K: Keyspace<Served> + InProcess, C: Clock, O: Observer + Clone> TokenBudget
     /// Gives back tokens that were counted, at most all of them; the decision shows what is left then.
     ///
     /// Tokens of a window that is over are not given back, if the refund [says](Refund::of) which decision counted them: the
-    /// window that goes on has not.
+    /// window that goes on has not. Where debt is carried it may have inherited them: then what it inherits is less, unless
+    /// something was counted since their window was over, and it is not known any more how much that was.
     ///
     /// ```
     /// use throttlekit::budget::{Budget, TokenBudget};
@@ -241,7 +242,7 @@ impl<C: Clock, O: Observer + Clone> TokenBudget<Remote, C, O> {
     }
 
     /// Gives back tokens that were counted, at most all of them; if the refund [says](Refund::of) which decision counted
-    /// them, only in the window of that.
+    /// them, only in the window of that, or from the debt that it left, as in process.
     ///
     /// # Errors
     ///

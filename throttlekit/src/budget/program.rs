@@ -49,7 +49,7 @@ pub(crate) enum Op {
     Debit(f64),
     /// Counts in full, whatever is left; fails if the sum cannot be held.
     Charge(f64),
-    /// Gives back what was counted in this window.
+    /// Gives back what was counted in this window, or in the last one in which anything was.
     Refund(Refund),
     /// Says what is counted in this window.
     Set(f64),
@@ -79,23 +79,36 @@ pub struct Verdict {
 }
 
 impl Budget {
-    fn wants(&self, before: Served, op: &Op) -> Option<f64> {
+    /// What `op` makes of `state`, of which `before` is counted now; `None` if it stays as it is.
+    fn change(&self, state: Option<&Served>, before: Served, op: &Op) -> Option<Served> {
+        let counted = |units| Some(Served { units, ..before });
         match *op {
-            Op::Debit(units) => self.admits(before, units).then_some(before.units + units),
-            Op::Charge(units) => Some(before.units + units),
+            Op::Debit(units) if !self.admits(before, units) => None,
+            Op::Debit(units) | Op::Charge(units) => counted(before.units + units),
+            Op::Refund(_) if before.units <= 0.0 => None,
             Op::Refund(refund) => {
-                let counted = before.units > 0.0 && !refund.of_another(self.window_end(before));
-                counted.then(|| (before.units - floor_f64(refund.units)).max(0.0))
+                let less = |of: Served| Some(Served { units: (of.units - floor_f64(refund.units)).max(0.0), ..of });
+                let last = state.filter(|state| refund.reset_at_ms == Some(self.window_end(**state)));
+                match last {
+                    // Also if its window is over: later ones inherit less, and others may give back to it too.
+                    Some(last) => less(*last),
+                    None if refund.of_another(self.window_end(before)) => None,
+                    None => less(before),
+                }
             }
-            Op::Set(units) => Some(units),
+            Op::Set(units) => counted(units),
         }
     }
 
     #[inline]
     fn run(&self, state: Option<&Served>, now: f64, op: &Op) -> Step<Served, Verdict> {
         let before = self.at(state, now);
-        let units = self.wants(before, op);
-        let served = Served { units: units.unwrap_or(before.units), ..before };
+        let change = self.change(state, before, op);
+        let served = match (op, change) {
+            (_, None) => before,
+            (Op::Refund(_), Some(change)) => self.at(Some(&change), now),
+            (_, Some(change)) => change,
+        };
         if let Op::Charge(charged) = *op {
             if served.units > MAX {
                 return Step::Fail(uncountable(charged));
@@ -105,10 +118,11 @@ impl Budget {
             Op::Debit(units) | Op::Charge(units) => self.admits(before, units),
             Op::Refund(_) | Op::Set(_) => self.has_left(served),
         };
-        if units.is_none() {
-            return Step::Keep(Verdict { allowed, served });
+        let outcome = Verdict { allowed, served };
+        match change {
+            Some(change) => Step::Write { change, ttl_ms: self.ttl(change, now), outcome },
+            None => Step::Keep(outcome),
         }
-        Step::Write { change: served, ttl_ms: self.ttl(served, now), outcome: Verdict { allowed, served } }
     }
 
     fn args(&self) -> Numbers {
@@ -202,7 +216,8 @@ impl Strategy for Budget {
 
     const REFUNDS: bool = true;
 
-    /// Takes whole units out of the count of the window, if they are of this window.
+    /// Takes whole units out of the count of the window, if they are of this window; or of the last in which anything was
+    /// counted, of which this one inherits debt.
     fn refund(&self, state: Option<&Served>, now_ms: f64, refund: &Refund) -> Step<Served, Verdict> {
         self.run(state, now_ms, &Op::Refund(*refund))
     }

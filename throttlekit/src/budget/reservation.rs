@@ -157,8 +157,9 @@ impl<K: Keyspace<Served>, C: Clock, O: Observer + Clone> Reservation<K, C, O> {
     /// Ends work that cost `tokens` in all: the difference to what was debited is charged or given back, the reservation
     /// ends, and the policy learns the cost.
     ///
-    /// What was debited in a window that is over is not given back, since the window that goes on has not counted it. The
-    /// answer is the decision of that charge or refund; `None` if there was no difference.
+    /// What was debited in a window that is over is not given back, since the window that goes on has not counted it, unless
+    /// as debt; see [`TokenBudget::refund`](super::TokenBudget::refund). The answer is the decision of that charge or refund;
+    /// `None` if there was no difference.
     ///
     /// # Errors
     ///

@@ -42,7 +42,9 @@ async fn compare(cx: &Context<'_>, budget: Budget, seed: u32, max_delta: f64) ->
         clock.advance(random.below(max_delta));
         let key = if random.draw() < 0.7 { "a" } else { "b" };
         let tokens = 1 + random.below(9.0) as u64;
-        let (kind, ago) = (random.below(10.0) as u32, random.below(2.0) as i64);
+        let kind = random.below(10.0) as u32;
+        // Of this window, of the one before it, and of none.
+        let ago = [0, budget.window_ms() as i64, 1][random.below(3.0) as usize];
         let what = || format!("{budget:?}, step {step}, {tokens} tokens by way {kind}");
         let window_end_ms = memory.usage(key).map_or(0, |usage| usage.window_end_ms) - ago;
         match kind {

@@ -289,15 +289,48 @@ fn a_refund_gives_back_in_its_own_window_only() {
 }
 
 #[test]
-fn debt_that_is_carried_is_not_given_back_as_what_it_was() {
+fn tokens_that_were_not_used_leave_no_debt() {
+    let clock = ManualClock::new(0.0);
+    let budget = Budget::builder().budget(100.0).window_ms(1_000.0).carry_debt(true).build().unwrap();
+    let meter = TokenBudget::builder(budget).clock(clock.clone()).build();
+    // In the window that follows, and in one that inherits nothing any more.
+    for (over_at, served) in [(1_100.0, 4), (2_100.0, 0)] {
+        clock.set(900.0);
+        meter.reset("k").unwrap();
+        meter.debit("k", 99).unwrap();
+        let reserved = meter.debit("k", 100).unwrap();
+        clock.set(over_at);
+        meter.refund("k", Refund::new(95.0).of(&reserved)).unwrap();
+        assert_eq!(meter.usage("k").unwrap().served, served, "at {over_at}");
+    }
+}
+
+#[test]
+fn several_may_give_back_to_a_window_that_is_over() {
+    let clock = ManualClock::new(0.0);
+    let budget = Budget::builder().budget(100.0).window_ms(1_000.0).carry_debt(true).build().unwrap();
+    let meter = TokenBudget::builder(budget).clock(clock.clone()).build();
+    let first = meter.debit("k", 90).unwrap();
+    let second = meter.debit("k", 100).unwrap();
+    clock.set(1_100.0);
+    assert_eq!(meter.refund("k", Refund::new(20.0).of(&first)).unwrap(), allow(100, 30, 2_000));
+    assert_eq!(meter.refund("k", Refund::new(50.0).of(&second)).unwrap(), allow(100, 80, 2_000));
+    assert_eq!(meter.refund("k", Refund::new(50.0).of(&second)).unwrap(), allow(100, 100, 2_000));
+    assert_eq!(meter.debit("k", 1).unwrap(), allow(100, 99, 2_000));
+}
+
+#[test]
+fn debt_of_a_window_after_which_others_counted_is_not_given_back() {
     let clock = ManualClock::new(0.0);
     let budget = Budget::builder().budget(10.0).window_ms(1_000.0).max_debt(50.0).carry_debt(true).build().unwrap();
     let meter = TokenBudget::builder(budget).clock(clock.clone()).build();
     let crossed = meter.debit("k", 45).unwrap();
-    clock.set(3_000.0);
-    assert_eq!(meter.usage("k").unwrap().served, 15);
-    assert!(!meter.refund("k", Refund::new(45.0).of(&crossed)).unwrap().allowed);
-    assert_eq!(meter.refund("k", Refund::new(6.0)).unwrap(), allow(10, 1, 4_000));
+    clock.set(4_000.0);
+    assert_eq!(meter.usage("k").unwrap().served, 5);
+    meter.debit("k", 2).unwrap();
+    // How much of the 7 came of the 45 is not known any more.
+    assert_eq!(meter.refund("k", Refund::new(45.0).of(&crossed)).unwrap().remaining, 3);
+    assert_eq!(meter.refund("k", Refund::new(6.0)).unwrap(), allow(10, 9, 5_000));
 }
 
 #[test]
