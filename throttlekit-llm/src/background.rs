@@ -1,5 +1,6 @@
 //! Work that outlives the answer it belongs to.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,7 +20,7 @@ impl Background {
         Self { runtime: Box::new(runtime), tasks: Mutex::default() }
     }
 
-    /// Lets `task` run to its end, unless there are too many.
+    /// Lets `task` run to its end, unless there are too many, or the runtime is gone.
     pub(crate) fn spawn(&self, task: BoxFuture<()>) {
         // A list of handles: a panic leaves it one.
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -29,10 +30,13 @@ impl Background {
         }
         let done = Arc::new(AtomicBool::new(false));
         let ends = Arc::clone(&done);
-        let handle = self.runtime.spawn(Box::pin(async move {
+        let task = Box::pin(async move {
             task.await;
             ends.store(true, Ordering::Relaxed);
-        }));
-        tasks.push((done, handle));
+        });
+        // An answer may be dropped where there is no runtime, also while a panic unwinds, and some then panic.
+        if let Ok(handle) = catch_unwind(AssertUnwindSafe(|| self.runtime.spawn(task))) {
+            tasks.push((done, handle));
+        }
     }
 }

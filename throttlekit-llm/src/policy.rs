@@ -208,7 +208,8 @@ impl StreamPolicyBuilder {
     /// Who settles answers that were dropped while their store has yet to answer. Default: nobody, and then what was
     /// taken for such an answer and not used stays counted.
     ///
-    /// At most 1,024 are settled at once; their tasks end with the policy.
+    /// At most 1,024 are settled at once; their tasks end with the policy. Dropped where there is no such runtime, an answer is
+    /// not settled.
     pub fn runtime(mut self, runtime: impl Runtime) -> Self {
         self.settings.background = Some(Background::new(runtime));
         self

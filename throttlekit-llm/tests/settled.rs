@@ -11,7 +11,9 @@ use futures_util::FutureExt;
 use support::streams::{USAGE, all, chat, messages};
 use support::{Slow, Tasks, account, drive, meter_of, policy, poll, served};
 use throttlekit::budget::{Budget, Gate, GateRule, ReservationOptions, ReservationPolicy, TokenBudget};
-use throttlekit::{FailMode, FixedWindow, Gcra, Limiter, MAX_SAFE, ManualClock, Refund, Share};
+use throttlekit::{
+    BoxFuture, FailMode, FixedWindow, Gcra, Limiter, MAX_SAFE, ManualClock, Refund, Runtime, Share, TaskHandle,
+};
 use throttlekit_llm::{
     Account as _, BytesPerToken, CountTokens, Dialect, End, Exhausted, Framing, MeterAccount, StreamMeter,
     StreamPolicy, StreamPolicyBuilder, UsageOnly,
@@ -217,6 +219,36 @@ fn dropped_while_the_store_answers_the_rest_is_settled_in_the_background() {
             assert_eq!(tasks.run(), 0);
             assert_eq!(served(&meter), text_in(Framing::Sse, &out), "after {answers}");
         }
+    }
+}
+
+/// A runtime that panics where it is not there, as tokio's does.
+struct Elsewhere;
+
+impl Runtime for Elsewhere {
+    fn spawn(&self, _task: BoxFuture<()>) -> TaskHandle {
+        panic!("there is no runtime here")
+    }
+
+    fn sleep(&self, _span: std::time::Duration) -> BoxFuture<()> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[test]
+fn dropped_outside_of_its_runtime_nothing_panics() {
+    let (meter, _) = meter_of(1_000);
+    let slow = Slow::new(&meter);
+    let policy = bytewise().granularity(10).runtime(Elsewhere).build().expect("good options");
+    for unwinds in [false, true] {
+        slow.allow(1);
+        let mut answer = policy.start(Framing::Sse, MeterAccount::new(Arc::new(slow.clone()), "k"));
+        let mut chunks = chunks(&chat(&["12345"; 5], None), 1_000);
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let _ = poll(&mut answer, &mut chunks);
+            assert!(!unwinds, "while a panic unwinds");
+        }));
+        assert_eq!(ended.is_err(), unwinds);
     }
 }
 
