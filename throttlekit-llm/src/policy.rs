@@ -1,9 +1,10 @@
 //! What is done with the answers of an upstream: one policy, shared by all of them.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use throttlekit::{BuildError, FailMode, MAX_SAFE, Runtime};
+use throttlekit::{BuildError, Decision, Error, FailMode, MAX_SAFE, Runtime};
 
 use crate::account::Account;
 use crate::background::Background;
@@ -53,6 +54,20 @@ impl Default for Opaque {
 
 type Counter = dyn Fn() -> Box<dyn CountTokens> + Send + Sync;
 type OnEnd = dyn Fn(&Report<'_>) + Send + Sync;
+type OnUnsettled = dyn Fn(&Error) + Send + Sync;
+
+/// Hears of answers that could not be settled.
+#[derive(Clone, Default)]
+pub(crate) struct Unsettled(Option<Arc<OnUnsettled>>);
+
+impl Unsettled {
+    pub(crate) fn tell(&self, settled: Result<Option<Decision>, Error>) {
+        if let (Some(told), Err(error)) = (&self.0, settled) {
+            // As `on_end`.
+            let _ = catch_unwind(AssertUnwindSafe(|| told(&error)));
+        }
+    }
+}
 
 /// What is done with the answers of an upstream; a clone is a handle to the same.
 ///
@@ -83,6 +98,7 @@ struct Settings {
     opaque: Opaque,
     background: Option<Background>,
     on_end: Option<Box<OnEnd>>,
+    unsettled: Unsettled,
 }
 
 /// Builds a [`StreamPolicy`]; from [`StreamPolicy::builder`].
@@ -104,6 +120,7 @@ impl StreamPolicy {
             opaque: Opaque::default(),
             background: None,
             on_end: None,
+            unsettled: Unsettled::default(),
         };
         StreamPolicyBuilder { settings }
     }
@@ -150,8 +167,12 @@ impl StreamPolicy {
     pub(crate) fn ended(&self, report: &Report<'_>) {
         if let Some(on_end) = &self.settings.on_end {
             // It may run while a body is dropped, also while a panic unwinds.
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| on_end(report)));
+            let _ = catch_unwind(AssertUnwindSafe(|| on_end(report)));
         }
+    }
+
+    pub(crate) fn unsettled(&self) -> &Unsettled {
+        &self.settings.unsettled
     }
 }
 
@@ -219,6 +240,13 @@ impl StreamPolicyBuilder {
     /// must not wait. A panic in it is dropped.
     pub fn on_end(mut self, on_end: impl Fn(&Report<'_>) + Send + Sync + 'static) -> Self {
         self.settings.on_end = Some(Box::new(on_end));
+        self
+    }
+
+    /// Is told of each answer that could not be settled, after [`on_end`](Self::on_end): what was counted for it stays
+    /// counted, or what it cost beyond that is not. As `on_end` it must not wait, and a panic in it is dropped.
+    pub fn on_unsettled(mut self, on_unsettled: impl Fn(&Error) + Send + Sync + 'static) -> Self {
+        self.settings.unsettled = Unsettled(Some(Arc::new(on_unsettled)));
         self
     }
 

@@ -253,6 +253,33 @@ fn dropped_outside_of_its_runtime_nothing_panics() {
 }
 
 #[test]
+fn who_wants_to_know_hears_of_what_could_not_be_settled() {
+    for runtime in [false, true] {
+        let (meter, _) = meter_of(1_000);
+        let (slow, tasks, heard) = (Slow::new(&meter), Tasks::default(), Arc::new(Mutex::new(Vec::new())));
+        let log = heard.clone();
+        let policy = bytewise().granularity(1_000).on_unsettled(move |error| {
+            log.lock().expect("whole").push(error.code());
+            panic!("of the hook's own");
+        });
+        let policy = if runtime { policy.runtime(tasks.clone()) } else { policy }.build().expect("good options");
+        let mut answer = policy.start(Framing::Sse, MeterAccount::new(Arc::new(slow.clone()), "k"));
+        let mut stream = chunks(&chat(&["12345"; 5], None), 100);
+        // The debit works, and what gives the rest back does not: at the end of the answer, or where it is dropped.
+        slow.allow(1);
+        let debited = || slow.store.calls.load(Ordering::Relaxed) > 0;
+        while !(runtime && debited()) && matches!(poll(&mut answer, &mut stream), Poll::Ready(Some(_))) {}
+        slow.store.down.store(true, Ordering::Relaxed);
+        slow.allow(1);
+        let over = poll(&mut answer, &mut stream);
+        assert_eq!(over == Poll::Ready(None), !runtime);
+        drop(answer);
+        assert_eq!(tasks.run(), 0);
+        assert_eq!(*heard.lock().expect("whole"), ["store_unavailable"]);
+    }
+}
+
+#[test]
 fn dropped_without_a_runtime_nothing_is_counted_twice() {
     let (meter, _) = meter_of(1_000);
     let slow = Slow::new(&meter);

@@ -81,24 +81,27 @@ impl StreamMeter {
                 let Some((mut account, tokens)) = self.close(lost) else { return };
                 match (asked, self.policy.background()) {
                     (Some(asked), Some(background)) => {
+                        let unsettled = self.policy.unsettled().clone();
                         return background.spawn(Box::pin(async move {
                             if let Ok(decision) = asked.run.await {
                                 if decision.allowed || asked.charge {
                                     account.counted(asked.tokens, &decision);
                                 }
                             }
-                            // Nobody is left to hear of an error.
-                            let _ = account.settle(tokens).await;
+                            unsettled.tell(account.settle(tokens).await);
                         }));
                     }
                     _ => account.settle(tokens),
                 }
             }
         };
-        if let (Err(run), Some(background)) = (run.now(), self.policy.background()) {
-            background.spawn(Box::pin(async move {
-                let _ = run.await;
-            }));
+        match (run.now(), self.policy.background()) {
+            (Ok(settled), _) => self.policy.unsettled().tell(settled),
+            (Err(run), Some(background)) => {
+                let unsettled = self.policy.unsettled().clone();
+                background.spawn(Box::pin(async move { unsettled.tell(run.await) }));
+            }
+            (Err(_), None) => {}
         }
     }
 }

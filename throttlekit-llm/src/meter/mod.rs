@@ -253,12 +253,15 @@ impl StreamMeter {
                     let settled = self.close(0).map(|(account, tokens)| account.settle(tokens).now());
                     self.phase = match settled {
                         Some(Err(run)) => Phase::Settling(run),
-                        Some(Ok(_)) | None => Phase::Over,
+                        Some(Ok(settled)) => {
+                            self.policy.unsettled().tell(settled);
+                            Phase::Over
+                        }
+                        None => Phase::Over,
                     };
                 }
                 Phase::Settling(run) => {
-                    // Nothing is left to be done about an error: what was to be counted is reported.
-                    let _ = ready!(Pin::new(run).poll(cx));
+                    self.policy.unsettled().tell(ready!(Pin::new(run).poll(cx)));
                     self.phase = Phase::Over;
                 }
                 Phase::Over => return Poll::Ready(self.next().map(Ok)),
