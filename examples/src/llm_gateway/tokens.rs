@@ -29,7 +29,7 @@ pub(crate) struct Tokens {
     open: Streams,
     closed: Streams,
     lengths: Lengths,
-    errors: ErrorLog,
+    errors: Arc<ErrorLog>,
     /// Whether streams are asked to say what they cost.
     include_usage: bool,
 }
@@ -69,16 +69,17 @@ pub(crate) struct Reserved {
     input: u64,
     is_bounded: bool,
     streams: Streams,
+    errors: Arc<ErrorLog>,
 }
 
 impl Tokens {
     pub(crate) fn new(include_usage: bool) -> Result<Self, BuildError> {
-        let lengths = Lengths::new()?;
+        let (lengths, errors) = (Lengths::new()?, Arc::new(ErrorLog::new()));
         Ok(Self {
-            open: Streams::new(FailMode::Open, &lengths)?,
-            closed: Streams::new(FailMode::Closed, &lengths)?,
+            open: Streams::new(FailMode::Open, &lengths, &errors)?,
+            closed: Streams::new(FailMode::Closed, &lengths, &errors)?,
             lengths,
-            errors: ErrorLog::new(),
+            errors,
             include_usage,
         })
     }
@@ -124,12 +125,12 @@ impl Tokens {
         let streams = if is_closed { &self.closed } else { &self.open };
         let mut account = account(&meter);
         if let Some(refusal) = asked.refusal {
-            give_back(&meter, account).await;
+            self.give_back(&meter, account).await;
             return Err(refusal);
         }
         match account.reserve_up_to(asked.most).await {
             Ok(Some(decision)) if !decision.allowed => {
-                give_back(&meter, account).await;
+                self.give_back(&meter, account).await;
                 meter.show(decision);
                 return Err(ApiError::limited(LIMITER, &decision));
             }
@@ -142,7 +143,7 @@ impl Tokens {
                     false => Some(StatusCode::INTERNAL_SERVER_ERROR),
                 };
                 if let Some(status) = status {
-                    give_back(&meter, account).await;
+                    self.give_back(&meter, account).await;
                     return Err(ApiError::unavailable(status));
                 }
             }
@@ -153,14 +154,19 @@ impl Tokens {
             input: asked.input,
             is_bounded: asked.is_bounded,
             streams: streams.clone(),
+            errors: Arc::clone(&self.errors),
         }))
     }
 
     /// Gives back what the admission of a request took that needs no tokens.
     pub(crate) async fn spare(&self, admitted: Option<&Admitted>) {
         if let Some(meter) = admitted.and_then(|admitted| admitted.meter(LIMITER)) {
-            give_back(&meter, account(&meter)).await;
+            self.give_back(&meter, account(&meter)).await;
         }
+    }
+
+    async fn give_back(&self, meter: &KeyMeter, account: MeterAccount) {
+        give_back(meter, account, &self.errors).await;
     }
 }
 
@@ -197,10 +203,11 @@ impl Lengths {
 }
 
 impl Streams {
-    fn new(fail_mode: FailMode, lengths: &Lengths) -> Result<Self, BuildError> {
+    fn new(fail_mode: FailMode, lengths: &Lengths, errors: &Arc<ErrorLog>) -> Result<Self, BuildError> {
         let policy = || {
+            let errors = Arc::clone(errors);
             let policy = StreamPolicy::builder().exhausted(Exhausted::Cut).fail_mode(fail_mode);
-            policy.runtime(TokioRuntime)
+            policy.runtime(TokioRuntime).on_unsettled(move |error| errors.write(LIMITER, error))
         };
         let lengths = lengths.clone();
         Ok(Self {
@@ -235,10 +242,11 @@ fn account(meter: &KeyMeter) -> MeterAccount {
 }
 
 /// Gives everything back, and shows that: there is no answer.
-async fn give_back(meter: &KeyMeter, account: MeterAccount) {
-    // If the store is out now, the tokens stay counted until their window is over.
-    if let Ok(Some(decision)) = Box::new(account).settle(0).await {
-        meter.show(decision);
+async fn give_back(meter: &KeyMeter, account: MeterAccount, errors: &ErrorLog) {
+    match Box::new(account).settle(0).await {
+        Ok(decision) => decision.into_iter().for_each(|decision| meter.show(decision)),
+        // If the store is out now, the tokens stay counted until their window is over.
+        Err(error) => errors.write(LIMITER, &error),
     }
 }
 
@@ -266,6 +274,6 @@ impl Reserved {
 
     /// Gives everything back: there was no answer.
     pub(crate) async fn give_back(self) {
-        give_back(&self.meter, self.account).await;
+        give_back(&self.meter, self.account, &self.errors).await;
     }
 }
