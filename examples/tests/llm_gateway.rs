@@ -151,10 +151,10 @@ fn an_answer_that_is_fetched_later_is_refused_where_tokens_are_counted() {
     };
     let (status, refused) = ask("/v1/responses", true);
     assert_eq!((status, &json_of(&refused)["error"]["code"]), (400, &json!("unsupported_parameter")));
-    // The upstream has no such paths.
+    // The upstream has no such path, and only streams at the other.
     assert_eq!(ask("/v1/free/responses", true).0, 404);
     let (status, passed) = ask("/v1/responses", false);
-    assert_eq!(status, 404);
+    assert_eq!((status, &json_of(&passed)["error"]["code"]), (400, &json!("stream_expected")));
     for response in [refused, passed] {
         assert_eq!(field(&response, "x-ratelimit-remaining-tokens"), Some("100000"), "nothing was taken");
     }

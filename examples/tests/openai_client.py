@@ -142,6 +142,19 @@ def exhausted():
         raise AssertionError("it was not denied")
 
 
+def exhausted_response():
+    """So does a stream of the responses API, also where the name of an event came before nothing was left."""
+    events = list(client("alice").responses.create(model="fake", input="Say 500 words", stream=True))
+    assert all(event.type.startswith("response.") for event in events), events
+    assert events[0].type == "response.created" and events[-1].type == "response.incomplete", events
+    assert events[-1].response.incomplete_details.reason == "max_output_tokens", events[-1]
+    said = sum(1 for event in events if event.type == "response.output_text.delta")
+    assert 5 < said < 100, said
+    text = "".join(event.delta for event in client("bob").responses.create(model="fake", input="Say 9", stream=True)
+                   if event.type == "response.output_text.delta")
+    assert len(text) > 20, text
+
+
 def failing():
     """Errors of the upstream and of the request are the errors that the SDK has for them."""
     api = client("alice").chat.completions

@@ -72,6 +72,13 @@ fn a_budget_that_runs_out_ends_the_stream_well() {
 }
 
 #[test]
+fn a_budget_that_runs_out_ends_a_response_well() {
+    // Each token takes its time, so the name of its event comes in a chunk of its own.
+    let upstream = upstream(&["--pace", "1ms"]);
+    passes("exhausted_response", &gateway_before(&upstream.address, &limits(AMPLE, 60)));
+}
+
+#[test]
 fn failures_are_the_errors_that_the_sdk_knows() {
     runs("failing", &limits(AMPLE, 100_000));
 }

@@ -55,15 +55,17 @@ pub(crate) enum Part {
 
 impl Answer {
     pub(crate) fn to(request: &Value) -> Self {
-        let messages = request["messages"].to_string();
+        // Either API: that of responses takes a text too.
+        let asked = request.get("input").unwrap_or(&request["messages"]);
+        let messages = asked.to_string();
         let seed = fingerprint(messages.bytes());
-        let last = request["messages"].as_array().and_then(|messages| messages.last());
-        let wanted = last.and_then(|message| number_in(&message["content"].to_string())).unwrap_or(LENGTH);
-        let wanted = wanted.min(LONGEST);
-        let most = ["max_completion_tokens", "max_tokens"].iter().find_map(|name| request[*name].as_u64());
+        let last = asked.as_array().and_then(|messages| messages.last()).map_or(asked, |message| &message["content"]);
+        let wanted = number_in(&last.to_string()).unwrap_or(LENGTH).min(LONGEST);
+        let most = ["max_completion_tokens", "max_tokens", "max_output_tokens"];
+        let most = most.iter().find_map(|name| request[*name].as_u64());
         let tokens = most.unwrap_or(u64::MAX).min(wanted);
         Self {
-            id: format!("chatcmpl-{seed:016x}"),
+            id: format!("{}-{seed:016x}", if request.get("input").is_some() { "resp" } else { "chatcmpl" }),
             model: request["model"].as_str().unwrap_or("fake").to_owned(),
             tokens,
             cut: tokens < wanted,
@@ -113,6 +115,59 @@ impl Answer {
             [Part::Rest(end)].into_iter().chain(usage).chain([done]).collect()
         };
         [Part::Rest(start)].into_iter().chain(tokens).chain(rest)
+    }
+
+    /// The answer as a stream of the responses API. The name of each event comes before the token is there, and its data after.
+    pub(crate) fn events(&self) -> impl Iterator<Item = Part> + Send + 'static {
+        let text: String = (0..self.tokens).map(|index| self.word(index)).collect();
+        let (status, last, details) = if self.cut {
+            ("incomplete", "response.incomplete", json!({ "reason": "max_output_tokens" }))
+        } else {
+            ("completed", "response.completed", Value::Null)
+        };
+        let part = |text: &str| json!({ "type": "output_text", "text": text, "annotations": [] });
+        let item = |status: &str, content: Value| json!({ "type": "message", "id": "msg_fake", "status": status, "role": "assistant", "content": content });
+        let state = |status: &str, details: &Value, output: Value, usage: Value| {
+            json!({ "response": {
+                "id": self.id, "object": "response", "created_at": CREATED, "status": status, "model": self.model,
+                "incomplete_details": details, "output": output, "usage": usage, "error": null, "tools": [],
+                "parallel_tool_calls": true, "tool_choice": "auto",
+            } })
+        };
+        let usage = json!({
+            "input_tokens": self.prompt_tokens,
+            "input_tokens_details": { "cached_tokens": 0 },
+            "output_tokens": self.tokens,
+            "output_tokens_details": { "reasoning_tokens": 0 },
+            "total_tokens": self.prompt_tokens + self.tokens,
+        });
+        let place = json!({ "item_id": "msg_fake", "output_index": 0, "content_index": 0 });
+        let at = |name: &str, value: Value| {
+            let mut document = place.clone();
+            document[name] = value;
+            document
+        };
+        let mut documents = vec![
+            ("response.created", state("in_progress", &Value::Null, json!([]), Value::Null)),
+            ("response.output_item.added", at("item", item("in_progress", json!([])))),
+            ("response.content_part.added", at("part", part(""))),
+        ];
+        let deltas = (0..self.tokens).map(|index| at("delta", json!(self.word(index))));
+        documents.extend(deltas.map(|delta| ("response.output_text.delta", delta)));
+        let whole = item(status, json!([part(&text)]));
+        documents.extend([
+            ("response.output_text.done", at("text", json!(text))),
+            ("response.content_part.done", at("part", part(&text))),
+            ("response.output_item.done", at("item", whole.clone())),
+            (last, state(status, &details, json!([whole]), usage)),
+        ]);
+        documents.into_iter().enumerate().flat_map(|(number, (name, mut document))| {
+            document["type"] = json!(name);
+            document["sequence_number"] = json!(number);
+            let data = event(&document);
+            let is_token = name.ends_with(".delta");
+            [Part::Rest(format!("event: {name}\n").into()), if is_token { Part::Token(data) } else { Part::Rest(data) }]
+        })
     }
 
     fn finish_reason(&self) -> &'static str {

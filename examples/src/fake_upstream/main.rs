@@ -6,7 +6,8 @@
 //!
 //! What it answers depends on the request alone. The last number in the last message says how many tokens the answer has,
 //! 32 without one. Some models misbehave: `error-STATUS` answers with that status, `broken` stops in the middle. A text
-//! that it is to speak becomes silence, 1,000 bytes for every four of the text.
+//! that it is to speak becomes silence, 1,000 bytes for every four of the text. The responses API is here only as
+//! a stream, and answers by any model.
 
 #[path = "../address.rs"]
 mod address;
@@ -90,6 +91,7 @@ async fn main() -> ExitCode {
 async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
     let app = Router::new()
         .route("/v1/chat/completions", post(completion))
+        .route("/v1/responses", post(response))
         .route("/v1/audio/speech", post(speech))
         .route("/v1/models", get(models))
         .with_state(options.model);
@@ -142,21 +144,7 @@ async fn completion(State(model): State<Model>, headers: HeaderMap, body: Bytes)
     }
     let answer = Answer::to(&request);
     let mut response = if request["stream"] == true {
-        let parts = answer.parts(name == "broken");
-        let events = stream::unfold((model, parts), |(model, mut parts)| async move {
-            let part = parts.next()?;
-            model.work(&part).await;
-            let event = match part {
-                Part::Token(event) | Part::Rest(event) => Ok(event),
-                Part::Failure => {
-                    // Lets the server send what it has: otherwise the request fails before its answer begins.
-                    tokio::task::yield_now().await;
-                    Err(std::io::Error::other("the model is broken"))
-                }
-            };
-            Some((event, (model, parts)))
-        });
-        ([(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")], Body::from_stream(events)).into_response()
+        streamed(model, answer.parts(name == "broken"))
     } else {
         for part in answer.parts(false) {
             model.work(&part).await;
@@ -179,6 +167,35 @@ async fn completion(State(model): State<Model>, headers: HeaderMap, body: Bytes)
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// The responses API, as far as it streams.
+async fn response(State(model): State<Model>, headers: HeaderMap, Json(request): Json<Value>) -> Response {
+    if let Some(refusal) = model.refusal(&headers) {
+        return refusal;
+    }
+    if request["stream"] != true {
+        return failure(StatusCode::BAD_REQUEST, "here responses are streams", "stream_expected");
+    }
+    streamed(model, Answer::to(&request).events())
+}
+
+/// Sends the parts of an answer as they come.
+fn streamed(model: Model, parts: impl Iterator<Item = Part> + Send + 'static) -> Response {
+    let events = stream::unfold((model, parts), |(model, mut parts)| async move {
+        let part = parts.next()?;
+        model.work(&part).await;
+        let event = match part {
+            Part::Token(event) | Part::Rest(event) => Ok(event),
+            Part::Failure => {
+                // Lets the server send what it has: otherwise the request fails before its answer begins.
+                tokio::task::yield_now().await;
+                Err(std::io::Error::other("the model is broken"))
+            }
+        };
+        Some((event, (model, parts)))
+    });
+    ([(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")], Body::from_stream(events)).into_response()
 }
 
 impl Model {
