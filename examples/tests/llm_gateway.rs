@@ -370,12 +370,35 @@ fn open_streams_are_finished_before_it_stops() {
     assert!(gateway.process.wait().expect("it ends").success());
 }
 
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn the_readme_shows_what_comes_back() {
+    let shown: String = read("../README.md");
+    let (_, shown) = shown.split_once("## An LLM gateway\n").expect("a section");
+    let shown = shown.split("```console\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
+    let (command, fields) = shown.split_once("| grep x-ratelimit\n").expect("a command");
+    let question = command.split('\'').find(|text| text.starts_with('{')).expect("a question");
+
+    let upstream = upstream(&[]);
+    let url = format!("http://{}", upstream.address);
+    let gateway = Server::from_command(gateway().args(["--listen", "127.0.0.1:0", "--upstream", &url]));
+    let (_, response) = gateway.post(COMPLETIONS, "alice", "", question);
+    // All but the times.
+    let told = |text: &str| -> Vec<String> {
+        let fields = text.lines().filter(|line| line.starts_with("x-ratelimit-"));
+        let fields =
+            fields.map(|line| if line.contains("-reset-") { line.split(':').next().unwrap_or(line) } else { line });
+        fields.map(str::to_owned).collect()
+    };
+    assert_eq!(told(fields), told(&response));
+}
+
 #[test]
 fn the_guide_shows_the_file() {
-    let read = |path| {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-    };
     let guide: String = read("../docs/llm-gateway.md");
     let shown = guide.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
     let parse = |text: &str| Config::from_yaml(text).expect("a configuration");
