@@ -81,15 +81,22 @@ impl LeaseSpender {
     }
 
     /// Adds the units of a lease. What is left of earlier ones now ends with this one.
+    ///
+    /// A capacity that is not finite or below 0 adds nothing. An end that is not finite is taken for one that is over.
     pub fn apply(&mut self, capacity: f64, expires_at_ms: f64) {
-        self.credits += capacity;
-        self.expires_at_ms = Some(expires_at_ms);
+        if capacity.is_finite() && capacity > 0.0 {
+            self.credits += capacity;
+        }
+        self.expires_at_ms = Some(expires_at_ms).filter(|end| end.is_finite());
+        if self.window_coupled && self.expires_at_ms.is_none() {
+            self.credits = 0.0;
+        }
     }
 
-    /// Drops units whose lease is over at `now_ms`.
+    /// Drops units whose lease is over at `now_ms`; all of them at an instant that is no number.
     #[inline]
     pub fn discard(&mut self, now_ms: f64) {
-        if self.window_coupled && self.expires_at_ms.is_some_and(|end| now_ms >= end) {
+        if self.window_coupled && self.expires_at_ms.is_some_and(|end| now_ms >= end || now_ms.is_nan()) {
             self.credits = 0.0;
         }
     }
@@ -138,7 +145,7 @@ impl LeaseSpender {
     /// # Errors
     ///
     /// As [`spend`](Self::spend), and what `reserve` fails with; `state_invalid` if the server grants nothing without denying,
-    /// or so little that the rounds do not suffice.
+    /// so little that the rounds do not suffice, or what is no number.
     ///
     /// # Cancel safety
     ///
@@ -179,6 +186,11 @@ impl LeaseSpender {
             }
             match reserve(cost).await? {
                 Reserve::Denied(decision) => return Ok(decision),
+                Reserve::Granted { capacity, expires_at_ms } if !capacity.is_finite() || !expires_at_ms.is_finite() => {
+                    return Err(Error::state_invalid(format!(
+                        "the server granted {capacity} units until {expires_at_ms}: must be finite numbers"
+                    )));
+                }
                 Reserve::Granted { capacity, expires_at_ms } if capacity > 0.0 => self.apply(capacity, expires_at_ms),
                 Reserve::Granted { .. } => {
                     return Err(Error::state_invalid("the server granted no units and did not deny"));

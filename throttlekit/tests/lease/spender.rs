@@ -142,3 +142,43 @@ fn a_cost_that_is_lost_beside_what_is_held_is_refused() {
     }
     assert_eq!(spender.credits(), 3.0);
 }
+
+#[test]
+fn a_grant_that_is_no_number_gives_nothing() {
+    for capacity in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -5.0] {
+        let mut spender = LeaseSpender::new(10);
+        spender.apply(2.0, 1_000.0);
+        spender.apply(capacity, 1_000.0);
+        assert_eq!((spender.credits(), remaining(&mut spender, 0.0, 3.0)), (2.0, None), "{capacity}");
+        assert_eq!(remaining(&mut spender, 0.0, 2.0), Some(0));
+    }
+    for end in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let mut spender = LeaseSpender::new(10);
+        spender.apply(2.0, end);
+        assert_eq!((remaining(&mut spender, 0.0, 1.0), spender.expires_at_ms()), (None, None), "until {end}");
+        let mut spender = LeaseSpender::new(10).ttl_ms(50.0).window_coupled(false);
+        spender.apply(2.0, end);
+        assert_eq!(spender.spend(0.0, 1.0).unwrap().unwrap().reset_at_ms, 50, "units that stay need no end");
+    }
+    let mut spender = LeaseSpender::new(10);
+    spender.apply(2.0, 1_000.0);
+    assert_eq!(remaining(&mut spender, f64::NAN, 1.0), None);
+}
+
+#[test]
+fn a_server_that_grants_what_is_no_number_is_an_error() {
+    for (capacity, expires_at_ms) in [
+        (f64::NAN, 1_000.0),
+        (f64::INFINITY, 1_000.0),
+        (f64::NEG_INFINITY, 1_000.0),
+        (5.0, f64::NAN),
+        (5.0, f64::INFINITY),
+        (0.0, 1_000.0),
+        (-5.0, 1_000.0),
+    ] {
+        let mut spender = LeaseSpender::new(10);
+        let server = |_| ready(Ok(Reserve::Granted { capacity, expires_at_ms }));
+        let error = done(spender.spend_or_refresh(0.0, 1.0, server)).unwrap_err();
+        assert_eq!((error.code(), spender.credits()), ("state_invalid", 0.0), "{capacity} until {expires_at_ms}");
+    }
+}
