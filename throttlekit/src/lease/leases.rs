@@ -114,7 +114,7 @@ where
         let terms = &leases.terms;
         let (decision, new, stray) = leases.book.with(mark, |holding| {
             let decision = holding.try_local(terms, cost, now_ns)?;
-            let due = decision.allowed && holding.refill_due(terms, now_ns);
+            let due = decision.allowed && holding.refill_due(terms, now_ns) && !leases.is_closed();
             let new = due.then(|| self.refill(leases, mark, holding));
             let stray = if new.is_none() { holding.stray().cloned() } else { None };
             Some((decision, new, stray))
@@ -416,12 +416,12 @@ where
     pub(super) async fn close(self: Arc<Self>) {
         let Tier::Leased(leases) = &self.tier else { return };
         leases.closed.store(true, Ordering::Release);
-        if let Some(background) = leases.background.get() {
-            background.stop();
-        }
+        let mut flights = match leases.background.get() {
+            Some(background) => background.stop().await,
+            None => Vec::new(),
+        };
         // No new flights are started, so this ends.
         loop {
-            let mut flights = Vec::new();
             let holdings = leases.book.take(|holding| {
                 flights.extend(holding.flights().cloned());
                 !holding.has_flights()
@@ -430,7 +430,7 @@ where
             if flights.is_empty() {
                 return;
             }
-            all(flights).await;
+            all(std::mem::take(&mut flights)).await;
         }
     }
 }
@@ -441,12 +441,8 @@ where
     K: Keyspace<S::State>,
     C: Clock,
 {
-    fn sweep(&self) {
-        let (Tier::Leased(leases), Some(core)) = (&self.tier, self.me.upgrade()) else { return };
-        if let Some(idle_ns) = leases.idle_ns {
-            for flight in core.idle(leases, idle_ns) {
-                leases.hand_over(flight);
-            }
-        }
+    fn sweep(&self) -> Vec<Arc<Lease>> {
+        let (Tier::Leased(leases), Some(core)) = (&self.tier, self.me.upgrade()) else { return Vec::new() };
+        leases.idle_ns.map_or_else(Vec::new, |idle_ns| core.idle(leases, idle_ns))
     }
 }

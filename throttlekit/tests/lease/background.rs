@@ -8,7 +8,7 @@ use throttlekit::{BoxFuture, ManualClock, Runtime, TaskHandle};
 
 use crate::support;
 use crate::support::held::{Held, Task, done};
-use crate::support::lease::{debited, node};
+use crate::support::lease::{Node, debited, node};
 
 /// Tasks that a test polls by hand.
 #[derive(Clone, Default)]
@@ -50,6 +50,11 @@ impl Runtime for ByHand {
     fn sleep(&self, span: Duration) -> BoxFuture<()> {
         support::outage::ManualRuntime::new(&self.clock).sleep(span)
     }
+}
+
+fn closing(node: &Node) -> Task<()> {
+    let node = node.clone();
+    Task::new(async move { node.close().await })
 }
 
 #[test]
@@ -144,4 +149,63 @@ fn a_task_outlives_a_store_that_panics() {
     assert_eq!(node.run_check("k", 1.0).now().ok().unwrap().unwrap().remaining, 3);
     runtime.poll();
     assert_eq!(node.try_check("k", 1.0).unwrap().unwrap().remaining, 12);
+}
+
+#[test]
+fn nothing_is_fetched_beforehand_once_closed() {
+    let (store, clock) = (Held::new(), ManualClock::new(0.0));
+    let node = node(&store, &clock, |it| it.low_water(4.0));
+    done(node.check_cost("k", 5.0)).unwrap();
+    store.hold();
+    done(node.check("k")).unwrap();
+    let waiting = Task::started(node.run_check("k", 5.0));
+    let mut closing = closing(&node);
+    assert!(closing.poll().is_none());
+    store.flow();
+    store.release_oldest();
+    assert!(waiting.answer().unwrap().allowed, "asked for at the store");
+    assert_eq!((store.calls(), node.try_check("k", 12.0).unwrap().unwrap().remaining), (3, 2));
+    assert!(closing.poll().is_some());
+    assert_eq!((store.calls(), debited(&store, 0.0)), (4, 5 + 1 + 5 + 12));
+}
+
+#[test]
+fn what_a_task_was_given_arrives_before_all_is_closed() {
+    for polled in [false, true] {
+        let (store, runtime) = (Held::new(), ByHand::default());
+        let node = node(&store, &runtime.clock, |it| it.max_keys(1).window_coupled(true).runtime(runtime.clone()));
+        runtime.poll();
+        done(node.check("k")).unwrap();
+        done(node.check("a")).unwrap();
+        if polled {
+            store.hold();
+            runtime.poll();
+            store.flow();
+        }
+        let mut closing = closing(&node);
+        if polled {
+            assert!(closing.poll().is_none());
+            store.release_oldest();
+        }
+        assert!(closing.poll().is_some());
+        assert_eq!((debited(&store, 0.0), runtime.running()), (1, 0));
+    }
+}
+
+#[test]
+fn without_its_task_a_closed_limiter_lets_callers_give_back() {
+    let (store, runtime) = (Held::new(), ByHand::default());
+    let node = node(&store, &runtime.clock, |it| it.max_keys(1).window_coupled(true).runtime(runtime.clone()));
+    store.hold();
+    let waiting = Task::started(node.run_check("k", 1.0));
+    let mut closing = closing(&node);
+    assert!(closing.poll().is_none());
+    store.flow();
+    store.release_oldest();
+    assert!(waiting.answer().unwrap().allowed);
+    assert_eq!(debited(&store, 0.0), 11, "units of a lease that landed, and what was asked for at the store");
+    // Another key makes them go.
+    assert!(done(node.check("a")).unwrap().allowed);
+    assert_eq!(debited(&store, 0.0), 1);
+    assert!(closing.poll().is_some());
 }
