@@ -196,12 +196,13 @@ impl Holding {
         terms.low_water > 0.0
             && self.credits <= terms.low_water
             && !self.has_flights()
-            && self.exhausted.is_none_or(|known| now_ns >= known.until_ns)
+            // What a larger request lacked says nothing about a refill.
+            && self.exhausted.is_none_or(|known| now_ns >= known.until_ns || known.lacking > REFILL_NEEDS)
     }
 
     pub(super) fn start_refill(&mut self, terms: &Terms, fly: impl FnOnce(Wanted) -> Arc<Lease>) -> Arc<Lease> {
         let units = self.size(terms);
-        let flight = fly(Wanted { units, need: units.min(1.0) });
+        let flight = fly(Wanted { units, need: units.min(REFILL_NEEDS) });
         self.refill = Some(Arc::clone(&flight));
         flight
     }
@@ -433,6 +434,9 @@ impl Entry for Holding {
         self.has_flights()
     }
 }
+
+/// With fewer units than this a refill is denied.
+const REFILL_NEEDS: f64 = 1.0;
 
 const NANOS_PER_MS: u64 = 1_000_000;
 

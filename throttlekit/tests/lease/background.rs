@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use throttlekit::{BoxFuture, ManualClock, Runtime, TaskHandle};
+use throttlekit::lease::TwoTier;
+use throttlekit::{BoxFuture, Gcra, ManualClock, Runtime, Strategy, TaskHandle};
 
 use crate::support;
 use crate::support::held::{Held, Task, done};
@@ -89,6 +90,38 @@ fn an_exhausted_store_is_not_asked_for_refills() {
     (0..10).for_each(|_| assert!(done(node.check("k")).unwrap().allowed));
     assert!(!done(node.check("k")).unwrap().allowed);
     assert_eq!((calls, store.calls()), (2, 2));
+}
+
+#[test]
+fn a_request_that_can_never_fit_stops_no_refills() {
+    let gcra = Gcra::builder().limit(10.0).period_ms(1_000.0).burst(50.0).build().unwrap();
+    refills_after_a_request_that_never_fits(gcra);
+    refills_after_a_request_that_never_fits(support::lease::window(50.0, 1_000.0));
+}
+
+fn refills_after_a_request_that_never_fits(strategy: impl Strategy) {
+    let (store, clock) = (Held::new(), ManualClock::new(0.0));
+    let node =
+        TwoTier::builder(strategy).keyspace(store.clone()).clock(clock).batch(4.0).low_water(2.0).build().unwrap();
+    assert_eq!(done(node.check("k")).unwrap().remaining, 3);
+    assert!(!done(node.check_cost("k", 1e9)).unwrap().allowed);
+    assert!(!done(node.check_cost("k", 1e9)).unwrap().allowed);
+    assert_eq!(store.calls(), 2, "it is known by now");
+    assert_eq!(done(node.check("k")).unwrap().remaining, 2);
+    assert_eq!((store.calls(), node.try_check("k", 6.0).unwrap().map(|decision| decision.remaining)), (3, Some(0)));
+}
+
+#[test]
+fn a_store_that_has_not_one_unit_is_asked_for_one_refill() {
+    let (store, clock) = (Held::new(), ManualClock::new(0.0));
+    let gcra = Gcra::builder().limit(10.0).period_ms(1_000.0).burst(10.0).build().unwrap();
+    let builder = TwoTier::builder(gcra).keyspace(store.clone()).clock(clock);
+    let node = builder.batch(4.0).low_water(9.0).build().unwrap();
+    done(node.check_cost("k", 2.0)).unwrap();
+    assert!(!done(node.check_cost("k", 10.0)).unwrap().allowed);
+    let calls = store.calls();
+    (0..8).for_each(|_| assert!(done(node.check("k")).unwrap().allowed));
+    assert_eq!(store.calls(), calls + 1, "less was lacking to a refill than to the request");
 }
 
 #[test]
