@@ -64,7 +64,9 @@ impl Background {
 
     /// Ends the task. What it was given and is not over is for the caller to see to.
     pub(super) async fn stop(&self) -> Vec<Arc<Lease>> {
-        drop(lock(&self.task).take());
+        // Not under the lock: to end a task may be anything.
+        let task = lock(&self.task).take();
+        drop(task);
         lock(&self.inbox).stopped = true;
         let running = std::future::poll_fn(|cx| match self.running.try_lock() {
             Ok(mut running) => Poll::Ready(std::mem::take(&mut *running)),
