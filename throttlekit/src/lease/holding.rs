@@ -325,12 +325,13 @@ impl Holding {
         self.exhausted = None;
     }
 
-    /// The units that can go back to the store, which are then no longer held.
-    pub(super) fn unspent(&mut self, now_ns: u64) -> Option<Refund> {
-        let units = std::mem::take(&mut self.credits);
+    /// The units that can go back to the store. The rest of the holding is gone with them: what callers give back later is
+    /// not held again on the strength of a lease that is not here any more.
+    pub(super) fn unspent(self, now_ns: u64) -> Option<(Arc<str>, Refund)> {
+        let units = self.credits;
         let Newest { end_ms, ends_ns, .. } = self.newest?;
         let over = ends_ns.is_some_and(|end| now_ns >= end);
-        (units > 0.0 && !over).then(|| Refund { units, reset_at_ms: end_ms.map(ceil_ms) })
+        (units > 0.0 && !over).then(|| (self.key, Refund { units, reset_at_ms: end_ms.map(ceil_ms) }))
     }
 
     /// What a check of one unit would find, as far as it is known here.

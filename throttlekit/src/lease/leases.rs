@@ -275,9 +275,9 @@ where
                 holding.decide(terms, cost, now_ns, offer, denial, fly)
             },
         );
-        if let Some(mut gone) = gone {
+        if let Some(gone) = gone {
             leases.edit().evicted += 1;
-            let errand_of = gone.unspent(now_ns).and_then(|unspent| self.core.send_back(leases, gone.key, unspent));
+            let errand_of = gone.unspent(now_ns).and_then(|(key, units)| self.core.send_back(leases, key, units));
             if let Some(flight) = errand_of.and_then(|flight| leases.hand_over(flight)) {
                 errand.0 = Some(flight.wait());
             }
@@ -400,9 +400,8 @@ where
 
     fn send_back_all(self: &Arc<Self>, leases: &Leases, holdings: Vec<Holding>) -> Vec<Arc<Lease>> {
         let now_ns = self.clock.monotonic_ns();
-        let unspent = |mut holding: Holding| Some((Arc::clone(&holding.key), holding.unspent(now_ns)?));
-        let unspent = holdings.into_iter().filter_map(unspent);
-        unspent.filter_map(|(key, unspent)| self.send_back(leases, key, unspent)).collect()
+        let unspent = holdings.into_iter().filter_map(|holding| holding.unspent(now_ns));
+        unspent.filter_map(|(key, units)| self.send_back(leases, key, units)).collect()
     }
 
     /// Gives the units of idle keys back, and waits until that is done.

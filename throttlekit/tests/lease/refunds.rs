@@ -85,6 +85,21 @@ fn what_is_not_held_here_goes_back_to_the_store() {
     assert_eq!(debited(&store, 0.0), 3);
 }
 
+/// A holder whose unspent units went back has no room that a refund could fill: the store may have given them to others.
+#[test]
+fn a_lease_whose_rest_was_returned_holds_nothing_again() {
+    for coupled in [true, false] {
+        let (store, clock) = (Held::new(), ManualClock::new(0.0));
+        let node = node(&store, &clock, |it| it.window_coupled(coupled));
+        let taken = take(&node, 4.0);
+        clock.set(2.0);
+        done(node.return_idle(std::time::Duration::from_millis(1)));
+        assert_eq!((debited(&store, 2.0), node.keys_held()), (4, 0));
+        give_back(&node, 4.0, &taken);
+        assert_eq!((debited(&store, 2.0), node.try_check("k", 1.0).unwrap()), (0, None), "coupled: {coupled}");
+    }
+}
+
 #[test]
 fn a_store_that_got_units_back_is_asked_again() {
     for mode in [Mode::Leased, Mode::CachedDeny, Mode::Strict] {
