@@ -315,7 +315,9 @@ impl Holding {
                 return refund.units;
             }
         }
-        let kept = refund.units.min((self.most - self.credits).max(0.0));
+        // Carried over, a lease on its way was asked for where few were held, and comes to what is held when it lands.
+        let room = if terms.coupled || !self.has_flights() { self.most - self.credits } else { 0.0 };
+        let kept = refund.units.min(room.max(0.0));
         self.credits += kept;
         refund.units - kept
     }

@@ -24,8 +24,9 @@ where
     /// Gives units back that were taken from `key` and not used; the decision shows what there is then. It gives no event.
     ///
     /// Leased, they are held again, without a trip: coupled to windows, as many as were taken here in this one; else as long
-    /// as no more is held than a lease leaves behind. What is beyond goes to the store, as in the other modes all does, which
-    /// keeps of it what is [missing from the key](crate::Limiter::run_refund). Of a window that is over nothing is given back.
+    /// as no more is held than a lease leaves behind, and none is on its way. What is beyond goes to the store, as in the other
+    /// modes all does, which keeps of it what is [missing from the key](crate::Limiter::run_refund). Of a window that is over
+    /// nothing is given back.
     ///
     /// ```
     /// use throttlekit::budget::Budget;

@@ -74,6 +74,23 @@ fn carried_units_return_up_to_what_a_lease_leaves() {
     assert_eq!(debited(&store, 0.0), 27);
 }
 
+/// Else a holder would carry what came back and what a lease leaves into the next window.
+#[test]
+fn carried_units_go_back_to_the_store_while_a_lease_is_under_way() {
+    let (store, clock) = (Held::new(), ManualClock::new(0.0));
+    let node = node(&store, &clock, |it| it.low_water(4.0));
+    let taken = take(&node, 5.0);
+    store.hold();
+    assert_eq!(take(&node, 1.0).remaining, 4);
+    store.flow();
+    assert_eq!((store.held().len(), debited(&store, 0.0)), (1, 20));
+    give_back(&node, 5.0, &taken);
+    assert_eq!(debited(&store, 0.0), 15);
+    store.release_oldest();
+    // Drives the refill, and then finds it.
+    assert_eq!((take(&node, 1.0).remaining, take(&node, 1.0).remaining), (3, 12));
+}
+
 #[test]
 fn what_is_not_held_here_goes_back_to_the_store() {
     let (store, clock) = (Held::new(), ManualClock::new(0.0));
