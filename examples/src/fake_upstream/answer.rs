@@ -165,7 +165,7 @@ impl Answer {
             document["type"] = json!(name);
             document["sequence_number"] = json!(number);
             let data = event(&document);
-            let is_token = name.ends_with(".delta");
+            let is_token = name == "response.output_text.delta";
             [Part::Rest(format!("event: {name}\n").into()), if is_token { Part::Token(data) } else { Part::Rest(data) }]
         })
     }

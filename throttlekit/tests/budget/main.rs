@@ -1,6 +1,7 @@
 //! Token budgets and shares of a limit.
 #![allow(clippy::unwrap_used)] // also in the helpers a failing unwrap is a failing test
 
+mod debt;
 mod gate;
 mod leased;
 mod ledger;
