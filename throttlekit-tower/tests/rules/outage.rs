@@ -1,15 +1,17 @@
 //! A door over a store that goes out: each fail mode, at once and after waiting.
 
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
-use http::{Request, StatusCode};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
 use throttlekit::policy::{LoadOptions, Policies};
 use throttlekit::store::Remote;
 use throttlekit::{FailMode, Fallback, FixedWindow, Limiter, ManualClock, Outage, Share};
-use throttlekit_tower::PeerAddr;
-use throttlekit_tower::{Throttle, ThrottleLayer};
+use throttlekit_tower::{Admitted, PeerAddr, Throttle, ThrottleLayer};
 use tokio_test::{assert_pending, assert_ready_ok};
-use tower::{Layer as _, Service as _};
+use tower::{Layer as _, Service as _, service_fn};
 
 use crate::common::{Hello, around, field, send, text};
 use crate::support::{Flaky, Mood, Opener};
@@ -96,6 +98,25 @@ async fn open_passes_and_closed_refuses() {
     assert_eq!((setup.hello.calls(), setup.errors()), (1, 2));
     let response = send(&setup.service, request("/joined")).await;
     assert_eq!(text(response).await, r#"{"error":"admission unavailable"}"#);
+}
+
+#[tokio::test]
+async fn handlers_are_told_the_mode_of_the_rule() {
+    let clock = ManualClock::new(600_000.0);
+    let opener = Opener::new(&clock);
+    let options = LoadOptions::new().clock(clock).connector(opener.clone());
+    let layer = ThrottleLayer::from_config(&Policies::load(TEXT, options).expect("a good text")).expect("rules");
+    let service = layer.share(true).layer(service_fn(|request: Request<()>| async move {
+        let mode = request.extensions().get::<Admitted>().map(Admitted::fail_mode);
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(format!("{mode:?}")))))
+    }));
+    let half = FailMode::Local(Share::new(0.5).expect("a share"));
+    let told = async |path| text(send(&service, request(path)).await).await;
+    for (path, mode) in [("/open", FailMode::Open), ("/closed", FailMode::Closed), ("/mixed", half)] {
+        assert_eq!(told(path).await, format!("{:?}", Some(mode)), "{path}");
+    }
+    opener.store.set(Mood::Down);
+    assert_eq!(told("/open").await, "Some(Open)");
 }
 
 #[tokio::test]
