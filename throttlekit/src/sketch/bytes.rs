@@ -1,6 +1,7 @@
 //! Sketches as bytes.
 //!
-//! All numbers are little-endian. Nothing is allocated before the length is found to be right.
+//! All numbers are little-endian. Nothing is allocated before the length is found to be right, and then no more than the bytes
+//! have.
 //!
 //! | bytes | envelope |
 //! |---|---|
@@ -19,6 +20,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use super::cells::Cells;
 use super::{Accuracy, CountMin, SketchHash};
 
 const MAGIC: [u8; 4] = *b"TKCM";
@@ -71,7 +73,7 @@ impl Snapshot {
         let (width, depth) = (head.u32(), head.u32());
         let total = f64::from_bits(head.u64());
         if !(total.is_finite() && total >= 0.0) {
-            return Err(DecodeError::new(format!("the total is {total}: must be a finite number of at least 0")));
+            return Err(DecodeError::new(format!("the total is {total:?}: must be a finite number of at least 0")));
         }
         let accuracy = size(width, depth, rest)?;
         Ok(Self { width: accuracy.width(), depth: accuracy.depth(), total, counters: counters(rest).collect() })
@@ -126,9 +128,9 @@ impl CountMin {
         };
         let (width, depth, total) = (head.u32(), head.u32(), head.u64());
         let accuracy = size(width, depth, rest)?;
-        let mut sketch = Self::builder().accuracy(accuracy).hash(hash).conservative(update == 1).build();
-        sketch.cells.merge(counters(rest), total);
-        Ok(sketch)
+        let mut cells = Cells::new(accuracy);
+        cells.merge(counters(rest), total);
+        Ok(Self::of_cells(accuracy, hash, update == 1, cells))
     }
 }
 

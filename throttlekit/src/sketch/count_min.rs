@@ -1,6 +1,7 @@
 //! The count-min sketch.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use super::cells::Cells;
 use super::hash::Columns;
@@ -55,7 +56,9 @@ pub struct CountMin {
     pub(super) accuracy: Accuracy,
     pub(super) hash: SketchHash,
     pub(super) conservative: bool,
-    columns: Columns,
+    /// Of a sketch that was decoded, made when a key is looked for: with what belongs to each row it would take more memory than the
+    /// bytes did.
+    columns: OnceLock<Columns>,
     pub(super) cells: Cells,
 }
 
@@ -73,18 +76,20 @@ impl CountMin {
     /// Adds `count` to `key`; the new estimate.
     #[inline]
     pub fn add(&mut self, key: &str, count: u64) -> u32 {
-        let mark = self.columns.mark(key);
+        let columns = self.columns.get_or_init(|| Columns::new(self.hash, self.accuracy));
+        let mark = columns.mark(key);
         if self.conservative {
-            self.cells.add_conservative(&self.columns, mark, count)
+            self.cells.add_conservative(columns, mark, count)
         } else {
-            self.cells.add(&self.columns, mark, count)
+            self.cells.add(columns, mark, count)
         }
     }
 
     /// How often `key` was seen at most.
     #[inline]
     pub fn estimate(&self, key: &str) -> u32 {
-        self.cells.estimate(&self.columns, self.columns.mark(key))
+        let columns = self.columns.get_or_init(|| Columns::new(self.hash, self.accuracy));
+        self.cells.estimate(columns, columns.mark(key))
     }
 
     /// The sum of all counts, N in the bounds; stays at 2^64 - 1.
@@ -127,6 +132,11 @@ impl CountMin {
         self.conservative |= other.conservative;
         self.cells.merge(other.cells.counters().iter().copied(), other.total());
         Ok(())
+    }
+
+    /// With counters of its own, in which no key was looked for yet.
+    pub(super) fn of_cells(accuracy: Accuracy, hash: SketchHash, conservative: bool, cells: Cells) -> Self {
+        Self { accuracy, hash, conservative, columns: OnceLock::new(), cells }
     }
 
     /// A copy of the counters, without the function that places keys.
@@ -229,7 +239,7 @@ impl CountMinBuilder {
     pub fn build(self) -> CountMin {
         let Self { accuracy, hash, conservative } = self;
         let hash = hash.unwrap_or_else(SketchHash::random);
-        let columns = Columns::new(hash, accuracy);
+        let columns = OnceLock::from(Columns::new(hash, accuracy));
         CountMin { accuracy, hash, conservative, columns, cells: Cells::new(accuracy) }
     }
 }

@@ -95,24 +95,50 @@ fn envelopes_that_are_refused() {
 }
 
 proptest! {
-    /// Whatever the bytes are, decoding needs no more memory than they have, and a little for the rows.
+    /// What decodes takes no more memory than the bytes have, and what does not takes that of a message.
     #[test]
     fn decoding_allocates_no_more_than_the_input(
-        size in prop::array::uniform8(any::<u8>()),
-        tail in prop::collection::vec(any::<u8>(), 0..200),
+        width in prop_oneof![1_u32..4, 1_u32..300],
+        depth in prop_oneof![1_u32..12, 1_u32..=710],
+        function in 0_u8..2,
+        lie in prop::option::weighted(0.2, (0_usize..2, any::<u32>())),
+        missing in prop_oneof![4 => Just(0_usize), 1 => 1_usize..5],
         envelope in any::<bool>(),
     ) {
-        let head = if envelope { b"TKCM\x01\x00\x00\x00ssssssssssssssss".to_vec() } else { Vec::new() };
-        let bytes = [&head[..], &size, &[0; 8], &tail].concat();
-        let room = bytes.len() as u64 + 512;
+        let mut size = [width, depth];
+        if let Some((at, value)) = lie {
+            size[at] = value;
+        }
+        let size = size.map(u32::to_le_bytes).concat();
+        // Seeds that fit either function.
+        let head = [&b"TKCM\x01"[..], &[function, 0, 0], &[7, 0, 0, 0], &[0; 12]].concat();
+        let counters = vec![1; (4 * width * depth) as usize - missing];
+        let bytes = [if envelope { &head[..] } else { &[] }, &size, &[0; 8], &counters].concat();
+        let mut decoded = false;
         let used = measure(|| {
-            if envelope {
-                drop(CountMin::from_bytes(&bytes));
+            decoded = if envelope {
+                CountMin::from_bytes(&bytes).is_ok()
             } else {
-                drop(Snapshot::from_bare_bytes(&bytes));
-            }
+                Snapshot::from_bare_bytes(&bytes).is_ok()
+            };
         });
+        prop_assert_eq!(decoded, missing == 0 && size == [width, depth].map(u32::to_le_bytes).concat());
+        let room = if decoded { bytes.len() as u64 } else { 512 };
         prop_assert!(used.bytes_max <= room, "{} bytes for {}", used.bytes_max, bytes.len());
+    }
+
+    /// Whatever the bytes are, they are decoded or refused.
+    #[test]
+    fn arbitrary_bytes_are_refused_without_much_memory(
+        head in prop::option::of(Just(b"TKCM\x01\x00\x00\x00".to_vec())),
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let bytes = [head.unwrap_or_default(), bytes].concat();
+        let used = measure(|| {
+            drop(CountMin::from_bytes(&bytes));
+            drop(Snapshot::from_bare_bytes(&bytes));
+        });
+        prop_assert!(used.bytes_max <= bytes.len() as u64 + 512, "{} bytes for {}", used.bytes_max, bytes.len());
     }
 
     /// What decodes encodes to the same bytes.
