@@ -1,11 +1,11 @@
 //! The guard that keeps a wall clock from stepping back.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::stopwatch::Stopwatch;
+use super::sync::{AtomicBool, AtomicI64, AtomicU64, Mutex, Ordering};
 
 /// A step back of at most this many milliseconds holds the time still until the wall has caught up.
 const HOLD_MS: i64 = 20;

@@ -3,8 +3,11 @@
 #[cfg(feature = "coarse-clock")]
 mod coarse;
 mod guard;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod shared;
 mod stopwatch;
+mod sync;
 mod system;
 mod ticks;
 

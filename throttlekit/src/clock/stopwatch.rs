@@ -1,12 +1,11 @@
 //! Nanoseconds by a count of the processor, held to the monotonic clock of the operating system.
 
 use std::fmt;
-use std::hint::spin_loop;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use super::NANOS_PER_MS;
 use super::guard::Source;
+use super::sync::{AtomicU64, Ordering, fence, spin_loop};
 
 /// A reading of the system is good for this part of a millisecond: what the count and the system differ by in that time is
 /// below what either of them can tell.
@@ -17,8 +16,9 @@ const SLOWEST_PER_MS: u64 = 1 << 14;
 /// A reading of the system that took longer than this part of a millisecond was interrupted: which count belongs to it is
 /// not known.
 const SHARP: u64 = 64;
-/// How often to look again while another thread asks the system, which takes some ten nanoseconds.
-const LOOKS: usize = 16;
+/// How often to look again while another thread asks the system, which takes some ten nanoseconds. Once under loom, so that its
+/// models see that it took too long.
+const LOOKS: usize = if cfg!(loom) { 1 } else { 16 };
 /// A rate is in 2^-32 ns for one count. Times the counts of a span it fits into 64 bits, by far.
 const RATE_BITS: u32 = 32;
 
@@ -60,7 +60,7 @@ impl Span {
 }
 
 impl Stopwatch {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             version: AtomicU64::new(0),
             from_ticks: AtomicU64::new(0),

@@ -2,10 +2,10 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, PoisonError, TryLockError};
 use std::task::{Context, Poll, Wake, Waker};
 
+use super::sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering, fence};
 use crate::error::Error;
 use crate::run::BoxFuture;
 
@@ -172,7 +172,8 @@ impl<T: Send + 'static> Wake for Flight<T> {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.rung.store(true, Ordering::Release);
+        // A store would do, but loom lets the swap that it meets overlook one.
+        self.rung.swap(true, Ordering::AcqRel);
         self.wake_all(None);
     }
 }

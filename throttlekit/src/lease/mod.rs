@@ -55,9 +55,12 @@ pub(crate) mod flight;
 mod grant;
 mod holding;
 mod leases;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod refund;
 mod sizing;
 mod spender;
+mod sync;
 mod two_tier;
 mod waiting;
 

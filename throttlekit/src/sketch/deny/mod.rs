@@ -2,6 +2,9 @@
 
 mod builder;
 mod list;
+#[cfg(all(test, loom))]
+mod loom_tests;
+mod sync;
 
 use std::borrow::Cow;
 use std::fmt;
