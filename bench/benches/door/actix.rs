@@ -16,9 +16,10 @@ use actix_web::test::TestRequest;
 use actix_web::{Error, HttpResponse};
 use bench::rival::{Limit, SHOWN_COST, gcra, shown};
 use throttlekit::headers::{HeaderFamily, HeaderSet};
-use throttlekit::{Guard, Limiter, SystemClock};
+use throttlekit::{Admit, Limiter, SystemClock};
 use throttlekit_actix::Throttle;
 
+use crate::slots::{self, Slots};
 use crate::stacks::Stack;
 
 const BARE: &str = "actix bare";
@@ -89,7 +90,6 @@ where
 ///
 /// If a limit is refused.
 pub(crate) fn all() -> Result<Vec<Stack>, Box<dyn StdError>> {
-    let slots = Throttle::builder_for(Guard::fixed(100)?, SystemClock::new()).headers(HeaderSet::EMPTY).build()?;
     let headers =
         Throttle::builder(shown(SystemClock::new())?).cost(SHOWN_COST).headers(HeaderFamily::Draft).build()?;
     Ok(vec![
@@ -97,13 +97,19 @@ pub(crate) fn all() -> Result<Vec<Stack>, Box<dyn StdError>> {
         door("actix bare, three fields", Bare { fields: true }),
         door("actix ThrottleKit", behind(&ours()?)?),
         door("actix ThrottleKit, headers", behind(&headers)?),
-        door("actix ThrottleKit, slots", behind(&slots)?),
+        door("actix ThrottleKit, slots", behind(&holding(Slots::along()?)?)?),
+        door("actix ThrottleKit, slots back before", behind(&holding(Slots::before()?)?)?),
+        door("actix ThrottleKit, rate and slot", behind(&holding(slots::with_rate()?)?)?),
     ])
 }
 
 fn ours() -> Result<Throttle, Box<dyn StdError>> {
     let limiter = Limiter::builder(gcra(Limit::GENEROUS)?).clock(SystemClock::new()).build();
     Ok(Throttle::builder(limiter).headers(HeaderSet::EMPTY).build()?)
+}
+
+fn holding(admit: impl Admit) -> Result<Throttle, Box<dyn StdError>> {
+    Ok(Throttle::builder_for(admit, SystemClock::new()).headers(HeaderSet::EMPTY).build()?)
 }
 
 /// The middleware around [`Bare`].

@@ -1,6 +1,7 @@
 //! What a layer adds to a service, in process: allocations per request.
 
 mod actix;
+mod slots;
 mod stacks;
 
 use std::collections::HashMap;

@@ -15,7 +15,7 @@ use governor::middleware::RateLimitingMiddleware;
 use http::header::{HeaderName, HeaderValue};
 use http::{Extensions, Request, Response, StatusCode};
 use throttlekit::headers::{HeaderFamily, HeaderSet};
-use throttlekit::{Clock, DynLimiter, Guard, Limiter, SystemClock};
+use throttlekit::{Admit, Clock, DynLimiter, Limiter, SystemClock};
 use throttlekit_tower::PeerAddr;
 use throttlekit_tower::{ThrottleLayer, ThrottleLayerBuilder};
 use tower::util::MapResponseLayer;
@@ -23,6 +23,8 @@ use tower::{Layer, Service, ServiceExt};
 use tower_governor::GovernorLayer;
 use tower_governor::governor::GovernorConfigBuilder;
 use tower_governor::key_extractor::PeerIpKeyExtractor;
+
+use crate::slots::{self, Slots};
 
 /// The name of the bare tower service.
 const BARE: &str = "bare";
@@ -133,10 +135,9 @@ pub(crate) fn all() -> Result<Vec<Stack>, Box<dyn Error>> {
             "ThrottleKit, headers",
             ThrottleLayer::builder(shown(SystemClock::new())?).cost(SHOWN_COST).headers(HeaderFamily::Draft).build()?,
         ),
-        tower(
-            "ThrottleKit, slots",
-            ThrottleLayer::builder_for(slots()?, SystemClock::new()).headers(HeaderSet::EMPTY).build()?,
-        ),
+        tower("ThrottleKit, slots", holding(Slots::along()?)?),
+        tower("ThrottleKit, slots back before", holding(Slots::before()?)?),
+        tower("ThrottleKit, rate and slot", holding(slots::with_rate()?)?),
         tower("ThrottleKit, shared clock", ours(TscClock::new())?.headers(HeaderSet::EMPTY).build()?),
         tower(
             "ThrottleKit, shared clock, headers",
@@ -166,8 +167,8 @@ fn route() -> Router {
     Router::new().route_service("/", Bare)
 }
 
-fn slots() -> Result<Guard, Box<dyn Error>> {
-    Ok(Guard::fixed(100)?)
+fn holding(admit: impl Admit) -> Result<ThrottleLayer, Box<dyn Error>> {
+    Ok(ThrottleLayer::builder_for(admit, SystemClock::new()).headers(HeaderSet::EMPTY).build()?)
 }
 
 fn limiter(clock: impl Clock) -> Result<impl DynLimiter, Box<dyn Error>> {
