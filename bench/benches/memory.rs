@@ -11,6 +11,7 @@ use bench::keys::KeyText;
 use bench::report::{self, Claims, Table, one};
 use bench::rival::{Floor, Limit, Rival, Sharded, SipBuilder, ThroughLimiter, governor_with, state_table};
 use serde_json::{Value, json};
+use throttlekit::BuildError;
 
 const OURS: &str = "ThrottleKit";
 const RIVALS: [&str; 4] = ["floor", OURS, "256 x Mutex<HashMap>", "governor"];
@@ -23,10 +24,10 @@ fn status(field: &str) -> Result<u64, Box<dyn Error>> {
     Ok(kib * 1024)
 }
 
-/// Fills one rival and prints how the resident set grew: now, and at its highest.
-fn part<R: Rival>(make: impl FnOnce() -> R, keys: usize) -> Result<(), Box<dyn Error>> {
+/// Makes one rival, fills it, and prints how the resident set grew: now, and at its highest.
+fn part<R: Rival>(make: impl FnOnce() -> Result<R, BuildError>, keys: usize) -> Result<(), Box<dyn Error>> {
     let before = status("VmRSS")?;
-    let rival = make();
+    let rival = make()?;
     let mut session = R::Session::default();
     for id in 0..keys as u64 {
         assert!(R::allowed(&rival.check(&mut session, KeyText::new(id).as_str())), "a first check is denied");
@@ -41,13 +42,10 @@ fn play(name: &str, keys: usize) -> Result<(), Box<dyn Error>> {
     let clock = TscClock::new();
     let limit = Limit::GENEROUS;
     match name {
-        "floor" => part(|| Floor::new(keys, limit, clock), keys),
-        OURS => {
-            let ours = ThroughLimiter::new(state_table(keys)?, limit, clock)?;
-            part(|| ours, keys)
-        }
-        "256 x Mutex<HashMap>" => part(|| Sharded::new(limit, clock), keys),
-        "governor" => part(|| governor_with::<SipBuilder, _>(limit, GovernorClock(clock)), keys),
+        "floor" => part(|| Ok(Floor::new(keys, limit, clock)), keys),
+        OURS => part(|| ThroughLimiter::new(state_table(keys)?, limit, clock), keys),
+        "256 x Mutex<HashMap>" => part(|| Ok(Sharded::new(limit, clock)), keys),
+        "governor" => part(|| Ok(governor_with::<SipBuilder, _>(limit, GovernorClock(clock))), keys),
         other => Err(format!("no rival {other:?}").into()),
     }
 }
