@@ -82,6 +82,7 @@ fn candidates(row: Row) -> Result<Vec<Candidate>, Box<dyn Error>> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::from_env();
+    args.choose_among(ROWS.iter().map(|row| row.name))?;
     report::header("Analytics and metrics");
     let plan = Plan::new(args.quick);
     let gauge = Gauge::new();
@@ -123,7 +124,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     table.print();
     let goals = Goals::at(median(floors));
     println!("{goals}\n");
-    let mut claims = Claims::default();
+    let mut claims = Claims::of_chosen(&args);
     for (name, more) in more_than_without {
         claims.at_most(format!("analytics, {name}: ns more than without"), more, goals.ns(BUDGET_NS));
     }

@@ -151,19 +151,18 @@ fn figures(row: Row, setting: Setting, rounds: &Rounds, threads: &[usize]) -> Va
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::from_env();
+    let rows: Vec<Row> = Row::ALL.into_iter().filter(|row| !(args.quick && row.traffic.keys > 1_000_000)).collect();
+    args.choose_among(rows.iter().map(|row| row.name))?;
     let threads = if args.threads.is_empty() { vec![1, 2] } else { args.threads.clone() };
     let plan = Plan::new(args.quick);
     report::header("One check");
     println!("{}", report::clock_costs());
     println!("Medians of {} rounds of {} ms; ratios within a round.\n", plan.rounds, plan.budget.as_millis());
-    let mut claims = Claims::default();
+    let mut claims = Claims::of_chosen(&args);
     let mut all = Vec::new();
     for setting in [Setting::Same, Setting::Own] {
         let mut filled: Option<(Row, Vec<Box<dyn Candidate>>)> = None;
-        for row in Row::ALL {
-            if !args.wants(row.name) || (args.quick && row.traffic.keys > 1_000_000) {
-                continue;
-            }
+        for &row in rows.iter().filter(|row| args.wants(row.name)) {
             let rivals = match filled.take() {
                 Some((other, rivals)) if row.shares_tables(&other) => rivals,
                 unfit => {

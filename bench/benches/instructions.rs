@@ -197,9 +197,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         play(part, CHECKS as usize)?;
         return Ok(ExitCode::SUCCESS);
     }
+    args.choose_among(RIVALS)?;
     report::header("Instructions");
     println!("Instructions per check of a hot key, loop and clock taken away.\n");
-    let mut claims = Claims::default();
+    let mut claims = Claims::of_chosen(&args);
     let mut figures: Vec<Value> = Vec::new();
     let mut table = Table::new(["rival", "allowed", "x floor", "denied", "x floor"]);
     let mut floors = [f64::NAN; 2];

@@ -65,6 +65,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some(name) = &args.part {
         return play(name, args.keys.unwrap_or(1));
     }
+    args.choose_among(RIVALS)?;
     report::header("Memory");
     println!("Bytes of resident memory a key, held / at the highest, {} byte keys.\n", KeyText::new(0).as_str().len());
     let sizes: Vec<usize> = match args.keys {
@@ -72,7 +73,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         None if args.quick => vec![1_000, 100_000, 1_000_000],
         None => vec![1_000, 100_000, 1_000_000, 10_000_000],
     };
-    let mut claims = Claims::default();
+    let mut claims = Claims::of_chosen(&args);
     let mut figures: Vec<Value> = Vec::new();
     let mut table = Table::new(["rival".to_owned()].into_iter().chain(sizes.iter().map(|n| format!("{n} keys"))));
     for name in RIVALS.into_iter().filter(|name| args.wants(name)) {

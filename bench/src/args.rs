@@ -52,6 +52,19 @@ impl Args {
         Ok(args)
     }
 
+    /// Refuses a filter that lets none of `names` through: it would choose nothing, and look as if all was well.
+    ///
+    /// # Errors
+    ///
+    /// If there is one.
+    pub fn choose_among<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
+        let names: Vec<&str> = names.into_iter().collect();
+        match self.filters.iter().find(|filter| !names.iter().any(|name| name.contains(filter.as_str()))) {
+            None => Ok(()),
+            Some(filter) => Err(format!("{filter:?} is part of no name; there are: {}", names.join("; "))),
+        }
+    }
+
     /// Whether the filters let `name` through.
     pub fn wants(&self, name: &str) -> bool {
         self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter.as_str()))
@@ -64,4 +77,19 @@ fn numbers(list: &str) -> Result<Vec<usize>, lexopt::Error> {
         Ok(number) => Ok(number),
     };
     list.split(',').map(number).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Args;
+
+    #[test]
+    fn a_filter_that_chooses_nothing_is_refused() {
+        let args =
+            |filters: &[&str]| Args { filters: filters.iter().map(|&word| word.into()).collect(), ..Args::default() };
+        let choose = |filters: &[&str]| args(filters).choose_among(["hot key", "10k keys"]);
+        assert_eq!(choose(&[]), Ok(()));
+        assert_eq!(choose(&["hot", "keys"]), Ok(()));
+        assert_eq!(choose(&["hot", "cold"]).unwrap_err(), "\"cold\" is part of no name; there are: hot key; 10k keys");
+    }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use throttlekit::{Clock, CoarseClock, SystemClock};
 
+use crate::args::Args;
 use crate::clock::TscClock;
 use crate::cores;
 use crate::measure::Slice;
@@ -108,36 +109,46 @@ pub fn two(x: f64) -> String {
 
 /// Claims, and what was measured of them.
 #[derive(Clone, Debug, Default)]
-pub struct Claims(Vec<Claim>);
+pub struct Claims {
+    all: Vec<Claim>,
+    /// Whether rows were chosen, so that claims about others are of no interest.
+    chosen: bool,
+}
 
 impl Claims {
-    /// `measured` must be at most `bound`.
+    /// Of a program that measures only what its filters let through.
+    pub fn of_chosen(args: &Args) -> Self {
+        Self { all: Vec::new(), chosen: !args.filters.is_empty() }
+    }
+
+    /// `measured` must be at most `bound`; NaN is what was not measured.
     pub fn at_most(&mut self, what: impl Into<String>, measured: f64, bound: f64) {
-        self.0.push(Claim { what: what.into(), measured, bound, at_least: false });
+        self.add(Claim { what: what.into(), measured, bound, at_least: false });
     }
 
-    /// `measured` must be at least `bound`.
+    /// `measured` must be at least `bound`; NaN is what was not measured.
     pub fn at_least(&mut self, what: impl Into<String>, measured: f64, bound: f64) {
-        self.0.push(Claim { what: what.into(), measured, bound, at_least: true });
+        self.add(Claim { what: what.into(), measured, bound, at_least: true });
     }
 
-    fn measured(&self) -> impl Iterator<Item = &Claim> {
-        self.0.iter().filter(|claim| !claim.measured.is_nan())
+    fn add(&mut self, claim: Claim) {
+        if !(self.chosen && claim.measured.is_nan()) {
+            self.all.push(claim);
+        }
     }
 
-    /// Whether all that were measured hold.
+    /// Whether all hold. One that was not measured does not, and without a choice of rows there is one at least.
     pub fn hold(&self) -> bool {
-        self.measured().all(Claim::holds)
+        (self.chosen || !self.all.is_empty()) && self.all.iter().all(Claim::holds)
     }
 
-    /// Prints the claims that were measured, and whether they hold.
+    /// Prints them, and whether they hold.
     pub fn print(&self) {
         let mut table = Table::new(["claim", "bound", "measured", "holds"]);
-        for claim in self.measured() {
+        for claim in &self.all {
             let sign = if claim.at_least { ">=" } else { "<=" };
-            let holds = if claim.holds() { "yes" } else { "NO" };
             let bound = format!("{sign} {}", claim.bound);
-            table.row([claim.what.clone(), bound, two(claim.measured), holds.to_owned()]);
+            table.row([claim.what.clone(), bound, two(claim.measured), claim.verdict().to_owned()]);
         }
         println!("## Claims\n");
         table.print();
@@ -151,7 +162,7 @@ impl Claims {
                 "holds": claim.holds(),
             })
         };
-        self.measured().map(claim).collect()
+        self.all.iter().map(claim).collect()
     }
 }
 
@@ -166,6 +177,14 @@ struct Claim {
 impl Claim {
     fn holds(&self) -> bool {
         if self.at_least { self.measured >= self.bound } else { self.measured <= self.bound }
+    }
+
+    fn verdict(&self) -> &'static str {
+        match self.holds() {
+            true => "yes",
+            false if self.measured.is_nan() => "NOT MEASURED",
+            false => "NO",
+        }
     }
 }
 
@@ -185,4 +204,45 @@ pub fn save(name: &str, mut figures: Value) {
 fn target() -> PathBuf {
     let program = std::env::current_exe().unwrap_or_default();
     program.ancestors().nth(3).map_or_else(|| PathBuf::from("target"), PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Args, Claims};
+
+    fn chosen() -> Args {
+        Args { filters: vec!["hot".to_owned()], ..Args::default() }
+    }
+
+    #[test]
+    fn claims_hold_if_each_does() {
+        let mut claims = Claims::default();
+        claims.at_most("ns", 1.0, 2.0);
+        claims.at_least("rate", 2.0, 2.0);
+        assert!(claims.hold());
+        claims.at_least("rate", 1.0, 2.0);
+        assert!(!claims.hold());
+        assert_eq!(claims.all.iter().map(super::Claim::verdict).collect::<Vec<_>>(), ["yes", "yes", "NO"]);
+    }
+
+    #[test]
+    fn what_was_not_measured_does_not_hold() {
+        let mut claims = Claims::default();
+        assert!(!claims.hold(), "nothing is claimed");
+        claims.at_most("ns", f64::NAN, 2.0);
+        assert!(!claims.hold());
+        assert_eq!(claims.all[0].verdict(), "NOT MEASURED");
+        assert_eq!(claims.json()[0]["holds"], false);
+    }
+
+    #[test]
+    fn of_chosen_rows_only_theirs_are_claimed() {
+        let mut claims = Claims::of_chosen(&chosen());
+        claims.at_most("another row", f64::NAN, 2.0);
+        assert!(claims.hold());
+        claims.at_most("a chosen one", 3.0, 2.0);
+        assert!(!claims.hold() && claims.all.len() == 1);
+        // Nothing was chosen: the same as without.
+        assert!(!Claims::of_chosen(&Args::default()).hold());
+    }
 }

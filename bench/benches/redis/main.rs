@@ -116,6 +116,8 @@ fn start() -> (Redis, bool) {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::from_env();
+    let names = ROWS.each_ref().map(Row::name);
+    args.choose_among(names.iter().map(String::as_str))?;
     let (rounds, checks) = if args.quick { (3, 20_000) } else { (9, 200_000) };
     let (server, with_cell) = start();
     let info = server.cli(&["INFO", "server"]);
@@ -129,11 +131,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if !with_cell {
         println!("redis-cell is not there; `cargo xtask bench redis` builds it.\n");
     }
-    let mut claims = Claims::default();
+    let mut claims = Claims::of_chosen(&args);
     let mut saved = Vec::new();
-    for row in
-        ROWS.iter().filter(|row| args.filters.is_empty() || args.filters.iter().any(|part| row.name().contains(part)))
-    {
+    for row in ROWS.iter().filter(|row| args.wants(&row.name())) {
         #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // counts
         let checks = (f64::from(checks) * row.share) as usize;
         // What every key is asked once does not count.
@@ -188,9 +188,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
             (_, 1) => claims.at_least(format!("{}: x plain", row.name()), ratio(ours, plain, |s| s.per_sec), 5.0),
             _ => {
                 claims.at_least(format!("{}: x plain", row.name()), ratio(ours, plain, |s| s.per_sec), 2.0);
-                if let Some(cell) = index(rivals::CELL) {
-                    claims.at_least(format!("{}: x redis-cell", row.name()), ratio(ours, cell, |s| s.per_sec), 1.0);
-                }
+                let cell = index(rivals::CELL).map_or(f64::NAN, |cell| ratio(ours, cell, |s| s.per_sec));
+                claims.at_least(format!("{}: x redis-cell", row.name()), cell, 1.0);
             }
         }
         claims.at_most(format!("{}: p99, x plain", row.name()), ratio(ours, plain, |s| s.p99_us), 1.0);
