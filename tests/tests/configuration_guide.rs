@@ -13,7 +13,10 @@ fn read(path: &str) -> String {
 
 /// The code blocks of a guide: language and text.
 fn blocks(guide: &str) -> Vec<(String, String)> {
-    let guide = read(&format!("docs/{guide}"));
+    blocks_of(&read(&format!("docs/{guide}")))
+}
+
+fn blocks_of(guide: &str) -> Vec<(String, String)> {
     // Every second part between fences is a block; its first line is the language.
     let inside = guide.split("```").skip(1).step_by(2);
     inside.map(|block| block.split_once('\n').map(|(kind, text)| (kind.to_owned(), text.to_owned())).unwrap()).collect()
@@ -56,6 +59,30 @@ fn the_examples_of_overload_load() {
     shown.threshold = Some(50.0);
     assert_eq!(screened.kind, LimiterKind::Screen(shown), "the guide shows the defaults");
     assert_eq!(listed.deny_list.map(|list| list.ttl_ms), Some(3_600_000.0));
+}
+
+#[test]
+fn the_example_of_concurrency_loads() {
+    let examples: Vec<_> = blocks("concurrency.md").into_iter().filter(|(kind, _)| kind == "yaml").collect();
+    let [(_, text)] = examples.as_slice() else { panic!("one example") };
+    parse(text).unwrap();
+}
+
+#[test]
+fn the_examples_of_the_changelog_load() {
+    // Where an example shows rules alone, these are what they name.
+    let named = ["api", "requests", "flights", "tokens", "free", "pro", "month"];
+    let named = named.map(|name| format!("  {name}: {{ strategy: gcra, limit: 1000, period: 1s }}\n")).concat();
+    // They belong to entries of a list, and are as far to the right.
+    let examples = blocks_of(&read("CHANGELOG.md").replace("\n  ", "\n"));
+    let examples: Vec<_> = examples.into_iter().filter(|(kind, _)| kind == "yaml").map(|(_, text)| text).collect();
+    assert!(examples.len() >= 6, "{examples:?}");
+    for text in examples {
+        let whole = if text.contains("limiters:") { text } else { format!("limiters:\n{named}{text}") };
+        if let Err(errors) = parse(&whole) {
+            panic!("{whole}\n{errors}");
+        }
+    }
 }
 
 #[test]
