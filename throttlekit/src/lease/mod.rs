@@ -36,7 +36,7 @@
 //! - **Coupled to windows**, at most `L` units are admitted in each, counted by the window of the grant that paid for them:
 //!   for every `N`, any sizes, any delay of answers, whatever the wall clocks of the holders show.
 //! - **Carried over**, at most `L + N * (B - 1)`; with refills at a low-water mark `w`, `L + N * (B + w)`; and `B` more for
-//!   each answer that is under way when the window turns.
+//!   each answer that is under way when the window turns, or that comes for a request that was given up.
 //! - **Nothing is spent twice.** Units whose holder crashed, whose answer was lost or came late, or which did not arrive on
 //!   their way back, are lost to all until their window ends.
 //! - **Cancellation**: who goes away takes nothing with them. The lease goes on, and its units are held for others.
