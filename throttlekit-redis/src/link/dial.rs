@@ -176,8 +176,10 @@ impl Wire {
         let since = self.age_ms();
         // Only the first of those that wait counts. Relaxed: nothing else is published with it.
         let first = self.waiting_since.compare_exchange(0, since, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        let _waits = first.then(|| Waits { wire: self, since });
+        let mut waits = Waits { wire: self, since: if first { since } else { 0 } };
         let answer = exchange.await;
+        // What may be noted from here on is another one's.
+        waits.since = 0;
         if answer.is_ok() {
             self.waiting_since.store(0, Ordering::Relaxed);
         }
@@ -211,16 +213,19 @@ impl Wire {
     }
 }
 
-/// An exchange that noted since when it waits. Dropped before its answer it waits no longer, and the note goes.
+/// An exchange that may have noted since when it waits. Dropped before its answer it waits no longer, and the note goes.
 struct Waits<'a> {
     wire: &'a Wire,
+    /// What it noted; 0 if it noted nothing.
     since: u64,
 }
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        let noted = &self.wire.waiting_since;
-        let _ = noted.compare_exchange(self.since, 0, Ordering::Relaxed, Ordering::Relaxed);
+        if self.since > 0 {
+            let noted = &self.wire.waiting_since;
+            let _ = noted.compare_exchange(self.since, 0, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 }
 
