@@ -4,15 +4,13 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::concurrency::{GuardReport, GuardStats};
 use crate::decision::Decision;
 use crate::error::Error;
-use crate::observe::Observer;
+use crate::observe::{GuardReport, GuardStats, Observer, TableReport};
 use crate::permit::Permit;
 use crate::priority::Priority;
 use crate::program::Refund;
 use crate::run::Run;
-use crate::store::TableReport;
 
 /// What a limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

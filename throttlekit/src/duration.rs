@@ -2,9 +2,16 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::time::Duration;
 
 /// How much of a refused text an error shows.
 const SHOWN_CHARS: usize = 40;
+
+/// A duration in milliseconds: `secs * 1000 + subsec_nanos / 1e6`, in this order.
+#[allow(clippy::cast_precision_loss)] // exact below 2^53 seconds, and longer spans are refused
+pub(crate) fn millis(span: Duration) -> f64 {
+    span.as_secs() as f64 * 1_000.0 + f64::from(span.subsec_nanos()) / 1e6
+}
 
 /// Milliseconds from a text such as `250`, `1.5s` or `2 h`.
 ///

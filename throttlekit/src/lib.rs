@@ -79,6 +79,7 @@ mod duration;
 mod error;
 pub mod fair;
 mod fallback;
+mod fingerprint;
 pub mod headers;
 #[cfg(feature = "identity")]
 #[cfg_attr(docsrs, doc(cfg(feature = "identity")))]
@@ -86,8 +87,10 @@ pub mod identity;
 pub mod learn;
 pub mod lease;
 mod limiter;
+mod math;
 mod multi;
 mod observe;
+mod outage;
 mod permit;
 #[cfg(feature = "config")]
 #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
@@ -112,19 +115,18 @@ pub use admit::{Admission, Admit, Ask, Axes, Axis, Meter};
 #[cfg(feature = "coarse-clock")]
 pub use clock::CoarseClock;
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use concurrency::{
-    Algorithm, Guard, GuardBuilder, GuardReport, GuardStats, KeyedGuard, KeyedGuardBuilder, Queue, Recalibration,
-};
+pub use concurrency::{Algorithm, Guard, GuardBuilder, KeyedGuard, KeyedGuardBuilder, Queue, Recalibration};
 pub use decision::{Decision, Forecast, MAX_SAFE};
 pub use duration::{ParseDurationError, parse_duration_ms};
 pub use error::{BuildError, Error, ErrorKind, RateLimitExceeded};
-pub use fallback::{FailMode, Fallback, MissingKey, Outage, Share};
+pub use fallback::{FailMode, Fallback, MissingKey, Share};
 pub use limiter::{DynLimiter, Limiter, LimiterBuilder};
 pub use multi::{Dimension, DimensionKeys, InMemory, Multi, MultiBuilder};
 pub use observe::{
     AdmissionEvent, AdmissionRecord, CallKind, DecisionRecord, Disconnect, Event, EventReceiver, EventSender, Gauges,
-    Lane, LeaseEvent, Observer, Record, Stage, Wait, WaitOutcome, event_channel,
+    GuardReport, GuardStats, Lane, LeaseEvent, Observer, Record, Stage, Wait, WaitOutcome, event_channel,
 };
+pub use outage::Outage;
 pub use permit::{Outcome, Permit, Settle, Slot};
 pub use priority::Priority;
 pub use program::{Change, Formula, Program, Project, Refund, State, Step, Strategy};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::strategy::options::millis;
+use crate::duration::millis;
 
 /// Lets one report through in each interval and counts the others, so that an outage does not fill a log.
 ///

@@ -7,8 +7,8 @@ use super::counts::{Counts, Parts, Snapshot, Totals};
 use super::decisions::Analytics;
 use super::space_saving::{Counted, SpaceSaving};
 use crate::clock::{Clock, SystemClock};
+use crate::fingerprint::Mark;
 use crate::observe::{AdmissionEvent, Event, Lane, Observer};
-use crate::store::Mark;
 
 /// As [`Analytics`], for whole admissions, also by the lane that denied: each denied admission has exactly one. It is the
 /// [`Observer`] of a [`Unified`](crate::Unified), or counts what a [`Tap`](crate::unified::Tap) shows. A clone is a handle to

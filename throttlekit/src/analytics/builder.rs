@@ -103,6 +103,6 @@ impl<C> AnalyticsBuilder<C> {
         let list = SpaceSaving::named("analytics.topK", top_k)?;
         let part = |_| Mutex::new(Part(part(window_ms, &list)));
         let all = (0..shards.next_power_of_two()).map(part).collect();
-        Ok(Parts { clock, trusts_decisions, weighted, window_ms, top_k, keys: OnceLock::new(), all })
+        Ok(Parts { clock, trusts_decisions, weighted, window_ms, top_k, secret: OnceLock::new(), all })
     }
 }

@@ -4,9 +4,8 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::space_saving::{Counted, SpaceSaving, sort};
-use crate::concurrency::keys::Keys;
+use crate::fingerprint::{HashKey, Mark};
 use crate::observe::window::Window;
-use crate::store::Mark;
 
 /// What was counted since the beginning. Never goes down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,7 +60,7 @@ pub(super) struct Parts<C, P> {
     pub(super) window_ms: f64,
     pub(super) top_k: usize,
     /// Made for the first key: with the secret of the store that knows it, so that what is known need not be hashed again.
-    pub(super) keys: OnceLock<Keys>,
+    pub(super) secret: OnceLock<HashKey>,
     /// As many as a power of two.
     pub(super) all: Box<[Mutex<Part<P>>]>,
 }
@@ -74,8 +73,8 @@ impl<C, P> Parts<C, P> {
     /// The fingerprint of a key that a store may know by `mark`.
     #[inline]
     pub(super) fn fingerprint(&self, key: &str, mark: Mark) -> u64 {
-        let keys = self.keys.get_or_init(|| mark.0.map_or_else(Keys::new, |marked| Keys::with_secret(marked.secret)));
-        keys.of_marked(key, mark)
+        let random_or_known = || mark.0.map_or_else(HashKey::random, |marked| HashKey::from_seed(marked.secret));
+        self.secret.get_or_init(random_or_known).fingerprint_unless_marked(key, mark)
     }
 
     /// The part of a key.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::builder::AnalyticsBuilder;
 use super::counts::{Counts, Parts, Snapshot, Totals};
 use crate::clock::{Clock, SystemClock};
+use crate::fingerprint::Mark;
 use crate::observe::{AdmissionEvent, Event, Observer};
-use crate::store::Mark;
 
 /// Counts the decisions of a limiter, and the keys that ask most and are denied most, in windows that are aligned to the
 /// Unix epoch. When a window begins, also one in the past because a clock was set back, its counts begin at 0; what was

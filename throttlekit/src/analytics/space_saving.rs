@@ -6,8 +6,8 @@ use super::few::Few;
 use super::index::Vacant;
 use super::many::Many;
 use super::rank::Rank;
-use crate::concurrency::keys::Keys;
 use crate::error::BuildError;
+use crate::fingerprint::HashKey;
 
 /// The most bytes of a key that a summary keeps. The text of a longer one is cut, and ends in its fingerprint.
 const MAX_KEY_BYTES: usize = 512;
@@ -50,7 +50,7 @@ const CUT_BYTES: usize = 64;
 #[derive(Clone)]
 pub struct SpaceSaving {
     capacity: usize,
-    hasher: Keys,
+    secret: HashKey,
     counters: Counters,
     /// By slot.
     entries: Vec<Entry>,
@@ -118,7 +118,7 @@ impl SpaceSaving {
         }
         Ok(Self {
             capacity,
-            hasher: Keys::new(),
+            secret: HashKey::random(),
             counters: if capacity <= Few::MOST {
                 Counters::Few(Box::new(Few::new()))
             } else {
@@ -132,12 +132,12 @@ impl SpaceSaving {
 
     /// Counts `key` once.
     pub fn observe(&mut self, key: &str) {
-        self.add(self.hasher.of(key), key, 1.0);
+        self.add(self.secret.fingerprint(key), key, 1.0);
     }
 
     /// Adds `weight` to `key`. A weight that is not a finite number above 0 adds nothing.
     pub fn observe_weighted(&mut self, key: &str, weight: f64) {
-        self.add(self.hasher.of(key), key, weight);
+        self.add(self.secret.fingerprint(key), key, weight);
     }
 
     /// Adds to a key whose fingerprint is known.
@@ -243,7 +243,7 @@ impl SpaceSaving {
     }
 
     fn rank(&self, key: &str) -> Option<Rank> {
-        let fingerprint = self.hasher.of(key);
+        let fingerprint = self.secret.fingerprint(key);
         Some(match &self.counters {
             Counters::Few(few) => few.rank(few.find(fingerprint)?),
             Counters::Many(many) => many.rank(many.find(fingerprint).ok()?),

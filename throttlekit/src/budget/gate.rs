@@ -7,13 +7,14 @@ use std::time::Duration;
 use crate::admit::{Admission, Admit, Ask, Axes, Axis};
 use crate::clock::{Clock, SystemClock};
 use crate::decision::{Decision, ceil_ms, floor_units};
+use crate::duration::millis;
 use crate::error::{BuildError, Error};
+use crate::math::ceil_f64;
 use crate::observe::Observer;
 use crate::permit::Permit;
 use crate::run::Run;
 use crate::store::Keyspace;
-use crate::strategy::options::millis;
-use crate::strategy::{ceil_f64, validate_cost};
+use crate::strategy::validate_cost;
 
 use super::book::{Book, ReservationStats};
 use super::ledger::Ledger;

@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{BuildError, Error};
+use crate::fingerprint::{ByFingerprint, HashKey};
+use crate::observe::TableReport;
 use crate::program::{Change, Program, State, Step};
 use crate::run::Run;
-use crate::store::memory::hash::HashKey;
-use crate::store::{Keyspace, TableReport, prefixed};
+use crate::store::{Keyspace, prefixed};
 
 /// The number of keys a ledger holds unless it is told otherwise.
 pub const DEFAULT_MAX_KEYS: usize = 100_000;
@@ -57,7 +57,7 @@ struct Core<S> {
 }
 
 struct Shard<S> {
-    states: HashMap<u64, Account<S>, BuildHasherDefault<Fingerprint>>,
+    states: HashMap<u64, Account<S>, ByFingerprint>,
     /// No state expires earlier.
     first_deadline_ms: f64,
     /// What keys beyond the bound share.
@@ -83,27 +83,6 @@ impl<S: State> Account<S> {
         change.apply_to(&mut state);
         self.state = state;
         self.deadline_ms = now_ms + ttl_ms.max(0.0);
-    }
-}
-
-/// A hash of what is a fingerprint already.
-#[derive(Default)]
-struct Fingerprint(u64);
-
-impl Hasher for Fingerprint {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write_u64(&mut self, fingerprint: u64) {
-        self.0 = fingerprint;
-    }
-
-    /// Not used: the keys are `u64`.
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
     }
 }
 
@@ -183,7 +162,7 @@ impl<S: State> Ledger<S> {
         program: &P,
         request: &P::Request,
     ) -> Result<P::Reply, Error> {
-        let outcome = self.core.step(self.secret.fingerprint(key).0, now_ms, program, request)?;
+        let outcome = self.core.step(self.secret.fingerprint(key), now_ms, program, request)?;
         Ok(program.reply(now_ms, request, outcome))
     }
 
@@ -306,6 +285,12 @@ impl<S: State> Core<S> {
         });
         shard.first_deadline_ms = first;
         self.len.fetch_sub(before - shard.states.len(), Ordering::Relaxed);
+    }
+}
+
+impl<S: State> From<&Ledger<S>> for TableReport {
+    fn from(ledger: &Ledger<S>) -> Self {
+        Self::new(ledger.len(), ledger.max_keys())
     }
 }
 

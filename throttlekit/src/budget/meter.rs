@@ -8,12 +8,13 @@ use crate::clock::{Clock, SystemClock, clock_of};
 use crate::decision::{Decision, MAX_SAFE};
 use crate::error::Error;
 use crate::limiter::{Forget, Made, Watch};
-use crate::observe::{CallKind, Observer};
+use crate::math::floor_f64;
+use crate::observe::{CallKind, Observer, TableReport};
 use crate::program::Refund;
 use crate::run::Run;
 use crate::store::memory::Table;
-use crate::store::{Keyspace, Remote, TableReport};
-use crate::strategy::{floor_f64, validate_cost};
+use crate::store::{Keyspace, Remote};
+use crate::strategy::validate_cost;
 
 use super::builder::TokenBudgetBuilder;
 use super::ledger::Ledger;

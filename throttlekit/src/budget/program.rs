@@ -3,10 +3,10 @@
 use crate::admit::Axis;
 use crate::decision::{Decision, Forecast, ceil_ms, floor_units};
 use crate::error::Error;
+use crate::math::{MAX, ceil_f64, floor_f64};
 use crate::program::{Program, Project, Refund, State, Step, Strategy};
 use crate::store::memory::{AsPair, Pair};
 use crate::strategy::text::{Value, read_object, write_number};
-use crate::strategy::{MAX, ceil_f64, floor_f64};
 use crate::twin::{Numbers, Raw, ReadState, Twin, readable};
 
 use super::rule::{Budget, Served};

@@ -3,9 +3,9 @@
 use crate::decision::{Decision, ceil_ms, ceil_wait, floor_units};
 use crate::error::BuildError;
 use crate::lease::{TwoTier, TwoTierBuilder};
+use crate::math::{MAX, ceil_f64, floor_f64, window_start};
 use crate::store::memory::Table;
 use crate::strategy::options::{positive, window, window_setters};
-use crate::strategy::{MAX, ceil_f64, floor_f64, window_start};
 
 /// A number of units for each window, and what becomes of those that were counted beyond it.
 ///

@@ -7,43 +7,8 @@ use super::sync::{AtomicU64, Ordering};
 use super::word::{View, Word};
 use crate::clock::Clock;
 use crate::decision::Decision;
+use crate::observe::{GuardReport, GuardStats};
 use crate::permit::{Outcome, Slot};
-
-/// What a guard counts at one instant: one atomic read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct GuardReport {
-    /// Goes up by one with each change of the limit, and starts again at 0 after 16,383. In flight are counted all slots
-    /// that were taken under this generation or an earlier one.
-    pub generation: u32,
-    /// Slots taken and not given back.
-    pub in_flight: u32,
-    /// The limit; a running probe admits less.
-    pub limit: u32,
-    /// Whether the right to the slots is lost. `false` for a guard of one process, whose slots nobody can take away; who
-    /// reports of slots that several processes share sets it.
-    pub fenced: bool,
-}
-
-/// How a guard is doing.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct GuardStats {
-    /// The limit; a running probe admits less.
-    pub limit: u32,
-    /// The limit before it is rounded down.
-    pub estimate: f64,
-    /// Slots taken and not given back.
-    pub in_flight: u32,
-    /// The latency without load, as learnt, in milliseconds. 0 before the first sample, and for a fixed limit.
-    pub noload_ms: f64,
-    /// The latency of the last sample in milliseconds. 0 before the first one, and for a fixed limit.
-    pub last_ms: f64,
-    /// How many slots came back as [`Outcome::Dropped`].
-    pub dropped: u64,
-    /// Whether a probe holds the ceiling below the limit.
-    pub probing: bool,
-}
 
 /// Slots, and what sets their number.
 pub(super) struct Ceiling<C> {

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::builder::GuardBuilder;
-use super::ceiling::{Ceiling, GuardReport, GuardStats};
-use super::keys::Keys;
+use super::ceiling::Ceiling;
 use super::line::{Joined, Line};
 use super::queue::Patience;
 use super::share::Share;
@@ -17,7 +16,8 @@ use crate::admit::{Admission, Admit, Ask, Axes, Axis};
 use crate::clock::{Clock, SystemClock};
 use crate::decision::Decision;
 use crate::error::{BuildError, Error};
-use crate::observe::{Begun, Event, Observer, Wait, WaitOutcome, is_blind, told};
+use crate::fingerprint::HashKey;
+use crate::observe::{Begun, Event, GuardReport, GuardStats, Observer, Wait, WaitOutcome, is_blind, told};
 use crate::permit::{Outcome, Permit, Settle, Slot};
 use crate::priority::Priority;
 use crate::run::Run;
@@ -273,7 +273,7 @@ impl<C: Clock, O: Observer + Clone> Guard<C, O> {
     fn join(&self, queue: &Lobby, ask: &Ask<'_>, begun: Begun) -> Run<Result<Admission, Error>> {
         let word = &self.shared.ceiling.word;
         let asked = Asked::of::<O>(ask, begun);
-        let (taken, permit) = match queue.line.join(word, queue.keys.of(ask.key), ask.priority) {
+        let (taken, permit) = match queue.line.join(word, queue.secret.fingerprint(ask.key), ask.priority) {
             Joined::Waits(ticket) => {
                 return Run::wait(Waiting::new(self.clone(), ticket, &queue.patience, asked));
             }
@@ -381,13 +381,13 @@ pub(super) struct Shared<C> {
 /// Where requests wait.
 pub(super) struct Lobby {
     line: Line,
-    keys: Keys,
+    secret: HashKey,
     patience: Patience,
 }
 
 impl Lobby {
     pub(super) fn new(patience: Patience) -> Self {
-        Self { line: Line::new(patience.max), keys: Keys::new(), patience }
+        Self { line: Line::new(patience.max), secret: HashKey::random(), patience }
     }
 }
 

@@ -1,6 +1,6 @@
 //! How one sample moves the estimate: gradient and additive increase, multiplicative decrease.
 
-use crate::strategy::floor_f64;
+use crate::math::floor_f64;
 
 /// One settled slot, as a law sees it.
 #[derive(Clone, Copy, Debug)]

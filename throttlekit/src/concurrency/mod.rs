@@ -41,7 +41,6 @@ mod builder;
 mod ceiling;
 mod guard;
 mod keyed;
-pub(crate) mod keys;
 mod law;
 mod learner;
 mod learning;
@@ -60,7 +59,8 @@ mod word;
 #[cfg(feature = "config")]
 pub(crate) use builder::default;
 pub use builder::{Algorithm, GuardBuilder, Recalibration};
-pub use ceiling::{GuardReport, GuardStats};
 pub use guard::Guard;
 pub use keyed::{KeyedGuard, KeyedGuardBuilder};
 pub use queue::Queue;
+
+pub use crate::observe::{GuardReport, GuardStats};

@@ -9,8 +9,8 @@ use super::strategy::{AnyStrategy, build_strategy};
 use super::validate::Findings;
 use crate::error::BuildError;
 use crate::lease::Mode;
+use crate::math::{MAX, floor_f64};
 use crate::program::{Program, Step, Strategy};
-use crate::strategy::{MAX, floor_f64};
 
 /// Everything that is wrong with the kind of one limiter at `path`.
 pub(super) fn kind(limiter: &LimiterSpec, path: &str, findings: &mut Findings<'_>) {

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::BuildError;
+use crate::math::{MAX, floor_f64};
 use crate::observe::Observer;
 use crate::store::Keyspace;
 use crate::strategy::fixed_window::{Count, FixedWindow};
-use crate::strategy::{MAX, floor_f64};
 
 use super::escrow::{FAIR_ESCROW, FairEscrow};
 use super::leasing::Leasing;

@@ -4,8 +4,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::decision::{Decision, ceil_ms, ceil_wait, floor_units};
 use crate::error::Error;
+use crate::math::floor_f64;
 use crate::observe::Begun;
-use crate::strategy::{counted, floor_f64};
+use crate::strategy::counted;
 
 use super::leasing::{Lease, Leasing};
 use super::share::tenants_end;

@@ -7,8 +7,9 @@ use crate::admit::{Admission, Admit, Ask, Meter};
 use crate::clock::{Clock, SystemClock};
 use crate::decision::{Decision, ceil_ms, ceil_wait, floor_units};
 use crate::error::{BuildError, Error};
+use crate::math::floor_f64;
 use crate::run::Run;
-use crate::strategy::{counted, floor_f64, validate_cost};
+use crate::strategy::{counted, validate_cost};
 
 use super::tenants::Tenants;
 use super::terms::{Names, Terms, terms_setters};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::strategy::{floor_f64, window_start};
+use crate::math::{floor_f64, window_start};
 
 /// Sums of whole numbers up to here are exact in any order.
 const EXACT: f64 = 4_503_599_627_370_496.0;

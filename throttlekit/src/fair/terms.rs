@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::BuildError;
-use crate::strategy::floor_f64;
+use crate::math::floor_f64;
 use crate::strategy::options::{positive, window};
 
 use super::DEFAULT_MAX_TENANTS;

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::outage::Outage;
 use super::standby::Standby;
 use crate::admit::{Admission, Admit, Ask, Meter};
 use crate::decision::{Decision, Forecast};
@@ -11,6 +10,7 @@ use crate::error::{BuildError, Error};
 use crate::limiter::{DynLimiter, observed_or_same};
 use crate::multi::Dimension;
 use crate::observe::Observer;
+use crate::outage::Outage;
 use crate::program::Refund;
 use crate::run::Run;
 

@@ -1,14 +1,12 @@
 //! What happens when a door cannot ask, or gets no decision.
 
 mod limiter;
-mod outage;
 mod share;
 mod standby;
 
 pub use limiter::Fallback;
 #[cfg(feature = "config")]
 pub(crate) use limiter::standby;
-pub use outage::Outage;
 pub use share::Share;
 #[cfg(feature = "config")]
 pub(crate) use standby::Standby;

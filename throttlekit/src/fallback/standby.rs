@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::outage::{Outage, StandIn};
 use crate::admit::{Admission, Admit, Ask};
 use crate::error::Error;
 use crate::observe::Observer;
+use crate::outage::{Outage, StandIn};
 use crate::run::Run;
 
 type Make<L> = dyn Fn() -> Result<Arc<L>, Error> + Send + Sync;

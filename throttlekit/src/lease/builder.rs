@@ -15,12 +15,12 @@ use super::two_tier::{Core, Tier, TwoTier};
 use crate::clock::{Clock, SystemClock};
 use crate::error::BuildError;
 use crate::limiter::Watch;
+use crate::math::{MAX, floor_f64};
 use crate::observe::Observer;
 use crate::program::Strategy;
 use crate::runtime::Runtime;
 use crate::store::memory::Table;
 use crate::store::{Keys, Keyspace};
-use crate::strategy::{MAX, floor_f64};
 
 /// Keys that are known in process, unless told otherwise. Each takes a few hundred bytes.
 const DEFAULT_MAX_KEYS: usize = 100_000;

@@ -11,10 +11,10 @@ use crate::decision::{Decision, Forecast};
 use crate::error::Error;
 use crate::limiter::{Ahead, DynLimiter, Peek};
 use crate::multi::Dimension;
-use crate::observe::Observer;
+use crate::observe::{Observer, TableReport};
 use crate::program::{Project, Refund, Strategy};
 use crate::run::Run;
-use crate::store::{Keyspace, TableReport};
+use crate::store::Keyspace;
 use crate::strategy::validate_cost;
 
 /// Decides by [`Ask::key`] and [`Ask::cost`]; the other fields do not matter to it.

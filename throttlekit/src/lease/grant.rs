@@ -2,8 +2,8 @@
 
 use crate::decision::{Decision, ceil_ms};
 use crate::error::Error;
+use crate::math::floor_f64;
 use crate::program::{Program, Refund, Step, Strategy};
-use crate::strategy::floor_f64;
 use crate::twin::{LEASE, Numbers, Raw, Twin};
 
 /// What a lease asks for.

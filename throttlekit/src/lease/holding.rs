@@ -12,8 +12,9 @@ use super::grant::{GrantForm, Granted, Wanted};
 use super::sizing::Sizer;
 use crate::decision::{Decision, ceil_ms, floor_units};
 use crate::error::Error;
+use crate::math::floor_f64;
 use crate::program::Refund;
-use crate::strategy::{counted, floor_f64};
+use crate::strategy::counted;
 
 /// Makes a sizer for each key.
 pub(super) type SizerFactory = Arc<dyn Fn() -> Box<dyn Sizer> + Send + Sync>;

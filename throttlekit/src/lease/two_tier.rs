@@ -15,12 +15,13 @@ use crate::admit::Ask;
 use crate::clock::{Clock, SystemClock};
 use crate::decision::Decision;
 use crate::error::Error;
+use crate::fingerprint::Mark;
 use crate::limiter::{Forget, Made, Watch};
 use crate::observe::{Begun, CallKind, Observer, is_blind};
 use crate::program::{Program, Strategy};
 use crate::run::Run;
 use crate::store::memory::Table;
-use crate::store::{Keyspace, Mark, Moment, Remote};
+use crate::store::{Keyspace, Moment, Remote};
 use crate::strategy::validate_units;
 
 /// Limits keys that many processes share, with as few trips to the store as the [`Mode`] allows.

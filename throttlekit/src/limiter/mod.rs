@@ -22,11 +22,12 @@ use crate::admit::{Admission, Admit, Ask, Meter};
 use crate::clock::{Clock, SystemClock};
 use crate::decision::{Decision, Forecast};
 use crate::error::Error;
-use crate::observe::{CallKind, Observer};
+use crate::fingerprint::Mark;
+use crate::observe::{CallKind, Observer, TableReport};
 use crate::program::{Program, Project, Refund, Strategy, no_refunds};
 use crate::run::Run;
 use crate::store::memory::Table;
-use crate::store::{Keyspace, Mark, Moment, TableReport};
+use crate::store::{Keyspace, Moment};
 use crate::strategy::{validate_cost, validate_units};
 
 /// The cost of a check that names none.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use crate::admit::{Ask, Axis};
 use crate::decision::Decision;
 use crate::error::Error;
+use crate::fingerprint::Mark;
 use crate::observe::{Begun, CallKind, Event, LeaseEvent, Observer, is_blind, told};
 use crate::run::Run;
-use crate::store::Mark;
 
 /// An observer with the names that its events carry.
 #[derive(Clone)]

@@ -11,11 +11,12 @@ use super::{InMemory, MOST, Multi, Named, Parts};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{BuildError, Error};
 use crate::limiter::{DynLimiter, Watch};
+use crate::math::MAX;
 use crate::observe::Observer;
 use crate::program::{Project, Strategy};
 use crate::store::memory::Table;
 use crate::store::{Remote, prefixed};
-use crate::strategy::{MAX, validate_cost};
+use crate::strategy::validate_cost;
 
 /// The option that a refused set of dimensions is reported under.
 const DIMENSIONS: &str = "multi.dimensions";

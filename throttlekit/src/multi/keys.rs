@@ -2,7 +2,8 @@
 
 use super::{MOST, Multi, Stored};
 use crate::error::Error;
-use crate::strategy::{MAX, validate_cost};
+use crate::math::MAX;
+use crate::strategy::validate_cost;
 
 /// What a multi-dimensional check has to know of a request.
 ///

@@ -5,8 +5,8 @@ use std::fmt;
 use crate::admit::Axis;
 use crate::decision::Decision;
 use crate::error::Error;
+use crate::fingerprint::Mark;
 use crate::priority::Priority;
-use crate::store::Mark;
 
 /// How a limiter was called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

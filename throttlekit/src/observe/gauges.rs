@@ -1,7 +1,6 @@
 //! What observers may read at any time.
 
-use crate::concurrency::{GuardReport, GuardStats};
-use crate::store::TableReport;
+use super::{GuardReport, GuardStats, TableReport};
 
 /// The guards and tables behind a limit or a file, for whoever shows how they stand. An observer
 /// [gets them](super::Observer::attach) once and asks whenever it is asked itself.

@@ -7,6 +7,7 @@ mod event;
 mod fan_out;
 mod gauges;
 mod parts;
+mod reports;
 pub(crate) mod window;
 
 pub(crate) use admission::Asked;
@@ -19,8 +20,10 @@ pub(crate) use parts::Asides;
 #[cfg(feature = "config")]
 pub(crate) use parts::Wholes;
 
+pub use reports::{GuardReport, GuardStats, TableReport};
+
 use crate::admit::Ask;
-use crate::store::Mark;
+use crate::fingerprint::Mark;
 use std::any::TypeId;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,7 +1,7 @@
 //! Windows of counts, aligned to the Unix epoch.
 
 use crate::error::BuildError;
-use crate::strategy::window_start;
+use crate::math::window_start;
 
 /// What a window's length must be.
 pub(crate) fn validate(option: &'static str, window_ms: f64) -> Result<f64, BuildError> {

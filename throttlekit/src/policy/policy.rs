@@ -11,14 +11,13 @@ use super::slots::{self, Slots};
 use super::store::OpenStore;
 use crate::admit::Admit;
 use crate::clock::Clock;
-use crate::concurrency::{GuardReport, GuardStats};
 use crate::config::LimiterSpec;
 use crate::error::BuildError;
-use crate::fallback::{FailMode, Fallback, Outage, Share, Standby, standby};
+use crate::fallback::{FailMode, Fallback, Share, Standby, standby};
 use crate::limiter::DynLimiter;
-use crate::observe::Wholes;
+use crate::observe::{GuardReport, GuardStats, TableReport, Wholes};
+use crate::outage::Outage;
 use crate::sketch::DenyList;
-use crate::store::TableReport;
 use crate::unified::Unified;
 
 /// A limiter with a name: of a strategy, of the work in flight, or of both; or of another [kind](crate::config::LimiterKind).

@@ -10,11 +10,9 @@ use super::options::LoadOptions;
 use super::policy::Policy;
 use super::reload::ReloadReport;
 use super::set::PolicySet;
-use crate::concurrency::{GuardReport, GuardStats};
 use crate::config::{Config, ConfigErrors, Format, content_of, parse_content};
 use crate::error::Error;
-use crate::observe::{Gauges, Observer, told};
-use crate::store::TableReport;
+use crate::observe::{Gauges, GuardReport, GuardStats, Observer, TableReport, told};
 
 /// Policies by name. Clones are handles to the same registry.
 ///

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::options::LoadOptions;
 use crate::config::{ConfigErrors, StoreKind, StoreSpec};
 use crate::error::{BuildError, Error};
-use crate::fallback::Outage;
+use crate::outage::Outage;
 use crate::store::{CircuitBreaker, Remote};
 
 /// What the policies of a configuration share if they are not in memory.

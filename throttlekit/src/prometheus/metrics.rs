@@ -12,10 +12,8 @@ use super::series::{KINDS, Reading, Series};
 use super::table::Table;
 use super::text::Text;
 use crate::clock::{Clock, SystemClock};
-use crate::concurrency::GuardReport;
 use crate::error::BuildError;
-use crate::observe::{AdmissionEvent, Event, Gauges, Lane, Observer};
-use crate::store::TableReport;
+use crate::observe::{AdmissionEvent, Event, Gauges, GuardReport, Lane, Observer, TableReport};
 
 /// The label of policies that came when there were as many as there may be.
 const OTHER: &str = "_other";

@@ -3,11 +3,11 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::concurrency::keys::Keys;
+use crate::fingerprint::HashKey;
 
 /// Values by name. A name that came once stays.
 pub(super) struct Table<T> {
-    keys: Keys,
+    secret: HashKey,
     most: usize,
     known: AtomicUsize,
     /// Twice as many as there may be names, as a power of two: a search ends soon.
@@ -25,7 +25,7 @@ impl<T> Table<T> {
     /// For at most `most` names, and a few more that come at the same instant.
     pub(super) fn new(most: usize) -> Self {
         let slots = (0..(2 * most).next_power_of_two().max(16)).map(|_| OnceLock::new()).collect();
-        Self { keys: Keys::new(), most, known: AtomicUsize::new(0), slots, other: OnceLock::new() }
+        Self { secret: HashKey::random(), most, known: AtomicUsize::new(0), slots, other: OnceLock::new() }
     }
 
     /// The value of `name`, which `make` makes when the name comes for the first time. Names that do not fit share one, of
@@ -34,7 +34,7 @@ impl<T> Table<T> {
     pub(super) fn of(&self, name: &str, other: &str, make: impl Fn() -> T) -> &T {
         let mask = self.slots.len() - 1;
         #[allow(clippy::cast_possible_truncation)] // only low bits of it count
-        let first = self.keys.of(name) as usize;
+        let first = self.secret.fingerprint(name) as usize;
         for step in 0..self.slots.len() {
             let slot = &self.slots[(first + step) & mask];
             let named = match slot.get() {

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use crate::decision::ceil_wait;
+use crate::duration::millis;
 use crate::error::{BuildError, Error};
+use crate::math::{MAX, ceil_f64};
 use crate::program::{Program, State, Step};
 use crate::store::memory::{AsInstant, Instant};
-use crate::strategy::options::{millis, positive};
+use crate::strategy::options::positive;
 use crate::strategy::text::{read_number, write_number};
-use crate::strategy::{MAX, ceil_f64};
 use crate::twin::{Twin, readable};
 
 /// The least interval between departures in milliseconds. At today's epoch the state resolves 2^-12 ms; below this, what

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::Accuracy;
 use super::cells::Cells;
 use super::hash::{Columns, Mark};
-use crate::strategy::window_start;
+use crate::math::window_start;
 
 /// A stretch of time that one sketch counts.
 #[derive(Clone, Copy, Debug, PartialEq)]

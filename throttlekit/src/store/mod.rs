@@ -6,23 +6,20 @@ mod call;
 mod distinct;
 mod few;
 mod keys;
-mod mark;
 pub mod memory;
 mod moment;
 mod remote;
-mod report;
 pub mod script;
 
+#[doc(hidden)]
+pub use crate::fingerprint::Mark;
+pub use crate::observe::TableReport;
 pub use breaker::{BreakerState, BreakerStats, CircuitBreaker, CircuitBreakerBuilder};
 pub use call::{Call, Effect, Rule, Write};
 pub(crate) use keys::Keys;
 #[doc(hidden)]
-pub use mark::Mark;
-pub(crate) use mark::Marked;
-#[doc(hidden)]
 pub use moment::Moment;
 pub use remote::{DynStore, Remote, Store};
-pub use report::TableReport;
 
 use crate::error::Error;
 use crate::program::{Program, State};

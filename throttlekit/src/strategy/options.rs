@@ -1,15 +1,7 @@
 //! What the constructors check.
 
-use std::time::Duration;
-
 use crate::error::BuildError;
-use crate::strategy::MAX;
-
-/// A duration in milliseconds: `secs * 1000 + subsec_nanos / 1e6`, in this order.
-#[allow(clippy::cast_precision_loss)] // exact below 2^53 seconds, and longer spans are refused
-pub(crate) fn millis(span: Duration) -> f64 {
-    span.as_secs() as f64 * 1_000.0 + f64::from(span.subsec_nanos()) / 1e6
-}
+use crate::math::MAX;
 
 /// A given, finite number above 0 and at most 2^53 - 1.
 pub(crate) fn positive(option: &'static str, value: Option<f64>) -> Result<f64, BuildError> {
@@ -54,7 +46,7 @@ macro_rules! window_setters {
 
         /// The length of a window. Required.
         pub fn window(self, window: std::time::Duration) -> Self {
-            self.window_ms($crate::strategy::options::millis(window))
+            self.window_ms($crate::duration::millis(window))
         }
     };
 }

@@ -59,11 +59,10 @@ use std::{fmt, mem};
 
 use crate::admit::{Admission, Admit, Ask, Axes, Axis};
 use crate::clock::{Clock, SystemClock};
-use crate::concurrency::{GuardReport, GuardStats};
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::limiter::DynLimiter;
-use crate::observe::Observer;
+use crate::observe::{GuardReport, GuardStats, Observer};
 use crate::permit::Permit;
 use crate::run::Run;
 use crate::store::Moment;

@@ -8,11 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::UNIFIED;
 use crate::admit::{Admission, Admit, Ask};
 use crate::clock::{Clock, SystemClock};
-use crate::concurrency::{GuardReport, GuardStats};
 use crate::error::Error;
-use crate::observe::{AdmissionEvent, Asked, Observer, contained};
+use crate::observe::{AdmissionEvent, Asked, GuardReport, GuardStats, Observer, TableReport, contained};
 use crate::run::Run;
-use crate::store::TableReport;
 
 /// Passes requests on, and calls a function once with each that was decided. It sees a request as a whole, where an
 /// [`Observer`](crate::Observer) sees one decision of one axis.

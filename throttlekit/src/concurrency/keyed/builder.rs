@@ -9,12 +9,12 @@ use super::tenants::{Rules, WEIGHT_ONE};
 use super::{KeyedGuard, Shared};
 use crate::clock::{Clock, SystemClock};
 use crate::concurrency::builder::{GuardBuilder, Parts, default};
-use crate::concurrency::keys::{ByFingerprint, Keys};
 use crate::concurrency::learner::slots;
 use crate::concurrency::sync::Mutex;
 use crate::concurrency::word::MOST;
 use crate::decision::MAX_SAFE;
 use crate::error::BuildError;
+use crate::fingerprint::{ByFingerprint, HashKey};
 
 const LEAST_WEIGHT: f64 = 0.001;
 const MOST_WEIGHT: f64 = 1_000_000.0;
@@ -132,13 +132,13 @@ impl<C, O> KeyedGuardBuilder<C, O> {
         let max_keys = count("concurrency.keyed.maxKeys", max_keys)?;
         let max_per_key = max_per_key.map_or(Ok(MOST), |most| count("concurrency.keyed.maxPerKey", most))?;
         let active_ns = active_ns(active_ms)?;
-        let keys = Keys::new();
-        let given = weights.iter().map(|(key, weight)| Ok((keys.of(key), checked_weight(*weight)?)));
+        let secret = HashKey::random();
+        let given = weights.iter().map(|(key, weight)| Ok((secret.fingerprint(key), checked_weight(*weight)?)));
         let weights = Weights { given: given.collect::<Result<_, BuildError>>()?, otherwise: weight_of };
         let max_keys = usize::try_from(max_keys).unwrap_or(usize::MAX);
         let rules = Rules { max_keys, max_per_key, active_ns };
         let floor = Floor::new(rules, patience.as_ref().map(|patience| patience.max));
-        let shared = Shared { ceiling, floor: Mutex::new(floor), keys, weights, patience, max_per_key };
+        let shared = Shared { ceiling, floor: Mutex::new(floor), secret, weights, patience, max_per_key };
         Ok(KeyedGuard::new(shared, names, observer, shadow))
     }
 }

@@ -11,9 +11,8 @@ use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 
 use super::builder::GuardBuilder;
-use super::ceiling::{Ceiling, GuardReport, GuardStats};
+use super::ceiling::Ceiling;
 use super::guard::{Asked, Names, admission};
-use super::keys::Keys;
 use super::queue::Patience;
 use super::share::Share;
 use super::sync::{Mutex, MutexGuard};
@@ -23,7 +22,8 @@ use super::word::View;
 use crate::admit::{Admission, Admit, Ask};
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
-use crate::observe::{Begun, Observer, WaitOutcome};
+use crate::fingerprint::HashKey;
+use crate::observe::{Begun, GuardReport, GuardStats, Observer, WaitOutcome};
 use crate::permit::{Outcome, Permit, Settle, Slot};
 use crate::priority::Priority;
 use crate::run::Run;
@@ -88,7 +88,7 @@ pub struct KeyedGuard<C = SystemClock, O = ()> {
 struct Shared<C> {
     ceiling: Ceiling<C>,
     floor: Mutex<Floor>,
-    keys: Keys,
+    secret: HashKey,
     weights: Weights,
     patience: Option<Patience>,
     max_per_key: u32,
@@ -147,14 +147,14 @@ impl<C: Clock, O> KeyedGuard<C, O> {
 
     /// Slots that a tenant has taken and not given back.
     pub fn in_flight_of(&self, key: &str) -> u32 {
-        let fingerprint = self.shared.keys.of(key);
+        let fingerprint = self.shared.secret.fingerprint(key);
         let floor = self.shared.lock();
         floor.tenants.find(fingerprint).map_or(0, |number| floor.tenants.held(number))
     }
 
     /// How many slots a tenant is guaranteed; if it is not active, how many it would be if it asked now.
     pub fn guaranteed(&self, key: &str) -> u32 {
-        let fingerprint = self.shared.keys.of(key);
+        let fingerprint = self.shared.secret.fingerprint(key);
         let weight = self.shared.weights.of(fingerprint, key);
         let now_ns = self.shared.ceiling.clock.monotonic_ns();
         let word = &self.shared.ceiling.word;
@@ -326,7 +326,7 @@ impl<C> Shared<C> {
 
     /// The tenant of a request; none if there is no room for another one.
     fn enter(&self, key: &str, now_ns: u64) -> (MutexGuard<'_, Floor>, Option<u32>) {
-        let fingerprint = self.keys.of(key);
+        let fingerprint = self.secret.fingerprint(key);
         let mut floor = self.lock();
         floor.tenants.expire(now_ns);
         let mut number = floor.tenants.enter(fingerprint, now_ns);

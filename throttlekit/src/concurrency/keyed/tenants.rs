@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::concurrency::keys::ByFingerprint;
 use crate::concurrency::waiters::Rank;
+use crate::fingerprint::ByFingerprint;
 
 /// Thousandths: weights are counted in these, so that their sum is exact whoever comes and goes.
 pub(super) const WEIGHT_ONE: u64 = 1_000;

@@ -7,10 +7,11 @@ use std::time::Duration;
 use super::{Counted, DenyList, DenyListed, NAME, Offenders};
 use crate::analytics::SpaceSaving;
 use crate::clock::{Clock, SystemClock};
+use crate::duration::millis;
 use crate::error::BuildError;
 use crate::limiter::Watch;
 use crate::observe::Observer;
-use crate::strategy::options::{millis, positive};
+use crate::strategy::options::positive;
 
 /// Builds a [`DenyListed`]; from [`DenyListed::builder`].
 #[must_use = "a builder does nothing until it is built"]

@@ -16,14 +16,12 @@ pub use list::DenyList;
 use crate::admit::{Admission, Admit, Ask, Axis};
 use crate::analytics::SpaceSaving;
 use crate::clock::{Clock, SystemClock, clock_of};
-use crate::concurrency::{GuardReport, GuardStats};
 use crate::decision::{Decision, ceil_ms, ceil_wait};
 use crate::error::Error;
 use crate::limiter::{Made, Watch};
-use crate::observe::{Begun, CallKind, Observer};
+use crate::observe::{Begun, CallKind, GuardReport, GuardStats, Observer, TableReport};
 use crate::permit::Permit;
 use crate::run::Run;
-use crate::store::TableReport;
 
 /// The name of its events, unless it was given one.
 const NAME: &str = "denyList";

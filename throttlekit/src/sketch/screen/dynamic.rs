@@ -9,10 +9,9 @@ use crate::decision::{Decision, Forecast};
 use crate::error::Error;
 use crate::limiter::DynLimiter;
 use crate::multi::Dimension;
-use crate::observe::{CallKind, Observer};
+use crate::observe::{CallKind, Observer, TableReport};
 use crate::program::Strategy;
 use crate::run::Run;
-use crate::store::TableReport;
 
 /// Decides by [`Ask::key`] and [`Ask::cost`].
 impl<S: Carry, C: Clock, O: Observer + Clone> Admit for Screened<S, C, O> {

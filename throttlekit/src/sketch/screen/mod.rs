@@ -20,12 +20,14 @@ use crate::admit::Ask;
 use crate::clock::{Clock, SystemClock, clock_of};
 use crate::decision::{Decision, Forecast, ceil_ms, ceil_wait, floor_units};
 use crate::error::{BuildError, Error};
+use crate::fingerprint;
 use crate::limiter::{Made, Watch};
+use crate::math::ceil_f64;
 use crate::observe::{CallKind, Observer};
 use crate::program::Step;
+use crate::store::Moment;
 use crate::store::memory::Table;
-use crate::store::{self, Moment};
-use crate::strategy::{ceil_f64, validate_cost, validate_units};
+use crate::strategy::{validate_cost, validate_units};
 
 /// Limits each key by a strategy, and keeps a state only for keys that are used much.
 ///
@@ -268,7 +270,7 @@ impl<S: Carry> Core<S> {
     #[inline(always)]
     fn known(&self, key: &str, cost: f64, now_ms: f64) -> Result<Option<Decision>, Error> {
         let mut at = Moment::of(now_ms, &self.latest);
-        self.table.apply_at(key, store::Mark::default(), &mut at, &self.known, &cost)
+        self.table.apply_at(key, fingerprint::Mark::default(), &mut at, &self.known, &cost)
     }
 
     /// The check of a key that had no state when its shard had given out `seen` states.

@@ -8,7 +8,7 @@ use super::circuit::{Circuit, Limits};
 use super::{CircuitBreaker, Counts};
 use crate::clock::{Clock, SystemClock};
 use crate::error::BuildError;
-use crate::fallback::Outage;
+use crate::outage::Outage;
 use crate::runtime::Runtime;
 use crate::store::DynStore;
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::fallback::Outage;
+use crate::outage::Outage;
 use crate::program::{Program, Step};
 use crate::run::BoxFuture;
 use crate::runtime::Runtime;

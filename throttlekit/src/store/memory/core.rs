@@ -14,7 +14,6 @@
 
 use std::fmt;
 
-use super::hash::Fingerprint;
 use super::lines::{Lines, SLOTS};
 use super::shard::Shard;
 use super::slot::{Tag, Words};
@@ -99,7 +98,7 @@ impl<H: Shape> Core<H> {
     /// all 64 tell keys apart.
     #[inline(always)]
     #[allow(clippy::cast_possible_truncation)] // the mask keeps fewer bits than any usize has
-    pub(super) fn place(&self, Fingerprint(fingerprint): Fingerprint) -> Place {
+    pub(super) fn place(&self, fingerprint: u64) -> Place {
         Place { shard: fingerprint as usize & (self.sizes.len() - 1), tag: Tag::of(fingerprint) }
     }
 

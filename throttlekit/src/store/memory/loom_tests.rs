@@ -6,7 +6,6 @@ use std::sync::Arc;
 use loom::thread;
 
 use super::core::{Core, Place};
-use super::hash::Fingerprint;
 use super::layout::sealed::Kind;
 use super::{AsInstant, AsPair, Instant, Pair};
 use crate::store::Moment;
@@ -147,7 +146,7 @@ where
     }
 
     fn place(&self, key: u64) -> Place {
-        self.0.place(Fingerprint(key << 8))
+        self.0.place(key << 8)
     }
 
     fn run(&self, key: u64, op: Op) -> u64 {

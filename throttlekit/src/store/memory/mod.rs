@@ -18,7 +18,6 @@
 
 mod boxed;
 mod core;
-pub(crate) mod hash;
 mod inline;
 mod layout;
 mod lines;
@@ -37,12 +36,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use self::core::Core;
-use self::hash::HashKey;
 use self::layout::{Spared, sealed::Kind};
 use crate::error::{BuildError, Error};
+use crate::fingerprint::{HashKey, Mark};
+use crate::observe::TableReport;
 use crate::program::{Program, State};
 use crate::run::Run;
-use crate::store::{Keyspace, Mark, Moment, TableReport};
+use crate::store::{Keyspace, Moment};
 
 type ShapeOf<S> = <<S as State>::Layout as Kind<S>>::Shape;
 
@@ -266,7 +266,7 @@ impl<S: State> Table<S> {
         for keys in keys.chunks(AHEAD) {
             // All hashes first: the processor looks some 200 instructions ahead, and a hash between two loads would leave
             // it with one miss at a time.
-            let mut places = [self.core.place(hash::Fingerprint(0)); AHEAD];
+            let mut places = [self.core.place(0); AHEAD];
             for (place, key) in places.iter_mut().zip(keys) {
                 *place = self.core.place(self.key.fingerprint(key));
             }
@@ -314,6 +314,12 @@ impl<S: State> fmt::Debug for Table<S> {
     /// Shows neither keys nor the secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Table").field("len", &self.len()).field("max_keys", &self.max_keys()).finish_non_exhaustive()
+    }
+}
+
+impl<S: State> From<&Table<S>> for TableReport {
+    fn from(table: &Table<S>) -> Self {
+        Self::new(table.len(), table.max_keys()).evicted(table.evicted())
     }
 }
 

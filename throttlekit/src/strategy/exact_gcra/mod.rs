@@ -32,9 +32,10 @@ use std::time::Duration;
 
 use crate::decision::{Decision, Forecast, MAX_SAFE};
 use crate::error::BuildError;
+use crate::math::floor_f64;
 use crate::program::{Program, Project, Refund, State, Step, Strategy};
 use crate::store::memory::{AsPair, Pair};
-use crate::strategy::{floor_f64, fractional};
+use crate::strategy::fractional;
 use crate::twin::{Twin, readable};
 
 /// `period * burst` may be up to here, so that any admitted backlog is a whole number that a double holds.

@@ -26,10 +26,10 @@ pub use count::{Count, Verdict};
 
 use crate::decision::{Decision, Forecast, floor_units};
 use crate::error::BuildError;
+use crate::math::window_start;
 use crate::program::{Program, Project, Refund, Step, Strategy};
 use crate::strategy::fixed_window::count::Span;
 use crate::strategy::options::{positive, window, window_setters};
-use crate::strategy::window_start;
 use crate::twin::Twin;
 
 /// Counts in aligned windows; see the [module](self) for rule and bound.

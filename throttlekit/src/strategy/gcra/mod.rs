@@ -35,12 +35,14 @@
 use std::time::Duration;
 
 use crate::decision::{Decision, Forecast, ceil_ms, ceil_wait, floor_units};
+use crate::duration::millis;
 use crate::error::BuildError;
+use crate::math::{MAX, ceil_f64};
 use crate::program::{Formula, Program, Project, Refund, State, Step, Strategy};
 use crate::store::memory::{AsInstant, Instant};
-use crate::strategy::options::{at_least_one, millis, positive};
+use crate::strategy::options::{at_least_one, positive};
 use crate::strategy::text::{read_number, write_number};
-use crate::strategy::{MAX, ceil_f64, vanishing};
+use crate::strategy::vanishing;
 use crate::twin::{Twin, readable};
 
 /// The least `T` in milliseconds: forty steps of `f64` at today's epoch. Below, additions to a TAT lose so much that a

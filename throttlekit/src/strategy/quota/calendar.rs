@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::strategy::floor_f64;
+use crate::math::floor_f64;
 
 /// The milliseconds of a day.
 pub(super) const DAY_MS: f64 = 86_400_000.0;

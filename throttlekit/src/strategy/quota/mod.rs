@@ -29,12 +29,13 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::decision::{Decision, Forecast, floor_units};
+use crate::duration::millis;
 use crate::error::BuildError;
+use crate::math::{MAX, floor_f64};
 use crate::program::{Program, Project, Refund, Step, Strategy};
 use crate::strategy::fixed_window::count::{self, Count, Span, Verdict};
-use crate::strategy::options::{millis, positive, window};
+use crate::strategy::options::{positive, window};
 use crate::strategy::sliding_window::SlidingWindowBuilder;
-use crate::strategy::{MAX, floor_f64};
 use crate::twin::Twin;
 
 /// The stable name, also of a rolling quota.

@@ -30,8 +30,9 @@ pub use builder::SlidingWindowBuilder;
 pub use ring::{Bump, Ring};
 
 use crate::decision::{Decision, Forecast, ceil_ms, ceil_wait, floor_units};
+use crate::math::{ceil_f64, floor_f64};
 use crate::program::{Program, Project, Refund, Step, Strategy};
-use crate::strategy::{ceil_f64, floor_f64, vanishing};
+use crate::strategy::vanishing;
 use crate::twin::{Twin, readable};
 
 /// A sub-bucketed sliding window; see the [module](self) for formulas and bounds.

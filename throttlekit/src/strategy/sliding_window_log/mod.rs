@@ -29,8 +29,8 @@ pub use self::log::{Log, Push};
 
 use crate::decision::{Decision, Forecast, ceil_ms, ceil_wait, floor_units};
 use crate::error::BuildError;
+use crate::math::ceil_f64;
 use crate::program::{Program, Project, Step, Strategy};
-use crate::strategy::ceil_f64;
 use crate::strategy::options::{at_most, positive, window_setters};
 use crate::strategy::sliding_window_log::log::Live;
 use crate::twin::{Twin, readable};

@@ -22,11 +22,12 @@
 
 use crate::decision::{Decision, Forecast, ceil_ms, ceil_wait, floor_units};
 use crate::error::BuildError;
+use crate::math::{MAX, ceil_f64, floor_f64};
 use crate::program::{Program, Project, Refund, State, Step, Strategy};
 use crate::store::memory::{AsPair, Pair};
 use crate::strategy::options::positive;
 use crate::strategy::text::{Value, read_object, write_number};
-use crate::strategy::{MAX, ceil_f64, floor_f64, vanishing};
+use crate::strategy::vanishing;
 use crate::twin::{Twin, readable};
 
 /// A bucket that refills steadily; see the [module](self) for formulas and bounds.

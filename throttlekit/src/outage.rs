@@ -30,7 +30,7 @@ struct Inner {
 }
 
 /// What only serves during an outage.
-pub(super) trait StandIn: Send + Sync {
+pub(crate) trait StandIn: Send + Sync {
     /// The outage is over.
     fn stand_down(&self);
 }
@@ -79,7 +79,7 @@ impl Outage {
     }
 
     /// Begins an outage unless there is one, and gives the number that is its own.
-    pub(super) fn turn(&self) -> u64 {
+    pub(crate) fn turn(&self) -> u64 {
         let mut turns = self.0.turns.load(Ordering::Acquire);
         while turns % 2 == 0 {
             let next = turns.wrapping_add(1);
@@ -92,12 +92,12 @@ impl Outage {
     }
 
     /// Whether the outage of this [number](Self::turn) goes on.
-    pub(super) fn is_in(&self, turn: u64) -> bool {
+    pub(crate) fn is_in(&self, turn: u64) -> bool {
         self.0.turns.load(Ordering::Acquire) == turn
     }
 
     /// Tells `stand_in` when an outage is over.
-    pub(super) fn add(&self, stand_in: Weak<dyn StandIn>) {
+    pub(crate) fn add(&self, stand_in: Weak<dyn StandIn>) {
         let mut stand_ins = self.stand_ins();
         stand_ins.retain(|known| known.strong_count() > 0);
         stand_ins.push(stand_in);
