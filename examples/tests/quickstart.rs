@@ -77,6 +77,27 @@ fn it_reads_a_file_again_that_changes() {
     assert!(server.send("GET /api/hello HTTP/1.1").1.contains("ratelimit-limit: 7\r\n"));
 }
 
+/// What Ctrl-C sends; the second one does not wait for whoever never ends a request.
+#[test]
+#[cfg(unix)]
+fn an_interrupt_drains_and_a_second_one_cuts_off() {
+    let mut server = Server::start(&[]);
+    assert_eq!(server.send("GET /api/hello HTTP/1.1").0, 200);
+    server.signal("INT");
+    assert_eq!(server.line("stopped"), "stopped");
+    assert!(server.process.wait().expect("it ends").success());
+
+    let mut server = Server::start(&[]);
+    let mut stream = TcpStream::connect(&server.address).expect("a connection");
+    stream.write_all(b"GET /api/hello HTTP/1.1\r\nhost: localhost\r\n").expect("it is read");
+    // Answered on another connection, so the first one was accepted.
+    assert_eq!(server.send("GET /api/hello HTTP/1.1").0, 200);
+    server.signal("INT");
+    assert!(server.line("stopping").contains("a second Ctrl-C"));
+    server.signal("INT");
+    assert_eq!(server.process.wait().expect("it ends").code(), Some(1));
+}
+
 /// As behind `| head -1`.
 #[test]
 #[cfg(unix)]

@@ -19,7 +19,7 @@ use crate::fallback::{FailMode, Share};
 use crate::store::memory::TableBuilder;
 use crate::strategy::sliding_window::MOST_BUCKETS;
 
-/// Blocks of a configuration that other members of the family know and this one does not.
+/// Blocks of a configuration that only servers of the family run.
 const FOREIGN_BLOCKS: [&str; 4] = ["federatedFairEscrow", "distributedConcurrency", "federated", "stores"];
 
 /// The fields that only some strategies use.
@@ -88,7 +88,7 @@ pub(super) fn section<'n>(fields: &mut Fields<'n>, cx: &mut Context, name: &'sta
 
 pub(super) fn foreign_or_unknown(name: &str) -> Leftover {
     if FOREIGN_BLOCKS.contains(&name) {
-        Leftover::Because(format!("this build does not know the block {name:?}"))
+        Leftover::Because(format!("the policy needs the server: this build does not run {name:?}"))
     } else {
         Leftover::Unknown
     }

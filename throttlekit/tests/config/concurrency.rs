@@ -133,7 +133,7 @@ fn it_stands_alone_or_beside_a_strategy() {
          1:53: config.limiters[a].prefix: not used without a strategy\n\
          1:65: config.limiters[a].maxKeys: not used without a strategy\n\
          1:78: config.limiters[a].failMode: not used without a strategy\n\
-         1:86: config.limiters[a].federated: this build does not know the block \"federated\""
+         1:86: config.limiters[a].federated: the policy needs the server: this build does not run \"federated\""
     );
     // Without keys there is nothing to collide with.
     let prefixes = "limiters: { a: { concurrency: {} }, b: { strategy: gcra, limit: 5, period: 1s, prefix: a } }";

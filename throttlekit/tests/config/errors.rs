@@ -119,13 +119,13 @@ http:
         &[
             "1:10: config.version: must be 1 (found the number 2)",
             r#"2:13: config.defaults.prefx: unknown field, did you mean "prefix"?"#,
-            r#"3:1: config.stores: this build does not know the block "stores""#,
+            r#"3:1: config.stores: the policy needs the server: this build does not run "stores""#,
             "5:33: config.limiters[api].limit: must be a finite number above 0 (found -1)",
             r#"5:45: config.limiters[api].period: "5 M" is not a duration: write a number of milliseconds, or a number with ms, s, m, h or d, such as 30s, 1m or 1h"#,
             r#"5:50: config.limiters[api].burts: unknown field, did you mean "burst"?"#,
             r#"7:15: config.limiters[up].strategy: unknown strategy "fixedwindow", did you mean "fixedWindow"?"#,
             "9:5: config.limiters[up].nonsens: unknown field, known are limit, period, periodMs, windowMs, burst, exact, capacity, refillPerSec, buckets, resetCadence, offsetMinutes, weekStartsOn, anchor, strategy, prefix, maxKeys, failMode, tokenBudget, fleetBudget, fairEscrow, ...",
-            r#"10:5: config.limiters[up].federated: this build does not know the block "federated""#,
+            r#"10:5: config.limiters[up].federated: the policy needs the server: this build does not run "federated""#,
             "13:15: config.limiters[bucket].capacity: must be at most 9007199254740991 (found 1e300)",
             r#"14:19: config.limiters[bucket].refillPerSec: expected a number, found the text "yes""#,
             "15:5: config.limiters[bucket].period: not used by this strategy, only by: gcra, fixedWindow, slidingWindow, slidingWindowLog, quota (fixed, rolling)",
@@ -307,7 +307,7 @@ fn fields_of_other_strategies_are_no_typos() {
     );
     for block in ["federatedFairEscrow", "distributedConcurrency", "federated"] {
         let text = errors(&limiter(&format!("strategy: gcra, limit: 1, period: 1s, {block}: {{}}")), Format::Yaml);
-        assert_eq!(text, format!("1:56: config.limiters[x].{block}: this build does not know the block \"{block}\""));
+        assert_eq!(text, format!("1:56: config.limiters[x].{block}: the policy needs the server: this build does not run \"{block}\""));
     }
 }
 

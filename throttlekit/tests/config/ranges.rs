@@ -8,6 +8,8 @@ use super::errors::{assert_lines, errors, limiter, paths};
 fn every_number_of_a_strategy_is_judged_whatever_the_others_are() {
     for (fields, values) in [
         ("strategy: gcra, limit: 1e300, period: 0, burst: 0.5", vec!["burst", "limit", "period"]),
+        ("strategy: gcra, limit: 1, period: 1s, burst: 1e300", vec!["burst"]),
+        ("strategy: gcra, limit: 1, period: 1s, burst: 9007199254740993", vec!["burst"]),
         ("strategy: gcra, limit: x, period: 1e300, burst: 0.5", vec!["burst", "limit", "period"]),
         ("strategy: gcra, limit: 1, periodMs: 1e300, windowMs: -1, burst: -1", vec!["burst", "periodMs", "windowMs"]),
         ("strategy: gcra, exact: true, limit: 1.5, period: 0.5ms, burst: 0", vec!["burst", "limit", "period"]),

@@ -354,6 +354,21 @@ fn an_empty_map_of_limiters_is_fine_and_a_missing_one_is_not() {
 }
 
 #[test]
+fn limiters_that_are_no_map_are_said_to_be_missing_as_one() {
+    for (text, found) in [
+        ("limiters: []", "a list"),
+        ("limiters: [{ strategy: gcra, limit: 1, period: 1s }]", "a list"),
+        ("limiters: nonsense", "the text \"nonsense\""),
+        ("limiters: 5", "the number 5"),
+        ("limiters: true", "true"),
+    ] {
+        let errors = Config::from_yaml(text).unwrap_err();
+        let problem = format!("1:11: config.limiters: expected a map from names to limiters, found {found}");
+        assert_eq!(errors.to_string(), problem, "{text}");
+    }
+}
+
+#[test]
 fn a_text_of_a_mebibyte_is_read_and_a_longer_one_is_not() {
     let text = |bytes: usize| format!("limiters: {{}}\n{}", "#".repeat(bytes - 13));
     assert!(Config::from_yaml(&text(MAX_CONFIG_BYTES)).is_ok());
