@@ -225,3 +225,15 @@ fn keyed(secret: &[u8]) -> Hmac<Sha256> {
 fn digest(mac: &Hmac<Sha256>, raw: &[u8]) -> [u8; 32] {
     mac.clone().chain_update(raw).finalize().into_bytes().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Sha256;
+
+    /// A promise that a feature of a dependency keeps: an HMAC holds nothing but hashes that have begun.
+    #[test]
+    fn secrets_are_overwritten_when_dropped() {
+        fn is_overwritten<T: zeroize::ZeroizeOnDrop>() {}
+        is_overwritten::<Sha256>();
+    }
+}
