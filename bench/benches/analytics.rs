@@ -30,12 +30,12 @@ struct Row {
 }
 
 const ROWS: [Row; 5] = [
-    Row { name: "hot key, allowed", traffic: Traffic { keys: 1, spread: Spread::Uniform }, allowed: true },
-    Row { name: "hot key, denied", traffic: Traffic { keys: 1, spread: Spread::Uniform }, allowed: false },
-    Row { name: "10k keys zipf, allowed", traffic: Traffic { keys: 10_000, spread: Spread::Zipf }, allowed: true },
-    Row { name: "10k keys zipf, denied", traffic: Traffic { keys: 10_000, spread: Spread::Zipf }, allowed: false },
+    Row { name: "hot key, allowed", traffic: Traffic::new(1, Spread::Uniform), allowed: true },
+    Row { name: "hot key, denied", traffic: Traffic::new(1, Spread::Uniform), allowed: false },
+    Row { name: "10k keys zipf, allowed", traffic: Traffic::new(10_000, Spread::Zipf), allowed: true },
+    Row { name: "10k keys zipf, denied", traffic: Traffic::new(10_000, Spread::Zipf), allowed: false },
     // Nearly each key takes the counter of another one.
-    Row { name: "1M keys, allowed", traffic: Traffic { keys: 1_000_000, spread: Spread::Uniform }, allowed: true },
+    Row { name: "1M keys, allowed", traffic: Traffic::new(1_000_000, Spread::Uniform), allowed: true },
 ];
 
 /// What is done with the keys of one round.

@@ -20,7 +20,7 @@ fn bench<R: Rival>(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, keys: u
     fill.fill(0..keys);
     rival.run(&mut session, &fill.keys());
     let mut chunk = Chunk::default();
-    chunk.draw(Traffic { keys, spread: Spread::Uniform }, &mut Rng::with_seed(3));
+    chunk.draw(Traffic::new(keys, Spread::Uniform), &mut Rng::with_seed(3));
     let keys = chunk.keys();
     group.bench_function(name, |bencher| bencher.iter(|| rival.run(&mut session, &keys)));
 }

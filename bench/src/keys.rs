@@ -46,9 +46,23 @@ pub struct Traffic {
     pub keys: u64,
     /// How requests spread over them.
     pub spread: Spread,
+    /// Whether each waits for the answer to the one before it, as requests of a service do that has something to do in
+    /// between. Else the processor begins with the next ones while memory answers for one.
+    pub in_turn: bool,
 }
 
 impl Traffic {
+    /// Requests that follow each other at once.
+    pub const fn new(keys: u64, spread: Spread) -> Self {
+        Self { keys, spread, in_turn: false }
+    }
+
+    /// The same, each after the answer to the one before it.
+    #[must_use]
+    pub const fn in_turn(self) -> Self {
+        Self { in_turn: true, ..self }
+    }
+
     /// The number of the next request's key.
     #[inline]
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // ids are below 2^33

@@ -138,7 +138,9 @@ fn drive<R: Rival>(rival: &R, traffic: Traffic, budget: Duration, seed: u64) -> 
         chunk.draw(traffic, &mut rng);
         let keys = chunk.keys();
         loop {
-            slice.time(keys.len(), || rival.run(&mut session, &keys));
+            slice.time(keys.len(), || {
+                if traffic.in_turn { rival.run_in_turn(&mut session, &keys) } else { rival.run(&mut session, &keys) }
+            });
             if traffic.keys > 1 || slice.is_full() {
                 break;
             }
@@ -159,16 +161,20 @@ pub struct Row {
 }
 
 impl Row {
-    /// The rows of the comparison: one hot key and three table sizes, allowed and denied.
-    pub const ALL: [Self; 10] = [
+    /// The rows of the comparison: one hot key and three table sizes, allowed and denied; and what two of them are where each
+    /// request waits for the one before.
+    pub const ALL: [Self; 12] = [
         Self::new("hot key, allowed", 1, Spread::Uniform, Verdict::Allowed),
         Self::new("hot key, denied", 1, Spread::Uniform, Verdict::Denied),
         Self::new("10k keys, allowed", 10_000, Spread::Uniform, Verdict::Allowed),
         Self::new("10k keys, denied", 10_000, Spread::Uniform, Verdict::Denied),
         Self::new("1M keys, allowed", 1_000_000, Spread::Uniform, Verdict::Allowed),
+        Self::new("1M keys, allowed", 1_000_000, Spread::Uniform, Verdict::Allowed).in_turn("1M keys in turn, allowed"),
         Self::new("1M keys, denied", 1_000_000, Spread::Uniform, Verdict::Denied),
         Self::new("10M keys, allowed", 10_000_000, Spread::Uniform, Verdict::Allowed),
         Self::new("10M keys zipf, allowed", 10_000_000, Spread::Zipf, Verdict::Allowed),
+        Self::new("10M keys, allowed", 10_000_000, Spread::Uniform, Verdict::Allowed)
+            .in_turn("10M keys in turn, allowed"),
         Self::new("10M keys, denied", 10_000_000, Spread::Uniform, Verdict::Denied),
         Self::new("10M keys zipf, denied", 10_000_000, Spread::Zipf, Verdict::Denied),
     ];
@@ -179,7 +185,11 @@ impl Row {
     }
 
     const fn new(name: &'static str, keys: u64, spread: Spread, verdict: Verdict) -> Self {
-        Self { name, traffic: Traffic { keys, spread }, verdict }
+        Self { name, traffic: Traffic::new(keys, spread), verdict }
+    }
+
+    const fn in_turn(self, name: &'static str) -> Self {
+        Self { name, traffic: self.traffic.in_turn(), ..self }
     }
 }
 

@@ -61,7 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             Box::new(Contender(RefCell::new(stack), name))
         })
         .collect();
-    let traffic = Traffic { keys: 1, spread: Spread::Uniform };
+    let traffic = Traffic::new(1, Spread::Uniform);
     let row = Row { name: "one peer, allowed", traffic, verdict: Verdict::Allowed };
     let contenders: Vec<_> = contenders.into_iter().chain([Box::new(Gauge::new()) as Box<dyn Candidate>]).collect();
     let rounds = Rounds::run(&contenders, row, &[1], plan);

@@ -77,7 +77,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::from_env();
     let contenders: Vec<Box<dyn Candidate>> =
         Contender::all()?.into_iter().map(|one| -> Box<dyn Candidate> { Box::new(one) }).collect();
-    let traffic = Traffic { keys: 1, spread: Spread::Uniform };
+    let traffic = Traffic::new(1, Spread::Uniform);
     let row = Row { name: "one answer, never exhausted", traffic, verdict: Verdict::Allowed };
     let rounds = Rounds::run(&contenders, row, &[1], Plan::new(args.quick));
 

@@ -307,7 +307,12 @@ fn fields_of_other_strategies_are_no_typos() {
     );
     for block in ["federatedFairEscrow", "distributedConcurrency", "federated"] {
         let text = errors(&limiter(&format!("strategy: gcra, limit: 1, period: 1s, {block}: {{}}")), Format::Yaml);
-        assert_eq!(text, format!("1:56: config.limiters[x].{block}: the policy needs the server: this build does not run \"{block}\""));
+        assert_eq!(
+            text,
+            format!(
+                "1:56: config.limiters[x].{block}: the policy needs the server: this build does not run \"{block}\""
+            )
+        );
     }
 }
 
