@@ -127,6 +127,16 @@ fn a_kind_that_is_worth_next_to_nothing_does_not_hide_the_others() {
 }
 
 #[test]
+fn kinds_that_need_little_are_not_lost_beside_those_that_need_much() {
+    let plan = solve(&[(1e6, 1e-4, 0.9995), (1.0, 1.0, 5e-4)], 1.0, 2.5e-4);
+    assert!((plan.admit_fractions[1] - 0.5).abs() < 1e-6 && plan.admit_fractions[0] < 1e-9, "{plan:?}");
+    assert!((plan.objective / 2.5e-4 - 1.0).abs() < 1e-6, "{plan:?}");
+
+    let plan = solve(&[(1e6, 1e-5, 0.5), (1e-4, 1.0, 0.5)], 1.0, 2.5e-5);
+    assert!((plan.admit_fractions[1] - 0.5).abs() < 1e-6 && plan.admit_fractions[0] < 1e-9, "{plan:?}");
+}
+
+#[test]
 fn large_values_are_worth_their_bid() {
     for value in (0..2_000).map(|more| 1e9 + f64::from(more)) {
         let plan = solve(&[(7.0, value, 2.0), (3.0, 1.0, 1.0)], 100.0, 7.0);

@@ -16,6 +16,9 @@ const LARGE: f64 = 1e6;
 /// Where a unit is worth less than this, amounts are scaled down: a price below the tolerance is none.
 const CHEAP: f64 = 1e-4;
 
+/// Amounts are not scaled down below this: a kind that needs less than the tolerance needs nothing.
+const NEED: f64 = 1e-6;
+
 /// What one unit of each budget is worth.
 ///
 /// ```
@@ -192,17 +195,20 @@ impl Workload {
         Ok(plan)
     }
 
-    /// What to divide an amount of the kinds by, so that neither it nor the price of its unit is lost in the tolerances.
+    /// What to divide an amount of the kinds by, so that neither it nor the price of its unit is lost in the tolerances: not the
+    /// price where all amounts are large, and no amount of a kind that a price decides about where others are far larger.
     fn amount_scale(&self, value_scale: f64, amount: impl Fn(&Kind) -> f64) -> f64 {
         let most = self.kinds.iter().map(&amount).fold(0.0, f64::max);
         if most > 0.0 && most < SMALL {
             return most;
         }
         let worth = |kind: &Kind| kind.value / value_scale;
-        let priced = self.kinds.iter().filter(|kind| amount(kind) > 0.0 && worth(kind) > TOL);
-        let least = priced.map(|kind| worth(kind) / amount(kind)).fold(CHEAP, f64::min);
+        let priced = || self.kinds.iter().filter(|kind| amount(kind) > 0.0 && worth(kind) > TOL);
+        let least = priced().map(|kind| worth(kind) / amount(kind)).fold(CHEAP, f64::min);
+        let needs = priced().map(|kind| amount(kind) * kind.weight.min(1.0)).filter(|need| *need > 0.0);
+        let smallest = needs.fold(f64::INFINITY, f64::min) / NEED;
         // The largest stays at least 1, so that one kind that is worth next to nothing does not take the others out of range.
-        (CHEAP / least).min(most).max(1.0)
+        (CHEAP / least).min(most).min(smallest).max(1.0)
     }
 
     fn solve_as_it_is(&self) -> Plan {
