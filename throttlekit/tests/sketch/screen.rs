@@ -106,6 +106,17 @@ fn a_flood_beyond_the_accuracy_is_denied_and_gets_no_states() {
     assert_eq!((denied.allowed, denied.remaining, denied.retry_after_ms), (false, 0, 60_000));
 }
 
+#[test]
+fn a_cost_that_cannot_be_counted_is_told_as_it_was_given() {
+    let strategy = ExactGcra::builder().limit(8).period_ms(1_000).burst(12).build().unwrap();
+    let screened = Screened::builder(strategy).threshold(5.0).clock(ManualClock::new(N)).build().unwrap();
+    for _ in 0..3 {
+        assert!(screened.check("k").unwrap().allowed);
+    }
+    let error = screened.check_cost("k", 0.5).unwrap_err();
+    assert!(error.to_string().starts_with("cost is 0.5: must be a whole number"), "{error}");
+}
+
 /// Runs a stream over both limiters; what the screened one admits, the exact one must admit too.
 fn never_more<S: Carry + Clone>(strategy: &S, whole: bool) {
     for (seed, epsilon, shards) in [(1, 0.2, 1), (2, 0.05, 4), (3, 0.01, 1)] {

@@ -226,7 +226,7 @@ impl<S: Carry, C: Clock, O: Observer> Screened<S, C, O> {
     #[inline]
     fn decide(&self, ask: &Ask<'_>, kind: CallKind) -> Result<Decision, Error> {
         let Ask { key, cost, .. } = *ask;
-        if let Err(error) = validate_cost(cost) {
+        if let Err(error) = validate_units::<S>(cost) {
             return Err(self.watch.refuse(key, kind, cost, || self.clock.now_ms(), error));
         }
         let begun = self.watch.begin().of(ask);
