@@ -63,6 +63,10 @@ impl<C: Clock> DynLimiter for FairEscrow<C> {
         Run::ready(Ok(()))
     }
 
+    fn is_immediate(&self) -> bool {
+        self.shared.pool.as_ref().is_none_or(|leasing| leasing.pool.is_immediate())
+    }
+
     fn dimension(&self) -> Result<Dimension, Error> {
         Err(Error::unsupported("a fair escrow takes no part in joint checks"))
     }

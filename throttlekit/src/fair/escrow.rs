@@ -109,8 +109,8 @@ impl<C: Clock> FairEscrow<C> {
     ///
     /// # Errors
     ///
-    /// `invalid_argument` if the tenant's name is empty, or cost or weight is not finite or not above 0;
-    /// `store_unavailable` and `state_invalid` from the pool.
+    /// `invalid_argument` if the tenant's name is empty, cost or weight is not finite or not above 0, or the cost is lost to
+    /// rounding; `store_unavailable` and `state_invalid` from the pool.
     pub fn run_check(&self, tenant: &str, cost: f64) -> Run<Result<Decision, Error>> {
         self.run_ask(&Ask::new(tenant).cost(cost))
     }

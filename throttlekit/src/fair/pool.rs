@@ -9,6 +9,9 @@ use crate::strategy::fixed_window::{Count, FixedWindow};
 /// Where units are leased from, all that are asked for or none.
 pub(super) trait Pool: Send + Sync {
     fn lease(&self, now_ms: f64, units: f64) -> Run<Result<Decision, Error>>;
+
+    /// Whether it answers at once, always.
+    fn is_immediate(&self) -> bool;
 }
 
 /// A fixed window under one key.
@@ -21,5 +24,9 @@ pub(super) struct Window<K> {
 impl<K: Keyspace<Count>> Pool for Window<K> {
     fn lease(&self, now_ms: f64, units: f64) -> Run<Result<Decision, Error>> {
         self.keys.run(&self.key, now_ms, &self.rule, &units)
+    }
+
+    fn is_immediate(&self) -> bool {
+        K::IMMEDIATE
     }
 }

@@ -99,8 +99,8 @@ pub trait DynLimiter: Admit + Meter {
         Run::ready(Err(no_refunds(self.strategy_name())))
     }
 
-    /// Whether every answer is there at once: no store is ever asked. By default that is so unless its
-    /// [dimension](Self::dimension) is on one.
+    /// Whether it is all in this process: no store over a network is ever asked, so an answer is there at once unless another
+    /// thread is about to have it. By default that is so unless its [dimension](Self::dimension) is on one.
     fn is_immediate(&self) -> bool {
         !matches!(self.dimension().map(|dimension| dimension.0), Ok(Site::Stored(_)))
     }

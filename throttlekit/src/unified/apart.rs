@@ -9,7 +9,6 @@ use crate::clock::Clock;
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::limiter::{DynLimiter, Owed};
-use crate::multi::Site;
 use crate::program::Refund;
 use crate::run::Run;
 
@@ -24,10 +23,8 @@ impl Order {
     /// First comes one that takes units back; of two one in memory, which does so at once and without fail. `None` if
     /// neither takes units back.
     pub(super) fn of(rate: &dyn DynLimiter, cost: &dyn DynLimiter) -> Option<Self> {
-        let in_memory =
-            |limit: &dyn DynLimiter| matches!(limit.dimension().map(|dimension| dimension.0), Ok(Site::Local(_)));
         match (rate.refunds(), cost.refunds()) {
-            (true, true) if in_memory(cost) && !in_memory(rate) => Some(Self::CostFirst),
+            (true, true) if cost.is_immediate() && !rate.is_immediate() => Some(Self::CostFirst),
             (true, _) => Some(Self::RateFirst),
             (false, true) => Some(Self::CostFirst),
             (false, false) => None,

@@ -48,7 +48,7 @@ impl Watch {
     /// Has a request decided, and tells of it.
     pub(super) fn follow<C: Clock>(&self, parts: &Arc<Parts<C>>, ask: &Ask<'_>) -> Run<Answer> {
         let begun = self.observer.as_ref().map_or_else(Begun::default, Begun::now);
-        let rate = if parts.rate_by_cost { ask.cost } else { ONE };
+        let rate = parts.rate_units(ask);
         let made = Made { asked: Asked::of(ask), rate, begun, as_part: matches!(parts.plan, Plan::AsPart) };
         let asked = if made.as_part { ask.as_part() } else { *ask };
         match parts.judge(&asked) {

@@ -9,7 +9,7 @@ use throttlekit::fair::{FairEscrow, FairEscrowBuilder};
 use throttlekit::store::memory::Table;
 use throttlekit::store::{Call, Remote, Store};
 use throttlekit::strategy::fixed_window::Count;
-use throttlekit::{Admit, Ask, Decision, Error, FixedWindow, ManualClock, Meter};
+use throttlekit::{Admit, Ask, Decision, DynLimiter as _, Error, FixedWindow, ManualClock, Meter};
 
 use crate::support::{CasStore, CountingClock, DownStore, Mulberry, Recorder, deny, polled};
 
@@ -121,6 +121,14 @@ fn dropping_a_tenant_gives_nothing_back() {
 
 fn pooled(keys: &Table<Count>, quantum: f64, clock: &ManualClock) -> FairEscrow<ManualClock> {
     builder(10.0).pool(keys.clone(), quantum).clock(clock.clone()).build().unwrap()
+}
+
+#[test]
+fn it_says_whether_a_store_is_asked() {
+    let clock = ManualClock::new(0.0);
+    let far = builder(10.0).pool(Remote::new(CasStore::default()), 5.0).clock(clock.clone()).build().unwrap();
+    assert!(!far.is_immediate());
+    assert!(pooled(&Table::new(), 5.0, &clock).is_immediate() && builder(10.0).build().unwrap().is_immediate());
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
+use throttlekit::budget::{Budget, TokenBudget};
 use throttlekit::sketch::DenyListed;
 use throttlekit::store::{Call, Remote, Store};
 use throttlekit::unified::Tap;
@@ -50,6 +51,12 @@ fn stored<S: Project>(strategy: S, store: impl Store) -> Stored<S> {
 
 fn local<S: Project>(strategy: S) -> impl DynLimiter + Clone {
     Limiter::builder(strategy).clock(ManualClock::new(0.0)).build()
+}
+
+/// In a ledger of this process, which takes no part in joint checks.
+fn budget(units: f64) -> impl DynLimiter {
+    let budget = Budget::builder().budget(units).window_ms(1e9).build().unwrap();
+    TokenBudget::builder(budget).clock(ManualClock::new(0.0)).build()
 }
 
 fn guard() -> Guard<ManualClock> {
@@ -113,6 +120,7 @@ async fn memory_is_asked_first_and_whoever_takes_nothing_back_last() {
         (unified(&slots, far(), local(window(9.0))), false),
         (unified(&slots, stored(log(1.0), CasStore::default()), stored(window(9.0), CasStore::default())), false),
         (unified(&slots, far(), local(log(9.0))), true),
+        (unified(&slots, far(), budget(9.0)), false),
     ];
     for (index, (unified, left_out)) in pairs.into_iter().enumerate() {
         assert!(unified.admit(&Ask::new("k")).await.unwrap().decision.allowed);
