@@ -23,8 +23,13 @@ const MODES: [(&str, PostgresMode); 2] = [("shared", PostgresMode::Shared), ("fa
 /// Makes the texts of the block ones that no message may show. Wherever a secret was put by mistake, it is in there.
 pub(super) fn hide(root: &mut Node) {
     if let Value::Map(entries) = &mut root.value {
-        hide_values(entries, |entry| entry.key == "store");
+        hide_values(entries, |entry| entry.key == "store" && !is_memory(&entry.node.value));
     }
+}
+
+/// Whether the block is the one word that it may be.
+fn is_memory(value: &Value) -> bool {
+    matches!(value, Value::Text(word) if word == "memory")
 }
 
 /// Reads the block, `memory` or a map; what is missing or wrong is reported, and gives the default.
@@ -33,7 +38,7 @@ pub(super) fn store(fields: &mut Fields<'_>, cx: &mut Context, env: Env<'_>) -> 
     let Some(Entry { key_at, node, .. }) = fields.take("store") else { return spec };
     let path = fields.path_of("store");
     if !matches!(node.value, Value::Map(_)) {
-        if !matches!(&node.value, Value::Hidden(word) if word == "memory") {
+        if !is_memory(&node.value) {
             let expected = "expected memory, or a map with redis, postgres or dynamodb";
             cx.problem(path, node.at, format!("{expected}, found {}", node.value));
         }

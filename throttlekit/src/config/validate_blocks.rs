@@ -133,19 +133,18 @@ pub(super) fn rule(rule: &HttpRule, path: &str, config: &Config, findings: &mut 
     if config.store.kind() == StoreKind::Memory {
         return;
     }
-    let sharing = || limiters().filter(|(_, limiter)| limiter.is_stored() && config.shares_prefix(limiter));
-    for (at, (index, limiter)) in sharing().enumerate() {
+    let mut sharing = limiters().filter(|(_, limiter)| limiter.is_stored() && config.shares_prefix(limiter));
+    let Some((_, first)) = sharing.next() else { return };
+    for (index, limiter) in sharing {
         // The keys of an exact one, `exact:k`, are keys of the others too.
-        if let Some((_, other)) = sharing().take(at).next() {
-            let at = [format!("{path}.policies[{index}]"), format!("{path}.policy"), path.to_owned()];
-            let message = format!(
-                "{} and {} could keep keys under one name in the store, since both have the default prefix and \
-                 `sharedDefaultsPrefix` is true: give one of them a prefix, or a rule of its own",
-                shown(limiter),
-                shown(other),
-            );
-            findings.add(&at, message);
-        }
+        let at = [format!("{path}.policies[{index}]"), format!("{path}.policy"), path.to_owned()];
+        let message = format!(
+            "{} and {} could keep keys under one name in the store, since both have the default prefix and \
+             `sharedDefaultsPrefix` is true: give one of them a prefix, or a rule of its own",
+            shown(limiter),
+            shown(first),
+        );
+        findings.add(&at, message);
     }
 }
 

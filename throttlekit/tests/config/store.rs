@@ -8,6 +8,8 @@ use throttlekit::config::{
 };
 use throttlekit::{FailMode, Share};
 
+use super::errors::errors;
+
 /// What must never show, in any case.
 const SECRET: &str = "hunter2";
 
@@ -35,6 +37,16 @@ fn redis(block: &str) -> RedisSpec {
         StoreBackend::Redis(spec) => spec,
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn the_word_that_names_memory_hides_nothing_beside_it() {
+    let text = "store: memory\nfoo: 1\nlimiters: {}\n";
+    assert_eq!(
+        errors(text, Format::Yaml),
+        "2:1: config.foo: unknown field, known are version, defaults, compat, store, limiters, http"
+    );
+    assert!(errors("store: memoryy\nfoo: 1\nlimiters: {}\n", Format::Yaml).contains("config.(hidden)"));
 }
 
 #[test]
