@@ -14,6 +14,9 @@ const SPLIT_FROM: usize = 4_096;
 /// Parts of a table that is split.
 const PARTS: usize = 64;
 
+/// Groups of keys for which it is counted how often one was forgotten.
+const EPOCHS: usize = 256;
+
 /// How many entries one search for a place looks at.
 const PROBES: usize = 256;
 
@@ -30,8 +33,9 @@ pub(super) trait Entry {
 /// Entries by key, at most so many. When it is full the next one that was not used since the last round goes.
 pub(super) struct Book<E> {
     hasher: SipHasher13,
-    /// How often an entry was forgotten.
-    epoch: AtomicU64,
+    /// How often an entry was forgotten, by groups of keys: one count for all would make what is asked about each key old
+    /// whenever any key is forgotten.
+    epochs: Box<[AtomicU64]>,
     parts: Box<[Mutex<Part<E>>]>,
 }
 
@@ -47,6 +51,13 @@ struct Slot<E> {
     mark: u128,
     used: bool,
     entry: Option<E>,
+}
+
+/// When something was asked about a key.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) at_ns: u64,
+    epoch: u64,
 }
 
 /// What became of a search for a place.
@@ -76,7 +87,7 @@ impl<E: Entry> Book<E> {
         };
         Self {
             hasher: SipHasher13::new_with_keys(state.hash_one(0_u8), state.hash_one(1_u8)),
-            epoch: AtomicU64::new(0),
+            epochs: (0..EPOCHS).map(|_| AtomicU64::new(0)).collect(),
             parts: (0..parts).map(part).collect(),
         }
     }
@@ -125,22 +136,27 @@ impl<E: Entry> Book<E> {
     /// Takes an entry out, since what was asked about it before now is old.
     pub(super) fn forget(&self, mark: Mark) -> Option<E> {
         // First: who then finds the epoch as it was has what it writes taken out.
-        self.epoch.fetch_add(1, Ordering::SeqCst);
+        self.epoch(mark).fetch_add(1, Ordering::SeqCst);
         let mut part = self.part(mark);
         let place = part.places.remove(&mark.0)?;
         part.free.push(place);
         part.slots.get_mut(place)?.entry.take()
     }
 
-    /// When something is asked; see [`is_since`](Self::is_since).
-    pub(super) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::SeqCst)
+    /// What is asked at `now_ns`; see [`is_since`](Self::is_since).
+    pub(super) fn asked(&self, mark: Mark, now_ns: u64) -> Asked {
+        Asked { at_ns: now_ns, epoch: self.epoch(mark).load(Ordering::SeqCst) }
     }
 
-    /// Whether nothing was forgotten since `epoch`: an answer to what was asked then may be remembered. To be asked while
-    /// the entry is held, or again after it was written.
-    pub(super) fn is_since(&self, epoch: u64) -> bool {
-        self.epoch() == epoch
+    /// Whether the entry was not forgotten since this was asked: the answer may be remembered. To be asked while the entry is
+    /// held, or again after it was written.
+    pub(super) fn is_since(&self, mark: Mark, asked: Asked) -> bool {
+        self.epoch(mark).load(Ordering::SeqCst) == asked.epoch
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // below the number of groups
+    fn epoch(&self, mark: Mark) -> &AtomicU64 {
+        &self.epochs[(mark.0 >> 96) as usize % EPOCHS]
     }
 
     /// Takes out the entries that `wanted` names.

@@ -1,6 +1,6 @@
 //! Denials that are remembered, so that a key that is over its limit costs no trips.
 
-use super::book::{Book, Entry, Place};
+use super::book::{Asked, Book, Entry, Place};
 use super::holding::after;
 use crate::decision::Decision;
 
@@ -16,13 +16,6 @@ struct Denial {
     cost: f64,
     until_ns: u64,
     decision: Decision,
-}
-
-/// When a request asked the store.
-#[derive(Clone, Copy)]
-pub(super) struct Asked {
-    at_ns: u64,
-    epoch: u64,
 }
 
 impl Entry for Denial {
@@ -50,26 +43,30 @@ impl Denials {
     }
 
     /// What a request says of itself before it asks the store, at `now_ns`.
-    pub(super) fn asked(&self, now_ns: u64) -> Asked {
-        Asked { at_ns: now_ns, epoch: self.book.epoch() }
+    pub(super) fn asked(&self, key: &str, now_ns: u64) -> Asked {
+        self.book.asked(self.book.mark(key), now_ns)
     }
 
-    /// Remembers a decision of the store about a request, if it is a denial, and nothing was forgotten meanwhile.
-    pub(super) fn put(&self, key: &str, cost: f64, Asked { at_ns, epoch }: Asked, decision: Decision) {
-        if decision.allowed || !self.book.is_since(epoch) {
+    /// Remembers a decision of the store about a request, if it is a denial, and the key was not forgotten meanwhile.
+    pub(super) fn put(&self, key: &str, cost: f64, asked: Asked, decision: Decision) {
+        if decision.allowed {
+            return;
+        }
+        let mark = self.book.mark(key);
+        if !self.book.is_since(mark, asked) {
             return;
         }
         #[allow(clippy::cast_precision_loss)] // a wait that somebody may await
-        let denial = Denial { cost, until_ns: after(at_ns, decision.retry_after_ms as f64), decision };
+        let denial = Denial { cost, until_ns: after(asked.at_ns, decision.retry_after_ms as f64), decision };
         let keep = |place: Place<'_, Denial>| match place {
             // Of two that hold, that of the smaller cost says more.
-            Place::Here(known) if known.until_ns > at_ns && known.cost < cost => {}
+            Place::Here(known) if known.until_ns > asked.at_ns && known.cost < cost => {}
             Place::Here(known) => *known = denial,
             Place::New(..) | Place::Full => {}
         };
-        self.book.with_new(self.book.mark(key), || denial, keep);
-        if !self.book.is_since(epoch) {
-            self.forget(key);
+        self.book.with_new(mark, || denial, keep);
+        if !self.book.is_since(mark, asked) {
+            self.book.forget(mark);
         }
     }
 

@@ -222,15 +222,15 @@ where
                 Err(error) => return (Err(error), true),
             }
         }
-        let (asked_ns, epoch) = (self.core.clock.monotonic_ns(), leases.book.epoch());
+        let asked = leases.book.asked(mark, self.core.clock.monotonic_ns());
         let result = self.core.plain(key, cost).await;
         if result.is_ok() {
             self.core.answered();
         }
         if let Ok(decision @ Decision { allowed: false, .. }) = &result {
             leases.book.with(mark, |holding| {
-                if leases.book.is_since(epoch) {
-                    holding.refused(cost, asked_ns, decision);
+                if leases.book.is_since(mark, asked) {
+                    holding.refused(cost, asked.at_ns, decision);
                 }
             });
         }

@@ -388,7 +388,7 @@ where
             self.tell_local(key, kind, cost, begun, decision);
             return Run::ready(Ok(decision));
         }
-        let asked = denials.asked(now_ns);
+        let asked = denials.asked(key, now_ns);
         let mut made = Made { kind, cost, now_ms: core.clock.now_ms(), begun, local: false };
         let answer = match core.plain_made(key, &mut made).now() {
             Ok(result) => {

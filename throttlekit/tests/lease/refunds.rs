@@ -131,6 +131,30 @@ fn a_store_that_got_units_back_is_asked_again() {
     }
 }
 
+/// Few keys share what says that a denial on its way is old, so of many of them most are remembered.
+#[test]
+fn a_refund_leaves_denials_of_other_keys_that_are_on_their_way() {
+    for (mode, cost) in [(Mode::CachedDeny, 1.0), (Mode::Leased, 500.0)] {
+        let (store, clock) = (Held::new(), ManualClock::new(0.0));
+        let node = node(&store, &clock, |it| it.mode(mode));
+        let keys: Vec<_> = (0..16).map(|at| format!("k{at}")).collect();
+        for key in &keys {
+            assert!(done(node.check_cost(key, 100.0)).unwrap().allowed);
+        }
+        store.hold();
+        let waiting: Vec<_> = keys.iter().map(|key| Task::started(node.run_check(key, cost))).collect();
+        store.flow();
+        // Of a key that is not known here: all of it goes to the store.
+        done(node.refund("other", 5.0)).unwrap();
+        for task in waiting {
+            store.release_oldest();
+            assert!(!task.answer().unwrap().allowed);
+        }
+        let remembered = keys.iter().filter(|key| node.try_check(key, cost).unwrap().is_some()).count();
+        assert!(remembered > 8, "{mode:?}: {remembered} of 16");
+    }
+}
+
 #[test]
 fn units_without_windows_return_too() {
     let gcra = Gcra::builder().limit(10.0).period_ms(1_000.0).burst(50.0).build().unwrap();
