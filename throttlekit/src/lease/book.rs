@@ -14,7 +14,7 @@ const SPLIT_FROM: usize = 4_096;
 /// Parts of a table that is split.
 const PARTS: usize = 64;
 
-/// Groups of keys for which it is counted how often one was forgotten.
+/// Groups of keys for which it is counted how often what is asked about one became old.
 const EPOCHS: usize = 256;
 
 /// How many entries one search for a place looks at.
@@ -33,8 +33,8 @@ pub(super) trait Entry {
 /// Entries by key, at most so many. When it is full the next one that was not used since the last round goes.
 pub(super) struct Book<E> {
     hasher: SipHasher13,
-    /// How often an entry was forgotten, by groups of keys: one count for all would make what is asked about each key old
-    /// whenever any key is forgotten.
+    /// How often what is asked about a key became old, by groups of keys: by one count for all it would whenever it does for
+    /// any key.
     epochs: Box<[AtomicU64]>,
     parts: Box<[Mutex<Part<E>>]>,
 }
@@ -136,11 +136,16 @@ impl<E: Entry> Book<E> {
     /// Takes an entry out, since what was asked about it before now is old.
     pub(super) fn forget(&self, mark: Mark) -> Option<E> {
         // First: who then finds the epoch as it was has what it writes taken out.
-        self.epoch(mark).fetch_add(1, Ordering::SeqCst);
+        self.outdate(mark);
         let mut part = self.part(mark);
         let place = part.places.remove(&mark.0)?;
         part.free.push(place);
         part.slots.get_mut(place)?.entry.take()
+    }
+
+    /// What was asked about a key before now is old.
+    pub(super) fn outdate(&self, mark: Mark) {
+        self.epoch(mark).fetch_add(1, Ordering::SeqCst);
     }
 
     /// What is asked at `now_ns`; see [`is_since`](Self::is_since).
@@ -148,8 +153,8 @@ impl<E: Entry> Book<E> {
         Asked { at_ns: now_ns, epoch: self.epoch(mark).load(Ordering::SeqCst) }
     }
 
-    /// Whether the entry was not forgotten since this was asked: the answer may be remembered. To be asked while the entry is
-    /// held, or again after it was written.
+    /// Whether what was asked then is not old: the answer may be remembered. To be asked while the entry is held, or again
+    /// after it was written.
     pub(super) fn is_since(&self, mark: Mark, asked: Asked) -> bool {
         self.epoch(mark).load(Ordering::SeqCst) == asked.epoch
     }

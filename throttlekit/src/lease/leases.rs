@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
 
 use super::background::{Background, Sweep};
-use super::book::{Book, Mark, Place};
+use super::book::{Asked, Book, Mark, Place};
 use super::grant::{Granted, Wanted};
 use super::holding::{Holding, Landed, Lease, Terms, Verdict};
 use super::two_tier::{Core, Tier, TwoTier};
@@ -89,6 +89,13 @@ impl Leases {
 
     fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// The store may have units of a key again: a denial of it that is known, or on its way, is old.
+    pub(super) fn ask_again(&self, mark: Mark) {
+        // First: who then finds its question new has what it writes undone.
+        self.book.outdate(mark);
+        self.book.with(mark, Holding::ask_again);
     }
 
     /// Hands a flight to the task, if there is one; otherwise gives it back.
@@ -293,18 +300,19 @@ where
         // Nobody to tell: nothing to take along.
         let watch = (!is_blind::<O>()).then(|| Arc::clone(&self.watch));
         let work = async move {
-            let (running, asked_ns) = match core.upgrade() {
+            let (running, asked) = match core.upgrade() {
                 None => return Ok(Landed::Lost),
                 Some(core) => {
+                    let Tier::Leased(leases) = &core.tier else { return Ok(Landed::Lost) };
                     // Before the wall clock: the end of the window must not be found too late.
-                    let asked_ns = core.clock.monotonic_ns();
-                    (core.run(&key, &core.grant, &wanted), asked_ns)
+                    let asked = leases.book.asked(mark, core.clock.monotonic_ns());
+                    (core.run(&key, &core.grant, &wanted), asked)
                 }
             };
             let granted = running.await;
             match core.upgrade() {
                 None => Ok(Landed::Lost),
-                Some(core) => core.land(mark, id, &wanted, asked_ns, &granted, watch.as_deref()),
+                Some(core) => core.land(mark, id, &wanted, asked, &granted, watch.as_deref()),
             }
         };
         Lease::new(id, Box::pin(work))
@@ -323,7 +331,7 @@ where
         mark: Mark,
         id: u64,
         wanted: &Wanted,
-        asked_ns: u64,
+        asked: Asked,
         granted: &Result<Granted, Error>,
         watch: Option<&Watch<O>>,
     ) -> Result<Landed, Error> {
@@ -332,7 +340,13 @@ where
         let (result, units) = match granted {
             Ok(granted) => {
                 self.answered();
-                let land = |holding: &mut Holding| holding.land(&leases.terms, id, wanted, asked_ns, now_ns, granted);
+                let land = |holding: &mut Holding| {
+                    let landed = holding.land(&leases.terms, id, wanted, asked.at_ns, now_ns, granted);
+                    if landed != Landed::Lost && !leases.book.is_since(mark, asked) {
+                        holding.ask_again();
+                    }
+                    landed
+                };
                 let landed = leases.book.with(mark, land).unwrap_or(Landed::Lost);
                 let mut stats = leases.edit();
                 stats.leases += 1;
@@ -357,7 +371,7 @@ where
                 asked: wanted.units,
                 granted: units,
                 spendable: matches!(result, Ok(Landed::Credited | Landed::Denied(_))),
-                took_ns: now_ns.saturating_sub(asked_ns),
+                took_ns: now_ns.saturating_sub(asked.at_ns),
             });
         }
         result

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::holding::Holding;
 use super::two_tier::{Tier, TwoTier};
 use crate::clock::Clock;
 use crate::decision::Decision;
@@ -70,11 +69,7 @@ where
         self.core.run(key, &GiveBack(self.core.strategy.clone()), refund).map(move |result| {
             if result.is_ok() {
                 // What is remembered here of a store that had too little is old.
-                match &core.tier {
-                    Tier::Strict => {}
-                    Tier::CachedDeny(denials) => denials.forget(&owned),
-                    Tier::Leased(leases) => drop(leases.book.with(leases.book.mark(&owned), Holding::ask_again)),
-                }
+                core.tier.ask_again(&owned);
             }
             result
         })

@@ -94,6 +94,15 @@ impl Tier {
         }
     }
 
+    /// The store may have units of a key again: what is known of it that says otherwise is old.
+    pub(super) fn ask_again(&self, key: &str) {
+        match self {
+            Self::Strict => {}
+            Self::CachedDeny(denials) => denials.forget(key),
+            Self::Leased(leases) => leases.ask_again(leases.book.mark(key)),
+        }
+    }
+
     fn forget(&self, key: &str) {
         match self {
             Self::Strict => {}

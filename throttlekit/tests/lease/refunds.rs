@@ -131,6 +131,29 @@ fn a_store_that_got_units_back_is_asked_again() {
     }
 }
 
+#[test]
+fn a_denial_that_was_asked_for_before_a_refund_is_not_remembered() {
+    for mode in [Mode::Leased, Mode::CachedDeny] {
+        for (cost, given_up) in [(1.0, false), (1.0, true), (500.0, false)] {
+            let (store, clock) = (Held::new(), ManualClock::new(0.0));
+            let node = node(&store, &clock, |it| it.mode(mode));
+            let taken = take(&node, 100.0);
+            store.hold();
+            let denied = Task::started(node.run_check("k", cost));
+            store.flow();
+            // Nobody may look at the answer before the next check does.
+            let denied = (!given_up).then_some(denied);
+            give_back(&node, 5.0, &taken);
+            store.release_oldest();
+            if let Some(denied) = denied {
+                assert!(!denied.answer().unwrap().allowed);
+            }
+            assert_eq!(take(&node, 5.0).remaining, 0, "{mode:?} after a denial of {cost}, given up: {given_up}");
+            assert_eq!(debited(&store, 0.0), 100);
+        }
+    }
+}
+
 /// Few keys share what says that a denial on its way is old, so of many of them most are remembered.
 #[test]
 fn a_refund_leaves_denials_of_other_keys_that_are_on_their_way() {
