@@ -284,8 +284,8 @@ where
         self.watch.refuse(key, kind, cost, || self.core.clock.now_ms(), error)
     }
 
-    /// Forgets `key`: what is held for it here, and then what the store has of it. What others hold stays with them, and
-    /// leases under way are not spent.
+    /// Forgets `key`: what is held for it here, and then what the store has of it. Leases under way are not spent. What others
+    /// hold stays with them, and so does here what was asked for before the store has answered.
     ///
     /// # Errors
     ///
@@ -308,8 +308,9 @@ where
         let (core, owned) = (Arc::clone(&self.core), Box::<str>::from(key));
         self.core.run(key, &Forget::new(), &()).map(move |result| {
             if result.is_ok() {
-                // Meanwhile the store had the old state, and may have said so.
-                core.tier.forget(&owned);
+                // Meanwhile the store had the old state, and may have said so. Units that it granted meanwhile stay: those of the
+                // new state would be lost to all.
+                core.tier.ask_again(&owned);
             }
             result
         })
