@@ -236,7 +236,8 @@ where
         }
         if let Ok(decision @ Decision { allowed: false, .. }) = &result {
             leases.book.with(mark, |holding| {
-                if leases.book.is_since(mark, asked) {
+                // Closed, every request asks the store.
+                if leases.book.is_since(mark, asked) && !leases.is_closed() {
                     holding.refused(cost, asked.at_ns, decision);
                 }
             });

@@ -352,6 +352,19 @@ fn closing_gives_all_back_and_waits_for_what_is_on_its_way() {
 }
 
 #[test]
+fn a_closed_limiter_remembers_no_denials() {
+    let (store, clock) = (Held::new(), ManualClock::new(0.0));
+    let node = node(&store, &clock, |it| it);
+    assert!(done(node.check_cost("k", 100.0)).unwrap().allowed);
+    done(node.close());
+    let calls = store.calls();
+    for _ in 0..3 {
+        assert!(!done(node.check("k")).unwrap().allowed);
+    }
+    assert_eq!(store.calls(), calls + 3);
+}
+
+#[test]
 fn a_lease_stays_whole_wherever_its_callers_are_dropped() {
     // Each caller is polled so often and then dropped, while the store answers between the polls.
     for polls in 0..6 {
