@@ -15,7 +15,7 @@ use crate::observe::{Observer, TableReport};
 use crate::program::{Project, Refund, Strategy};
 use crate::run::Run;
 use crate::store::Keyspace;
-use crate::strategy::validate_cost;
+use crate::strategy::validate_units;
 
 /// Decides by [`Ask::key`] and [`Ask::cost`]; the other fields do not matter to it.
 impl<S, K, C, O> Admit for TwoTier<S, K, C, O>
@@ -112,7 +112,7 @@ where
 
     /// What the store knows. Units held here, and by others, count as used.
     fn forecast(&self, key: &str, cost: f64) -> Run<Result<Forecast, Error>> {
-        match validate_cost(cost) {
+        match validate_units::<S>(cost) {
             Ok(cost) => self.core.run(key, &Ahead(self.core.strategy.clone()), &cost),
             Err(error) => Run::ready(Err(error)),
         }

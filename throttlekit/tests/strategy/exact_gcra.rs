@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use throttlekit::lease::TwoTier;
 use throttlekit::sketch::Screened;
 use throttlekit::strategy::exact_gcra::ExactTat;
 use throttlekit::{DynLimiter, ExactGcra, Limiter, Project, State, Strategy};
@@ -68,8 +69,11 @@ fn peek_and_forecast_tell_what_comes() {
 
 #[test]
 fn a_forecast_refuses_what_a_check_does() {
-    let limiters: [Box<dyn DynLimiter>; 2] =
-        [Box::new(Limiter::new(exact(3, 1_000, 3))), Box::new(Screened::builder(exact(3, 1_000, 3)).build().unwrap())];
+    let limiters: [Box<dyn DynLimiter>; 3] = [
+        Box::new(Limiter::new(exact(3, 1_000, 3))),
+        Box::new(Screened::builder(exact(3, 1_000, 3)).build().unwrap()),
+        Box::new(TwoTier::builder(exact(3, 1_000, 3)).batch(3.0).build().unwrap()),
+    ];
     for limiter in limiters {
         for cost in [0.0, 0.5, 1.5, f64::NAN] {
             let check = limiter.check("k", cost).now().unwrap().unwrap_err();
