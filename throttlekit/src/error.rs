@@ -54,12 +54,15 @@ struct Repr {
     kind: ErrorKind,
     message: Cow<'static, str>,
     retry_after_ms: Option<u64>,
+    /// Whether a store answered so.
+    answered: bool,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
     fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self(Box::new(Repr { kind, message: message.into(), retry_after_ms: None, source: None }))
+        let answered = kind == ErrorKind::StateInvalid;
+        Self(Box::new(Repr { kind, message: message.into(), retry_after_ms: None, answered, source: None }))
     }
 
     /// The store could not be reached; `reason` must not contain a secret.
@@ -72,6 +75,14 @@ impl Error {
     #[cold]
     pub fn state_invalid(reason: impl fmt::Display) -> Self {
         Self::new(ErrorKind::StateInvalid, format!("stored state is invalid: {reason}"))
+    }
+
+    /// What others waited for panicked, whether a store had answered or not.
+    #[cold]
+    pub(crate) fn panicked(what: &str) -> Self {
+        let mut error = Self::state_invalid(format_args!("{what} panicked"));
+        error.0.answered = false;
+        error
     }
 
     /// A bad argument; `message` names it, its value and what is allowed.
@@ -119,7 +130,7 @@ impl Error {
     /// Whether it shows that a store answered: with a state that does not parse. A bad argument and the like may have been
     /// refused before any store was asked.
     pub(crate) fn proves_answer(&self) -> bool {
-        self.0.kind == ErrorKind::StateInvalid
+        self.0.answered
     }
 
     /// How long to wait, in milliseconds, where the error knows it (a full queue).

@@ -87,7 +87,7 @@ impl<T: Copy + Send + 'static> Flight<T> {
         }
         let mut work = std::mem::replace(work, Box::pin(std::future::pending()));
         // What stands if the poll panics.
-        *state = State::Done(Err(Error::state_invalid("a lease panicked")));
+        *state = State::Done(Err(Error::panicked("a lease")));
         let mut landing = Landing { flight: self, over: true, place };
         let bell = Waker::from(Arc::clone(self));
         match work.as_mut().poll(&mut Context::from_waker(&bell)) {

@@ -1,11 +1,12 @@
 //! A store that panics: the request at hand fails, and the next one asks again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
-use throttlekit::ManualClock;
+use throttlekit::{DynLimiter, Fallback, Limiter, ManualClock, Outage};
 
 use crate::support::held::{Held, Task, done};
-use crate::support::lease::{Builder, Node, debited, node};
+use crate::support::lease::{Builder, Node, debited, node, window};
 
 /// A node of which one check of `key` met a store that panicked.
 fn after_a_panic(
@@ -37,6 +38,23 @@ fn all_who_wait_for_the_same_lease_fail() {
     assert!(catch_unwind(AssertUnwindSafe(|| driver.poll())).is_err());
     assert_eq!(other.answer().unwrap_err().code(), "state_invalid");
     assert_eq!(done(node.check("k")).unwrap().remaining, 9);
+}
+
+#[test]
+fn it_does_not_end_an_outage_for_those_who_wait() {
+    let (store, clock) = (Held::new(), ManualClock::new(0.0));
+    let outage = Outage::new();
+    let limiter =
+        Fallback::new(node(&store, &clock, |it| it), &outage, || Ok(Arc::new(Limiter::new(window(2.0, 1_000.0)))));
+    store.down(true);
+    assert_eq!(done(limiter.check("k", 1.0)).unwrap().limit, 2);
+    store.hold();
+    store.panic_once();
+    let (mut driver, other) = (Task::started(limiter.check("k", 1.0)), Task::started(limiter.check("k", 1.0)));
+    store.release_oldest();
+    assert!(catch_unwind(AssertUnwindSafe(|| driver.poll())).is_err());
+    assert_eq!(other.answer().unwrap_err().to_string(), "stored state is invalid: a lease panicked");
+    assert!(outage.is_on());
 }
 
 #[test]
