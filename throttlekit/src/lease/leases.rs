@@ -395,7 +395,11 @@ where
                 }
             };
             // Units that do not arrive are lost to all, and never spent twice.
-            running.await.map(|_| Landed::Credited)
+            running.await?;
+            if let Some(core) = core.upgrade() {
+                core.tier.ask_again(&key);
+            }
+            Ok(Landed::Credited)
         };
         Some(Lease::new(id, Box::pin(work)))
     }

@@ -2,10 +2,12 @@
 
 use throttlekit::budget::{Budget, TokenBudget};
 use throttlekit::lease::{Mode, TwoTier};
+use throttlekit::store::Remote;
 use throttlekit::{Decision, DynLimiter, Gcra, ManualClock, Meter, Refund, SlidingWindowLog};
 
 use crate::support::held::{Held, Task, done};
-use crate::support::lease::{Node, debited, node};
+use crate::support::lease::{Node, debited, node, window};
+use crate::support::{CasStore, polled};
 
 fn take(node: &Node, cost: f64) -> Decision {
     let decision = done(node.check_cost("k", cost)).unwrap();
@@ -115,6 +117,22 @@ fn a_lease_whose_rest_was_returned_holds_nothing_again() {
         give_back(&node, 4.0, &taken);
         assert_eq!((debited(&store, 2.0), node.try_check("k", 1.0).unwrap()), (0, None), "coupled: {coupled}");
     }
+}
+
+#[test]
+fn a_denial_while_a_rest_is_on_its_way_back_is_forgotten() {
+    // The store does what is asked when it is polled.
+    let builder = TwoTier::builder(window(10.0, 1_000.0)).keyspace(Remote::new(CasStore::default()));
+    let clock = ManualClock::new(0.0);
+    let limiter = builder.clock(clock.clone()).batch(10.0).window_coupled(true).build().unwrap();
+    let check = || polled(limiter.check("k"), 20).expect("an answer").unwrap().allowed;
+    assert!(check());
+    clock.set(2.0);
+    let mut returning = Box::pin(limiter.return_idle(std::time::Duration::from_millis(1)));
+    assert!(polled(&mut returning, 1).is_none());
+    assert!(!check());
+    polled(returning, 20).expect("an answer");
+    assert!(check());
 }
 
 #[test]
