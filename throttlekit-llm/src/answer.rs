@@ -42,6 +42,8 @@ pub(crate) enum Place {
     Audio,
     /// Text that was produced.
     Text,
+    /// Reasoning, under one of its two names.
+    Thought,
     /// Text that was produced, or a list of blocks of it.
     Content,
     Blocks,
@@ -75,7 +77,7 @@ pub(crate) enum Place {
 impl Place {
     /// Whether a text there was produced.
     pub(crate) fn counts(self) -> bool {
-        matches!(self, Self::Text | Self::Content | Self::RootDelta | Self::Response)
+        matches!(self, Self::Text | Self::Thought | Self::Content | Self::RootDelta | Self::Response)
     }
 
     /// Whether a number there says something new each time that it is there.
@@ -183,6 +185,8 @@ pub(crate) struct Answer {
     kind: ArrayVec<u8, 48>,
     choice: Option<u64>,
     choice_finished: bool,
+    /// The delta or message that is being read has its reasoning.
+    has_thought: bool,
     block: Option<u64>,
     /// Of the answer.
     choices: Choices,
@@ -203,6 +207,7 @@ impl Answer {
             kind: ArrayVec::new(),
             choice: None,
             choice_finished: false,
+            has_thought: false,
             block: None,
             choices: Choices::Messages,
             has_id: false,
@@ -328,7 +333,10 @@ impl Walk for Answer {
                 Place::Text
             }
             (Place::Root | Place::Delta | Place::Added | Place::Message, b"content") => Place::Content,
-            (Place::Delta | Place::Added, b"refusal" | b"reasoning_content" | b"reasoning")
+            // Servers that write both write the same into each.
+            (Place::Delta | Place::Added, b"reasoning_content" | b"reasoning") if self.has_thought => return None,
+            (Place::Delta | Place::Added, b"reasoning_content" | b"reasoning") => Place::Thought,
+            (Place::Delta | Place::Added, b"refusal")
             | (Place::Root | Place::Message, b"thinking")
             | (Place::Function | Place::Item, b"name" | b"arguments" | b"input")
             // What it says counts, and not how it sounds.
@@ -363,14 +371,20 @@ impl Walk for Answer {
                 self.shape.ended = true;
                 false
             }
-            Place::Choices | Place::ToolCalls | Place::Blocks | Place::Output | Place::Content => !object,
-            Place::Delta if object => {
-                self.choices = Choices::Deltas;
+            Place::Output if !object => {
+                self.dialect.get_or_insert(Dialect::Responses);
+                true
+            }
+            Place::Choices | Place::ToolCalls | Place::Blocks | Place::Content => !object,
+            Place::Delta | Place::Added if object => {
+                self.has_thought = false;
+                if place == Place::Delta {
+                    self.choices = Choices::Deltas;
+                }
                 true
             }
             Place::Root
             | Place::Choice
-            | Place::Added
             | Place::ToolCall
             | Place::Function
             | Place::Audio
@@ -408,6 +422,8 @@ impl Walk for Answer {
         match place {
             Place::Id => self.has_id = true,
             Place::Model => self.has_model = true,
+            // Also one that is empty: what is the same but for its texts has to do the same.
+            Place::Thought => self.has_thought = true,
             Place::Type => {
                 let kind = self.kind.as_slice();
                 if kind.starts_with(b"response.") {

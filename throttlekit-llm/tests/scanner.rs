@@ -26,9 +26,7 @@ fn every_answer_is_read_whole() {
         check(&stream, &mut scanner, "all");
         assert_eq!(scanner.output(), USAGE.1);
         assert_eq!(scanner.has_ended(), stream.framing != Framing::Whole, "{stream:?}");
-        if stream.framing != Framing::Whole {
-            assert_eq!(scanner.dialect(), Some(stream.dialect));
-        }
+        assert_eq!(scanner.dialect(), Some(stream.dialect), "{stream:?}");
     }
 }
 
@@ -128,6 +126,35 @@ fn a_message_beside_deltas_is_not_counted_again() {
     let mut scanner = scanner(Framing::Whole);
     scanner.feed(br#"{"choices":[{"delta":null,"message":{"content":"abc"}},{"message":{"content":"de"}}]}"#);
     assert_eq!(scanner.tokens(), 5);
+}
+
+#[test]
+fn reasoning_under_two_names_counts_once() {
+    let parts = |text: &str| {
+        [
+            format!(r#""reasoning":"{text}","reasoning_content":"{text}","content":null"#),
+            format!(r#""reasoning_content":"{text}","content":"","reasoning":"{text}""#),
+            format!(r#""reasoning":null,"reasoning_content":"{text}""#),
+            format!(r#""reasoning_content":"{text}","reasoning":null"#),
+        ]
+    };
+    for kind in 0..4 {
+        let mut stream = String::new();
+        for text in ["", "abc", "de", "f\\\"g", "", "hijklm", "n"] {
+            let delta = &parts(text)[kind];
+            stream += &format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{{delta}}}}}]}}\n\n");
+            let both = format!("{{\"index\":0,\"delta\":{{{delta}}}}},{{\"index\":1,\"delta\":{{{delta}}}}}");
+            stream += &format!("data: {{\"choices\":[{both}]}}\n\n");
+        }
+        let message = &parts("abcde")[kind];
+        let whole = format!(r#"{{"choices":[{{"message":{{{message}}}}},{{"message":{{{message}}}}}]}}"#);
+        for size in [1, 7, 40, 10_000] {
+            let (mut events, mut document) = (scanner(Framing::Sse), scanner(Framing::Whole));
+            stream.as_bytes().chunks(size).for_each(|chunk| events.feed(chunk));
+            whole.as_bytes().chunks(size).for_each(|chunk| document.feed(chunk));
+            assert_eq!((events.tokens(), document.tokens()), (3 * 15, 2 * 5), "{kind} in chunks of {size}");
+        }
+    }
 }
 
 #[test]
