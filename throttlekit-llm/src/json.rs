@@ -5,6 +5,7 @@
 //! garbage makes it read less, and never fail.
 
 use memchr::memchr2;
+use throttlekit::MAX_SAFE;
 
 /// How deep what is read can lie; of what lies deeper there are [bytes](Walk::beyond).
 pub(crate) const DEPTH: usize = 12;
@@ -45,7 +46,7 @@ pub(crate) trait Walk {
 /// What is neither text nor a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scalar {
-    /// A whole number from 0 to 2^64 - 1.
+    /// A whole number from 0 to 2^64 - 1; written with a fraction or an exponent, as `1e5`, up to 2^53 - 1.
     Whole(u64),
     True,
     False,
@@ -91,11 +92,14 @@ enum Mode {
     SkipEscape,
 }
 
+/// Longer numbers with a fraction or an exponent are garbage.
+const WORD: usize = 32;
+
 /// A number or word as far as it came.
 #[derive(Clone, Copy, Debug, Default)]
 struct Token {
     whole: Option<u64>,
-    word: [u8; 5],
+    word: [u8; WORD],
     len: u8,
     /// Bytes of the document before it.
     at: u64,
@@ -431,7 +435,17 @@ impl Token {
             (None, Some(b"true")) => Scalar::True,
             (None, Some(b"false")) => Scalar::False,
             (None, Some(b"null")) => Scalar::Null,
-            _ => Scalar::Other,
+            (None, word) => word.and_then(whole).map_or(Scalar::Other, Scalar::Whole),
         }
     }
+}
+
+/// A whole number that is written as a real one: many servers make no difference.
+#[cold]
+fn whole(word: &[u8]) -> Option<u64> {
+    let number: f64 = std::str::from_utf8(word).ok()?.parse().ok()?;
+    #[allow(clippy::cast_precision_loss)] // exact up to there
+    let is_whole = number.fract() == 0.0 && (0.0..=MAX_SAFE as f64).contains(&number);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // whole, and in range
+    is_whole.then_some(number as u64)
 }

@@ -54,6 +54,18 @@ fn each_api_says_in_its_own_way_how_much_it_wants() {
 }
 
 #[test]
+fn a_whole_number_may_be_written_as_a_real_one() {
+    let whole = [("1e5", 100_000), ("8.0", 8), ("1.25E+2", 125), ("9007199254740991.0", (1 << 53) - 1), ("-0.0", 0)];
+    let whole = whole.map(|(text, number)| (text, Some(number)));
+    let none = ["1.5", "-1e2", "1e16", "9007199254740992.0", "1e400", "NaN", "Infinity", "0x10", "tru"];
+    let long = format!("1{}.0", "0".repeat(40));
+    for (text, number) in whole.into_iter().chain(none.into_iter().chain([&*long]).map(|text| (text, None))) {
+        let request = read(Dialect::Chat, format!(r#"{{"max_tokens":{text},"n":{text}}}"#).as_bytes()).unwrap();
+        assert_eq!((request.max_output(), request.choices()), (number, number.unwrap_or(1).max(1)), "{text}");
+    }
+}
+
+#[test]
 fn the_texts_of_the_input_count_and_nothing_else_does() {
     let picture = "data:image/png;base64,AAAAAAAAAAAAAAAAAAAAAAAA";
     let request = chat(&json!({"model": "m-1", "user": "not counted", "messages": [

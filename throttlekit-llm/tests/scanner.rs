@@ -159,8 +159,20 @@ fn reasoning_under_two_names_counts_once() {
 
 #[test]
 fn a_count_that_is_none_is_as_if_it_were_missing() {
-    for bad in ["-1", "1.5", "1e3", "\"7\"", "null", "true", "99999999999999999999999", "9007199254740992", "{}", "[7]"]
-    {
+    for bad in [
+        "-1",
+        "1.5",
+        "1e-3",
+        "1e16",
+        "NaN",
+        "\"7\"",
+        "null",
+        "true",
+        "99999999999999999999999",
+        "9007199254740992",
+        "{}",
+        "[7]",
+    ] {
         let mut scanner = scanner(Framing::Sse);
         scanner.feed(format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"abc\"}}}}],\"usage\":{{\"completion_tokens\":{bad},\"prompt_tokens\":{bad}}}}}\n\n").as_bytes());
         assert_eq!((scanner.usage().output, scanner.usage().input, scanner.output()), (None, None, 3), "{bad}");
