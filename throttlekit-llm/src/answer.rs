@@ -104,6 +104,14 @@ enum Choices {
     Deltas,
 }
 
+/// The reasoning of a delta or message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reasoning {
+    Unread,
+    /// What else has one of its names is the same.
+    Read,
+}
+
 /// Which choices of a completion: one bit each, and those beyond as the last.
 const MAX_CHOICE: u64 = 127;
 
@@ -185,8 +193,7 @@ pub(crate) struct Answer {
     kind: ArrayVec<u8, 48>,
     choice: Option<u64>,
     choice_finished: bool,
-    /// The delta or message that is being read has its reasoning.
-    has_thought: bool,
+    reasoning: Reasoning,
     block: Option<u64>,
     /// Of the answer.
     choices: Choices,
@@ -207,7 +214,7 @@ impl Answer {
             kind: ArrayVec::new(),
             choice: None,
             choice_finished: false,
-            has_thought: false,
+            reasoning: Reasoning::Unread,
             block: None,
             choices: Choices::Messages,
             has_id: false,
@@ -334,7 +341,9 @@ impl Walk for Answer {
             }
             (Place::Root | Place::Delta | Place::Added | Place::Message, b"content") => Place::Content,
             // Servers that write both write the same into each.
-            (Place::Delta | Place::Added, b"reasoning_content" | b"reasoning") if self.has_thought => return None,
+            (Place::Delta | Place::Added, b"reasoning_content" | b"reasoning") if self.reasoning == Reasoning::Read => {
+                return None;
+            }
             (Place::Delta | Place::Added, b"reasoning_content" | b"reasoning") => Place::Thought,
             (Place::Delta | Place::Added, b"refusal")
             | (Place::Root | Place::Message, b"thinking")
@@ -377,7 +386,7 @@ impl Walk for Answer {
             }
             Place::Choices | Place::ToolCalls | Place::Blocks | Place::Content => !object,
             Place::Delta | Place::Added if object => {
-                self.has_thought = false;
+                self.reasoning = Reasoning::Unread;
                 if place == Place::Delta {
                     self.choices = Choices::Deltas;
                 }
@@ -423,7 +432,7 @@ impl Walk for Answer {
             Place::Id => self.has_id = true,
             Place::Model => self.has_model = true,
             // Also one that is empty: what is the same but for its texts has to do the same.
-            Place::Thought => self.has_thought = true,
+            Place::Thought => self.reasoning = Reasoning::Read,
             Place::Type => {
                 let kind = self.kind.as_slice();
                 if kind.starts_with(b"response.") {

@@ -13,31 +13,37 @@ use crate::json::{DEPTH, Reader, Scalar, Walk};
 impl Dialect {
     /// The API at a path of the provider: the last parts of it decide, so that prefixes do not matter.
     ///
+    /// Spellings that a server may take for the same path have the same API: escapes, dot segments, empty segments, and
+    /// letters in either case.
+    ///
     /// ```
     /// use throttlekit_llm::Dialect;
     ///
     /// assert_eq!(Dialect::of_path("/openai/v1/chat/completions"), Some(Dialect::Chat));
     /// assert_eq!(Dialect::of_path("/v1/messages"), Some(Dialect::Messages));
-    /// assert_eq!(Dialect::of_path("/v1/chat/%63ompletions"), Some(Dialect::Chat));
+    /// assert_eq!(Dialect::of_path("/v1/models/..//%63hat/Completions/."), Some(Dialect::Chat));
     /// assert_eq!(Dialect::of_path("/v1/models"), None);
     /// ```
     pub fn of_path(path: &str) -> Option<Self> {
-        // A server may decode it too, and no spelling should go uncounted.
-        let path = percent_decode_str(path).decode_utf8_lossy();
-        let path = path.trim_end_matches('/');
-        let ends = |end: &str| path.ends_with(end);
-        if ends("/chat/completions") {
-            Some(Self::Chat)
-        } else if ends("/completions") {
-            Some(Self::Completions)
-        } else if ends("/responses") {
-            Some(Self::Responses)
-        } else if ends("/messages") {
-            Some(Self::Messages)
-        } else if ends("/api/chat") || ends("/api/generate") {
-            Some(Self::Ollama)
-        } else {
-            None
+        // No spelling should go uncounted.
+        let path = percent_decode_str(path).decode_utf8_lossy().to_ascii_lowercase();
+        let mut segments = Vec::new();
+        for segment in path.split(['/', '\\']) {
+            match segment {
+                "" | "." => {}
+                ".." => {
+                    segments.pop();
+                }
+                segment => segments.push(segment),
+            }
+        }
+        match segments[..] {
+            [.., "chat", "completions"] => Some(Self::Chat),
+            [.., "completions"] => Some(Self::Completions),
+            [.., "responses"] => Some(Self::Responses),
+            [.., "messages"] => Some(Self::Messages),
+            [.., "api", "chat" | "generate"] => Some(Self::Ollama),
+            _ => None,
         }
     }
 }
@@ -295,9 +301,6 @@ impl<C: CountTokens> Walk for Asked<'_, C> {
     fn member(&mut self, parent: Place, name: &[u8]) -> Option<Place> {
         match (parent, name) {
             (Place::Root, b"model") => Some(Place::Model),
-            (Place::Root, b"max_tokens" | b"max_completion_tokens" | b"max_output_tokens" | b"n" | b"best_of") => {
-                self.bound(name)
-            }
             (Place::Settings, b"num_predict") => Some(Place::Max),
             (Place::Root, b"stream") => Some(Place::Stream),
             (Place::Root, b"background") => Some(Place::Background),
@@ -332,6 +335,7 @@ impl<C: CountTokens> Walk for Asked<'_, C> {
             (Place::Root, b"prompt") if self.dialect == Dialect::Completions => Some(Place::Prompts),
             (Place::Root, b"messages" | b"input" | b"system" | b"prompt")
             | (Place::Message | Place::Variables | Place::Prompts | Place::Prompt, _) => Some(Place::Message),
+            (Place::Root, name) => self.bound(name),
             _ => None,
         }
     }

@@ -54,6 +54,31 @@ fn each_api_says_in_its_own_way_how_much_it_wants() {
 }
 
 #[test]
+fn every_spelling_of_a_path_has_its_api() {
+    for (path, dialect) in [
+        ("/v1/chat/completions/", Dialect::Chat),
+        ("/v1//chat//completions", Dialect::Chat),
+        ("/v1/chat/./completions", Dialect::Chat),
+        ("/v1/Chat/COMPLETIONS", Dialect::Chat),
+        ("/v1/%2e/chat%2Fcompletions", Dialect::Chat),
+        ("/v1/chat/../completions", Dialect::Completions),
+        ("/v1/responses/.", Dialect::Responses),
+        ("/v1/x/../responses", Dialect::Responses),
+        ("/v1/x/y/%2e%2E/.%2e/responses", Dialect::Responses),
+        ("/../v1/x\\..\\Responses", Dialect::Responses),
+        ("/V1/Messages", Dialect::Messages),
+        ("/api//generate", Dialect::Ollama),
+    ] {
+        assert_eq!(Dialect::of_path(path), Some(dialect), "{path}");
+    }
+    for path in
+        ["", "/", "/v1/responses/..", "/v1/responses/resp_1", "/v1/my-responses", "/v1/messages/batches", "/chat"]
+    {
+        assert_eq!(Dialect::of_path(path), None, "{path}");
+    }
+}
+
+#[test]
 fn a_whole_number_may_be_written_as_a_real_one() {
     let whole = [("1e5", 100_000), ("8.0", 8), ("1.25E+2", 125), ("9007199254740991.0", (1 << 53) - 1), ("-0.0", 0)];
     let whole = whole.map(|(text, number)| (text, Some(number)));

@@ -139,13 +139,14 @@ fn reasoning_under_two_names_counts_once() {
         ]
     };
     for kind in 0..4 {
-        let mut stream = String::new();
+        let mut stream = Vec::new();
         for text in ["", "abc", "de", "f\\\"g", "", "hijklm", "n"] {
             let delta = &parts(text)[kind];
-            stream += &format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{{delta}}}}}]}}\n\n");
-            let both = format!("{{\"index\":0,\"delta\":{{{delta}}}}},{{\"index\":1,\"delta\":{{{delta}}}}}");
-            stream += &format!("data: {{\"choices\":[{both}]}}\n\n");
+            let one = |index| format!("{{\"index\":{index},\"delta\":{{{delta}}}}}");
+            stream.push(format!("data: {{\"choices\":[{}]}}\n\n", one(0)));
+            stream.push(format!("data: {{\"choices\":[{},{}]}}\n\n", one(0), one(1)));
         }
+        let stream = stream.concat();
         let message = &parts("abcde")[kind];
         let whole = format!(r#"{{"choices":[{{"message":{{{message}}}}},{{"message":{{{message}}}}}]}}"#);
         for size in [1, 7, 40, 10_000] {
