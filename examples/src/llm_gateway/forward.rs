@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::error::ApiError;
 use crate::idle::Idle;
+use crate::path::KeyOf;
 use crate::serve;
 
 #[cfg(feature = "tls")]
@@ -113,6 +114,11 @@ impl Upstream {
         };
         let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector()?);
         Ok(Self { client, scheme, authority, prefix, authorization, timeout, idle_timeout })
+    }
+
+    /// Whose key it gets.
+    pub(crate) fn key_of(&self) -> KeyOf {
+        if self.authorization.is_some() { KeyOf::Operator } else { KeyOf::Client }
     }
 
     /// Sends a request on; the response is there once the upstream begins to answer.

@@ -19,6 +19,7 @@ use throttlekit_llm::Dialect;
 use crate::client;
 use crate::error::{self, ApiError};
 use crate::forward::Upstream;
+use crate::path;
 use crate::serve::ErrorLog;
 use crate::tokens::{Asked, Tokens};
 
@@ -48,11 +49,14 @@ pub(crate) fn router(
         .share(true)
         .reject(error::refusal)
         .on_error(move |failure| errors.write(failure.policy, failure.error));
+    let key = upstream.key_of();
     let gateway = Arc::new(Gateway { upstream, tokens: Tokens::new(include_usage)?, arrives_within });
-    // Layers that come later are outside: first it is found out who asks, then the limits of that client decide.
+    // Layers that come later are outside: first it is found out who asks, then whether there is such a path, and then the
+    // limits of that client decide.
     Ok(Router::new()
         .route("/v1/{*path}", any(forward))
         .layer(limits)
+        .layer(middleware::from_fn_with_state(key, path::check))
         .layer(middleware::from_fn_with_state(Arc::new(hasher), client::identify))
         .fallback(|| async { ApiError::invalid(StatusCode::NOT_FOUND, "unknown_url", "The API is below /v1.") })
         .with_state(gateway))

@@ -17,6 +17,7 @@ mod error;
 mod forward;
 mod gateway;
 mod idle;
+mod path;
 #[path = "../serve.rs"]
 mod serve;
 #[path = "../start.rs"]
@@ -59,7 +60,7 @@ Usage: llm-gateway [--listen ADDRESS] [--upstream URL] [--config FILE] [--timeou
 
 In the environment:
 
-  UPSTREAM_API_KEY    the key for the upstream [default: that of the client]
+  UPSTREAM_API_KEY    the key for the upstream, with what is counted alone [default: that of the client]
   GATEWAY_KEY_SECRET  what the keys of clients are hashed with, before anything is counted under them";
 
 struct Options {

@@ -202,6 +202,45 @@ async fn a_body_that_the_upstream_may_read_otherwise_is_refused_where_tokens_are
 }
 
 #[tokio::test]
+async fn a_path_of_another_spelling_is_refused_before_it_is_counted() {
+    let rates = limits(100_000, "").replace("limiters:", "limiters:\n  rate: { strategy: gcra, limit: 1, period: 1d }");
+    let rules = rates.replace("rules: [ ", "rules: [ { path: '/v1/free/{*path}', policies: [rate] }, ");
+    let app = gateway_of(&rules, Flaky::default(), model(500), None).await;
+    for path in ["/v1/free/../chat/completions", "/v1/free/%2e%2e/responses", "/v1//responses", "/v1/%72esponses"] {
+        let refused = post(&app, path, "alice", &[], "{}").await;
+        assert_eq!((refused.status(), code(&refused)), (StatusCode::BAD_REQUEST, json!("invalid_url")), "{path}");
+        assert_eq!(remaining(&refused), None, "{path}");
+    }
+    assert_eq!(post(&app, "/v1/free/audio", "alice", &[], "{}").await.status(), StatusCode::OK);
+    // Other letters are another path to the rules, and may be none to the upstream.
+    let refused = post(&app, "/v1/Responses", "alice", &[], r#"{"background":true}"#).await;
+    assert_eq!((refused.status(), code(&refused)), (StatusCode::BAD_REQUEST, json!("unsupported_parameter")));
+}
+
+#[tokio::test]
+async fn with_a_key_of_the_operator_what_belongs_to_its_account_is_not_there() {
+    for (key, status) in [(Some("sk-1"), StatusCode::NOT_FOUND), (None, StatusCode::OK)] {
+        let app = gateway_of(&limits(100_000, ""), Flaky::default(), model(500), key).await;
+        for path in ["/v1/files", "/v1/batches", "/v1/messages/batches", "/v1/threads/t/runs", "/v1/responses/r/cancel"]
+        {
+            let response = post(&app, path, "alice", &[], "{}").await;
+            assert_eq!(response.status(), status, "{path}");
+            if key.is_some() {
+                assert_eq!((code(&response), remaining(&response)), (json!("unknown_url"), None), "{path}");
+            }
+        }
+        for path in [COMPLETIONS, "/v1/completions", "/v1/responses", "/v1/messages", "/v1/embeddings"] {
+            assert_eq!(post(&app, path, "alice", &[], "{}").await.status(), StatusCode::OK, "{path}");
+        }
+        for (path, status) in [("/v1/models/m", StatusCode::OK), ("/v1/responses/resp_1", status)] {
+            let request = Request::get(path).header(header::AUTHORIZATION, "Bearer alice").body(Body::empty());
+            let response = app.clone().oneshot(request.expect("a request")).await.expect("an answer");
+            assert_eq!(response.status(), status, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn how_long_answers_are_is_learnt_and_reserved() {
     let app = gateway_of(&limits(10_000, ""), Flaky::default(), model(2_000), None).await;
     let question = json!({ "messages": [] });
