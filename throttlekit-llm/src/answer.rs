@@ -251,6 +251,11 @@ impl Answer {
         }
     }
 
+    /// Whether a delta of a choice was read.
+    pub(crate) fn has_deltas(&self) -> bool {
+        self.choices == Choices::Deltas
+    }
+
     /// Whether the document that was read last added text, and no more, as each that is like it does.
     pub(crate) fn only_adds(&self) -> bool {
         let kind = self.kind.as_slice();

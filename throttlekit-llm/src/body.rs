@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use crate::account::Account;
+use crate::answer::Dialect;
 use crate::meter::{Source, StreamMeter};
 use crate::policy::StreamPolicy;
 use crate::scan::Framing;
@@ -37,6 +38,13 @@ impl<B> MeteredBody<B> {
         Self { body: Some(body), ended: false, meter, trailers: None }
     }
 
+    /// Says by which API the answer is written, as [`StreamMeter::with_dialect`] does: the one of the request.
+    #[must_use]
+    pub fn with_dialect(mut self, dialect: Dialect) -> Self {
+        self.meter = self.meter.with_dialect(dialect);
+        self
+    }
+
     /// What counts it.
     pub fn meter(&self) -> &StreamMeter {
         &self.meter
@@ -47,12 +55,14 @@ impl StreamPolicy {
     /// Counts the answer in `response`: how it is to be read says its header.
     ///
     /// `input` is the estimate of the tokens of the request, where they are to be counted. An answer that is no success
-    /// costs nothing, and what was taken for it is given back. `Content-Length` is removed where the answer may be cut.
+    /// costs nothing, and what was taken for it is given back. `Content-Length` is removed where the answer may be cut. If it
+    /// is cut before it says by which API it is written, nothing ends it but what
+    /// [`with_dialect`](MeteredBody::with_dialect) says:
     ///
     /// ```
     /// use std::sync::Arc;
     /// use throttlekit::budget::{Budget, TokenBudget};
-    /// use throttlekit_llm::{MeterAccount, StreamPolicy};
+    /// use throttlekit_llm::{Dialect, MeterAccount, StreamPolicy};
     ///
     /// let policy = StreamPolicy::builder().build()?;
     /// let budget = TokenBudget::new(Budget::builder().budget(100_000.0).window_ms(60_000.0).build()?);
@@ -60,7 +70,7 @@ impl StreamPolicy {
     ///
     /// let answer = http::Response::builder().header("content-type", "text/event-stream");
     /// let answer = answer.header("content-length", "14").body("data: [DONE]\n\n".to_owned())?;
-    /// let answer = policy.wrap(answer, account, Some(12));
+    /// let answer = policy.wrap(answer, account, Some(12)).map(|body| body.with_dialect(Dialect::Chat));
     /// assert!(!answer.headers().contains_key("content-length"), "it may be cut");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

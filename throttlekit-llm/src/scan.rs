@@ -59,8 +59,15 @@ impl Framing {
         }
     }
 
-    /// Whether content with these codings is as it was written.
-    pub(crate) fn is_plain(codings: &str) -> bool {
+    /// Whether content with these codings, as `Content-Encoding` lists them, is as it was written.
+    ///
+    /// ```
+    /// use throttlekit_llm::Framing;
+    ///
+    /// assert!(Framing::is_plain("identity, Identity") && Framing::is_plain(""));
+    /// assert!(!Framing::is_plain("identity, gzip"));
+    /// ```
+    pub fn is_plain(codings: &str) -> bool {
         let mut codings = codings.split(',').map(str::trim);
         codings.all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case("identity"))
     }

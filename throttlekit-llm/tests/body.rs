@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty, Full};
 use support::streams::{all, chat};
 use support::{account, meter_of, policy, served};
-use throttlekit_llm::{BytesPerToken, Exhausted, Framing, MeterAccount, MeteredBody, Opaque, StreamPolicy};
+use throttlekit_llm::{BytesPerToken, Dialect, Exhausted, Framing, MeterAccount, MeteredBody, Opaque, StreamPolicy};
 
 /// Frames, and whether they were dropped.
 struct Upstream {
@@ -331,4 +331,25 @@ fn where_nothing_is_cut_each_chunk_is_the_one_that_came() {
 fn bodies_go_to_other_threads() {
     fn sent<T: Send + 'static>() {}
     sent::<MeteredBody<Full<Bytes>>>();
+}
+
+#[test]
+fn an_answer_that_is_cut_before_its_api_is_clear_ends_as_that_of_the_request() {
+    for (dialect, event, last) in [
+        (Dialect::Responses, "event: response.created\n", "response.incomplete"),
+        (Dialect::Messages, "event: message_start\n", "message_stop"),
+        (Dialect::Chat, ": ok\n\n", "[DONE]"),
+        (Dialect::Completions, "data: {\"choices\":[]}\n\n", "text_completion"),
+        // What shows comes before what was said.
+        (Dialect::Completions, "data: {\"choices\":[{\"delta\":{}}]}\n\n", "chat.completion.chunk"),
+    ] {
+        let (meter, _) = meter_of(5);
+        meter.debit("k", 5).expect("works");
+        let body = Upstream::of(event.as_bytes(), 1_000);
+        let answer = bytewise(Exhausted::Cut).wrap(response("text/event-stream", body), account(&meter), Some(100));
+        let body = answer.into_body().with_dialect(dialect);
+        let whole = futures_util::FutureExt::now_or_never(body.collect()).expect("nothing waits").expect("no error");
+        let text = String::from_utf8(whole.to_bytes().to_vec()).expect("text");
+        assert!(text.contains(last), "{text:?} after {event:?}");
+    }
 }

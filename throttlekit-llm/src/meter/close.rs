@@ -4,6 +4,7 @@ use std::str;
 
 use super::{Counts, Phase, StreamMeter};
 use crate::account::Account;
+use crate::answer::Dialect;
 use crate::last::{Tokens, last_events};
 use crate::policy::Opaque;
 use crate::report::{End, Report};
@@ -15,7 +16,7 @@ impl StreamMeter {
         self.queue.drop_waiting();
         self.tail.clear();
         self.rest.clear();
-        let dialect = self.dialect.or(self.scanner.dialect());
+        let dialect = self.dialect();
         let tokens = Tokens { input: self.input_tokens(), output: self.output_tokens() };
         let last = last_events(self.scanner.answer(), dialect, self.scanner.framing(), self.shape, tokens);
         if !last.is_empty() {
@@ -25,8 +26,17 @@ impl StreamMeter {
         (self.end, self.phase) = (End::Cut, Phase::Ended);
     }
 
+    /// As the answer shows, or else as it was said.
+    fn dialect(&self) -> Option<Dialect> {
+        match (self.scanner.dialect(), self.dialect) {
+            // Choices of which nothing came yet are of both.
+            (Some(Dialect::Chat), Some(Dialect::Completions)) if !self.scanner.answer().has_deltas() => self.dialect,
+            (found, said) => found.or(said),
+        }
+    }
+
     fn input_tokens(&self) -> u64 {
-        let said = self.told.usage.whole_input(self.dialect.or(self.scanner.dialect()));
+        let said = self.told.usage.whole_input(self.dialect());
         said.or(self.input).unwrap_or(0)
     }
 
@@ -57,7 +67,7 @@ impl StreamMeter {
         self.policy.ended(&Report {
             end: self.end,
             framing: self.scanner.framing(),
-            dialect: self.dialect.or(answer.dialect),
+            dialect: self.dialect(),
             model: str::from_utf8(&answer.model).unwrap_or_default(),
             usage: answer.told.usage,
             estimated: self.leaving(),

@@ -197,7 +197,8 @@ impl StreamMeter {
         self
     }
 
-    /// Says by which API the answer is written, for an answer that is cut before that is clear.
+    /// Says by which API the answer is written, for an answer that is cut before that is clear: the one of the request, such
+    /// as [`Dialect::of_path`] tells.
     #[must_use]
     pub fn with_dialect(mut self, dialect: Dialect) -> Self {
         self.dialect = Some(dialect);
