@@ -15,6 +15,7 @@ struct Inner {
     decision: Decision,
     axes: Axes,
     fail_mode: FailMode,
+    shadow: bool,
     key: Box<str>,
     meters: Meters,
     /// What was taken of each meter; empty if that is nothing.
@@ -32,17 +33,26 @@ pub(crate) struct Metered {
 }
 
 impl Admitted {
-    /// Of an `admission`, by a rule with this fail mode, that took what is `taken` of each of the `meters`, which count under
-    /// `key`.
+    /// Of an `admission`, by a rule with this fail mode that may be a shadow, that took what is `taken` of each of the
+    /// `meters`, which count under `key`.
     pub(crate) fn new(
         admission: &Admission,
-        fail_mode: FailMode,
+        (fail_mode, shadow): (FailMode, bool),
         taken: Box<[Option<Refund>]>,
         key: &str,
         meters: Meters,
     ) -> Self {
         let &Admission { decision, axes, .. } = admission;
-        Self(Arc::new(Inner { decision, axes, fail_mode, key: key.into(), meters, taken, told: Mutex::default() }))
+        Self(Arc::new(Inner {
+            decision,
+            axes,
+            fail_mode,
+            shadow,
+            key: key.into(),
+            meters,
+            taken,
+            told: Mutex::default(),
+        }))
     }
 
     /// The joint decision.
@@ -58,6 +68,12 @@ impl Admitted {
     /// What becomes of requests while the store is out, by the rule that decided: for whoever counts more on its limits.
     pub fn fail_mode(&self) -> FailMode {
         self.0.fail_mode
+    }
+
+    /// Whether the rule that decided lets every request pass, and only tells its decisions: then whoever counts more on its
+    /// limits should refuse nothing, either.
+    pub fn is_shadow(&self) -> bool {
+        self.0.shadow
     }
 
     /// The limit of the policy called `policy`, under the key of this request. `None` if that policy did not decide it, or

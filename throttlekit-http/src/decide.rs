@@ -255,7 +255,8 @@ impl<D: Door> Shared<D> {
     fn shared_with(&self, rule: &Rule<D>, ask: &Ask<'_>, admission: &Admission) -> Option<Admitted> {
         self.hooks.share.then(|| {
             let taken = rule.taken(ask, admission);
-            Admitted::new(admission, rule.fail_mode, taken, &rule.key_of(ask.key), Arc::clone(&rule.meters))
+            let manners = (rule.fail_mode, rule.manners.shadow);
+            Admitted::new(admission, manners, taken, &rule.key_of(ask.key), Arc::clone(&rule.meters))
         })
     }
 
@@ -279,7 +280,8 @@ impl<D: Door> Shared<D> {
         self.hooks.share.then(|| {
             let meters = if ask.is_some() { Arc::clone(&rule.meters) } else { Arc::default() };
             let key = rule.key_of(ask.map_or("", |ask| ask.key));
-            Admitted::new(&Admission::rate(Decision::ALLOW_FULL), rule.fail_mode, Box::default(), &key, meters)
+            let manners = (rule.fail_mode, rule.manners.shadow);
+            Admitted::new(&Admission::rate(Decision::ALLOW_FULL), manners, Box::default(), &key, meters)
         })
     }
 

@@ -1,6 +1,7 @@
 //! The gateway in this process, between an upstream that does as it is told and a store that may be out.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -195,8 +196,10 @@ async fn a_body_that_the_upstream_may_read_otherwise_is_refused_where_tokens_are
         let wanted = (StatusCode::UNSUPPORTED_MEDIA_TYPE, json!("unsupported_content_encoding"));
         assert_eq!((refused.status(), code(&refused)), wanted, "{coding}");
     }
-    let passed = post(&app, COMPLETIONS, "alice", &[("content-encoding", "Identity")], "{}").await;
-    assert_eq!(passed.status(), StatusCode::OK);
+    for coding in ["Identity", "", "identity, identity"] {
+        let passed = post(&app, COMPLETIONS, "alice", &[("content-encoding", coding)], "{}").await;
+        assert_eq!(passed.status(), StatusCode::OK, "{coding}");
+    }
     let refused = post(&app, "/v1/responses", "alice", &[], r#"{"background":1}"#).await;
     assert_eq!((refused.status(), code(&refused)), (StatusCode::BAD_REQUEST, json!("unsupported_parameter")));
 }
@@ -260,6 +263,82 @@ async fn how_long_answers_are_is_learnt_and_reserved() {
         ask(&app, &client.to_string(), &json!({ "model": 500, "messages": [] })).await;
     }
     assert!(remaining(&ask(&app, "bob", &question).await).is_some_and(|left| left < 9_000));
+}
+
+#[tokio::test]
+async fn whole_answers_of_any_api_teach_how_long_they_are() {
+    let chat = json!({ "choices": [{ "message": { "content": "Hello" } }], "usage": { "completion_tokens": 2_000 } });
+    let output = json!([{ "type": "message", "content": [{ "type": "output_text", "text": "Hello" }] }]);
+    let response = json!({ "object": "response", "output": output, "usage": { "output_tokens": 2_000 } });
+    let message = json!({ "type": "message", "content": [], "usage": { "output_tokens": 2_000 } });
+    let nothing = json!({ "error": "none" });
+    for (path, answer, learns) in [
+        (COMPLETIONS, &chat, true),
+        ("/v1/responses", &response, true),
+        ("/v1/messages", &message, true),
+        ("/v1/responses", &nothing, false),
+    ] {
+        let answer = answer.clone();
+        let upstream = Router::new().route("/v1/{*path}", any(|| async { Json(answer) }));
+        let app = gateway_of(&limits(10_000, ""), Flaky::default(), upstream, None).await;
+        for client in 0..8 {
+            post(&app, path, &client.to_string(), &[], "{}").await;
+        }
+        let left = remaining(&post(&app, path, "alice", &[], "{}").await).expect("a number");
+        assert_eq!(left < 9_000, learns, "{left} after {path}");
+    }
+}
+
+/// Answers with these events, one at a time.
+fn streaming(events: &'static [&'static str]) -> Router {
+    let answer = move || async move {
+        let chunks = futures_util::stream::iter(events.iter().map(|event| Ok::<_, Infallible>(*event)));
+        ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(chunks))
+    };
+    Router::new().route("/v1/{*path}", any(answer))
+}
+
+#[tokio::test]
+async fn a_stream_that_is_cut_at_once_ends_as_its_api_ends_one() {
+    let upstream = streaming(&["event: response.created\n", "data: {\"type\":\"response.created\"}\n\n"]);
+    let app = gateway_of(&limits(5, ""), Flaky::default(), upstream, None).await;
+    let question = json!({ "input": "x".repeat(400), "stream": true, "max_output_tokens": 1 }).to_string();
+    let response = post(&app, "/v1/responses", "alice", &[], question).await;
+    let text = String::from_utf8_lossy(response.body());
+    assert_eq!(response.status(), StatusCode::OK);
+    assert!(text.contains("event: response.incomplete\n"), "{text}");
+}
+
+#[tokio::test]
+async fn a_rule_that_is_tried_out_refuses_and_cuts_nothing() {
+    const EVENT: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"four\"}}]}\n\n";
+    let tried =
+        "{ path: '/v1/completions', policies: [tokens] }, { path: '/v1/{*path}', policies: [tokens], shadow: true } ]";
+    let of = |tokens| limits(tokens, "").replace("{ path: '/v1/{*path}', policies: [tokens] } ]", tried);
+    let upstream = || streaming(&[EVENT, EVENT, EVENT, "data: [DONE]\n\n"]);
+    let question = json!({ "stream": true, "messages": [{ "content": "x".repeat(40) }], "max_tokens": 500 });
+    let app = gateway_of(&of(12), Flaky::default(), upstream(), None).await;
+    for _ in 0..3 {
+        let response = ask(&app, "alice", &question).await;
+        let whole = [EVENT, EVENT, EVENT, "data: [DONE]\n\n"].concat();
+        assert_eq!((response.status(), &response.body()[..]), (StatusCode::OK, whole.as_bytes()));
+    }
+    let fields = [("content-encoding", "gzip")];
+    assert_eq!(post(&app, COMPLETIONS, "alice", &fields, "{}").await.status(), StatusCode::OK);
+    assert_eq!(post(&app, "/v1/responses", "alice", &[], r#"{"background":true}"#).await.status(), StatusCode::OK);
+    // While the store is out, too.
+    for fails in 1..4 {
+        let store = Flaky { fails, ..Flaky::default() };
+        let closed = of(12).replace("shadow: true", "shadow: true, failMode: closed");
+        let app = gateway_of(&closed, store, upstream(), None).await;
+        let response = ask(&app, "alice", &question).await;
+        assert!(response.status() == StatusCode::OK && response.body().ends_with(b"[DONE]\n\n"), "call {fails} failed");
+    }
+    // It counts, as the other rule shows.
+    let app = gateway_of(&of(100_000), Flaky::default(), upstream(), None).await;
+    ask(&app, "alice", &question).await;
+    let counted = post(&app, "/v1/completions", "alice", &[], r#"{"max_tokens":0}"#).await;
+    assert_eq!(remaining(&counted), Some(100_000 - 10 - 3 - 1));
 }
 
 #[tokio::test]

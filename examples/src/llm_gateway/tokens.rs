@@ -7,10 +7,11 @@ use axum::http::{HeaderMap, StatusCode, header, request};
 use axum::response::Response;
 use hyper::body::Incoming;
 use throttlekit::budget::{LearnedReservation, ReservationOptions};
-use throttlekit::{BuildError, FailMode, Meter, TokioRuntime};
+use throttlekit::{BuildError, Decision, FailMode, Meter, TokioRuntime};
 use throttlekit_axum::{Admitted, KeyMeter};
 use throttlekit_llm::{
-    Account as _, BytesPerToken, Dialect, End, Exhausted, MeterAccount, ModelRequest, Opaque, Report, StreamPolicy,
+    Account as _, BytesPerToken, CountTokens as _, Dialect, End, Exhausted, Framing, MeterAccount, MeteredBody,
+    ModelRequest, Opaque, Report, StreamPolicy,
 };
 
 use crate::error::ApiError;
@@ -20,14 +21,13 @@ use crate::serve::ErrorLog;
 /// The limiter of the file that counts tokens. A rule that does not name it counts none.
 const LIMITER: &str = "tokens";
 
-/// What a token is reckoned with in bytes, before anybody has counted it.
-const BYTES_PER_TOKEN: u64 = 4;
-
 /// Counts the tokens of all clients.
 pub(crate) struct Tokens {
     /// While a store is out: answers pass, and what they cost is counted when it is back; or they are cut.
     open: Streams,
     closed: Streams,
+    /// Of a rule that is tried out: whatever is left, answers pass and are counted.
+    shadow: Streams,
     lengths: Lengths,
     errors: Arc<ErrorLog>,
     /// Whether streams are asked to say what they cost.
@@ -51,6 +51,8 @@ struct Lengths(Arc<Mutex<LearnedReservation>>);
 /// The tokens of one request.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
+    /// By which API, if that is known.
+    dialect: Option<Dialect>,
     /// Those of the question.
     input: u64,
     /// With the most that the answer may have, or what such answers have.
@@ -65,6 +67,7 @@ pub(crate) struct Asked {
 pub(crate) struct Reserved {
     meter: KeyMeter,
     account: MeterAccount,
+    dialect: Option<Dialect>,
     /// The tokens of the question.
     input: u64,
     is_bounded: bool,
@@ -76,8 +79,9 @@ impl Tokens {
     pub(crate) fn new(include_usage: bool) -> Result<Self, BuildError> {
         let (lengths, errors) = (Lengths::new()?, Arc::new(ErrorLog::new()));
         Ok(Self {
-            open: Streams::new(FailMode::Open, &lengths, &errors)?,
-            closed: Streams::new(FailMode::Closed, &lengths, &errors)?,
+            open: Streams::new(Exhausted::Cut, FailMode::Open, &lengths, &errors)?,
+            closed: Streams::new(Exhausted::Cut, FailMode::Closed, &lengths, &errors)?,
+            shadow: Streams::new(Exhausted::Finish, FailMode::Open, &lengths, &errors)?,
             lengths,
             errors,
             include_usage,
@@ -109,7 +113,7 @@ impl Tokens {
         // What is learnt is of all choices together.
         let most = if is_bounded { request.reservation(0) } else { input.saturating_add(self.lengths.learnt()) };
         let body = if self.include_usage { request.with_usage(body) } else { body };
-        (Asked { input, most: most.max(input), is_bounded, refusal }, body)
+        (Asked { dialect: Some(dialect), input, most: most.max(input), is_bounded, refusal }, body)
     }
 
     /// Takes the tokens of a request, beyond those that its admission took. `None` if nobody counts tokens.
@@ -121,41 +125,62 @@ impl Tokens {
         let Some((admitted, meter)) = admitted.and_then(|admitted| Some((admitted, admitted.meter(LIMITER)?))) else {
             return Ok(None);
         };
-        let is_closed = admitted.fail_mode() == FailMode::Closed;
-        let streams = if is_closed { &self.closed } else { &self.open };
+        let streams = match admitted.fail_mode() {
+            _ if admitted.is_shadow() => &self.shadow,
+            FailMode::Closed => &self.closed,
+            _ => &self.open,
+        };
         let mut account = account(&meter);
-        if let Some(refusal) = asked.refusal {
-            self.give_back(&meter, account).await;
-            return Err(refusal);
-        }
-        match account.reserve_up_to(asked.most).await {
-            Ok(Some(decision)) if !decision.allowed => {
+        let taken = match asked.refusal {
+            Some(refusal) => Err((refusal, None)),
+            None => self.take(&meter, &mut account, asked.most, admitted.fail_mode()).await,
+        };
+        if let Err((refusal, denial)) = taken {
+            // A rule that is tried out lets every request pass.
+            if !admitted.is_shadow() {
                 self.give_back(&meter, account).await;
-                meter.show(decision);
-                return Err(ApiError::limited(LIMITER, &decision));
-            }
-            Ok(decision) => decision.into_iter().for_each(|decision| meter.show(decision)),
-            Err(error) => {
-                self.errors.write(LIMITER, &error);
-                let status = match error.is_store_unavailable() {
-                    true if !is_closed => None,
-                    true => Some(StatusCode::SERVICE_UNAVAILABLE),
-                    false => Some(StatusCode::INTERNAL_SERVER_ERROR),
-                };
-                if let Some(status) = status {
-                    self.give_back(&meter, account).await;
-                    return Err(ApiError::unavailable(status));
+                if let Some(denial) = denial {
+                    meter.show(denial);
                 }
+                return Err(refusal);
             }
         }
         Ok(Some(Reserved {
             meter,
             account,
+            dialect: asked.dialect,
             input: asked.input,
             is_bounded: asked.is_bounded,
             streams: streams.clone(),
             errors: Arc::clone(&self.errors),
         }))
+    }
+
+    /// Takes so many tokens, or as many of them as there ever are. A refusal comes with the denial, if that is what it is of.
+    async fn take(
+        &self,
+        meter: &KeyMeter,
+        account: &mut MeterAccount,
+        tokens: u64,
+        fail_mode: FailMode,
+    ) -> Result<(), (ApiError, Option<Decision>)> {
+        match account.reserve_up_to(tokens).await {
+            Ok(Some(denial)) if !denial.allowed => Err((ApiError::limited(LIMITER, &denial), Some(denial))),
+            Ok(decision) => {
+                if let Some(decision) = decision {
+                    meter.show(decision);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.errors.write(LIMITER, &error);
+                match (error.is_store_unavailable(), fail_mode) {
+                    (true, FailMode::Closed) => Err((ApiError::unavailable(StatusCode::SERVICE_UNAVAILABLE), None)),
+                    (true, _) => Ok(()),
+                    (false, _) => Err((ApiError::unavailable(StatusCode::INTERNAL_SERVER_ERROR), None)),
+                }
+            }
+        }
     }
 
     /// Gives back what the admission of a request took that needs no tokens.
@@ -172,7 +197,7 @@ impl Tokens {
 
 /// Whether the body of a request is as it was written.
 fn is_plain(headers: &HeaderMap) -> bool {
-    headers.get_all(header::CONTENT_ENCODING).iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    headers.get_all(header::CONTENT_ENCODING).iter().all(|codings| codings.to_str().is_ok_and(Framing::is_plain))
 }
 
 impl Lengths {
@@ -195,18 +220,25 @@ impl Lengths {
     /// Learns how long an answer was, if all of it is there.
     #[allow(clippy::cast_precision_loss)] // about so many
     fn observe(&self, report: &Report<'_>) {
-        let is_answer = report.dialect.is_some() && report.tokens > 0;
-        if is_answer && report.end == End::Completed {
-            self.learned().observe(report.usage.output.unwrap_or(report.estimated) as f64);
+        let length = report.usage.output.or((report.estimated > 0).then_some(report.estimated));
+        // Bytes that cannot be read say nothing of tokens.
+        let length = length.filter(|_| report.end == End::Completed && report.framing != Framing::Opaque);
+        if let Some(length) = length {
+            self.learned().observe(length as f64);
         }
     }
 }
 
 impl Streams {
-    fn new(fail_mode: FailMode, lengths: &Lengths, errors: &Arc<ErrorLog>) -> Result<Self, BuildError> {
+    fn new(
+        exhausted: Exhausted,
+        fail_mode: FailMode,
+        lengths: &Lengths,
+        errors: &Arc<ErrorLog>,
+    ) -> Result<Self, BuildError> {
         let policy = || {
             let errors = Arc::clone(errors);
-            let policy = StreamPolicy::builder().exhausted(Exhausted::Cut).fail_mode(fail_mode);
+            let policy = StreamPolicy::builder().exhausted(exhausted).fail_mode(fail_mode);
             policy.runtime(TokioRuntime).on_unsettled(move |error| errors.write(LIMITER, error))
         };
         let lengths = lengths.clone();
@@ -252,12 +284,14 @@ async fn give_back(meter: &KeyMeter, account: MeterAccount, errors: &ErrorLog) {
 
 impl Asked {
     /// A request that is no text.
-    pub(crate) const FILES: Self = Self { input: 1, most: 1, is_bounded: true, refusal: None };
+    pub(crate) const FILES: Self = Self { dialect: None, input: 1, most: 1, is_bounded: true, refusal: None };
 
     /// A request of which no more is known than its bytes.
     fn about(body: &Bytes) -> Self {
-        let input = u64::try_from(body.len()).unwrap_or(u64::MAX).div_ceil(BYTES_PER_TOKEN).max(1);
-        Self { input, most: input, is_bounded: true, refusal: None }
+        let mut counter = BytesPerToken::default();
+        counter.text(body);
+        let input = counter.tokens().max(1);
+        Self { dialect: None, input, most: input, is_bounded: true, refusal: None }
     }
 }
 
@@ -269,7 +303,8 @@ impl Reserved {
             return response.map(Body::new);
         }
         let policy = self.streams.of(response.headers(), self.is_bounded);
-        policy.wrap(response, self.account, Some(self.input)).map(Body::new)
+        let response = policy.wrap(response, self.account, Some(self.input));
+        response.map(|body| Body::new(self.dialect.into_iter().fold(body, MeteredBody::with_dialect)))
     }
 
     /// Gives everything back: there was no answer.
