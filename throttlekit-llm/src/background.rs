@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use throttlekit::{BoxFuture, Runtime, TaskHandle};
+use throttlekit::{BoxFuture, Error, Runtime, TaskHandle};
 
 /// As many tasks as may run at once.
 const MAX_TASKS: usize = 1_024;
@@ -20,13 +20,19 @@ impl Background {
         Self { runtime: Box::new(runtime), tasks: Mutex::default() }
     }
 
-    /// Lets `task` run to its end, unless there are too many, or the runtime is gone.
-    pub(crate) fn spawn(&self, task: BoxFuture<()>) {
+    /// Lets `task` run to its end.
+    ///
+    /// # Errors
+    ///
+    /// If there are too many, or the runtime is gone: then nobody runs it.
+    pub(crate) fn spawn(&self, task: BoxFuture<()>) -> Result<(), Error> {
         // A list of handles: a panic leaves it one.
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.retain(|(done, _)| !done.load(Ordering::Relaxed));
         if tasks.len() >= MAX_TASKS {
-            return;
+            return Err(Error::unsupported(format!(
+                "{MAX_TASKS} dropped answers are being settled, as many as may be"
+            )));
         }
         let done = Arc::new(AtomicBool::new(false));
         let ends = Arc::clone(&done);
@@ -35,8 +41,10 @@ impl Background {
             ends.store(true, Ordering::Relaxed);
         });
         // An answer may be dropped where there is no runtime, also while a panic unwinds, and some then panic.
-        if let Ok(handle) = catch_unwind(AssertUnwindSafe(|| self.runtime.spawn(task))) {
-            tasks.push((done, handle));
-        }
+        let spawned = catch_unwind(AssertUnwindSafe(|| self.runtime.spawn(task)));
+        let handle =
+            spawned.map_err(|_| Error::unsupported("the answer was dropped where its runtime takes no task"))?;
+        tasks.push((done, handle));
+        Ok(())
     }
 }

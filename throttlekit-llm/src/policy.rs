@@ -229,8 +229,8 @@ impl StreamPolicyBuilder {
     /// Who settles answers that were dropped while their store has yet to answer. Default: nobody, and then what was
     /// taken for such an answer and not used stays counted.
     ///
-    /// At most 1,024 are settled at once; their tasks end with the policy. Dropped where there is no such runtime, an answer is
-    /// not settled.
+    /// At most 1,024 are settled at once; their tasks end with the policy. Beyond that, and dropped where there is no such
+    /// runtime, an answer is not settled, as [`on_unsettled`](Self::on_unsettled) is told.
     pub fn runtime(mut self, runtime: impl Runtime) -> Self {
         self.settings.background = Some(Background::new(runtime));
         self
@@ -244,7 +244,9 @@ impl StreamPolicyBuilder {
     }
 
     /// Is told of each answer that could not be settled, after [`on_end`](Self::on_end): what was counted for it stays
-    /// counted, or what it cost beyond that is not. As `on_end` it must not wait, and a panic in it is dropped.
+    /// counted, or what it cost beyond that is not. The error is the meter's, or `throttlekit_error` where nobody settles an
+    /// answer that was dropped. It is not told of those whose tasks end with the policy. As `on_end` it must not wait, and a
+    /// panic in it is dropped.
     pub fn on_unsettled(mut self, on_unsettled: impl Fn(&Error) + Send + Sync + 'static) -> Self {
         self.settings.unsettled = Unsettled(Some(Arc::new(on_unsettled)));
         self

@@ -11,9 +11,7 @@ use futures_util::FutureExt;
 use support::streams::{USAGE, all, chat, messages};
 use support::{Slow, Tasks, account, drive, meter_of, policy, poll, served};
 use throttlekit::budget::{Budget, Gate, GateRule, ReservationOptions, ReservationPolicy, TokenBudget};
-use throttlekit::{
-    BoxFuture, FailMode, FixedWindow, Gcra, Limiter, MAX_SAFE, ManualClock, Refund, Runtime, Share, TaskHandle,
-};
+use throttlekit::{FailMode, FixedWindow, Gcra, Limiter, MAX_SAFE, ManualClock, Refund, Share};
 use throttlekit_llm::{
     Account as _, BytesPerToken, CountTokens, Dialect, End, Exhausted, Framing, MeterAccount, StreamMeter,
     StreamPolicy, StreamPolicyBuilder, UsageOnly,
@@ -219,63 +217,6 @@ fn dropped_while_the_store_answers_the_rest_is_settled_in_the_background() {
             assert_eq!(tasks.run(), 0);
             assert_eq!(served(&meter), text_in(Framing::Sse, &out), "after {answers}");
         }
-    }
-}
-
-/// A runtime that panics where it is not there, as tokio's does.
-struct Elsewhere;
-
-impl Runtime for Elsewhere {
-    fn spawn(&self, _task: BoxFuture<()>) -> TaskHandle {
-        panic!("there is no runtime here")
-    }
-
-    fn sleep(&self, _span: std::time::Duration) -> BoxFuture<()> {
-        Box::pin(std::future::pending())
-    }
-}
-
-#[test]
-fn dropped_outside_of_its_runtime_nothing_panics() {
-    let (meter, _) = meter_of(1_000);
-    let slow = Slow::new(&meter);
-    let policy = bytewise().granularity(10).runtime(Elsewhere).build().expect("good options");
-    for unwinds in [false, true] {
-        slow.allow(1);
-        let mut answer = policy.start(Framing::Sse, MeterAccount::new(Arc::new(slow.clone()), "k"));
-        let mut chunks = chunks(&chat(&["12345"; 5], None), 1_000);
-        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
-            let _ = poll(&mut answer, &mut chunks);
-            assert!(!unwinds, "while a panic unwinds");
-        }));
-        assert_eq!(ended.is_err(), unwinds);
-    }
-}
-
-#[test]
-fn who_wants_to_know_hears_of_what_could_not_be_settled() {
-    for runtime in [false, true] {
-        let (meter, _) = meter_of(1_000);
-        let (slow, tasks, heard) = (Slow::new(&meter), Tasks::default(), Arc::new(Mutex::new(Vec::new())));
-        let log = heard.clone();
-        let policy = bytewise().granularity(1_000).on_unsettled(move |error| {
-            log.lock().expect("whole").push(error.code());
-            panic!("of the hook's own");
-        });
-        let policy = if runtime { policy.runtime(tasks.clone()) } else { policy }.build().expect("good options");
-        let mut answer = policy.start(Framing::Sse, MeterAccount::new(Arc::new(slow.clone()), "k"));
-        let mut stream = chunks(&chat(&["12345"; 5], None), 100);
-        // The debit works, and what gives the rest back does not: at the end of the answer, or where it is dropped.
-        slow.allow(1);
-        let debited = || slow.store.calls.load(Ordering::Relaxed) > 0;
-        while !(runtime && debited()) && matches!(poll(&mut answer, &mut stream), Poll::Ready(Some(_))) {}
-        slow.store.down.store(true, Ordering::Relaxed);
-        slow.allow(1);
-        let over = poll(&mut answer, &mut stream);
-        assert_eq!(over == Poll::Ready(None), !runtime);
-        drop(answer);
-        assert_eq!(tasks.run(), 0);
-        assert_eq!(*heard.lock().expect("whole"), ["store_unavailable"]);
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::str;
 
+use throttlekit::{BoxFuture, Error};
+
 use super::{Counts, Phase, StreamMeter};
 use crate::account::Account;
 use crate::answer::Dialect;
@@ -90,9 +92,9 @@ impl StreamMeter {
             Phase::Open | Phase::Ended => {
                 let Some((mut account, tokens)) = self.close(lost) else { return };
                 match (asked, self.policy.background()) {
-                    (Some(asked), Some(background)) => {
+                    (Some(asked), Some(_)) => {
                         let unsettled = self.policy.unsettled().clone();
-                        return background.spawn(Box::pin(async move {
+                        return self.settle_later(Box::pin(async move {
                             if let Ok(decision) = asked.run.await {
                                 if decision.allowed || asked.charge {
                                     account.counted(asked.tokens, &decision);
@@ -105,14 +107,24 @@ impl StreamMeter {
                 }
             }
         };
-        match (run.now(), self.policy.background()) {
-            (Ok(settled), _) => self.policy.unsettled().tell(settled),
-            (Err(run), Some(background)) => {
+        match run.now() {
+            Ok(settled) => self.policy.unsettled().tell(settled),
+            Err(run) => {
                 let unsettled = self.policy.unsettled().clone();
-                background.spawn(Box::pin(async move { unsettled.tell(run.await) }));
+                self.settle_later(Box::pin(async move { unsettled.tell(run.await) }));
             }
-            (Err(_), None) => {}
         }
+    }
+
+    /// Lets the runtime settle, or tells that nobody does.
+    fn settle_later(&self, task: BoxFuture<()>) {
+        let taken = match self.policy.background() {
+            Some(background) => background.spawn(task),
+            None => {
+                Err(Error::unsupported("the answer was dropped before its store answered, and there is no runtime"))
+            }
+        };
+        self.policy.unsettled().tell(taken.map(|()| None));
     }
 }
 
