@@ -201,6 +201,7 @@ fn who_asks_is_the_api_key_and_nothing_else() {
     for fields in ["", "\r\nauthorization: Basic YTpi", "\r\nauthorization: Bearer "] {
         let (status, refused) = gateway.send(&format!("GET /v1/models HTTP/1.1{fields}"));
         assert_eq!((status, &json_of(&refused)["error"]["code"]), (401, &json!("invalid_api_key")), "{fields}");
+        assert_eq!(field(&refused, "www-authenticate"), Some("Bearer"));
     }
     let (status, two) = gateway.post(COMPLETIONS, "carol", "\r\nauthorization: Bearer dave", &question);
     assert_eq!(status, 401, "{two}");

@@ -34,8 +34,8 @@ pub enum Exhausted {
 
 /// How an answer is counted that cannot be read, such as a compressed one.
 ///
-/// It passes untouched. A gateway that wants to count tokens asks its upstream for plain answers: it removes
-/// `Accept-Encoding` from the request, and compresses afterwards, if at all.
+/// It passes untouched. A gateway that wants to count tokens asks its upstream for plain answers, with
+/// `Accept-Encoding: identity`, and compresses afterwards, if at all.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Opaque {

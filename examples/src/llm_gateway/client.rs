@@ -29,7 +29,8 @@ pub(crate) fn hasher(secret: Option<&str>) -> Result<KeyHasher, String> {
 pub(crate) async fn identify(State(hasher): State<Arc<KeyHasher>>, mut request: Request, next: Next) -> Response {
     let Some(key) = api_key(request.headers()) else {
         let message = "There is no API key: send it as `Authorization: Bearer KEY`.";
-        return ApiError::invalid(StatusCode::UNAUTHORIZED, "invalid_api_key", message).into_response();
+        let refusal = ApiError::invalid(StatusCode::UNAUTHORIZED, "invalid_api_key", message);
+        return ([(header::WWW_AUTHENTICATE, "Bearer")], refusal).into_response();
     };
     let key = hasher.hash(key);
     let Ok(value) = HeaderValue::from_str(key.as_str()) else {

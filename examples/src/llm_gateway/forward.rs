@@ -63,6 +63,9 @@ const TELLS_OF_AN_ACCOUNT: [HeaderName; 4] = [
     HeaderName::from_static("openai-project"),
 ];
 
+/// What the names of fields begin with that tell of limits.
+const OF_LIMITS: [&str; 2] = ["x-ratelimit-", "anthropic-ratelimit-"];
+
 /// The API behind the gateway. Connections to it are kept and used again.
 #[derive(Clone, Debug)]
 pub(crate) struct Upstream {
@@ -191,10 +194,9 @@ fn drop_all(headers: &mut HeaderMap, names: &[HeaderName]) {
 
 /// Removes what the upstream tells of the limits of the gateway's own key: a client has others.
 fn hide_limits(headers: &mut HeaderMap) {
-    let names: Vec<_> = headers.keys().filter(|name| name.as_str().starts_with("x-ratelimit-")).cloned().collect();
-    for name in names {
-        headers.remove(name);
-    }
+    let tells = |name: &&HeaderName| OF_LIMITS.iter().any(|start| name.as_str().starts_with(start));
+    let names: Vec<_> = headers.keys().filter(tells).cloned().collect();
+    drop_all(headers, &names);
 }
 
 /// An error with what made it, and what made that.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode, header, request};
+use axum::http::{HeaderValue, Method, StatusCode, header, request};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Router, middleware};
@@ -124,8 +124,8 @@ impl Gateway {
             head.headers.remove(header::CONTENT_LENGTH);
             (asked, Body::from(body))
         };
-        // A compressed answer cannot be read on its way.
-        head.headers.remove(header::ACCEPT_ENCODING);
+        // A compressed answer cannot be read on its way; without the field any would do.
+        head.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let reserved = self.tokens.reserve(admitted, asked).await?;
         match (self.upstream.send(head, body).await, reserved) {
             (Ok(response), Some(reserved)) => Ok(reserved.meter(response).await),

@@ -342,6 +342,26 @@ async fn a_rule_that_is_tried_out_refuses_and_cuts_nothing() {
 }
 
 #[tokio::test]
+async fn answers_are_asked_for_as_they_are_and_tell_of_no_limits_of_the_upstream() {
+    let answer = |headers: HeaderMap| async move {
+        let limits = [("x-ratelimit-limit-images", "1"), ("anthropic-ratelimit-requests-limit", "50")];
+        let codings = headers.get_all(header::ACCEPT_ENCODING).iter().map(|value| value.to_str().expect("text"));
+        let codings: Vec<_> = codings.collect();
+        (limits, Json(json!({ "codings": codings })))
+    };
+    let upstream = Router::new().route("/v1/{*path}", any(answer));
+    let app = gateway_of(&limits(100_000, ""), Flaky::default(), upstream, None).await;
+    let wishes = [("accept-encoding", "br"), ("accept-encoding", "gzip")];
+    for fields in [&wishes[..0], &wishes[..1], &wishes] {
+        let response = post(&app, COMPLETIONS, "alice", fields, "{}").await;
+        let body: Value = serde_json::from_slice(response.body()).expect("JSON");
+        assert_eq!(body["codings"], json!(["identity"]), "{fields:?}");
+        let names = ["x-ratelimit-limit-images", "anthropic-ratelimit-requests-limit"];
+        assert!(names.iter().all(|name| !response.headers().contains_key(*name)), "{response:?}");
+    }
+}
+
+#[tokio::test]
 async fn forms_with_files_reserve_a_token() {
     let app = gateway_of(&limits(100_000, ""), Flaky::default(), model(500), None).await;
     let form = [("content-type", "multipart/form-data; boundary=x")];
