@@ -407,6 +407,29 @@ fn the_guide_shows_the_file() {
 }
 
 #[test]
+#[cfg(feature = "redis")]
+fn with_a_store_it_does_not_start_without_a_secret() {
+    let store = Port::free();
+    let limits = format!("store: {{ redis: {{ url: 'redis://{}' }} }}\n{LIMITS}", store.address());
+    let limits = limits.replace("tokenBudget", "fleetBudget");
+    let folder = tests::folder::Folder::new("llm-gateway-secret");
+    let file = folder.join("limits.yaml");
+    std::fs::write(&file, &limits).expect("it is written");
+    let Output { status, stderr, .. } = gateway().arg("--config").arg(&file).output().expect("it runs");
+    let text = String::from_utf8(stderr).expect("text");
+    assert!(status.code() == Some(1) && text.contains("GATEWAY_KEY_SECRET is needed"), "{text}");
+
+    let upstream = upstream(&[]);
+    let started = |name, value| {
+        gateway_with(&format!("http://{}", upstream.address), &limits, |command| {
+            command.env("GATEWAY_KEY_SECRET", "not a secret, but long").env(name, value)
+        })
+    };
+    let models = "GET /v1/models HTTP/1.1\r\nauthorization: Bearer alice";
+    assert_eq!(started("GATEWAY_KEY_ID", "k2").send(models).0, 200);
+}
+
+#[test]
 fn mistakes_are_clear_errors() {
     let refused = |arguments: &[&str]| {
         let Output { status, stderr, .. } = gateway().args(arguments).output().expect("it runs");

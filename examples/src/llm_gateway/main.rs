@@ -61,7 +61,9 @@ Usage: llm-gateway [--listen ADDRESS] [--upstream URL] [--config FILE] [--timeou
 In the environment:
 
   UPSTREAM_API_KEY    the key for the upstream, with what is counted alone [default: that of the client]
-  GATEWAY_KEY_SECRET  what the keys of clients are hashed with, before anything is counted under them";
+  GATEWAY_KEY_SECRET  what the keys of clients are hashed with, before anything is counted under them, 16 bytes or more
+                      [default: drawn at each start; with a store there is none]
+  GATEWAY_KEY_ID      what marks these hashes [default: k1]; another secret takes another";
 
 struct Options {
     listen: SocketAddr,
@@ -109,7 +111,7 @@ fn span(text: &str) -> Result<Duration, Box<dyn Error + Send + Sync>> {
 }
 
 /// A variable of the environment, if it is set.
-fn secret(name: &str) -> Result<Option<String>, String> {
+fn variable(name: &str) -> Result<Option<String>, String> {
     match std::env::var(name) {
         Ok(value) => Ok(Some(value)),
         Err(VarError::NotPresent) => Ok(None),
@@ -123,13 +125,15 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
-    let key = secret("UPSTREAM_API_KEY")?;
+    let key = variable("UPSTREAM_API_KEY")?;
     let upstream = Upstream::new(&options.upstream, key.as_deref(), options.timeout, options.idle_timeout)?;
-    let hasher = client::hasher(secret("GATEWAY_KEY_SECRET")?.as_deref())?;
+    let (key_secret, key_id) = (variable("GATEWAY_KEY_SECRET")?, variable("GATEWAY_KEY_ID")?);
     let metrics = Metrics::new();
     // Whoever does not look does not pay for it.
     let observed = options.metrics.map(|_| LoadOptions::new().observer(metrics.clone()));
     let policies = serve::load(&options.config, observed.unwrap_or_default()).await?;
+    let store = policies.current().config().store.kind();
+    let hasher = client::hasher(key_secret.as_deref(), key_id.as_deref(), store)?;
     let app = gateway::router(&policies, upstream, hasher, options.include_usage, options.request_timeout)?;
 
     let listener = serve::listen(options.listen).await?;

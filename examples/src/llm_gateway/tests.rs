@@ -91,7 +91,7 @@ async fn gateway_of(limits: &str, store: Flaky, upstream: Router, key: Option<&s
     let upstream = Upstream::new(&base, key, span, span).expect("a good address");
     let options = LoadOptions::new().runtime(TokioRuntime).connector(store);
     let policies = Policies::load(limits, options.format(Format::Yaml)).expect("good limits");
-    let hasher = client::hasher(None).expect("a good secret");
+    let hasher = client::hasher(Some("not a secret, but long"), None, StoreKind::Redis).expect("a good secret");
     gateway::router(&policies, upstream, hasher, false, span).expect("good limits")
 }
 

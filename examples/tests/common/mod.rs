@@ -29,7 +29,10 @@ pub(crate) fn upstream(arguments: &[&str]) -> Server {
 /// The gateway, without arguments.
 pub(crate) fn gateway() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_llm-gateway"));
-    command.stdin(Stdio::null()).env_remove("UPSTREAM_API_KEY").env_remove("GATEWAY_KEY_SECRET");
+    for name in ["UPSTREAM_API_KEY", "GATEWAY_KEY_SECRET", "GATEWAY_KEY_ID"] {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null());
     command
 }
 
