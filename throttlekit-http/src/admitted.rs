@@ -139,8 +139,8 @@ impl KeyMeter {
     }
 
     /// What the admission of the request took from it, as it can be given back; `None` if it took nothing, since a limit
-    /// that is only tried out has refused, another of [any](throttlekit::Multi::any) was enough, or the store was out and
-    /// nobody counted. Also `None` where whoever decided does not [say](throttlekit::Admit::units_of) how many units it
+    /// that is only tried out has refused, another of [any](throttlekit::Multi::any) was enough, or the store was out, and
+    /// nobody counted, or what stood in for the limit. Also `None` where whoever decided does not [say](throttlekit::Admit::units_of) how many units it
     /// takes.
     pub fn taken(&self) -> Option<Refund> {
         self.inner.taken.get(self.index).copied().flatten()
@@ -184,7 +184,8 @@ impl KeyMeter {
         Meter::charge(&*self.metered().limiter, self.key(), units)
     }
 
-    /// Gives back units that were taken and not used.
+    /// Gives back units that were taken and not used. Not those of a limit that stood in for this one while the store was out,
+    /// which [`Meter::outage_turns`] of the [limit](Self::meter) tells apart.
     ///
     /// # Errors
     ///

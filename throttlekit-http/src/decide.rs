@@ -159,7 +159,7 @@ impl<D: Door> Shared<D> {
         // Where it is, since moving an admission costs about as much as a check.
         match &mut answer {
             Run::Ready(Some(Ok(admission))) if admission.decision.allowed => {
-                self.admitted(head, rule, ask, admission, pass);
+                self.admitted(head, rule, (ask, None), admission, pass);
                 None
             }
             _ => self.answered(head, rule, ask, answer, pass),
@@ -224,7 +224,7 @@ impl<D: Door> Shared<D> {
     ) -> Verdict<D> {
         match result {
             Ok(mut admission) if admission.decision.allowed => {
-                self.admitted(head, rule, ask, &mut admission, pass);
+                self.admitted(head, rule, (ask, None), &mut admission, pass);
                 None
             }
             Ok(admission) => self.deny(head, rule, ask, &admission, pass),
@@ -232,13 +232,13 @@ impl<D: Door> Shared<D> {
         }
     }
 
-    /// Leaves in `pass` what an admitted request takes along, if anything.
+    /// Leaves in `pass` what an admitted request takes along, if anything; `standby` if that admitted it.
     #[inline]
     fn admitted(
         &self,
         head: &D::Head<'_>,
         rule: &Arc<Rule<D>>,
-        ask: &Ask<'_>,
+        (ask, standby): (&Ask<'_>, Option<&dyn Admit>),
         admission: &mut Admission,
         pass: &mut Pass<D>,
     ) {
@@ -247,14 +247,19 @@ impl<D: Door> Shared<D> {
             if rule.shows_allows() {
                 rest.show(rule, admission);
             }
-            self.equip(rest, rule, self.shared_with(rule, ask, admission));
+            self.equip(rest, rule, self.shared_with(rule, (ask, standby), admission));
         }
     }
 
     /// What the service is to know of its admission, if anything.
-    fn shared_with(&self, rule: &Rule<D>, ask: &Ask<'_>, admission: &Admission) -> Option<Admitted> {
+    fn shared_with(
+        &self,
+        rule: &Rule<D>,
+        (ask, standby): (&Ask<'_>, Option<&dyn Admit>),
+        admission: &Admission,
+    ) -> Option<Admitted> {
         self.hooks.share.then(|| {
-            let taken = rule.taken(ask, admission);
+            let taken = rule.taken(ask, admission, standby);
             let manners = (rule.fail_mode, rule.manners.shadow);
             Admitted::new(admission, manners, taken, &rule.key_of(ask.key), Arc::clone(&rule.meters))
         })
@@ -315,7 +320,11 @@ impl<D: Door> Shared<D> {
         match standby.admit(ask).now() {
             Ok(Ok(mut admission)) => {
                 admission.permit = slots;
-                self.conclude(head, rule, ask, Ok(admission).into(), pass)
+                if !admission.decision.allowed {
+                    return self.deny(head, rule, ask, &admission, pass);
+                }
+                self.admitted(head, rule, (ask, Some(&**standby)), &mut admission, pass);
+                None
             }
             Ok(Err(error)) => self.let_pass(head, rule, ask, (&error, slots), pass),
             // It is in memory, so this does not happen; if it did, nothing would be decided.
@@ -357,7 +366,7 @@ impl<D: Door> Shared<D> {
         let limited = Limited { request: D::shorten(*head), key: ask.key, policy, admission, shadow };
         self.hooks.limited(&limited);
         if shadow {
-            return self.let_by(head, rule, self.shared_with(rule, ask, admission), pass);
+            return self.let_by(head, rule, self.shared_with(rule, (ask, None), admission), pass);
         }
         let mut response = self.hooks.response(rule.manners.problem_json, &Rejection::Limited(limited));
         let now_ms = rule.clock.now_ms();

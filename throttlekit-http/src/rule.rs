@@ -53,7 +53,8 @@ impl Asked {
     /// The units that an admission of `ask` takes of the limit at `place`, if that is known.
     fn units_of(&self, ask: &Ask<'_>, place: usize) -> Option<f64> {
         match self {
-            Self::Limiter(_) => Some(ask.cost),
+            // What is taken during an outage is of what stands in for the limiter.
+            Self::Limiter(limiter) => (limiter.outage_turns() % 2 == 0).then_some(ask.cost),
             Self::Admit(admit) => admit.units_of(ask, place),
             #[cfg(feature = "config")]
             Self::Guarded(guarded) => guarded.units_of(ask, place),
@@ -293,15 +294,25 @@ impl<D: Door> Rule<D> {
         }
     }
 
-    /// What `admission`, the answer to `ask`, took of each limit that counts units, in their order; empty if it refused.
-    pub(crate) fn taken(&self, ask: &Ask<'_>, admission: &Admission) -> Box<[Option<Refund>]> {
+    /// What `admission`, the answer to `ask`, took of each limit that counts units, in their order; empty if it refused. If
+    /// `standby` gave it, that knows which of them it took from.
+    pub(crate) fn taken(
+        &self,
+        ask: &Ask<'_>,
+        admission: &Admission,
+        standby: Option<&dyn Admit>,
+    ) -> Box<[Option<Refund>]> {
         if !admission.decision.allowed {
             return Box::default();
         }
         let taken = |(place, decision): (usize, Option<Decision>)| {
             // Where one of several is enough, another may have denied; a limit that was not asked has none.
             let decision = decision.filter(|decision| decision.allowed && decision.has_limit())?;
-            Some(Refund::new(self.asked.units_of(ask, place)?).of(&decision))
+            let units = match standby {
+                Some(standby) => standby.units_of(ask, place),
+                None => self.asked.units_of(ask, place),
+            };
+            Some(Refund::new(units?).of(&decision))
         };
         self.units(admission).into_iter().enumerate().map(taken).collect()
     }

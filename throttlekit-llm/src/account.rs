@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use throttlekit::budget::{Reservation, Served};
 use throttlekit::store::Keyspace;
@@ -47,7 +48,8 @@ pub trait Account: fmt::Debug + Send + 'static {
 ///
 /// Tokens that were counted in a window that is over are not given back, since the window that goes on has not counted
 /// them; where it inherited them as debt, they are as [`TokenBudget::refund`](throttlekit::budget::TokenBudget::refund) does
-/// it.
+/// it. Nor are those that a limit took which [stood in](Meter::outage_turns) for the meter during an outage: what is used counts
+/// as used of the others first.
 pub struct MeterAccount {
     meter: Arc<dyn Meter>,
     key: Arc<str>,
@@ -55,7 +57,14 @@ pub struct MeterAccount {
     current: Taken,
     /// By all decisions before.
     earlier: Taken,
+    /// Those that something else may have counted, while the store of the meter was out.
+    elsewhere: u64,
+    /// The [turns](Meter::outage_turns) of the meter before the last debit.
+    turns: AtomicU64,
 }
+
+/// In place of turns, after a charge: nothing stands in for that.
+const CHARGED: u64 = u64::MAX;
 
 /// Tokens that were counted, by a decision with this reset.
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,7 +87,8 @@ pub struct Opened {
 impl MeterAccount {
     /// An account from which nothing is gone yet.
     pub fn new(meter: Arc<dyn Meter>, key: impl Into<Arc<str>>) -> Self {
-        Self { meter, key: key.into(), current: Taken::default(), earlier: Taken::default() }
+        let turns = AtomicU64::new(CHARGED);
+        Self { meter, key: key.into(), current: Taken::default(), earlier: Taken::default(), elsewhere: 0, turns }
     }
 
     /// An account from which `taken` is gone already: by the admission of the request, for instance, which took it together
@@ -178,6 +188,13 @@ impl MeterAccount {
         tokens.min(self.meter.debit_ceiling().unwrap_or(MAX_SAFE)).min(MAX_SAFE)
     }
 
+    /// Whether the last debit may have been answered by what stands in for the meter.
+    fn was_elsewhere(&self) -> bool {
+        // Whoever is told has the answer, so the order of the two is that of the program.
+        let before = self.turns.load(Ordering::Relaxed);
+        before != CHARGED && (before % 2 == 1 || self.meter.outage_turns() != before)
+    }
+
     fn refund(&self, tokens: u64, taken: Taken) -> Option<Run<Result<Decision, Error>>> {
         let tokens = tokens.min(taken.tokens);
         if tokens == 0 {
@@ -196,7 +213,7 @@ fn units(tokens: u64) -> f64 {
 
 impl Account for MeterAccount {
     fn prepaid(&self) -> u64 {
-        self.current.tokens.saturating_add(self.earlier.tokens)
+        self.current.tokens.saturating_add(self.earlier.tokens).saturating_add(self.elsewhere)
     }
 
     fn reserved(&self) -> u64 {
@@ -204,14 +221,20 @@ impl Account for MeterAccount {
     }
 
     fn debit(&self, tokens: u64) -> Run<Result<Decision, Error>> {
+        self.turns.store(self.meter.outage_turns(), Ordering::Relaxed);
         self.meter.debit(&self.key, units(tokens))
     }
 
     fn charge(&self, tokens: u64) -> Run<Result<Decision, Error>> {
+        self.turns.store(CHARGED, Ordering::Relaxed);
         self.meter.charge(&self.key, units(tokens))
     }
 
     fn counted(&mut self, tokens: u64, decision: &Decision) {
+        if self.was_elsewhere() {
+            self.elsewhere = self.elsewhere.saturating_add(tokens);
+            return;
+        }
         if self.current.reset_at_ms != Some(decision.reset_at_ms) {
             // Where these are windows, what is earlier is of a window that is over, and will not be given back. Where a
             // reset moves with each decision, the last one before this is as good as those before it.
@@ -233,7 +256,7 @@ impl Account for MeterAccount {
                 Err(run) => told(run),
             };
         }
-        let surplus = counted - tokens;
+        let surplus = (counted - tokens).saturating_sub(self.elsewhere);
         let last = self.refund(surplus, self.current);
         let rest = surplus.saturating_sub(self.current.tokens);
         match last.map(Run::now) {

@@ -401,6 +401,13 @@ pub trait Meter: Send + Sync + 'static {
     fn debit_ceiling(&self) -> Option<u64> {
         None
     }
+
+    /// How often another limit began or ceased to stand in for this one, as a [`Fallback`](crate::Fallback) has it: odd while
+    /// it does. A debit may have been answered there if the number was odd before it, or is another one after it; such units are
+    /// not this meter's, and giving them back to it would be a present. 0, the default, where nothing ever stands in.
+    fn outage_turns(&self) -> u64 {
+        0
+    }
 }
 
 impl<M: Meter + ?Sized> Meter for Arc<M> {
@@ -423,5 +430,9 @@ impl<M: Meter + ?Sized> Meter for Arc<M> {
 
     fn debit_ceiling(&self) -> Option<u64> {
         (**self).debit_ceiling()
+    }
+
+    fn outage_turns(&self) -> u64 {
+        (**self).outage_turns()
     }
 }

@@ -43,12 +43,12 @@ impl Outage {
 
     /// Whether the store is out.
     pub fn is_on(&self) -> bool {
-        self.0.turns.load(Ordering::Acquire) % 2 == 1
+        self.turns() % 2 == 1
     }
 
     /// How many outages have begun.
     pub fn count(&self) -> u64 {
-        self.0.turns.load(Ordering::Acquire).div_ceil(2)
+        self.turns().div_ceil(2)
     }
 
     /// The store failed. Does nothing during an outage.
@@ -66,7 +66,7 @@ impl Outage {
 
     #[cold]
     fn end_now(&self) {
-        let turns = self.0.turns.load(Ordering::Acquire);
+        let turns = self.turns();
         let next = turns.wrapping_add(1);
         let ended =
             turns % 2 == 1 && self.0.turns.compare_exchange(turns, next, Ordering::AcqRel, Ordering::Relaxed).is_ok();
@@ -78,9 +78,14 @@ impl Outage {
         }
     }
 
+    /// How often an outage began or ended: odd during one.
+    pub(crate) fn turns(&self) -> u64 {
+        self.0.turns.load(Ordering::Acquire)
+    }
+
     /// Begins an outage unless there is one, and gives the number that is its own.
     pub(crate) fn turn(&self) -> u64 {
-        let mut turns = self.0.turns.load(Ordering::Acquire);
+        let mut turns = self.turns();
         while turns % 2 == 0 {
             let next = turns.wrapping_add(1);
             match self.0.turns.compare_exchange_weak(turns, next, Ordering::AcqRel, Ordering::Acquire) {
@@ -93,7 +98,7 @@ impl Outage {
 
     /// Whether the outage of this [number](Self::turn) goes on.
     pub(crate) fn is_in(&self, turn: u64) -> bool {
-        self.0.turns.load(Ordering::Acquire) == turn
+        self.turns() == turn
     }
 
     /// Tells `stand_in` when an outage is over.

@@ -23,6 +23,7 @@ limiters:
   up: { strategy: fixedWindow, limit: 2, period: 1m }
   tight: { strategy: fixedWindow, limit: 2, period: 1m, failMode: { local: { share: 0.5 } } }
   flights: { concurrency: { limit: 4 } }
+  tokens: { tokenBudget: { budget: 9, windowMs: 60000 } }
 http:
   rules:
     - { path: /open, policy: api }
@@ -31,6 +32,8 @@ http:
     - { path: /both, policies: [api, up], failMode: local }
     - { path: /joined, policies: [flights, api], failMode: closed }
     - { path: /mixed, policies: [api, tight], headers: structured }
+    - { path: /tokens, policies: [api, tokens, tight], failMode: local, costs: { tokens: 3 } }
+    - { path: /held, policies: [flights, tokens, up], failMode: local, cost: 2 }
 ";
 
 struct Setup {
@@ -117,6 +120,37 @@ async fn handlers_are_told_the_mode_of_the_rule() {
     }
     opener.store.set(Mood::Down);
     assert_eq!(told("/open").await, "Some(Open)");
+}
+
+#[tokio::test]
+async fn handlers_are_told_nothing_that_a_stand_in_took() {
+    let clock = ManualClock::new(600_000.0);
+    let opener = Opener::new(&clock);
+    let options = LoadOptions::new().clock(clock.clone()).connector(opener.clone());
+    let layer = ThrottleLayer::from_config(&Policies::load(TEXT, options).expect("a good text")).expect("rules");
+    let service = layer.share(true).layer(service_fn(taken));
+    let told = async |path| text(send(&service, request(path)).await).await;
+    let cases = [
+        ("/local", "[Some(1.0)]", "[None]"),
+        ("/both", "[Some(1.0), Some(1.0)]", "[None, None]"),
+        ("/mixed", "[Some(1.0), Some(1.0)]", "[None, None]"),
+        ("/tokens", "[Some(1.0), Some(3.0), Some(1.0)]", "[None, Some(3.0), None]"),
+        ("/held", "[Some(2.0), Some(2.0)]", "[Some(2.0), None]"),
+    ];
+    for (path, there, out) in cases {
+        clock.advance(60_000.0);
+        assert_eq!(told(path).await, there, "{path}");
+        opener.store.set(Mood::Down);
+        assert_eq!(told(path).await, out, "{path}");
+        opener.store.set(Mood::Up);
+    }
+}
+
+/// Answers what the admission of the request took.
+async fn taken(request: Request<()>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let admitted = request.extensions().get::<Admitted>().expect("it is shared");
+    let taken: Vec<_> = admitted.meters().map(|meter| meter.taken().map(|taken| taken.units)).collect();
+    Ok(Response::new(Full::new(Bytes::from(format!("{taken:?}")))))
 }
 
 #[tokio::test]
@@ -210,10 +244,10 @@ async fn a_layer_without_a_file_takes_a_fallback() {
     let strategy = FixedWindow::builder().limit(9.0).window_ms(1e9).build().expect("good options");
     let shared = Limiter::builder(strategy).keyspace(Remote::new(down)).build();
     let layer = ThrottleLayer::new(Fallback::new(shared, &Outage::new(), move || Ok(Arc::new(limiter(3.0)))));
-    let hello = Hello::default();
-    let service = layer.layer(hello.clone());
-    let response = send(&service, request("/")).await;
+    let response = send(&layer.layer(Hello::default()), request("/")).await;
     assert_eq!((field(&response, "ratelimit-limit"), field(&response, "ratelimit-remaining")), ("3", "2"));
+    let response = send(&layer.share(true).layer(service_fn(taken)), request("/")).await;
+    assert_eq!(text(response).await, "[None]");
 
     let local = FailMode::Local(Share::WHOLE);
     let error = ThrottleLayer::builder(limiter(3.0)).fail_mode(local).build().expect_err("not here");

@@ -54,6 +54,10 @@ use crate::run::Run;
 ///
 /// Only `store_unavailable` makes the one in memory decide. A reset during an outage fails, since the key is not reset
 /// where it will be found afterwards. Both limiters tell their observers: of the failure, and of the decision in memory.
+///
+/// What the one in memory took must not be given back: the shared one never had it, and would grant it once more.
+/// [`Meter::outage_turns`] says where that may be so; what gives units back by itself, as a [`Unified`](crate::Unified) and the
+/// middleware do, heeds it.
 pub struct Fallback {
     shared: Arc<dyn DynLimiter>,
     standby: Arc<Standby<dyn DynLimiter>>,
@@ -203,7 +207,7 @@ impl DynLimiter for Fallback {
         self.shared.refunds()
     }
 
-    /// To the shared limiter alone: a limit that stood in has not taken these units, or is soon forgotten.
+    /// To the shared limiter alone: units of a limit that stood in are not given back, since it is soon forgotten.
     fn give_back(&self, key: &str, refund: Refund) -> Run<Result<Decision, Error>> {
         self.shared.give_back(key, refund)
     }
@@ -233,8 +237,9 @@ impl Admit for Fallback {
         self.or_local(answer, move |local| local.admit(&Ask { key: &key, ..rest }))
     }
 
+    /// None during an outage: what was taken then is not the shared limiter's to take back.
     fn units_of(&self, ask: &Ask<'_>, place: usize) -> Option<f64> {
-        (place == 0).then_some(ask.cost)
+        (place == 0 && !self.outage().is_on()).then_some(ask.cost)
     }
 
     fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
@@ -262,6 +267,10 @@ impl Meter for Fallback {
 
     fn debit_ceiling(&self) -> Option<u64> {
         self.shared.debit_ceiling()
+    }
+
+    fn outage_turns(&self) -> u64 {
+        self.outage().turns()
     }
 }
 

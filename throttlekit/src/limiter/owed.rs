@@ -16,15 +16,16 @@ pub(crate) struct Owed {
 }
 
 impl Owed {
-    pub(crate) fn new(limiter: Arc<dyn DynLimiter>, key: Arc<str>, refund: Refund) -> Self {
-        Self { limiter, key, refund: Some(refund) }
+    /// `None` if what was taken is not to be given back.
+    pub(crate) fn new(limiter: Arc<dyn DynLimiter>, key: Arc<str>, refund: Option<Refund>) -> Self {
+        Self { limiter, key, refund }
     }
 
     pub(crate) fn keep(mut self) {
         self.refund = None;
     }
 
-    /// Gives it back; `None` if that has happened. In memory it has happened when this returns.
+    /// Gives it back; `None` if that has happened, or is not to. In memory it has happened when this returns.
     pub(crate) fn give_back(&mut self) -> Option<Run<Result<Decision, Error>>> {
         Some(self.limiter.give_back(&self.key, self.refund.take()?))
     }

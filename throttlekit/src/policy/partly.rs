@@ -8,37 +8,59 @@ use crate::error::Error;
 use crate::observe::Observer;
 use crate::run::Run;
 
-/// Decides by the policies that are local, and answers for all: whoever shows the answers knows them by their places.
+/// Decides by the policies that have a say, and answers for all: whoever shows the answers knows them by their places.
 pub(super) struct Partly {
-    local: Arc<dyn Admit>,
-    /// Of each policy that limits units, whether it is local.
-    places: Arc<[bool]>,
+    admit: Arc<dyn Admit>,
+    places: Arc<[Place]>,
+}
+
+/// Who answers for a policy that limits units.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Place {
+    /// Nobody: it is open.
+    Nobody,
+    /// What stands in for its limiter.
+    StandIn,
+    /// Its own limiter, of which a request takes these units, or as many as it asks for.
+    Itself(Option<f64>),
 }
 
 impl Partly {
-    /// `local` as it is, if it decides for all of `places`.
-    pub(super) fn over(local: Arc<dyn Admit>, places: Vec<bool>) -> Arc<dyn Admit> {
-        if places.iter().all(|local| *local) { local } else { Arc::new(Self { local, places: places.into() }) }
+    /// `admit` as it is, if all of `places` are stood in for.
+    pub(super) fn over(admit: Arc<dyn Admit>, places: Vec<Place>) -> Arc<dyn Admit> {
+        let all = places.iter().all(|place| *place == Place::StandIn);
+        if all { admit } else { Arc::new(Self { admit, places: places.into() }) }
     }
 }
 
 impl Admit for Partly {
     fn admit(&self, ask: &Ask<'_>) -> Run<Result<Admission, Error>> {
         let places = Arc::clone(&self.places);
-        self.local.admit(ask).map(move |answer| answer.map(|admission| placed(&places, admission)))
+        self.admit.admit(ask).map(move |answer| answer.map(|admission| placed(&places, admission)))
     }
 
     fn observed(self: Arc<Self>, observer: &Arc<dyn Observer>) -> Option<Arc<dyn Admit>> {
-        let local = Arc::clone(&self.local).observed(observer)?;
-        Some(Arc::new(Self { local, places: Arc::clone(&self.places) }))
+        let admit = Arc::clone(&self.admit).observed(observer)?;
+        Some(Arc::new(Self { admit, places: Arc::clone(&self.places) }))
+    }
+
+    /// None of what stands in: it is soon forgotten, and the limiter itself never gave it.
+    fn units_of(&self, ask: &Ask<'_>, place: usize) -> Option<f64> {
+        match self.places.get(place)? {
+            Place::Nobody | Place::StandIn => None,
+            Place::Itself(units) => Some(units.unwrap_or(ask.cost)),
+        }
     }
 }
 
 /// `admission` with a decision for each of `places`; the open ones show nothing.
-fn placed(places: &[bool], admission: Admission) -> Admission {
+fn placed(places: &[Place], admission: Admission) -> Admission {
     let one = [admission.decision];
     let mut decisions = admission.each.as_deref().unwrap_or(&one).iter().copied();
-    let decision = |local: &bool| if *local { decisions.next() } else { None }.unwrap_or(Decision::ALLOW_FULL);
+    let decision = |place: &Place| {
+        let decision = if *place == Place::Nobody { None } else { decisions.next() };
+        decision.unwrap_or(Decision::ALLOW_FULL)
+    };
     let each = Some(places.iter().map(decision).collect());
     Admission { each, ..admission }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::guarded::{Guarded, Lists};
 use super::options::LoadOptions;
-use super::partly::Partly;
+use super::partly::{Partly, Place};
 use super::policy::Policy;
 use super::store::OpenStore;
 use super::together::{Charged, all_or_none};
@@ -101,7 +101,12 @@ impl Rule {
                     (true, _) => None,
                 };
                 let answering: Vec<_> = units().map(|policy| answers(policy)).collect();
-                let places = answering.iter().map(Option::is_some).collect();
+                let place = |(policy, answering): (&Arc<Policy>, &Option<Answering>)| match answering {
+                    None => Place::Nobody,
+                    Some(Answering::InMemory(_)) => Place::StandIn,
+                    Some(Answering::Always(_)) => Place::Itself(spec.cost_of(policy.name())),
+                };
+                let places = units().zip(&answering).map(place).collect();
                 let answering = units().zip(answering).filter_map(|(policy, answering)| {
                     Some((policy.name().into(), spec.cost_of(policy.name()), answering?))
                 });

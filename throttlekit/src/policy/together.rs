@@ -248,7 +248,7 @@ impl SoFar {
             self.seen[*place] = Seen { decision: *decision, axis: Some(axis) };
             if admission.decision.allowed {
                 let refund = Refund::new(charged.units_of(&self.rest)).of(decision);
-                let owed = Owed::new(Arc::clone(&charged.limiter), Arc::clone(&self.key), refund);
+                let owed = Owed::new(Arc::clone(&charged.limiter), Arc::clone(&self.key), Some(refund));
                 self.owed.push_back((*place, owed));
             }
         }

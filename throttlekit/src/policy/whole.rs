@@ -95,6 +95,10 @@ impl Admit for Witnessed {
         let witness = self.witness.told_to(observer)?;
         Some(Arc::new(Self::new(observed_or_same(&self.limit, observer), witness)))
     }
+
+    fn units_of(&self, ask: &Ask<'_>, place: usize) -> Option<f64> {
+        self.limit.units_of(ask, place)
+    }
 }
 
 impl Case<'_> {

@@ -51,27 +51,37 @@ impl<C: Clock> Parts<C> {
 
     pub(super) fn apart(self: &Arc<Self>, order: Order, held: &mut Held, key: &str, wish: Wish) -> Run<Answer> {
         let Some(first) = self.limiter(order.axes().0) else { return self.ask_rate(held, key, wish) };
+        let before = first.outage_turns();
         match first.check(key, units(order.axes().0, wish)).now() {
-            Ok(Ok(decision)) => self.go_on(order, decision, held, key, wish),
+            Ok(Ok(decision)) => self.go_on(order, (decision, before), held, key, wish),
             Ok(Err(error)) => Run::ready(Err(error)),
             Err(waiting) => {
                 let (parts, key, mut held) = (Arc::clone(self), key.to_owned(), mem::take(held));
                 Run::wait(async move {
                     let decision = waiting.await?;
-                    parts.go_on(order, decision, &mut held, &key, wish).await
+                    parts.go_on(order, (decision, before), &mut held, &key, wish).await
                 })
             }
         }
     }
 
-    /// Goes on once the first one has answered.
-    fn go_on(self: &Arc<Self>, order: Order, taken: Decision, held: &mut Held, key: &str, wish: Wish) -> Run<Answer> {
+    /// Goes on once the first one has answered, whose outages were `before` that.
+    fn go_on(
+        self: &Arc<Self>,
+        order: Order,
+        (taken, before): (Decision, u64),
+        held: &mut Held,
+        key: &str,
+        wish: Wish,
+    ) -> Run<Answer> {
         let (first, second) = order.axes();
         *slot(&mut held.axes, first) = Some(taken);
         let (Some(one), Some(other)) = (self.limiter(first).filter(|_| taken.allowed), self.limiter(second)) else {
             return Run::ready(Ok(self.answer(held, wish)));
         };
-        let refund = Refund::new(units(first, wish)).of(&taken);
+        // What stood in for it may have answered, and it would get what it never gave.
+        let by_itself = before % 2 == 0 && one.outage_turns() == before;
+        let refund = by_itself.then(|| Refund::new(units(first, wish)).of(&taken));
         let owed = Owed::new(Arc::clone(one), key.into(), refund);
         match other.check(key, units(second, wish)).now() {
             Ok(result) => self.conclude(order, result, owed, held, wish),

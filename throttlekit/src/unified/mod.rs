@@ -419,9 +419,11 @@ impl<C: Clock> Admit for Unified<C> {
     }
 
     fn units_of(&self, ask: &Ask<'_>, place: usize) -> Option<f64> {
-        let rate = self.parts.rate.as_ref().map(|_| self.parts.rate_units(ask));
-        let cost = self.parts.cost.as_ref().map(|_| ask.cost);
-        rate.into_iter().chain(cost).nth(place)
+        let rate = self.parts.rate.as_ref().map(|rate| (rate, self.parts.rate_units(ask)));
+        let cost = self.parts.cost.as_ref().map(|cost| (cost, ask.cost));
+        let (limiter, units) = rate.into_iter().chain(cost).nth(place)?;
+        // During an outage they are taken of what stands in, which is soon forgotten.
+        (limiter.outage_turns() % 2 == 0).then_some(units)
     }
 
     fn key_of<'k>(&self, key: &'k str) -> Cow<'k, str> {

@@ -325,3 +325,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn whoever_gives_units_back_can_tell_whose_they_are() {
+    let setup = setup();
+    let limiter: Arc<dyn Meter> = Arc::new(setup.limiter);
+    let turns = || Meter::outage_turns(&limiter);
+    let debit = || answer(limiter.debit("k", 1.0)).unwrap().limit;
+    assert_eq!((turns(), debit(), turns()), (0, 5, 0));
+    setup.store.set(Mood::Down);
+    assert_eq!((turns(), debit(), turns()), (0, 2, 1));
+    assert_eq!((turns(), debit(), turns()), (1, 2, 1));
+    setup.store.set(Mood::Up);
+    assert_eq!((turns(), debit(), turns()), (1, 5, 2));
+    assert_eq!((turns(), debit(), turns()), (2, 5, 2));
+}

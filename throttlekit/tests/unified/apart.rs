@@ -165,6 +165,30 @@ async fn what_stands_in_for_a_store_decides_while_it_is_out() {
     assert_eq!(unified.admit(&Ask::new("k").cost(2.0)).await.unwrap().axes.cost.unwrap().remaining, 16);
 }
 
+/// The second one refuses, and meanwhile the first one's store is back.
+#[tokio::test]
+async fn what_stood_in_for_the_first_takes_nothing_out_of_its_store() {
+    /// Switches another store on when it is asked.
+    struct Rescuer(CasStore, Arc<AtomicBool>);
+    impl Store for Rescuer {
+        async fn run(&self, call: &mut Call) -> Result<(), Error> {
+            self.1.store(false, Ordering::SeqCst);
+            self.0.run(call).await
+        }
+    }
+    let (slots, first) = (guard(), Switched::default());
+    let rate = stored(window(10.0), first.clone());
+    assert!(rate.run_check("k", 10.0).await.unwrap().allowed);
+    first.off.store(true, Ordering::SeqCst);
+    let second = stored(window(5.0), Rescuer(CasStore::default(), Arc::clone(&first.off)));
+    let fallback = Fallback::new(rate.clone(), &Outage::new(), || Ok(Arc::new(local(window(3.0)))));
+    let unified = unified(&slots, fallback, second);
+    let denied = unified.admit(&Ask::new("k").cost(6.0)).await.unwrap();
+    assert_eq!((denied.binding, denied.axes.rate.unwrap().limit), (Some(Axis::Cost), 3));
+    assert_eq!(left(&rate).await, 0, "it gave none of what is given back");
+    untouched(&slots);
+}
+
 /// The second one refuses, and meanwhile the first one's store has gone.
 #[tokio::test]
 async fn what_cannot_be_given_back_stays_taken_and_is_a_denial_all_the_same() {
