@@ -147,7 +147,8 @@ impl KeyMeter {
     }
 
     /// Shows `decision` in the fields of the response, instead of what the admission found of this limit: after the service
-    /// took more, or gave some back. The last one counts. Spans of time are then told from when the response is there, and
+    /// took more, or gave some back. Where the admission failed, and the request passed all the same, it is all that is shown.
+    /// The last one counts. Spans of time are then told from when the response is there, and
     /// otherwise from the admission.
     pub fn show(&self, decision: Decision) {
         let mut told = self.inner.told();

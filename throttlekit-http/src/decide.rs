@@ -2,16 +2,15 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 #[cfg(feature = "config")]
 use throttlekit::policy::Guarded;
-use throttlekit::{Admission, Admit, Ask, Decision, Error, FailMode, MissingKey, Permit, Run};
+use throttlekit::{Admission, Admit, Ask, Decision, Error, FailMode, Permit, Run};
 
 use crate::admitted::Admitted;
-use crate::door::{Door, Head as _, Present};
+use crate::door::{Door, Present};
 use crate::hooks::unwound;
-use crate::key::{ANONYMOUS, Key, stand_in};
+use crate::keyless::Keyless;
 use crate::limits::{Limits, Rules, Shared};
 use crate::pass::{Pass, Rest};
 use crate::reject::{Limited, Rejection};
@@ -26,12 +25,6 @@ pub enum Stop<D: Door> {
     Answer(D::Response),
     /// A store has to be waited for.
     Wait(Waiting<D>),
-}
-
-/// What becomes of a request without a key.
-enum Keyless {
-    Reject,
-    Skip,
 }
 
 /// `None` lets the request pass. Boxed, so that the usual case moves one word.
@@ -267,11 +260,17 @@ impl<D: Door> Shared<D> {
 
     /// Lets a request pass that no limit admitted. What the service was promised to find in it is there all the same.
     #[cold]
-    fn let_by(&self, head: &D::Head<'_>, rule: &Rule<D>, shared: Option<Admitted>, pass: &mut Pass<D>) -> Verdict<D> {
+    fn let_by(
+        &self,
+        head: &D::Head<'_>,
+        rule: &Arc<Rule<D>>,
+        shared: Option<Admitted>,
+        pass: &mut Pass<D>,
+    ) -> Verdict<D> {
         if shared.is_some() || self.hooks.hold_upgrades {
             let rest = pass.carry(head, rule, &mut Permit::none());
             if let Some(shared) = shared {
-                rest.share(shared);
+                rest.share(rule, shared);
             }
             if self.hooks.hold_upgrades {
                 rest.offer_slot();
@@ -293,7 +292,7 @@ impl<D: Door> Shared<D> {
     #[inline]
     fn equip(&self, rest: &mut Rest<D>, rule: &Arc<Rule<D>>, shared: Option<Admitted>) {
         if let Some(shared) = shared {
-            rest.share(shared);
+            rest.share(rule, shared);
         }
         if self.hooks.hold_upgrades {
             rest.hold_upgrade();
@@ -379,7 +378,7 @@ impl<D: Door> Shared<D> {
     fn fail(
         &self,
         head: &D::Head<'_>,
-        rule: &Rule<D>,
+        rule: &Arc<Rule<D>>,
         error: &Error,
         ask: Option<&Ask<'_>>,
         pass: &mut Pass<D>,
@@ -399,7 +398,7 @@ impl<D: Door> Shared<D> {
     fn panicked(
         &self,
         head: &D::Head<'_>,
-        rule: &Rule<D>,
+        rule: &Arc<Rule<D>>,
         what: &'static str,
         ask: Option<&Ask<'_>>,
         pass: &mut Pass<D>,
@@ -409,10 +408,10 @@ impl<D: Door> Shared<D> {
 
     /// Refuses a request, unless the rule only tries its limit out.
     #[cold]
-    fn answer<'a>(
+    pub(crate) fn answer<'a>(
         &self,
         head: &D::Head<'_>,
-        rule: &Rule<D>,
+        rule: &Arc<Rule<D>>,
         rejection: &Rejection<'a, D::Head<'a>>,
         ask: Option<&Ask<'_>>,
         pass: &mut Pass<D>,
@@ -423,56 +422,7 @@ impl<D: Door> Shared<D> {
         }
         Some(Box::new(Stop::Answer(self.hooks.response(manners.problem_json, rejection))))
     }
-
-    /// What stands in for the key of a request that has none.
-    #[cold]
-    fn key_instead(&self, head: &D::Head<'_>, rule: &Arc<Rule<D>>) -> Result<Key<'static>, Keyless> {
-        let by_address = !matches!(rule.missing, MissingKey::Shared | MissingKey::Reject | MissingKey::Skip);
-        if ((by_address && !rule.client.hides_peer()) || rule.reads_peer())
-            && unwound(|| head.peer()).flatten().is_none()
-        {
-            self.tell_nobody(head, rule);
-        }
-        match rule.missing {
-            MissingKey::Reject => Err(Keyless::Reject),
-            MissingKey::Skip => Err(Keyless::Skip),
-            MissingKey::Shared => Ok(Key::from(ANONYMOUS)),
-            _ => Ok(stand_in(&rule.client, head).unwrap_or_else(|| Key::from(ANONYMOUS))),
-        }
-    }
-
-    /// Refuses a request without a key. Of a rule that is tried out the hook hears it, since nobody sees the refusal.
-    #[cold]
-    fn refuse_keyless(&self, head: &D::Head<'_>, rule: &Rule<D>, pass: &mut Pass<D>) -> Verdict<D> {
-        if rule.manners.shadow {
-            let error = Error::invalid_argument("the request has no key, which the rule demands");
-            self.hooks.failed(&rule.failure(head, &error));
-        }
-        self.answer(head, rule, &Rejection::MissingKey(*head), None, pass)
-    }
-
-    /// Tells, once in the life of the middleware, that no peer is known: the server is put together wrongly, and
-    /// saying so with each request would only fill the log.
-    #[cold]
-    fn tell_nobody(&self, head: &D::Head<'_>, rule: &Rule<D>) {
-        if !self.nobody_told.swap(true, Ordering::Relaxed) {
-            let so = match rule.missing {
-                MissingKey::Reject => "are refused",
-                MissingKey::Skip => "are not limited",
-                _ => "share the key `anon`",
-            };
-            let error = Error::invalid_argument(format!(
-                "the peer's address of a request is not known, so requests without it {so}: {}{}",
-                D::PEER_REMEDY,
-                if rule.client.header().is_some() { PEER_HIDDEN } else { "" }
-            ));
-            self.hooks.misconfigured(&rule.failure(head, &error));
-        }
-    }
 }
-
-/// What else an application may say of an unknown peer that proxies speak for.
-const PEER_HIDDEN: &str = "; where it cannot be known, `peerHidden` has to say so";
 
 /// The decision of a limiter, if it allows the request.
 #[inline]

@@ -11,6 +11,7 @@ mod fields;
 mod forms;
 mod hooks;
 pub mod key;
+mod keyless;
 mod limits;
 mod observed;
 mod options;

@@ -26,7 +26,7 @@ pub(crate) struct Rest<D: Door> {
     ending: Ending,
     shown: Option<Shown<D>>,
     /// What few requests have.
-    more: Option<Box<More>>,
+    more: Option<Box<More<D>>>,
     manners: Manners,
     /// What the method says of the response.
     method: Kind,
@@ -39,17 +39,37 @@ struct Shown<D: Door> {
     now_ms: f64,
 }
 
-#[derive(Default)]
-struct More {
+struct More<D: Door> {
     /// The decision of each limit, of several.
     each: Box<[Decision]>,
     admitted: Option<Admitted>,
+    /// The rule that shows what the service says, where nothing is shown by itself.
+    silent: Option<Arc<Rule<D>>>,
     slot: Option<UpgradeSlot>,
 }
 
-impl More {
+impl<D: Door> Default for More<D> {
+    fn default() -> Self {
+        Self { each: Box::default(), admitted: None, silent: None, slot: None }
+    }
+}
+
+impl<D: Door> More<D> {
+    /// Shows what the service said of single limits, and nothing of the others, of which nobody knows.
+    #[cold]
+    fn show_heard(&mut self, headers: &mut D::HeaderMap) {
+        let Some(rule) = self.silent.take() else { return };
+        let mut decision = Decision::ALLOW_FULL;
+        if rule.limits.len() > 1 {
+            self.each = vec![decision; rule.limits.len()].into();
+        }
+        if self.hear(&rule, &mut decision) {
+            rule.write(&decision, rule.clock.now_ms(), &self.each, Present::Replace, headers);
+        }
+    }
+
     /// Puts what the service said of single limits in the place of what the admission found. Whether it said anything.
-    fn hear<D: Door>(&mut self, rule: &Rule<D>, decision: &mut Decision) -> bool {
+    fn hear(&mut self, rule: &Rule<D>, decision: &mut Decision) -> bool {
         let told = self.admitted.as_ref().map(Admitted::told).unwrap_or_default();
         for (meter, told) in &told {
             if rule.limits.len() == 1 {
@@ -183,13 +203,15 @@ impl<D: Door> Rest<D> {
         self.tell(rule, &admission.decision, rule.clock.now_ms());
     }
 
-    fn more(&mut self) -> &mut More {
+    fn more(&mut self) -> &mut More<D> {
         self.more.get_or_insert_default()
     }
 
-    /// Lets the service know.
-    pub(crate) fn share(&mut self, admitted: Admitted) {
-        self.more().admitted = Some(admitted);
+    /// Lets the service know. What is shown by itself is there before; of a limit that is only tried out nothing is.
+    pub(crate) fn share(&mut self, rule: &Arc<Rule<D>>, admitted: Admitted) {
+        let silent = (self.shown.is_none() && !rule.manners.shadow).then(|| Arc::clone(rule));
+        let more = self.more();
+        (more.admitted, more.silent) = (Some(admitted), silent);
     }
 
     /// Lets the slot outlive the response, if there is one and the service keeps it.
@@ -225,6 +247,8 @@ impl<D: Door> Rest<D> {
             let now_ms = if heard { rule.clock.now_ms() } else { *now_ms };
             let each = self.more.as_ref().map(|more| &*more.each).unwrap_or_default();
             rule.write(decision, now_ms, each, Present::Replace, headers);
+        } else if let Some(more) = &mut self.more {
+            more.show_heard(headers);
         }
         if self.ending.is_held() {
             self.leave(status);

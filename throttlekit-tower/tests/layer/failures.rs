@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
+use throttlekit::headers::{HeaderFamily, HeaderSet};
 use throttlekit::unified::Tap;
 use throttlekit::{Admission, Decision, Error, FailMode, Guard, ManualClock, MissingKey, Run, Unified};
 use throttlekit_tower::{Admitted, Lookup, Rejection, ThrottleLayer, UpgradeSlot};
@@ -56,6 +57,30 @@ async fn what_is_shared_is_there_where_nobody_decided() {
         }));
         let response = service.oneshot(request()).await.expect("an answer");
         assert_eq!((response.status(), response.headers().len()), (StatusCode::OK, 0));
+    }
+}
+
+#[tokio::test]
+async fn what_a_handler_shows_is_shown_where_nobody_decided() {
+    let builder = || ThrottleLayer::builder_for(Script::failing(unavailable), ManualClock::default());
+    let two = || builder().limit("units", gcra(5.0)).limit("more", gcra(5.0));
+    for (layer, shown) in [
+        (builder().limit("units", gcra(5.0)), ["0", "", "3"]),
+        (two(), ["0", "", "3"]),
+        (two().headers(HeaderFamily::Structured), ["", r#""units";r=0;t=30"#, "3"]),
+        (two().headers(HeaderSet::EMPTY), ["", "", "3"]),
+        (two().headers(HeaderSet::NONE), ["", "", ""]),
+        (two().shadow(true), ["", "", ""]),
+    ] {
+        let layer = layer.build().expect("good options").share(true);
+        let service = layer.layer(service_fn(|request: Request<()>| async move {
+            let admitted = request.extensions().get::<Admitted>().expect("it is shared");
+            admitted.meter("units").expect("its limit").show(DENIED);
+            let response = Response::builder().status(StatusCode::TOO_MANY_REQUESTS);
+            Ok::<_, Infallible>(response.body(Full::<Bytes>::default()).expect("a good response"))
+        }));
+        let response = service.oneshot(request()).await.expect("an answer");
+        assert_eq!(["ratelimit-remaining", "ratelimit", "retry-after"].map(|name| field(&response, name)), shown);
     }
 }
 

@@ -282,6 +282,18 @@ async fn spans_are_told_from_the_time_of_the_decision() {
 }
 
 #[tokio::test]
+async fn a_denial_that_a_handler_shows_has_a_wait_where_nothing_else_is_told() {
+    let layer = ThrottleLayer::builder(gcra(5.0)).headers(HeaderSet::EMPTY).build().expect("good options").share(true);
+    let service = layer.layer(service_fn(|request: Request<()>| async move {
+        let admitted = request.extensions().get::<Admitted>().expect("it is shared");
+        admitted.meters().next().expect("a limit of units").show(DENIED);
+        Ok::<_, std::convert::Infallible>(Response::new(http_body_util::Empty::<Bytes>::new()))
+    }));
+    let response = send(&service, request()).await;
+    assert_eq!((response.headers().len(), field(&response, "retry-after")), (1, "3"));
+}
+
+#[tokio::test]
 async fn hooks_see_each_denial_once() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&seen);
