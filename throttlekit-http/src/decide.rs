@@ -94,7 +94,7 @@ impl<D: Door> Shared<D> {
             Err(error) => return self.fail(head, rule, &error, Some(&Ask::new(key)), pass),
         };
         let plan = rule.plan(terms.plan.as_deref()).unwrap_or_else(|error| {
-            self.hooks.failed(&rule.failure(head, &error));
+            self.hooks.failed(&rule.failure(head, Some(key), &error));
             rule
         });
         self.ask(head, plan, key, &terms, pass)
@@ -315,7 +315,7 @@ impl<D: Door> Shared<D> {
     ) -> Verdict<D> {
         let standby = rule.standby.as_ref().filter(|_| error.is_store_unavailable());
         let Some(standby) = standby else { return self.let_pass(head, rule, ask, (error, slots), pass) };
-        self.hooks.failed(&rule.failure(head, error));
+        self.hooks.failed(&rule.failure(head, Some(ask.key), error));
         match standby.admit(ask).now() {
             Ok(Ok(mut admission)) => {
                 admission.permit = slots;
@@ -383,7 +383,7 @@ impl<D: Door> Shared<D> {
         ask: Option<&Ask<'_>>,
         pass: &mut Pass<D>,
     ) -> Verdict<D> {
-        let failure = rule.failure(head, error);
+        let failure = rule.failure(head, ask.map(|ask| ask.key), error);
         self.hooks.failed(&failure);
         if !error.is_store_unavailable() {
             return self.answer(head, rule, &Rejection::Failed(failure), ask, pass);

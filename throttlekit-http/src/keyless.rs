@@ -43,7 +43,7 @@ impl<D: Door> Shared<D> {
     pub(crate) fn refuse_keyless(&self, head: &D::Head<'_>, rule: &Arc<Rule<D>>, pass: &mut Pass<D>) -> Verdict<D> {
         if rule.manners.shadow {
             let error = Error::invalid_argument("the request has no key, which the rule demands");
-            self.hooks.failed(&rule.failure(head, &error));
+            self.hooks.failed(&rule.failure(head, None, &error));
         }
         self.answer(head, rule, &Rejection::MissingKey(*head), None, pass)
     }
@@ -63,7 +63,7 @@ impl<D: Door> Shared<D> {
                 D::PEER_REMEDY,
                 if rule.client.header().is_some() { PEER_HIDDEN } else { "" }
             ));
-            self.hooks.misconfigured(&rule.failure(head, &error));
+            self.hooks.misconfigured(&rule.failure(head, None, &error));
         }
     }
 }

@@ -24,12 +24,15 @@ pub struct Limited<'a, H> {
     pub shadow: bool,
 }
 
-/// A request that could not be decided, as hooks and responses see it.
-#[derive(Clone, Copy, Debug)]
+/// A request that could not be decided, as hooks and responses see it. `Debug` does not show the key.
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct Failure<'a, H> {
     /// The request.
     pub request: H,
+    /// The key it was to count under; `None` if it has none, or none was found. It may be a secret or an address: think
+    /// before logging it.
+    pub key: Option<&'a str>,
     /// The name of the policy that was asked.
     pub policy: &'a str,
     /// Whether it was asked for an admission by several axes: work in flight and units, or what
@@ -60,6 +63,17 @@ impl<H: fmt::Debug> fmt::Debug for Limited<'_, H> {
             .field("policy", &self.policy)
             .field("admission", &self.admission)
             .field("shadow", &self.shadow)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<H: fmt::Debug> fmt::Debug for Failure<'_, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Failure")
+            .field("request", &self.request)
+            .field("policy", &self.policy)
+            .field("joint", &self.joint)
+            .field("error", &self.error)
             .finish_non_exhaustive()
     }
 }

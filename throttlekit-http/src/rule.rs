@@ -262,9 +262,14 @@ impl<D: Door> Rule<D> {
         self.limits.first().map_or("", |limit| &limit.name)
     }
 
-    /// That `request` could not be decided.
-    pub(crate) fn failure<'r: 'a, 'a>(&'a self, request: &D::Head<'r>, error: &'a Error) -> Failure<'a, D::Head<'a>> {
-        Failure { request: D::shorten(*request), policy: self.first_name(), joint: self.joins_axes(), error }
+    /// That `request` could not be decided; `key` as far as it is known.
+    pub(crate) fn failure<'r: 'a, 'a>(
+        &'a self,
+        request: &D::Head<'r>,
+        key: Option<&'a str>,
+        error: &'a Error,
+    ) -> Failure<'a, D::Head<'a>> {
+        Failure { request: D::shorten(*request), key, policy: self.first_name(), joint: self.joins_axes(), error }
     }
 
     fn joins_axes(&self) -> bool {

@@ -9,7 +9,7 @@ use http_body_util::Full;
 use throttlekit::headers::{HeaderFamily, HeaderSet};
 use throttlekit::unified::Tap;
 use throttlekit::{Admission, Decision, Error, FailMode, Guard, ManualClock, MissingKey, Run, Unified};
-use throttlekit_tower::{Admitted, Lookup, Rejection, ThrottleLayer, UpgradeSlot};
+use throttlekit_tower::{Admitted, Lookup, Rejection, Terms, ThrottleLayer, UpgradeSlot};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
 use crate::common::{DENIED, Script, around, field, gcra, request, scripted, send, text};
@@ -33,6 +33,33 @@ async fn open_passes_without_fields_and_tells() {
         *told.lock().expect("no panic"),
         [("default".to_owned(), "store is unavailable: connection refused".to_owned())]
     );
+}
+
+#[tokio::test]
+async fn the_hook_hears_of_which_key_it_is_and_shows_it_to_nobody_unasked() {
+    let failing = || ThrottleLayer::builder_for(Script::failing(unavailable), ManualClock::default());
+    let lookup = || Lookup::new(|_| async { Err(unavailable()) });
+    let unknown = || failing().plan("pro", gcra(5.0)).terms_fn(|_, _| Terms::new().plan("gold"));
+    let keyless = || failing().key_fn(|_| None).missing_key(MissingKey::Reject);
+    let peer = Some("203.0.113.5".to_owned());
+    for (layer, keys) in [
+        (failing(), vec![peer.clone()]),
+        (failing().cost_fn(|_| panic!("a cost")), vec![peer.clone()]),
+        (failing().terms(lookup()), vec![peer.clone()]),
+        (unknown(), vec![peer.clone(), peer]),
+        (failing().key_fn(|_| panic!("a key")), vec![None]),
+        (keyless().shadow(true), vec![None]),
+    ] {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&told);
+        let layer = layer.build().expect("good options").on_error(move |failure| {
+            assert!(!format!("{failure:?}").contains(failure.key.unwrap_or("key:")));
+            log.lock().expect("no panic").push(failure.key.map(str::to_owned));
+        });
+        let (service, _) = around(&layer);
+        send(&service, request()).await;
+        assert_eq!(*told.lock().expect("no panic"), keys);
+    }
 }
 
 #[tokio::test]
