@@ -47,7 +47,7 @@ fn each_example_loads_or_has_the_errors_that_follow_it() {
             (Ok(_), _) => loaded += 1,
         }
     }
-    assert_eq!((loaded, refused), (13, 1));
+    assert_eq!((loaded, refused), (14, 1));
 }
 
 #[test]

@@ -174,6 +174,13 @@ fn limit(policy: &Policy, spec: &HttpRule) -> Limit {
     if let Some(window_ms) = limiter.and_then(|limiter| limiter.window_ms()) {
         headers = headers.window_ms(window_ms);
     }
+    let advertise = policy.spec().advertise;
+    if let Some(quota) = advertise.quota {
+        headers = headers.quota(quota);
+    }
+    if let Some(seconds) = advertise.window_seconds {
+        headers = headers.window_seconds(seconds);
+    }
     let shown = limiter.map_or(0, |limiter| limiter.limit());
     let slots = policy.spec().concurrency.is_some();
     Limit { slots, units: limiter.is_some(), ..Limit::new(policy.name(), headers, shown) }

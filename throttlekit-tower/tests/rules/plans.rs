@@ -152,3 +152,31 @@ async fn a_reload_changes_who_has_a_plan_and_keeps_what_was_counted() {
     assert_eq!(seen(&service, with("Bearer sk-acme")).await, told(201, 10, 8));
     assert_eq!(seen(&service, with("Bearer sk-globex")).await, told(201, 5, 3));
 }
+
+#[tokio::test]
+async fn each_policy_advertises_its_own_quota() {
+    let (service, _) = service(
+        "
+limiters:
+  minute: { strategy: gcra, limit: 100, period: 1m, burst: 20, advertise: { quota: 100 } }
+  day: { strategy: fixedWindow, limit: 500, period: 24h }
+  pro: { strategy: gcra, limit: 900, period: 1m, burst: 30 }
+  gold: { strategy: tokenBucket, capacity: 50, refillPerSec: 10, advertise: { quota: 600, windowSeconds: 60 } }
+http:
+  defaults: { headers: structured }
+  rules:
+    - path: '/{*rest}'
+      policies: [minute, day]
+      key: { claim: sub }
+      plans: { from: { claim: plan }, table: { pro: { policy: pro }, gold: { policies: [gold, day] } } }
+",
+    );
+    for (plan, state, quotas) in [
+        (None, r#""minute";r=19;t=1, "day";r=499;t=86400"#, r#""minute";q=100;w=60, "day";q=500;w=86400"#),
+        (Some("pro"), r#""pro";r=29;t=1"#, r#""pro";q=30;w=60"#),
+        (Some("gold"), r#""gold";r=49;t=1, "day";r=498;t=86400"#, r#""gold";q=600;w=60, "day";q=500;w=86400"#),
+    ] {
+        let response = send(&service, claiming("ann", plan)).await;
+        assert_eq!((field(&response, "ratelimit"), field(&response, "ratelimit-policy")), (state, quotas), "{plan:?}");
+    }
+}

@@ -12,10 +12,11 @@ use super::fields::{
 };
 use super::limiter_path;
 use super::node::{Entry, Node, Value, number_text};
-use super::spec::{Config, LimiterSpec, QuotaPeriod, StrategySpec};
+use super::spec::{AdvertiseSpec, Config, LimiterSpec, QuotaPeriod, StrategySpec};
 use super::strategy::{AT_LEAST_ONE, EXACT, LOG, POSITIVE, WINDOW};
 use crate::duration::parse_duration_ms;
 use crate::fallback::{FailMode, Share};
+use crate::headers::MAX_STRUCTURED;
 use crate::store::memory::TableBuilder;
 use crate::strategy::sliding_window::MOST_BUCKETS;
 
@@ -142,7 +143,8 @@ fn limiter(name: &str, mut fields: Fields<'_>, cx: &mut Context) -> Option<Limit
         return None;
     }
     let deny_list = deny_list(&mut fields, cx);
-    let listed = |limiter: LimiterSpec| LimiterSpec { deny_list, ..limiter };
+    let advertise = advertise(&mut fields, cx).unwrap_or_default();
+    let listed = |limiter: LimiterSpec| LimiterSpec { deny_list, advertise, ..limiter };
     fields = match decode_blocks::alone(name, fields, cx) {
         Ok(limiter) => return limiter.filter(|_| cx.unread.len() == unread).map(listed),
         Err(fields) => fields,
@@ -174,7 +176,7 @@ fn limiter(name: &str, mut fields: Fields<'_>, cx: &mut Context) -> Option<Limit
             Leftover::Unknown if some_use().any(|field| field == name) => Leftover::Fine,
             Leftover::Unknown => {
                 let known = some_use().chain(["strategy", "prefix", "maxKeys", "failMode"]);
-                Leftover::UnknownAmong(known.chain(decode_blocks::BLOCKS).chain(["denyList"]).collect())
+                Leftover::UnknownAmong(known.chain(decode_blocks::BLOCKS).chain(["denyList", "advertise"]).collect())
             }
             other => other,
         });
@@ -194,6 +196,20 @@ fn limiter(name: &str, mut fields: Fields<'_>, cx: &mut Context) -> Option<Limit
     }
     limiter.fail_mode = fail_mode.unwrap_or_default();
     (cx.unread.len() == unread).then_some(listed(limiter))
+}
+
+/// The block, if it is there. What is wrong with it is reported.
+fn advertise(fields: &mut Fields<'_>, cx: &mut Context) -> Option<AdvertiseSpec> {
+    if !fields.has("advertise") {
+        fields.blank(cx, "advertise", "expected a map with quota or windowSeconds");
+        return None;
+    }
+    let mut block = section(fields, cx, "advertise")?;
+    let most = i64::try_from(MAX_STRUCTURED).unwrap_or(i64::MAX);
+    let mut number = |name| block.optional(cx, name, whole(1, most)).and_then(|number| u64::try_from(number).ok());
+    let spec = AdvertiseSpec { quota: number("quota"), window_seconds: number("windowSeconds") };
+    block.finish(cx, |_| Leftover::Unknown);
+    Some(spec)
 }
 
 /// What is left of a limiter that limits the work in flight and nothing else.

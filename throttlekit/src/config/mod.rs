@@ -119,7 +119,7 @@
 //! most one, or several that one place holds.
 //!
 //! A `denyList` may be beside any of them, and has the fields of [`DenyListSpec`]. The size of a sketch is `epsilon` and `delta`,
-//! or `width` and `depth`; see [`SketchSize`].
+//! or `width` and `depth`; see [`SketchSize`]. So may be `advertise`, with the fields of [`AdvertiseSpec`].
 //!
 //! # The `http` section
 //!
@@ -229,7 +229,7 @@ pub use plans::{PlanSource, PlanSpec, PlansSpec};
 pub use secret::Secret;
 pub use sketches::{DenyListSpec, ScreenSpec, SketchSize, SketchSpec};
 pub use source::{Format, MAX_CONFIG_BYTES};
-pub use spec::{Config, LimiterSpec, QuotaPeriod, StrategySpec};
+pub use spec::{AdvertiseSpec, Config, LimiterSpec, QuotaPeriod, StrategySpec};
 pub use store::{
     DynamoDbCredentials, DynamoDbSpec, PostgresMode, PostgresSpec, RedisSpec, RedisTopology, StoreBackend, StoreKind,
     StoreSpec, TlsSpec,

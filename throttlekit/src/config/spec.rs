@@ -75,6 +75,8 @@ pub struct LimiterSpec {
     pub concurrency: Option<ConcurrencySpec>,
     /// Which keys are refused for a while because they are denied again and again. Only in front of a limit of units.
     pub deny_list: Option<DenyListSpec>,
+    /// What its policy tells clients of itself, in place of what follows from its limit.
+    pub advertise: AdvertiseSpec,
     /// What precedes its stored keys, instead of the default.
     pub prefix: Option<String>,
     /// How many keys of its strategy it keeps in memory, 1 to 2^32. Default: [`DEFAULT_MAX_KEYS`].
@@ -156,11 +158,32 @@ impl LimiterSpec {
             strategy: None,
             concurrency: None,
             deny_list: None,
+            advertise: AdvertiseSpec::default(),
             prefix: None,
             max_keys: DEFAULT_MAX_KEYS,
             fail_mode: FailMode::Open,
         }
     }
+}
+
+/// The quota and the window that the structured header fields show of a policy; the options are those of
+/// [`Headers`](crate::headers::Headers).
+///
+/// ```
+/// use throttlekit::config::Config;
+///
+/// let text = "limiters: { api: { strategy: gcra, limit: 100, period: 1m, burst: 20, advertise: { quota: 100 } } }";
+/// let advertise = Config::from_yaml(text)?.limiters[0].advertise;
+/// assert_eq!((advertise.quota, advertise.window_seconds), (Some(100), None));
+/// # Ok::<(), throttlekit::config::ConfigErrors>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AdvertiseSpec {
+    /// `quota`: units in a window, 1 to 10^15 - 1. Default: the limit of the decision.
+    pub quota: Option<u64>,
+    /// `windowSeconds`, 1 to 10^15 - 1. Default: the window of the strategy, if it has one.
+    pub window_seconds: Option<u64>,
 }
 
 /// A strategy and its numbers. Durations are milliseconds.

@@ -15,6 +15,7 @@ use super::{validate_blocks, validate_key, validate_plans, validate_store};
 use crate::decision::MAX_SAFE;
 use crate::error::BuildError;
 use crate::fallback::FailMode;
+use crate::headers::MAX_STRUCTURED;
 use crate::permit::Outcome;
 use crate::store::memory::TableBuilder;
 
@@ -123,6 +124,13 @@ fn limiters(config: &Config, findings: &mut Findings<'_>) {
         if !(1..=TableBuilder::MAX_KEYS).contains(&(limiter.max_keys as u64)) {
             let allowed = format!("must be a whole number from 1 to {}", TableBuilder::MAX_KEYS);
             findings.add(&[format!("{path}.maxKeys"), path.clone()], format!("{allowed} (found {})", limiter.max_keys));
+        }
+        for (field, number) in [("quota", limiter.advertise.quota), ("windowSeconds", limiter.advertise.window_seconds)]
+        {
+            if let Some(number) = number.filter(|number| !(1..=MAX_STRUCTURED).contains(number)) {
+                let at = [format!("{path}.advertise.{field}"), path.clone()];
+                findings.add(&at, format!("must be a whole number from 1 to {MAX_STRUCTURED} (found {number})"));
+            }
         }
         let refusals = match &limiter.strategy {
             Some(strategy) if findings.made_in_code() => refusals(strategy),

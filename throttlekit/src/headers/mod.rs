@@ -41,7 +41,7 @@ pub use joint::{Listed, binding, for_each_joint};
 use crate::decision::{Decision, ceil_ms, ceil_wait};
 
 /// The largest whole number that a structured field may carry: 15 digits.
-const MAX_STRUCTURED: u64 = 999_999_999_999_999;
+pub(crate) const MAX_STRUCTURED: u64 = 999_999_999_999_999;
 /// The same, for seconds.
 const MAX_STRUCTURED_SECONDS: i64 = 999_999_999_999_999;
 

@@ -99,6 +99,7 @@ pub(super) fn fate(before: &Policy, spec: &LimiterSpec, prefix: &str, stored: bo
     let keys = fate_of_keys(before, spec, prefix, stored);
     match keys {
         Fate::Unchanged | Fate::Kept if old.concurrency != spec.concurrency => Fate::NewSlots,
+        Fate::Unchanged if old.advertise != spec.advertise => Fate::Kept,
         keys => keys,
     }
 }

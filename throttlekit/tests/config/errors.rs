@@ -177,7 +177,7 @@ fn json_has_the_same_places() {
         Format::Json,
         &[
             r#"3:41: config.limiters[é].limit: expected a number, found the text "5"; write it without quotes"#,
-            "3:62: config.limiters[é].ürst: unknown field, known are denyList, prefix, maxKeys, failMode, concurrency, twoTier, screen, strategy, limit, period, periodMs, windowMs, exact, burst",
+            "3:62: config.limiters[é].ürst: unknown field, known are denyList, advertise, prefix, maxKeys, failMode, concurrency, twoTier, screen, strategy, limit, period, periodMs, windowMs, exact, burst",
             r#"4:61: config.limiters[b].resetCadence: unknown cadence "weekly", known are calendar-month, calendar-week, calendar-day, fixed, rolling"#,
             "4:71: config.limiters[b].limit: given twice, first at line 4, column 33",
             "5:5: config.limiters[c].period: required: a duration such as 30s or 1m",

@@ -2,6 +2,7 @@
 #![cfg(feature = "config")]
 #![allow(clippy::unwrap_used)] // also in the helpers a failing unwrap is a failing test
 
+mod advertise;
 mod blocks;
 mod concurrency;
 mod errors;

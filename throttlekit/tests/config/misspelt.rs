@@ -5,14 +5,14 @@ use throttlekit::config::Format;
 use super::errors::errors;
 
 /// A block, with `@` where its fields are, and the fields that it may have.
-const KNOWN: [(&str, &str); 25] = [
+const KNOWN: [(&str, &str); 26] = [
     ("@limiters: {}", "version defaults compat store http"),
     ("@limiter: {}", "limiters"),
     ("defaults: { @ }\nlimiters: {}", "prefix"),
     ("compat: { @ }\nlimiters: {}", "sharedDefaultsPrefix"),
     (
         "limiters: { a: { @ } }",
-        "strategy concurrency twoTier tokenBudget fleetBudget fairEscrow screen sketch denyList",
+        "strategy concurrency twoTier tokenBudget fleetBudget fairEscrow screen sketch denyList advertise",
     ),
     ("limiters: { a: { strategy: gcra, @ } }", "limit period periodMs windowMs burst exact prefix maxKeys failMode"),
     ("limiters: { a: { strategy: tokenBucket, @ } }", "capacity refillPerSec"),
@@ -33,6 +33,7 @@ const KNOWN: [(&str, &str); 25] = [
     ("limiters: { a: { fairEscrow: { @ } } }", "limit windowMs weights maxKeys costRoom costRoomMaxKeys unit"),
     ("limiters: { a: { sketch: { @ } } }", "limit windowMs sliding epsilon delta width depth shards"),
     ("limiters: { a: { denyList: { @ } } }", "denials windowMs ttlMs tracked places"),
+    ("limiters: { a: { advertise: { @ } } }", "quota windowSeconds"),
     ("store: { @ }\nlimiters: {}", "memory redis postgres dynamodb timeout breaker requireAtStart"),
     (
         "store: { redis: { @ } }\nlimiters: {}",
