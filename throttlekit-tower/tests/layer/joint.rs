@@ -4,15 +4,18 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use throttlekit::headers::{HeaderFamily, HeaderSet};
 use throttlekit::store::memory::Table;
-use throttlekit::{Admit, Ask, FixedWindow, Guard, Limiter, ManualClock, Multi, MultiBuilder, Program, Unified};
+use throttlekit::{
+    Admit, Ask, Axes, Axis, FixedWindow, Guard, Limiter, ManualClock, Multi, MultiBuilder, Program, Unified,
+    UnifiedBuilder,
+};
 use throttlekit_tower::{Admitted, ThrottleLayer};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
-use crate::common::{field, request};
+use crate::common::{around, field, request, send};
 
 type Window = Limiter<FixedWindow, Table<<FixedWindow as Program>::State>, ManualClock>;
 
@@ -84,6 +87,42 @@ async fn slots_that_are_not_shown_deny_by_the_joint_name() {
     let axes = axes.clock(ManualClock::default()).build().expect("good options");
     let told = told(axes, requests, tokens, 1).await;
     assert_eq!(told[0], ["429", r#""unified";r=0;t=0"#, "1", "1", "unified"]);
+}
+
+/// What the hook hears of the second of two requests, of which the first holds the only slot.
+async fn denied_by_slots(asked: impl Admit) -> (Axes, Option<Axis>) {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hook = Arc::clone(&heard);
+    let layer = ThrottleLayer::builder_for(asked, ManualClock::default()).build().expect("good options");
+    let layer = layer.on_limited(move |limited| {
+        hook.lock().expect("no panic").push((limited.admission.axes, limited.admission.binding));
+    });
+    let (service, _) = around(&layer);
+    let held = send(&service, request()).await;
+    let denied = send(&service, request()).await;
+    assert_eq!((denied.status(), field(&denied, "retry-after")), (StatusCode::TOO_MANY_REQUESTS, "1"));
+    drop(held);
+    let heard = heard.lock().expect("no panic");
+    assert_eq!(heard.len(), 1);
+    heard[0]
+}
+
+#[tokio::test]
+async fn the_hook_hears_that_slots_denied() {
+    let guard = || Guard::builder().fixed(1).clock(ManualClock::default()).build().expect("good options");
+    let rate = || window(5.0, 60_000.0);
+    let unified = || Unified::builder().concurrency(guard()).clock(ManualClock::default());
+    let built = |builder: UnifiedBuilder<ManualClock>| builder.build().expect("good options");
+    for (axes, binding) in [
+        denied_by_slots(guard()).await,
+        denied_by_slots(built(unified())).await,
+        denied_by_slots(built(unified().rate(rate()))).await,
+        denied_by_slots(built(unified().rate(rate()).cost(rate()))).await,
+    ] {
+        let slots = axes.concurrency.expect("slots were asked");
+        assert_eq!((slots.allowed, slots.limit, slots.remaining, binding), (false, 1, 0, Some(Axis::Concurrency)));
+        assert_eq!((axes.rate, axes.cost), (None, None), "what was not asked has nothing to say");
+    }
 }
 
 #[tokio::test]

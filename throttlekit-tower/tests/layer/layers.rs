@@ -32,7 +32,9 @@ use tower_http::on_early_drop::OnEarlyDropLayer;
 use tower_http::propagate_header::PropagateHeaderLayer;
 use tower_http::request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
 use tower_http::sensitive_headers::SetSensitiveHeadersLayer;
-use tower_http::set_header::{SetRequestHeaderLayer, SetResponseHeaderLayer};
+use tower_http::set_header::request::SetMultipleRequestHeadersLayer;
+use tower_http::set_header::response::SetMultipleResponseHeadersLayer;
+use tower_http::set_header::{HeaderMetadata, SetRequestHeaderLayer, SetResponseHeaderLayer};
 use tower_http::set_status::SetStatusLayer;
 use tower_http::timeout::{RequestBodyTimeoutLayer, ResponseBodyTimeoutLayer, TimeoutLayer};
 use tower_http::trace::TraceLayer;
@@ -111,6 +113,8 @@ fits! {
     request_decompression: RequestDecompressionLayer::new();
     request_body_timeout: RequestBodyTimeoutLayer::new(Duration::from_secs(10));
     response_body_timeout: ResponseBodyTimeoutLayer::new(Duration::from_secs(10));
+    set_multiple_request_headers: SetMultipleRequestHeadersLayer::overriding(two_fields());
+    set_multiple_response_headers: SetMultipleResponseHeadersLayer::overriding(two_fields());
     set_request_header: SetRequestHeaderLayer::overriding(HeaderName::from_static("x-a"), HeaderValue::from_static("b"));
     set_request_id: SetRequestIdLayer::x_request_id(OneId);
     set_sensitive_headers: SetSensitiveHeadersLayer::new([HeaderName::from_static("authorization")]);
@@ -123,6 +127,11 @@ fits! {
 
 fn authorize<A, B>(request: Request<A>) -> Ready<Result<Request<A>, Response<B>>> {
     ready(Ok(request))
+}
+
+fn two_fields<T>() -> Vec<HeaderMetadata<T>> {
+    let field = |name| (HeaderName::from_static(name), HeaderValue::from_static("b")).into();
+    ["x-a", "x-b"].map(field).into()
 }
 
 fn limited<B>(body: B) -> Limited<B> {

@@ -8,8 +8,8 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use throttlekit::prometheus::Metrics;
 use throttlekit::{
-    Admission, Algorithm, Decision, Disconnect, Event, Gauges, Gcra, Guard, Limiter, ManualClock, MissingKey, Observer,
-    Outcome, Run, Stage,
+    Admission, Algorithm, Decision, Disconnect, Error, Event, FailMode, Gauges, Gcra, Guard, Limiter, ManualClock,
+    MissingKey, Observer, Outcome, Run, Stage,
 };
 use throttlekit_tower::{Admitted, Terms, ThrottleLayer, UpgradeSlot};
 use tower::{Layer as _, ServiceExt as _, service_fn};
@@ -117,6 +117,25 @@ async fn a_call_of_grpc_hears_of_no_wait_that_does_not_help() {
     let [status, message, details] =
         ["grpc-status", "grpc-message", "grpc-status-details-bin"].map(|name| field(&response, name));
     assert_eq!((status, message, details), ("8", "rate limit exceeded", ""));
+}
+
+#[tokio::test]
+async fn a_call_of_grpc_that_is_not_judged_says_whose_mistake_it_is() {
+    let failing = |error| ThrottleLayer::builder_for(Script::failing(error), ManualClock::default());
+    let limited = || ThrottleLayer::builder(gcra(1.0));
+    for (layer, status, message) in [
+        (limited().cost_fn(|_| f64::NAN), "3", "rate limiter error: invalid_argument"),
+        (limited().key_fn(|_| None).missing_key(MissingKey::Reject), "3", "rate limit key missing"),
+        (failing(|| Error::state_invalid("bad")), "13", "rate limiter error: state_invalid"),
+        (failing(|| Error::unsupported("bad")), "13", "rate limiter error: throttlekit_error"),
+        (failing(|| Error::store_unavailable("out")).fail_mode(FailMode::Closed), "14", "rate limiter unavailable"),
+    ] {
+        let (service, hello) = around(&layer.build().expect("good options"));
+        let response = send(&service, call("application/grpc")).await;
+        assert_eq!((response.status(), field(&response, "grpc-status-details-bin")), (StatusCode::OK, ""), "{message}");
+        assert_eq!((field(&response, "grpc-status"), field(&response, "grpc-message")), (status, message));
+        assert_eq!(hello.calls(), 0);
+    }
 }
 
 #[tokio::test]

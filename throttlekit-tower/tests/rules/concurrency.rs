@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use http::{Request, StatusCode};
 use throttlekit::policy::{LoadOptions, Policies};
-use throttlekit::{Guard, ManualClock, Priority};
+use throttlekit::{Axes, Guard, ManualClock, Priority};
 use throttlekit_tower::PeerAddr;
 use throttlekit_tower::{Throttle, ThrottleLayer};
 use tokio_test::{assert_pending, assert_ready_ok};
@@ -35,6 +35,7 @@ struct Setup {
     service: Throttle<Hello>,
     hello: Hello,
     limited: Arc<Mutex<Vec<String>>>,
+    axes: Arc<Mutex<Vec<Axes>>>,
 }
 
 fn setup() -> Setup {
@@ -45,9 +46,14 @@ fn setup() -> Setup {
     let limited: Arc<Mutex<Vec<String>>> = Arc::default();
     let told = Arc::clone(&limited);
     let layer = ThrottleLayer::from_config(&policies).expect("rules");
-    let layer = layer.on_limited(move |limited| told.lock().expect("no panic").push(limited.policy.to_owned()));
+    let axes: Arc<Mutex<Vec<Axes>>> = Arc::default();
+    let seen = Arc::clone(&axes);
+    let layer = layer.on_limited(move |limited| {
+        told.lock().expect("no panic").push(limited.policy.to_owned());
+        seen.lock().expect("no panic").push(limited.admission.axes);
+    });
     let (service, hello) = around(&layer);
-    Setup { clock, opener, policies, service, hello, limited }
+    Setup { clock, opener, policies, service, hello, limited, axes }
 }
 
 fn request(path: &str) -> Request<()> {
@@ -103,6 +109,10 @@ async fn slots_and_units_are_one_decision() {
     let other = send(&setup.service, request("/slots")).await;
     assert_eq!(send(&setup.service, request("/joint")).await.status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(*setup.limited.lock().expect("no panic"), ["rate", "slots"]);
+    // The rate, of which nothing was left, was not asked once the slots had denied.
+    let allowed = |axes: &Axes| [axes.rate, axes.concurrency].map(|axis| axis.map(|decision| decision.allowed));
+    let axes: Vec<_> = setup.axes.lock().expect("no panic").iter().map(allowed).collect();
+    assert_eq!(axes, [[Some(false), Some(true)], [None, Some(false)]]);
     drop((held, other));
     assert_eq!(setup.in_flight("slots"), 0);
 }
