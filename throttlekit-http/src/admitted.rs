@@ -140,16 +140,15 @@ impl KeyMeter {
 
     /// What the admission of the request took from it, as it can be given back; `None` if it took nothing, since a limit
     /// that is only tried out has refused, another of [any](throttlekit::Multi::any) was enough, or the store was out, and
-    /// nobody counted, or what stood in for the limit. Also `None` where whoever decided does not [say](throttlekit::Admit::units_of) how many units it
-    /// takes.
+    /// nobody counted, or what stood in for the limit. Also `None` where whoever decided does not
+    /// [say](throttlekit::Admit::units_of) how many units it takes.
     pub fn taken(&self) -> Option<Refund> {
         self.inner.taken.get(self.index).copied().flatten()
     }
 
     /// Shows `decision` in the fields of the response, instead of what the admission found of this limit: after the service
     /// took more, or gave some back. Where the admission failed, and the request passed all the same, it is all that is shown.
-    /// The last one counts. Spans of time are then told from when the response is there, and
-    /// otherwise from the admission.
+    /// The last one counts. Spans of time are then told from when the response is there, and otherwise from the admission.
     pub fn show(&self, decision: Decision) {
         let mut told = self.inner.told();
         match told.iter_mut().find(|(index, _)| *index == self.index) {
